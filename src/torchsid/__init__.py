@@ -1,0 +1,61 @@
+"""Train PyTorch networks without a global backward pass.
+
+Public names are loaded on first use, so that `import torchsid` and `torchsid --help` stay fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from torchsid.__about__ import __version__
+
+if TYPE_CHECKING:
+    from torchsid.cascade import Cascade as Cascade
+    from torchsid.cascade import Stage as Stage
+    from torchsid.cascade import shared_cascade as shared_cascade
+    from torchsid.learners.backprop import Backprop as Backprop
+    from torchsid.learners.conflict import gradient_conflict as gradient_conflict
+    from torchsid.learners.locality import check_locality as check_locality
+    from torchsid.learners.protocol import Learner as Learner
+    from torchsid.learners.protocol import StepOutput as StepOutput
+    from torchsid.learners.sid import SID as SID
+    from torchsid.objective import LocalObjective as LocalObjective
+
+_HOME = {
+    "Backprop": "torchsid.learners.backprop",
+    "Cascade": "torchsid.cascade",
+    "Learner": "torchsid.learners.protocol",
+    "LocalObjective": "torchsid.objective",
+    "SID": "torchsid.learners.sid",
+    "Stage": "torchsid.cascade",
+    "StepOutput": "torchsid.learners.protocol",
+    "check_locality": "torchsid.learners.locality",
+    "gradient_conflict": "torchsid.learners.conflict",
+    "shared_cascade": "torchsid.cascade",
+}
+_SUBPACKAGES = ("beliefs", "data", "evidence", "learners", "models", "report", "training")
+
+__all__ = [
+    "SID",
+    "Backprop",
+    "Cascade",
+    "Learner",
+    "LocalObjective",
+    "Stage",
+    "StepOutput",
+    "__version__",
+    "check_locality",
+    "gradient_conflict",
+    "shared_cascade",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _SUBPACKAGES:
+        return import_module(f"torchsid.{name}")
+    raise AttributeError(f"module 'torchsid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_SUBPACKAGES])

@@ -1,0 +1,140 @@
+"""Beliefs: categorical distributions over C classes, kept as log-probabilities of shape `[..., C]`.
+
+Everything here is a pure function. Zero probabilities are allowed (`log 0 = -inf`), with the usual convention `0 · log 0 = 0`.
+Sources: arXiv 2510.03273, section 3 and Proposition 1.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from torchsid.errors import TargetError
+
+
+def to_log_belief(logits: Tensor) -> Tensor:
+    """Return `log softmax(logits)` over the last dimension, in at least float32.
+
+    Args:
+        logits: `[..., C]`; bfloat16 and float16 are widened, since a belief needs more digits than they have.
+
+    Returns:
+        Log-probabilities `[..., C]`, float32 or float64.
+    """
+    return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
+def uniform_prior(num_classes: int) -> Tensor:
+    """Return `p_0 = 1/C` for every class, as log-probabilities `[C]`."""
+    return torch.full((num_classes,), -math.log(num_classes))
+
+
+def frequency_prior(counts: Tensor, *, pseudo_count: float = 1.0) -> Tensor:
+    """Return `p_0 ∝ counts + pseudo_count`, as log-probabilities `[C]`.
+
+    Args:
+        counts: how often each class occurs in the training set, `[C]`.
+        pseudo_count: added to each count, so that no class starts with probability zero.
+
+    Raises:
+        ValueError: a count is negative, or a class would have probability zero.
+    """
+    smoothed = counts.to(torch.get_default_dtype()) + pseudo_count
+    if not bool((smoothed > 0).all()) or bool((counts < 0).any()):
+        raise ValueError(
+            f"class counts {counts.tolist()} with pseudo_count={pseudo_count} give a class no probability; "
+            "counts must be >= 0 and pseudo_count > 0 where a count is 0"
+        )
+    return smoothed.log() - smoothed.sum().log()
+
+
+def log_target(target: Tensor, num_classes: int, *, label_smoothing: float = 0.0, dtype: torch.dtype | None = None) -> Tensor:
+    """Return the target distribution `p_y` as log-probabilities, smoothed to `(1−ε)·p_y + ε/C`.
+
+    Args:
+        target: integer classes `[...]`, or probability rows `[..., C]` (floating point).
+        num_classes: C.
+        label_smoothing: ε in [0, 1]. With ε = 0 an integer target is one-hot: `-inf` off the class.
+        dtype: of the result; the default is float32, or float64 for float64 rows.
+
+    Raises:
+        TargetError: a class outside [0, C), rows of another width, negative entries, or rows that do not sum to 1.
+    """
+    _check_target(target, num_classes)
+    if target.is_floating_point():
+        dtype = dtype or torch.promote_types(target.dtype, torch.float32)
+        log_p = target.to(dtype).log()
+    else:
+        log_p = torch.full((*target.shape, num_classes), -math.inf, dtype=dtype or torch.float32, device=target.device)
+        log_p.scatter_(-1, target.long().unsqueeze(-1), 0.0)
+    return smooth(log_p, label_smoothing)
+
+
+def smooth(log_belief: Tensor, epsilon: float) -> Tensor:
+    """Return `log((1−ε)·p + ε/C)` for log-probabilities `[..., C]`."""
+    if epsilon == 0.0:
+        return log_belief
+    num_classes = log_belief.shape[-1]
+    return arithmetic_mixture(log_belief, uniform_prior(num_classes).to(log_belief), 1.0 - epsilon)
+
+
+def expectation(log_belief: Tensor, values: Tensor) -> Tensor:
+    """Return `Σ_c p_c · v_c` over the last dimension, `[...]`; classes with `p_c = 0` count nothing, whatever their value."""
+    belief = log_belief.exp()
+    return (belief * values.masked_fill(belief == 0, 0.0)).sum(-1)
+
+
+def entropy(log_belief: Tensor) -> Tensor:
+    """Return `H(p) = −Σ_c p_c log p_c` in nats, `[...]`."""
+    return -expectation(log_belief, log_belief)
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return `KL(p ‖ q) = Σ_c p_c (log p_c − log q_c)` in nats, `[...]`; infinite where q misses a class that p has."""
+    return expectation(log_p, log_p - log_q)
+
+
+def forward_kl(log_belief: Tensor, log_reference: Tensor) -> Tensor:
+    """Return `D(p, q) = KL(q ‖ p)`: the direction of the reference code. Finite for one-hot references."""
+    return kl(log_reference, log_belief)
+
+
+def reverse_kl(log_belief: Tensor, log_reference: Tensor) -> Tensor:
+    """Return `D(p, q) = KL(p ‖ q)`: the direction of the paper's theory. The reference needs full support."""
+    return kl(log_belief, log_reference)
+
+
+def arithmetic_mixture(log_p: Tensor, log_q: Tensor, alpha: float | Tensor) -> Tensor:
+    """Return `log(α p + (1−α) q)`: the minimiser of `α KL(p‖·) + (1−α) KL(q‖·)`."""
+    weight = torch.as_tensor(alpha, dtype=log_p.dtype, device=log_p.device)
+    return torch.logaddexp(weight.log() + log_p, torch.log1p(-weight) + log_q)
+
+
+def geometric_mixture(log_p: Tensor, log_q: Tensor, alpha: float | Tensor) -> Tensor:
+    """Return `log softmax(α log p + (1−α) log q)`: the minimiser of `α KL(·‖p) + (1−α) KL(·‖q)` (Proposition 1)."""
+    weight = torch.as_tensor(alpha, dtype=log_p.dtype, device=log_p.device)
+    return (_scaled(weight, log_p) + _scaled(1.0 - weight, log_q)).log_softmax(-1)
+
+
+def _scaled(weight: Tensor, log_p: Tensor) -> Tensor:
+    """Return `w · log p` with `0 · log 0 = 0`."""
+    return (weight * log_p).masked_fill(weight == 0, 0.0)
+
+
+def _check_target(target: Tensor, num_classes: int) -> None:
+    if target.device.type != "cpu":
+        return  # a check would wait for the device; indexing asserts there
+    if target.is_floating_point():
+        if target.shape[-1:] != (num_classes,):
+            raise TargetError(f"target rows of shape {tuple(target.shape)}: the last dimension must be the {num_classes} classes")
+        total = target.sum(-1)
+        if bool((target < 0).any()) or not bool(torch.isclose(total, torch.ones_like(total), atol=1e-2, rtol=0).all()):
+            raise TargetError(
+                f"target rows must be probabilities, but entries start at {target.min():.4g} and rows sum to {total.min():.4g} "
+                f"to {total.max():.4g}: give integer classes, or rows that are >= 0 and sum to 1"
+            )
+    elif target.numel() and not bool(((target >= 0) & (target < num_classes)).all()):
+        raise TargetError(
+            f"target holds classes from {int(target.min())} to {int(target.max())}, allowed are 0 to {num_classes - 1}: "
+            "set num_classes to the largest label + 1, or correct the labels"
+        )

@@ -1,0 +1,60 @@
+"""The errors a user can meet. Each is a `ValueError`, so that one `except` catches them all.
+
+Every message says what was given, what is allowed and which setting fixes it.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class ConfigError(ValueError):
+    """A configuration has unknown keys or values out of range; `problems` lists all of them."""
+
+    def __init__(self, problems: Sequence[str], *, source: str = "configuration") -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"{count} in the {source}:" + "".join(f"\n  - {problem}" for problem in self.problems))
+
+
+class DataError(ValueError):
+    """A data set is missing, damaged or does not fit the request; names file and row where there is one."""
+
+
+class TargetError(ValueError):
+    """A target is not a class in [0, C) nor a probability row, or lacks the full support that `reverse` needs."""
+
+
+class ScheduleError(ValueError):
+    """A schedule cannot run this cascade; names the stage and the schedule that can."""
+
+
+class LocalityError(ValueError):
+    """A stage's loss reaches the parameters of another stage."""
+
+
+class NonFiniteError(ValueError):
+    """NaN or infinity in the images, the losses or the gradients; names the step and the stage."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is truncated, altered, or belongs to another configuration."""
+
+
+class RunError(ValueError):
+    """A run directory exists already, is incomplete, or cannot be written."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest of the allowed names, or an empty string when none is near."""
+    nearest = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """Return the message for a name that a registry does not hold.
+
+    >>> unknown_name("schedule", "steaming", ["streaming", "batched"])
+    "unknown schedule 'steaming' (did you mean 'streaming'?); allowed: batched, streaming"
+    """
+    known = sorted(allowed)
+    return f"unknown {kind} {name!r}{did_you_mean(name, known)}; allowed: {', '.join(known)}"

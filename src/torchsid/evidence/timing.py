@@ -1,0 +1,143 @@
+"""`torchsid bench step`: one training step of every procedure on the same cascade, interleaved in one process."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median, quantiles
+
+import torch
+from torch import Tensor
+
+from torchsid import models, schedules
+from torchsid.cascade import Cascade, shared_cascade
+from torchsid.evidence.kept_bytes import kept_bytes
+from torchsid.evidence.provenance import provenance
+from torchsid.evidence.reference import reference_backward
+from torchsid.learners.backprop import Backprop
+from torchsid.learners.sid import SID
+
+CLASSES, FEATURES, HIDDEN = 100, 128, 256
+REFERENCE, BACKPROP = "reference", "backprop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """One procedure at one depth. Times in milliseconds: median and quartiles over the rounds."""
+
+    depth: int
+    procedure: str
+    gradients_ms: float
+    """Zeroing and computing all gradients."""
+    gradients_quartiles_ms: tuple[float, float]
+    step_ms: float
+    """The same and the Adam step: one optimiser a module for the reference procedure, one in all for the others."""
+    gradients_over_reference: float
+    """Median over the rounds of the ratio within a round."""
+    gradients_over_backprop: float
+    step_over_reference: float
+    step_over_backprop: float
+    kept_bytes: int
+    """Peak of what autograd keeps for backward; a closed-form gradient keeps a block of activations outside autograd."""
+
+
+@dataclass(frozen=True)
+class _Procedure:
+    gradients: Callable[[], object]
+    optimizers: list[torch.optim.Optimizer]
+
+
+def run_step_bench(
+    depths: Sequence[int], *, rounds: int = 20, batch_size: int = 128, threads: int = 0, progress: Callable[[str], None] = print
+) -> dict[str, object]:
+    """Time the step of every schedule, of backpropagation and of the reference procedure at each depth.
+
+    A shared cascade with an MLP extractor (784 → 256 → 128 features), hidden width 256, 100 classes. Within a round every
+    procedure runs once, in an order that rotates; ratios are taken within a round, so that a machine whose speed drifts
+    disturbs both sides alike.
+
+    Args:
+        depths: the numbers of stages.
+        rounds: counted rounds, after two of warm-up.
+        batch_size: B.
+        threads: of torch; 0 leaves its setting.
+        progress: called with one line a depth.
+
+    Returns:
+        `{"rows": [...], "settings": {...}, "provenance": {...}}`, ready for JSON.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    rows: list[StepRow] = []
+    for depth in depths:
+        progress(f"L = {depth}")
+        rows += _bench_depth(depth, rounds, batch_size)
+    settings = {"rounds": rounds, "batch_size": batch_size, "features": FEATURES, "hidden": HIDDEN, "classes": CLASSES}
+    return {"rows": [asdict(row) for row in rows], "settings": settings, "provenance": provenance()}
+
+
+def _bench_depth(depth: int, rounds: int, batch_size: int) -> list[StepRow]:
+    torch.manual_seed(0)
+    extractor = models.create("mlp", in_channels=1, image_size=28, feature_dim=FEATURES)
+    cascade = shared_cascade(extractor, CLASSES, depth, hidden=HIDDEN)
+    x, target = torch.randn(batch_size, 1, 28, 28), torch.randint(CLASSES, (batch_size,))
+    procedures = _procedures(cascade, x, target)
+    gradients: dict[str, list[float]] = {name: [] for name in procedures}
+    steps: dict[str, list[float]] = {name: [] for name in procedures}
+    names = list(procedures)
+    for round_ in range(-2, rounds):
+        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+            timed = _time(cascade, procedures[name])
+            if round_ >= 0:
+                gradients[name].append(timed[0])
+                steps[name].append(timed[1])
+
+    def ratio(times: dict[str, list[float]], name: str, base: str) -> float:
+        return median(a / b for a, b in zip(times[name], times[base], strict=True))
+
+    rows = []
+    for name, procedure in procedures.items():
+        cascade.zero_grad()
+        low, _, high = quantiles(gradients[name], n=4)
+        rows.append(
+            StepRow(
+                depth=depth,
+                procedure=name,
+                gradients_ms=1e3 * median(gradients[name]),
+                gradients_quartiles_ms=(1e3 * low, 1e3 * high),
+                step_ms=1e3 * median(steps[name]),
+                gradients_over_reference=ratio(gradients, name, REFERENCE),
+                gradients_over_backprop=ratio(gradients, name, BACKPROP),
+                step_over_reference=ratio(steps, name, REFERENCE),
+                step_over_backprop=ratio(steps, name, BACKPROP),
+                kept_bytes=kept_bytes(cascade, procedure.gradients),
+            )
+        )
+    return rows
+
+
+def _procedures(cascade: Cascade, x: Tensor, target: Tensor) -> dict[str, _Procedure]:
+    learners = {BACKPROP: Backprop(cascade)} | {name: SID(cascade, schedule=name) for name in schedules.names()}
+    objective = SID(cascade).objective
+    log_target = objective.log_target(target, CLASSES)
+    modules = [cascade.extractor, *cascade.stages]
+    procedures = {
+        REFERENCE: _Procedure(
+            partial(reference_backward, cascade, objective, x, log_target),
+            [torch.optim.Adam(module.parameters()) for module in modules],
+        )
+    }
+    for name, learner in learners.items():
+        procedures[name] = _Procedure(partial(learner.backward, x, target), [torch.optim.Adam(cascade.parameters())])
+    return procedures
+
+
+def _time(cascade: Cascade, procedure: _Procedure) -> tuple[float, float]:
+    """Return the seconds of the gradients alone and of the whole step."""
+    start = time.perf_counter()
+    cascade.zero_grad()
+    procedure.gradients()
+    middle = time.perf_counter()
+    for optimizer in procedure.optimizers:
+        optimizer.step()
+    return middle - start, time.perf_counter() - start

@@ -1,0 +1,53 @@
+"""Backpropagation with the contract of every learner: the baseline."""
+
+import torch
+from torch import Tensor, nn
+
+from torchsid.beliefs import forward_kl, log_target, to_log_belief, uniform_prior
+from torchsid.cascade import Cascade
+from torchsid.schedules.output import StepOutput
+
+
+class Backprop:
+    """Trains a network end to end on `KL(p_y ‖ p)`, the cross-entropy less the target's entropy.
+
+    * `Backprop(cascade)`: the paper's baseline, the same chain of stages with one loss at its end.
+    * `Backprop(network)`: any classifier that returns logits `[B, C]`, such as an extractor with a linear head.
+
+    Args:
+        module: a `Cascade` or a network that returns logits.
+        label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
+    """
+
+    def __init__(self, module: nn.Module, *, label_smoothing: float = 0.0) -> None:
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"label_smoothing={label_smoothing}: allowed is 0 to 1")
+        self.module = module
+        self.label_smoothing = label_smoothing
+
+    def backward(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+        """Add the gradient of the one loss to every parameter; step nothing. See `Learner.backward`.
+
+        Returns:
+            The loss as `stage_losses`, `[1]`, and all beliefs, detached.
+
+        Raises:
+            TargetError: the target does not fit.
+        """
+        log_beliefs = self._log_beliefs(x)
+        log_p_y = log_target(target, log_beliefs.shape[-1], label_smoothing=self.label_smoothing).to(log_beliefs.device)
+        loss = forward_kl(log_beliefs[-1], log_p_y).mean()
+        (weight * loss).backward()  # type: ignore[no-untyped-call]
+        return StepOutput(loss.detach().unsqueeze(0), log_beliefs.detach())
+
+    @torch.no_grad()
+    def log_beliefs(self, x: Tensor) -> Tensor:
+        """Return the prior and the belief after every stage, `[L+1, B, C]`; L = 1 for a plain network."""
+        return self._log_beliefs(x)
+
+    def _log_beliefs(self, x: Tensor) -> Tensor:
+        if isinstance(self.module, Cascade):
+            return self.module.log_beliefs(x)
+        log_belief = to_log_belief(self.module(x))
+        prior = uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief)
+        return torch.stack([prior, log_belief])

@@ -1,0 +1,98 @@
+"""Proof, on real tensors, that a learner is local: no stage's loss reaches another stage's parameters.
+
+Losses are switched on and off by their weights. Stage j's gradient must be exactly zero whenever its own loss is off, whatever
+the others do. Instead of testing all L² pairs one by one, stages are switched by the bits of their index: two stages that differ
+have a bit in which they differ, so `2·⌈log₂ L⌉` runs prove every pair.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from torchsid.errors import LocalityError
+from torchsid.learners.sid import SID
+from torchsid.undisturbed import undisturbed
+
+
+@dataclass(frozen=True)
+class LocalityReport:
+    """What was proven, and by how many runs."""
+
+    stages: int
+    parameters: int
+    runs: int
+
+    def __str__(self) -> str:
+        pairs = self.stages * (self.stages - 1)
+        proof = f"{self.parameters} stage parameters, {self.runs} runs"
+        return f"local: none of {pairs} ordered pairs of stages exchanges a gradient ({proof})"
+
+
+def check_locality(learner: SID, x: Tensor, target: Tensor) -> LocalityReport:
+    """Prove that stage i's loss changes no other stage's gradient, by running the learner's own `backward`.
+
+    The network, its gradients and the random number generators are left as they were.
+
+    Args:
+        learner: a SID learner.
+        x: a small batch, `[B, ...]`.
+        target: its targets.
+
+    Raises:
+        LocalityError: a stage's loss reaches another stage's parameter; both are named.
+        ValueError: the learner has no stages with losses of their own (`Backprop`).
+    """
+    if not isinstance(learner, SID):
+        raise ValueError(
+            f"{type(learner).__name__} has one loss for the whole network: there is no locality to check; give a SID learner"
+        )
+    depth = learner.module.depth
+    masks = _bit_masks(depth)
+    for mask in masks:
+        _check_silent(learner, x, target, mask)
+    count = sum(len(list(stage.parameters())) for stage in learner.module.stages)
+    return LocalityReport(stages=depth, parameters=count, runs=len(masks))
+
+
+def _bit_masks(depth: int) -> list[Tensor]:
+    """Return the 0/1 weights of every run, each `[L]`: for each bit of the index, the stages that have it and those that lack it."""
+    index = torch.arange(depth)
+    masks = []
+    for bit in range((depth - 1).bit_length()):
+        has_bit = ((index >> bit) & 1).float()
+        masks += [has_bit, 1 - has_bit]
+    return masks
+
+
+def _check_silent(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> None:
+    """Raise if a stage whose weight is 0 receives a gradient."""
+    leak = _first_leak(learner, x, target, mask)
+    if leak is None:
+        return
+    receiver, name = leak
+    for sender in mask.nonzero().flatten().tolist():  # which of the losses that were on?
+        alone = torch.zeros_like(mask)
+        alone[sender] = 1
+        if _first_leak(learner, x, target, alone) is not None:
+            raise LocalityError(
+                f"the loss of stage {sender} changes the gradient of stage {receiver}, parameter {name!r}: "
+                "detach what passes between the stages, and give each stage parameters of its own"
+            )
+    raise LocalityError(f"losses of other stages change the gradient of stage {receiver}, parameter {name!r}")
+
+
+def _first_leak(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> tuple[int, str] | None:
+    """Return stage and name of the first parameter with a gradient though its stage's loss is off."""
+    with undisturbed(learner.module):
+        learner.backward(x, target, weight=mask)
+        for j, stage in enumerate(learner.module.stages):
+            if mask[j] == 0:
+                for name, parameter in stage.named_parameters():
+                    if _touched(parameter):
+                        return j, name
+    return None
+
+
+def _touched(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None and bool((parameter.grad != 0).any())

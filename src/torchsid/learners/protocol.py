@@ -1,0 +1,28 @@
+"""What every training method offers, whatever happens inside."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from torchsid.schedules.output import StepOutput as StepOutput
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A network together with a training method. A `Protocol`: nothing to inherit from."""
+
+    module: nn.Module
+    """The network; an ordinary module at inference."""
+
+    def backward(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+        """Add the gradients of one batch to `.grad` of every parameter; step nothing.
+
+        Args:
+            x: the batch, `[B, ...]`.
+            target: integer classes `[B]` or probability rows `[B, C]`.
+            weight: multiplies the loss that is differentiated, not the one reported: `len(x) / effective_batch` to accumulate
+                gradients, `scaler.scale(torch.ones(()))` under a `GradScaler`.
+        """
+
+    def log_beliefs(self, x: Tensor) -> Tensor:
+        """Return the prior and the belief after every stage without gradients, `[L+1, B, C]`; L = 1 for a plain network."""

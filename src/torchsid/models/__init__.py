@@ -1,0 +1,39 @@
+"""Extractors by name. `DESCRIPTIONS` and `names` need no torch; `create` builds the module."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from torchsid.errors import unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DESCRIPTIONS = {
+    "simple-cnn": "the paper's extractor: four 3x3 convolutions, two poolings, global average, linear",
+    "mlp": "two linear layers on the flattened image",
+}
+_HOME = {"simple-cnn": ("simple_cnn", "SimpleCNN"), "mlp": ("mlp", "MLP")}
+
+
+class _Extractor(Protocol):
+    def __call__(self, *, in_channels: int, image_size: int, feature_dim: int) -> nn.Module: ...
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the extractors."""
+    return tuple(DESCRIPTIONS)
+
+
+def create(name: str, *, in_channels: int, image_size: int, feature_dim: int) -> nn.Module:
+    """Build an extractor that maps images `[B, in_channels, image_size, image_size]` to features `[B, feature_dim]`.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name not in _HOME:
+        raise ValueError(unknown_name("extractor", name, _HOME))
+    module, symbol = _HOME[name]
+    extractor: _Extractor = getattr(import_module(f"torchsid.models.{module}"), symbol)
+    return extractor(in_channels=in_channels, image_size=image_size, feature_dim=feature_dim)

@@ -1,0 +1,35 @@
+"""The extractor of the paper's experiments."""
+
+from torch import nn
+
+
+class SimpleCNN(nn.Sequential):
+    """Conv C→32, 32→64, pool 2, conv 64→128, 128→128, pool 2 (3×3, padding 1, ReLU), global average, linear 128→F.
+
+    Maps images `[B, C, S, S]` to features `[B, F]`.
+
+    Args:
+        in_channels: channels of the images.
+        image_size: side of the images; any, since the last pooling is global.
+        feature_dim: width F of the features.
+    """
+
+    def __init__(self, *, in_channels: int, image_size: int, feature_dim: int = 128) -> None:
+        if image_size < 4:
+            raise ValueError(f"image_size={image_size}: two poolings by 2 need images of 4 pixels or more; use the 'mlp' extractor")
+        super().__init__(
+            *_convolution(in_channels, 32),
+            *_convolution(32, 64),
+            nn.MaxPool2d(2),
+            *_convolution(64, 128),
+            *_convolution(128, 128),
+            nn.MaxPool2d(2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(128, feature_dim),
+        )
+        self.feature_dim = feature_dim
+
+
+def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU(inplace=True)

@@ -1,0 +1,139 @@
+"""The local objective of a stage and how its α varies over the stages.
+
+    L_i = α_i · D(p_i, p_y) + (1 − α_i) · D(p_i, sg(p_{i−1}))                      (arXiv 2510.03273, the objective of module i)
+
+`sg` is the stop-gradient: the previous belief is a constant.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from torchsid import beliefs
+from torchsid.errors import TargetError, unknown_name
+
+Direction = Literal["forward", "reverse"]
+Alpha = float | Sequence[float] | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalObjective:
+    """`L_i = α·D(p_i, p_y) + (1−α)·D(p_i, p_{i−1})`, the loss that each stage minimises by itself.
+
+    | direction | D(p, q)    | minimiser of L_i                         | target        |
+    | --------- | ---------- | ---------------------------------------- | ------------- |
+    | forward   | KL(q ‖ p)  | arithmetic: `α p_y + (1−α) p_{i−1}`      | any           |
+    | reverse   | KL(p ‖ q)  | geometric: `p_y^α · p_{i−1}^{1−α}` / Z   | full support  |
+
+    Args:
+        alpha: weight of the target in [0, 1]: a number, one number a stage, or a schedule over the stages,
+            `"linear:FIRST:LAST"` or `"cosine:FIRST:LAST"`.
+        direction: `"forward"` (the reference code; the default) or `"reverse"` (the theory).
+        label_smoothing: ε in [0, 1]; the target becomes `(1−ε)·p_y + ε/C`.
+
+    Raises:
+        ValueError: a setting is out of range; all of them are named.
+    """
+
+    alpha: Alpha = 0.5
+    direction: Direction = "forward"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.direction not in get_args(Direction):
+            problems.append(unknown_name("direction", self.direction, get_args(Direction)))
+        if not 0.0 <= self.label_smoothing <= 1.0:
+            problems.append(f"label_smoothing={self.label_smoothing}: allowed is 0 to 1")
+        try:
+            alphas_of(self.alpha, depth=None)
+        except ValueError as error:
+            problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def alphas(self, depth: int) -> tuple[float, ...]:
+        """Return α of each of the `depth` stages."""
+        return alphas_of(self.alpha, depth)
+
+    def log_target(self, target: Tensor, num_classes: int, *, dtype: torch.dtype | None = None) -> Tensor:
+        """Return the smoothed target `p_y` as log-probabilities `[..., C]`.
+
+        Raises:
+            TargetError: the target is no class or probability row, or `reverse` got one without full support.
+        """
+        log_target = beliefs.log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype)
+        if self.direction == "reverse" and self.label_smoothing == 0.0 and bool(log_target.isinf().any()):
+            raise TargetError(
+                "direction='reverse' is infinite for a target that gives a class probability 0 (one-hot, for instance); "
+                "set label_smoothing above 0 (0.1 is usual) or use direction='forward'"
+            )
+        return log_target
+
+    def __call__(self, log_belief: Tensor, log_target: Tensor, log_previous: Tensor, alpha: float | Tensor) -> Tensor:
+        """Return `L_i` in nats, `[...]`, for beliefs `[..., C]`.
+
+        Args:
+            log_belief: `p_i`, the only argument that carries a gradient.
+            log_target: `p_y`.
+            log_previous: `p_{i−1}`, a constant.
+            alpha: `α_i`, a number or a tensor that broadcasts with `[...]`.
+        """
+        divergence = beliefs.forward_kl if self.direction == "forward" else beliefs.reverse_kl
+        return alpha * divergence(log_belief, log_target) + (1 - alpha) * divergence(log_belief, log_previous.detach())
+
+    def minimiser(self, log_target: Tensor, log_previous: Tensor, alpha: float | Tensor) -> Tensor:
+        """Return the belief that minimises `L_i`, `[..., C]`: the arithmetic or the geometric mixture (Proposition 1)."""
+        if isinstance(alpha, Tensor):
+            alpha = alpha.unsqueeze(-1)
+        mixture = beliefs.arithmetic_mixture if self.direction == "forward" else beliefs.geometric_mixture
+        return mixture(log_target, log_previous, alpha)
+
+    def logits_gradient(self, log_belief: Tensor, log_target: Tensor, log_previous: Tensor, alpha: float | Tensor) -> Tensor:
+        """Return `∂L_i/∂logits`, `[..., C]`, in closed form.
+
+        Forward: `p_i − (α p_y + (1−α) p_{i−1})`. Reverse, with `m` the minimiser: `p_i ⊙ (log p_i − log m − KL(p_i‖m))`.
+        """
+        belief = log_belief.exp()
+        if self.direction == "forward":
+            weight = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
+            return belief - weight * log_target.exp() - (1 - weight) * log_previous.exp()
+        log_minimiser = self.minimiser(log_target, log_previous, alpha)
+        return belief * (log_belief - log_minimiser - beliefs.kl(log_belief, log_minimiser).unsqueeze(-1))
+
+
+def alphas_of(alpha: Alpha, depth: int | None) -> tuple[float, ...]:
+    """Return α for each of `depth` stages; with `depth=None` only check the setting.
+
+    Raises:
+        ValueError: a value outside [0, 1], an unknown schedule, or a sequence whose length is not the depth.
+    """
+    if isinstance(alpha, str):
+        values = _scheduled(alpha, depth or 1)
+    elif isinstance(alpha, Sequence):
+        values = tuple(float(value) for value in alpha)
+        if depth is not None and len(values) != depth:
+            raise ValueError(f"alpha has {len(values)} values for {depth} stages: give one a stage, one number, or a schedule")
+    else:
+        values = (float(alpha),) * (depth or 1)
+    if not all(0.0 <= value <= 1.0 for value in values):
+        raise ValueError(f"alpha={alpha!r}: every value must lie in [0, 1]")
+    return values
+
+
+def _scheduled(text: str, depth: int) -> tuple[float, ...]:
+    shapes: dict[str, Callable[[float], float]] = {"linear": lambda t: t, "cosine": lambda t: (1 - math.cos(math.pi * t)) / 2}
+    name, *ends = text.split(":")
+    try:
+        first, last = (float(end) for end in ends)
+        shape = shapes[name]
+    except (ValueError, KeyError):
+        allowed = " or ".join(f"'{shape}:FIRST:LAST'" for shape in shapes)
+        raise ValueError(f"alpha={text!r} is no schedule over stages: allowed is {allowed}, such as 'linear:1.0:0.2'") from None
+    if not (0.0 <= first <= 1.0 and 0.0 <= last <= 1.0):
+        raise ValueError(f"alpha={text!r}: both ends must lie in [0, 1]")
+    return tuple(first + (last - first) * shape(i / max(depth - 1, 1)) for i in range(depth))

@@ -1,0 +1,55 @@
+"""Schedules: how one step over a cascade is executed. All give the same gradients; `DESCRIPTIONS` names them without torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from torchsid.errors import unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from torchsid.cascade import Cascade
+    from torchsid.objective import LocalObjective
+    from torchsid.schedules.combine import GradientCombiner
+    from torchsid.schedules.output import StepOutput
+
+DESCRIPTIONS = {
+    "two_phase": "the paper's algorithm: a teacher pass without gradients, then every stage by itself",
+    "streaming": "one forward pass; each stage differentiated and freed at once (default)",
+    "batched": "the stages of a shared cascade stacked into one batched problem",
+}
+
+
+class Schedule(Protocol):
+    """Runs one step: fills `.grad` of every parameter of the cascade."""
+
+    def __call__(
+        self,
+        cascade: Cascade,
+        objective: LocalObjective,
+        x: Tensor,
+        log_target: Tensor,
+        weights: Tensor,
+        combiner: GradientCombiner,
+        /,
+    ) -> StepOutput:
+        """Run the step; see `torchsid.schedules.two_phase` for the arguments."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the schedules."""
+    return tuple(DESCRIPTIONS)
+
+
+def get(name: str) -> Schedule:
+    """Return a schedule by name.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name not in DESCRIPTIONS:
+        raise ValueError(unknown_name("schedule", name, DESCRIPTIONS))
+    schedule: Schedule = getattr(import_module(f"torchsid.schedules.{name}"), name)
+    return schedule

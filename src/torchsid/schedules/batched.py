@@ -1,0 +1,104 @@
+"""The batched schedule: all stages of a shared cascade differentiated at once.
+
+Once the teacher pass has run, the input of every stage is known, so the L local problems are one batched problem. Two ways:
+
+* stages with the paper's MLP heads: the gradient in closed form (`mlp_stack`), which needs no second forward pass;
+* any other stages of equal structure: `torch.func.vmap` over their stacked parameters.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from torchsid.beliefs import to_log_belief
+from torchsid.cascade import Cascade, Stage
+from torchsid.errors import ScheduleError
+from torchsid.objective import LocalObjective
+from torchsid.schedules import mlp_stack
+from torchsid.schedules.accumulate import accumulate
+from torchsid.schedules.combine import GradientCombiner
+from torchsid.schedules.output import StepOutput
+
+
+def batched(
+    cascade: Cascade,
+    objective: LocalObjective,
+    x: Tensor,
+    log_target: Tensor,
+    weights: Tensor,
+    combiner: GradientCombiner,
+) -> StepOutput:
+    """Fill `.grad` of every parameter with all stages stacked; arguments as for `two_phase`.
+
+    The extractor runs once: dropout draws one mask and BatchNorm updates its running statistics once. In closed form the stages
+    too run once; `vmap` runs them a second time, where dropout inside a stage draws masks of its own.
+
+    Raises:
+        ScheduleError: the stages differ in structure, share parameters, or make features of their own.
+    """
+    _check_stackable(cascade)
+    z = cascade.extractor(x)
+    differentiate = mlp_stack.differentiate if mlp_stack.applies(cascade, z) else _differentiate_by_vmap
+    output = differentiate(cascade, objective, z.detach(), log_target, weights, combiner)
+    if z.requires_grad:
+        z.backward(combiner.result())
+    return output
+
+
+def _differentiate_by_vmap(
+    cascade: Cascade,
+    objective: LocalObjective,
+    z: Tensor,
+    log_target: Tensor,
+    weights: Tensor,
+    combiner: GradientCombiner,
+) -> StepOutput:
+    with torch.no_grad():
+        log_beliefs = cascade.refine(z)[1]  # [L+1, B, C]
+    torch.clear_autocast_cache()
+    teachers = log_beliefs[:-1]
+    stages = [stage for stage in cascade.stages if isinstance(stage, Stage)]
+    parameters, buffers = stack_module_state(stages)  # each [L, ...]
+    leaves = z.expand(cascade.depth, *z.shape).detach().requires_grad_()
+
+    def run(parameters: dict[str, Tensor], buffers: dict[str, Tensor], features: Tensor, log_previous: Tensor) -> Tensor:
+        logits: Tensor = functional_call(stages[0], (parameters, buffers), (features, log_previous))[1]
+        return logits
+
+    logits = vmap(run, randomness="different")(parameters, buffers, leaves, teachers)  # [L, B, C]
+    alphas = torch.tensor(objective.alphas(cascade.depth), device=z.device).unsqueeze(-1)  # [L, 1]
+    losses = objective(to_log_belief(logits), log_target, teachers, alphas).flatten(1).mean(1)  # [L]
+    wanted = [tensor for tensor in (*parameters.values(), leaves) if tensor.requires_grad]
+    (weights * losses).sum().backward(inputs=wanted)  # type: ignore[no-untyped-call]
+
+    for name, stacked in parameters.items():
+        if stacked.grad is not None:
+            accumulate([stage.get_parameter(name) for stage in stages], stacked.grad)
+    assert leaves.grad is not None
+    for gradient in leaves.grad:
+        combiner.add(gradient)
+    return StepOutput(losses.detach(), log_beliefs)
+
+
+def _check_stackable(cascade: Cascade) -> None:
+    first = _structure(cascade.stages[0])
+    seen: dict[int, int] = {}
+    problems = []
+    for i, stage in enumerate(cascade.stages):
+        if type(stage) is not Stage:
+            problems.append(f"stage {i} is a {type(stage).__name__}, which may make features of its own")
+        elif _structure(stage) != first:
+            problems.append(f"stage {i} differs in structure from stage 0")
+        for name, parameter in stage.named_parameters():
+            owner = seen.setdefault(id(parameter), i)
+            if owner != i:
+                problems.append(f"stages {owner} and {i} share the parameter {name}")
+    if problems:
+        raise ScheduleError(
+            f"schedule 'batched' stacks the stages, but {'; '.join(problems)}: use schedule='streaming', which takes any"
+        )
+
+
+def _structure(stage: nn.Module) -> tuple[str, list[tuple[str, torch.Size, bool]]]:
+    """Return what two stages must have in common to be stacked: printed form, and name, shape and mode of every parameter."""
+    return repr(stage), [(name, parameter.shape, parameter.requires_grad) for name, parameter in stage.named_parameters()]

@@ -1,0 +1,58 @@
+"""Differentiate stage by stage: what the `two_phase` and the `streaming` schedule share."""
+
+import torch
+from torch import Tensor
+
+from torchsid.beliefs import to_log_belief
+from torchsid.cascade import Cascade
+from torchsid.objective import LocalObjective
+from torchsid.schedules.combine import GradientCombiner
+from torchsid.schedules.output import StepOutput
+
+
+def local_pass(
+    cascade: Cascade,
+    objective: LocalObjective,
+    z: Tensor,
+    log_target: Tensor,
+    weights: Tensor,
+    combiner: GradientCombiner,
+    *,
+    teachers: Tensor | None = None,
+) -> StepOutput:
+    """Give stage i its `∇L_i` and free its graph before stage i+1 runs; then give the extractor the combination.
+
+    Features enter a stage through a fresh leaf and the previous belief as a constant, so no gradient crosses to another stage.
+
+    Args:
+        cascade: the extractor and L stages.
+        objective: makes the losses `L_i`.
+        z: the extractor's output, with its graph.
+        log_target: `p_y`, `[B, C]`.
+        weights: multiply the losses that are differentiated, `[L]`.
+        combiner: merges the stages' `∂L_i/∂z`.
+        teachers: `p_0 … p_{L−1}`, `[L, B, C]`; when None, each stage's output teaches the next.
+    """
+    shared = features = z.detach()
+    log_beliefs = [cascade.prior(z)]
+    losses = []
+    for i, (stage, alpha) in enumerate(zip(cascade.stages, objective.alphas(cascade.depth), strict=True)):
+        log_previous = log_beliefs[-1] if teachers is None else teachers[i]
+        reads_z = z.requires_grad and features is shared
+        leaf = features.detach().requires_grad_(reads_z)
+
+        handed_on, logits = stage(leaf, log_previous)
+        log_belief = to_log_belief(logits.detach())
+        if logits.requires_grad:  # not so for a frozen stage on a frozen extractor
+            gradient = objective.logits_gradient(log_belief, log_target, log_previous, alpha)  # ∂L_i/∂logits
+            logits.backward((weights[i] / gradient.shape[:-1].numel() * gradient).to(logits.dtype))
+        if reads_z and leaf.grad is not None:
+            combiner.add(leaf.grad)
+
+        if handed_on is not leaf:  # the stage made features of its own: the next one reads those
+            features = handed_on.detach()
+        log_beliefs.append(log_belief)
+        losses.append(objective(log_belief, log_target, log_previous, alpha).mean())
+    if z.requires_grad:
+        z.backward(combiner.result())  # type: ignore[no-untyped-call]
+    return StepOutput(torch.stack(losses), torch.stack(log_beliefs))
