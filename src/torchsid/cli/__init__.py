@@ -1,0 +1,1 @@
+"""The `torchsid` command, one file a verb. Nothing here imports torch before a verb needs it."""

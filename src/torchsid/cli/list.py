@@ -1,0 +1,41 @@
+"""`torchsid list`: the names a configuration may use, each with one line of description."""
+
+import argparse
+from collections.abc import Mapping
+
+from torchsid.cli import console
+from torchsid.cli.arguments import Subparsers
+
+KINDS = ("recipes", "models", "learners", "data", "schedules")
+
+
+def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command."""
+    parser = subparsers.add_parser("list", help="list what a configuration may name", allow_abbrev=False)
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="what to list (default: everything)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one table a kind."""
+    screen = console.choose()
+    for kind in [args.kind] if args.kind else KINDS:
+        screen.table([kind, "description"], [list(row) for row in sorted(descriptions(kind).items())])
+        if not args.kind:
+            print()
+    return 0
+
+
+def descriptions(kind: str) -> Mapping[str, str]:
+    """Return names and descriptions; none of these modules imports torch."""
+    from torchsid import data, learners, models, schedules
+    from torchsid.training import recipes
+
+    tables: dict[str, Mapping[str, str]] = {
+        "recipes": recipes.names(),
+        "models": models.DESCRIPTIONS,
+        "learners": learners.DESCRIPTIONS,
+        "data": data.DESCRIPTIONS,
+        "schedules": schedules.DESCRIPTIONS,
+    }
+    return tables[kind]

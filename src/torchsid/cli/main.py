@@ -1,0 +1,66 @@
+"""The `torchsid` command: its parser and the boundary where errors become messages and exit codes.
+
+Exit codes: 0 done, 2 a request that cannot be met, 130 or 143 interrupted by Ctrl-C or SIGTERM.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from torchsid import errors
+from torchsid.__about__ import __version__
+from torchsid.cli import bench, compare, evaluate, predict, report, train
+from torchsid.cli import list as list_
+
+VERBS = (train, evaluate, predict, compare, report, bench, list_)
+USER_ERRORS = (
+    errors.ConfigError,
+    errors.DataError,
+    errors.TargetError,
+    errors.ScheduleError,
+    errors.LocalityError,
+    errors.NonFiniteError,
+    errors.CheckpointError,
+    errors.RunError,
+    OSError,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command; every verb adds its own part."""
+    parser = argparse.ArgumentParser(
+        prog="torchsid",
+        description="Train networks without a global backward pass, and compare them with backpropagation.",
+        epilog="Try: torchsid train digits",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"torchsid {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error (also: TORCHSID_DEBUG=1)")
+    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` defaults to the process's own arguments."""
+    args = build_parser().parse_args(argv)
+    args.command = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone (`torchsid list recipes | head -1`); Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("torchsid: interrupted", file=sys.stderr)
+        return 130
+    except USER_ERRORS as error:
+        if args.debug or os.environ.get("TORCHSID_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        print(f"torchsid: error: {error}", file=sys.stderr)
+        return 2
+    return code

@@ -1,0 +1,159 @@
+"""`torchsid train`: one recipe or several, with one seed or several, checked as a whole before the first step."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchsid.cli import console, results
+from torchsid.cli.arguments import Subparsers, positive
+from torchsid.errors import CheckpointError, ConfigError, RunError
+
+if TYPE_CHECKING:
+    from torchsid.training import RunConfig
+
+DEFAULT_OUT = Path("runs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training: what and where to."""
+
+    config: "RunConfig"
+    out: Path
+
+
+def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command."""
+    parser = subparsers.add_parser("train", help="train recipes and write a report", allow_abbrev=False)
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="a name from `torchsid list recipes`, or a TOML file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's directory; that of all runs if there are several")
+    parser.add_argument("--data", metavar="DIR", help="where the data files lie; short for --set data.path=DIR")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting, such as training.epochs=3"
+    )
+    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="train each recipe with N seeds in a row")
+    parser.add_argument("--resume", action="store_true", help="go on with what was interrupted, skip what is finished")
+    parser.add_argument("--quiet", action="store_true", help="print errors and the final table only")
+    parser.add_argument(
+        "--on-bad-sample", choices=("error", "skip"), help="what a damaged image does; short for data.on_bad_sample"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train everything that was asked for, one after another, then write the reports and print the table."""
+    plans = make_plans(args.recipes, overrides(args), seeds=args.seeds, out=args.out)
+    check_directories(plans, resume=args.resume)
+    with closing(console.choose(args.quiet)) as screen:
+        for plan in plans:
+            if len(plans) > 1:
+                screen.note(f"{plan.config.label}, seed {plan.config.training.seed}: {plan.out}")
+            if code := _train(plan, screen, args):
+                return code
+        runs = [plan.out for plan in plans]
+        results.print_results(screen, results.compare_runs(runs, screen))
+        _write_reports(runs, args.out or DEFAULT_OUT, screen)
+    return 0
+
+
+def overrides(args: argparse.Namespace) -> list[str]:
+    """Return the settings that the options stand for, those of `--set` last."""
+    short = {"data.path": args.data, "data.on_bad_sample": args.on_bad_sample}
+    return [*(f"{key}={value}" for key, value in short.items() if value is not None), *args.set]
+
+
+def make_plans(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> list[Plan]:
+    """Return what is to be trained and where to; nothing is written.
+
+    Raises:
+        ConfigError: a recipe or a setting is wrong, or two trainings would share a directory; names all problems.
+    """
+    from torchsid.training import resolve
+
+    problems: list[str] = []
+    configs = []
+    for recipe in recipes:
+        try:
+            configs.append(resolve(recipe, settings))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    if len(configs) == 1 and seeds == 1:
+        return [Plan(configs[0], out or DEFAULT_OUT / configs[0].recipe)]
+    plans = [
+        Plan(_with_seed(config, extra), (out or DEFAULT_OUT) / (config.recipe + _seed_suffix(config, extra, seeds)))
+        for config in configs
+        for extra in range(seeds)
+    ]
+    directories = [plan.out for plan in plans]
+    if shared := sorted({str(path) for path in directories if directories.count(path) > 1}):
+        raise ConfigError([f"two recipes would write to {path}; give their files different names" for path in shared])
+    return plans
+
+
+def check_directories(plans: Sequence[Plan], *, resume: bool) -> None:
+    """Refuse directories that cannot be written, hold something already, or hold a run that cannot be resumed.
+
+    Raises:
+        RunError: names all of them.
+    """
+    from torchsid.training import RunDirectory
+    from torchsid.training.start import check_directory
+
+    problems = []
+    for plan in plans:
+        parent = next(path for path in (plan.out, *plan.out.absolute().parents) if path.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            problems.append(f"{plan.out} cannot be made: {parent} is no directory that you may write to")
+            continue
+        try:
+            check_directory(RunDirectory(plan.out), plan.config, resume=resume)
+        except (RunError, CheckpointError, ConfigError) as error:
+            problems.append(str(error))
+    if problems:
+        raise RunError("\n".join(problems))
+
+
+def _with_seed(config: "RunConfig", extra: int) -> "RunConfig":
+    return replace(config, training=replace(config.training, seed=config.training.seed + extra))
+
+
+def _seed_suffix(config: "RunConfig", extra: int, seeds: int) -> str:
+    return f"-seed{config.training.seed + extra}" if seeds > 1 else ""
+
+
+def _train(plan: Plan, screen: console.Console, args: argparse.Namespace) -> int:
+    """Train one plan and return 0, or the exit code of an interruption."""
+    from torchsid import training
+
+    command = ["torchsid", *args.command]
+    screen.expect(plan.config.training.epochs)
+    try:
+        training.train(plan.config, plan.out, resume=args.resume, reporter=screen, command=shlex.join(command))
+    except training.Interrupted as stop:
+        screen.close()
+        again = shlex.join(command if args.resume else [*command, "--resume"])
+        print(f"torchsid: interrupted; everything so far is saved. Go on with:\n  {again}", file=sys.stderr)
+        return 128 + stop.signal
+    return 0
+
+
+def _write_reports(runs: Sequence[Path], out: Path, screen: console.Console) -> None:
+    """Write the report of every run, and a joint one of several; the training stands without them."""
+    from torchsid.report import render
+
+    try:
+        reports = [render([run], run / "report.html") for run in runs]
+        if len(runs) > 1:
+            reports.append(render(runs, out / "report.html"))
+    except (RunError, ImportError) as error:
+        screen.warning(f"no report: {error}")
+    else:
+        screen.file("report", reports[-1])

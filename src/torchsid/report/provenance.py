@@ -1,0 +1,81 @@
+"""Where the numbers come from: all that is needed to judge a run and to repeat it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torchsid.report.compare import Comparison
+from torchsid.report.record import RunRecord
+from torchsid.report.wording import duration, percent
+
+_ABSENT = "not recorded"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the provenance table: a value a run, or a single one on which all runs agree."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+def ordered_runs(result: Comparison) -> tuple[RunRecord, ...]:
+    """Return the runs of a comparison in the order of the provenance table's columns."""
+    return tuple(run for method in result.methods for run in method.runs)
+
+
+def facts(runs: tuple[RunRecord, ...]) -> tuple[Fact, ...]:
+    """Return the provenance table of the runs."""
+    columns = [_facts(run) for run in runs]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = [(name, tuple(column.get(name, _ABSENT) for column in columns)) for name in names]
+    return tuple(Fact(name, values[:1] if len(set(values)) == 1 else values) for name, values in rows)
+
+
+def _facts(run: RunRecord) -> dict[str, str]:
+    manifest, data = run.manifest, run.manifest["data"]
+    found = {
+        "Method": run.label,
+        "Recipe": _text(manifest["recipe"]),
+        "Seed": str(run.seed),
+        "Command": _text(manifest.get("command")),
+        "Status": _text(manifest["status"]),
+        "Started": _text(manifest.get("started")),
+        "Finished": _text(manifest.get("finished")),
+        "Training time": duration(manifest["train_seconds"]) if manifest.get("train_seconds") is not None else _ABSENT,
+        "Epochs": str(len(run.epochs)),
+        "Steps skipped": str(sum(int(event.get("skipped_steps") or 0) for event in run.epochs)),
+        "Parameters": f"{manifest['parameters']:,}" if manifest.get("parameters") is not None else _ABSENT,
+        "torchsid": _text(manifest["torchsid"]),
+    }
+    found |= {f"Version of {name}": _text(version) for name, version in manifest["versions"].items()}
+    found |= {f"Hardware: {name.replace('_', ' ')}": _text(value) for name, value in manifest["hardware"].items()}
+    found |= {
+        "Git": _git(manifest.get("git")),
+        "Data": _text(data["name"]),
+        "Images: training, validation, test": " / ".join(
+            f"{data[split]:,}" if isinstance(data.get(split), int) else "–" for split in ("train", "validation", "test")
+        ),
+        "Images skipped": str(len(data.get("skipped") or [])),
+        "Label noise": _noise(data.get("noise")),
+        "SHA-256 of config.toml": _text(manifest.get("config_sha256")),
+    }
+    return found | {f"SHA-256 of {name}": digest for name, digest in run.fingerprint.items()}
+
+
+def _text(value: object) -> str:
+    return _ABSENT if value is None or value == "" else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _git(git: Mapping[str, Any] | None) -> str:
+    if not git:
+        return "not in a git repository"
+    return f"{git.get('commit', _ABSENT)}{', with uncommitted changes' if git.get('dirty') else ''}"
+
+
+def _noise(noise: Mapping[str, Any] | None) -> str:
+    if not noise:
+        return "none"
+    shares = [(word, noise[key]) for word, key in (("asked", "rate"), ("measured", "measured")) if noise.get(key)]
+    details = ", ".join(f"{percent(float(share))} {word}" for word, share in shares)
+    return f"{noise.get('kind', 'unknown')}: {details}" if details else "none"

@@ -1,0 +1,121 @@
+"""Matplotlib figures as inline SVG that takes its colours and its typeface from the page.
+
+A figure is drawn with sentinel colours that no one would choose; in the SVG each is replaced by a CSS variable of the
+page, so that one drawing serves the light, the dark and the printed page. Text stays text.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from torchsid.errors import RunError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
+SERIES = tuple(f"#0a000{number}" for number in range(1, 8))  # the page's --s1 … --s7, from Okabe and Ito
+_CSS = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
+_CSS |= {sentinel: f"var(--s{number})" for number, sentinel in enumerate(SERIES, 1)}
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "torchsid",
+    "text.parse_math": False,  # a class may be called "$x"
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 11,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": RULE,
+    "ytick.labelcolor": MUTED,
+    "ytick.left": False,
+    "lines.linewidth": 2,
+    "lines.solid_capstyle": "round",
+    "figure.constrained_layout.w_pad": 0.02,
+    "figure.constrained_layout.h_pad": 0.02,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+def series(index: int) -> tuple[str, str]:
+    """Return the colour and the line style of the method at `index`; colours repeat dashed, then dotted."""
+    return SERIES[index % len(SERIES)], ("-", "--", ":")[index // len(SERIES) % 3]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure: its title says what it shows, `svg` is safe to insert in the page."""
+
+    title: str
+    svg: str
+
+
+@contextmanager
+def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
+    """Yield a figure of `width` × `height` CSS pixels with one pair of axes, in the page's style.
+
+    Raises:
+        RunError: Matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise RunError("figures need matplotlib; install it with pip install 'torchsid[report]'") from None
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The browser has the glyphs that matplotlib's own typeface lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        yield figure, figure.subplots()
+
+
+def finish(figure: "Figure", title: str, description: str) -> Drawing:
+    """Return the figure, drawn within `canvas`, as a `Drawing`; `description` is read to those who cannot see it."""
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return Drawing(title, inline(buffer.getvalue(), f"{title}. {description}"))
+
+
+def inline(svg: str, description: str) -> str:
+    """Turn a matplotlib SVG file into an element of an HTML page: no identifiers that clash, colours from CSS."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"font-family: [^;\"<]+;? ?", "", body)
+    for sentinel, css in _CSS.items():
+        body = body.replace(sentinel, css)
+    prefix = "f" + sha256((description + body).encode()).hexdigest()[:8]
+    used = set(re.findall(r"#([\w.-]+)\"", body)) | set(re.findall(r"url\(#([\w.-]+)\)", body))
+    body = re.sub(r' id="([\w.-]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r"url\(#([\w.-]+)\)", rf"url(#{prefix}-\1)", body)
+    body = re.sub(r"xlink:href=\"#([\w.-]+)\"", rf'href="#{prefix}-\1"', body).replace("xlink:href", "href")
+    body = re.sub(r"\n\s*", "\n", body).replace("\n/>", "/>")
+    box = re.search(r'viewBox="([^"]+)"', body)
+    assert box is not None
+    label = description.translate({38: "&amp;", 34: "&quot;", 60: "&lt;", 62: "&gt;"})
+    limit = round(1.2 * float(box[1].split()[2]))
+    return (
+        f'<svg viewBox="{box[1]}" style="max-width: {limit}px" role="img" aria-label="{label}">'
+        + body[body.index(">") + 1 :].strip()
+    )

@@ -1,0 +1,198 @@
+"""The configuration of a run: one tree of frozen dataclasses, checked as a whole. Nothing here imports torch.
+
+A field is addressed by its dotted name (`learner.alpha`, `training.epochs`) in recipes, on the command line and in messages.
+"""
+
+import re
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from torchsid import models
+from torchsid.data.config import AugmentConfig, DataConfig
+from torchsid.errors import ConfigError, unknown_name
+
+# Strict, because `epochs = true` and `epochs = "3"` are slips and not numbers.
+Count = Annotated[int, Field(ge=1, strict=True)]
+CountOrZero = Annotated[int, Field(ge=0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_ALPHA_SCHEDULE = re.compile(r"(linear|cosine):([^:]+):([^:]+)")
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class ModelConfig:
+    """The network: an extractor, then a cascade of stages or one linear layer."""
+
+    extractor: str = "simple-cnn"
+    """Name of the extractor; `torchsid list models` shows them."""
+    feature_dim: Count = 128
+    """Width F of the features that the extractor hands on."""
+    network: Literal["cascade", "plain"] = "cascade"
+    """`cascade`: stages that refine a belief. `plain`: extractor and one linear layer, for backpropagation only."""
+    depth: Count = 5
+    """Number of stages L of a cascade."""
+    hidden: Count = 256
+    """Width of each stage's hidden layer."""
+    stage: Literal["plain", "residual"] = "plain"
+    """Kind of stage: the paper's, or one that adds its logits to the previous log-belief (for deep cascades)."""
+
+    def __post_init__(self) -> None:
+        if self.extractor not in models.names():
+            _raise([unknown_name("model.extractor", self.extractor, models.names())])
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class LearnerConfig:
+    """The training method. `alpha` to `combine`, apart from `label_smoothing`, belong to SID."""
+
+    name: Literal["sid", "backprop"] = "sid"
+    """`sid` (every stage learns from its own loss) or `backprop` (one loss, end to end)."""
+    alpha: float | list[float] | str = 0.5
+    """Weight of the target in [0, 1]: a number, one a stage, or over the stages `linear:FIRST:LAST` or `cosine:FIRST:LAST`."""
+    direction: Literal["forward", "reverse"] = "forward"
+    """`forward`: D(p, q) = KL(q‖p), as in the reference code. `reverse`: KL(p‖q), as in the theory; needs `label_smoothing`."""
+    label_smoothing: Share = 0.0
+    """Share ε of the target that is spread evenly over the classes."""
+    schedule: Literal["streaming", "two_phase", "batched"] = "streaming"
+    """How one step is executed; every schedule gives the same gradients."""
+    combine: Literal["sum", "mean", "pcgrad"] = "sum"
+    """How the stages' gradients meet in the extractor."""
+
+    def __post_init__(self) -> None:
+        problems = list(_alpha_problems(self.alpha))
+        if self.name == "sid" and self.direction == "reverse" and self.label_smoothing == 0:
+            problems.append(
+                "learner.direction = 'reverse' is infinite for one-hot targets: "
+                "set learner.label_smoothing above 0 (0.1 is usual) or learner.direction = 'forward'"
+            )
+        _raise(problems)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class OptimizerConfig:
+    """The optimiser and how its learning rate moves over the steps of the run."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """`adam` adds the weight decay to the gradient, `adamw` applies it to the weights."""
+    learning_rate: Positive = 1e-3
+    """Learning rate, the peak of the schedule."""
+    weight_decay: NotNegative = 0.0
+    """Weight decay, on all parameters."""
+    momentum: Share = 0.0
+    """Momentum of `sgd`."""
+    nesterov: bool = False
+    """Nesterov's momentum, for `sgd` with momentum."""
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    """`constant`; `cosine` falls to 0; `one-cycle` rises from 1/25 of the peak over the warm-up, then falls to 1/250,000 of it."""
+    warmup: Share = 0.0
+    """Share of all steps in which the learning rate rises."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.name != "sgd" and (self.momentum or self.nesterov):
+            problems.append(f"optimizer.momentum and optimizer.nesterov belong to optimizer.name = 'sgd', not to {self.name!r}")
+        elif self.nesterov and not self.momentum:
+            problems.append("optimizer.nesterov needs optimizer.momentum above 0 (0.9 is usual)")
+        if self.schedule == "one-cycle" and not self.warmup:
+            problems.append("optimizer.schedule = 'one-cycle' needs optimizer.warmup above 0 (0.3 is usual)")
+        _raise(problems)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class TrainingConfig:
+    """Length, seed, machine and safeguards of the run."""
+
+    epochs: Count = 20
+    """Passes over the training images."""
+    batch_size: Count = 128
+    """Images a step; the last step of an epoch takes what is left."""
+    seed: CountOrZero = 0
+    """Fixes the initial weights, the order of the images, the augmentation and dropout."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the training steps; `bfloat16` is autocast, weights and evaluation stay float32."""
+    channels_last: bool = False
+    """Keep images and convolutions in channels-last memory format: faster convolutions on most machines."""
+    compile: bool = False
+    """Compile the network with `torch.compile`."""
+    threads: CountOrZero = 0
+    """Threads of one tensor operation on the CPU; 0 leaves PyTorch's own choice."""
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    """Where to train; `auto` takes CUDA if there is one."""
+    clip_gradient: NotNegative = 0.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    on_non_finite: Literal["error", "skip"] = "error"
+    """What NaN or infinity in images, losses or gradients does: end the run, or skip the step and count it."""
+    checkpoint_every_seconds: NotNegative = 60.0
+    """Seconds between checkpoints inside an epoch; 0 saves only at the end of each epoch."""
+    conflict: bool = False
+    """Record after every epoch how far the stages' gradients agree in the extractor (SID only)."""
+    tensorboard: bool = False
+    """Write TensorBoard files as well; needs `pip install 'torchsid[tensorboard]'`."""
+    patience: CountOrZero = 0
+    """Stop after so many epochs without a better validation accuracy; 0 never stops early."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class RunConfig:
+    """Everything that decides a run's result.
+
+    Raises:
+        ValueError: a value is out of range, or two settings exclude each other; all of them are named.
+    """
+
+    recipe: str
+    """Name of the recipe that this configuration came from."""
+    label: str
+    """Name of the method in tables and figures."""
+    data: DataConfig
+    """Which images, how many, and which label noise."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation of the training images."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """The training method."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimiser."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Length, seed, machine and safeguards."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.learner.name == "sid" and self.model.network != "cascade":
+            problems.append("learner.name = 'sid' trains stages: set model.network = 'cascade', or learner.name = 'backprop'")
+        if isinstance(self.learner.alpha, list) and len(self.learner.alpha) != self.model.depth:
+            problems.append(
+                f"learner.alpha has {len(self.learner.alpha)} values for model.depth = {self.model.depth}: "
+                "give one value a stage, one number, or a schedule such as 'linear:1.0:0.2'"
+            )
+        if self.training.patience and not self.data.validation:
+            problems.append("training.patience needs validation images: set data.validation above 0, or training.patience = 0")
+        _raise(problems)
+
+
+def _alpha_problems(alpha: float | list[float] | str) -> list[str]:
+    """Return what is wrong with `learner.alpha`; empty when nothing is."""
+    allowed = "allowed is a number in [0, 1], a list of them, 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
+    if isinstance(alpha, str):
+        match = _ALPHA_SCHEDULE.fullmatch(alpha)
+        try:
+            values = [float(end) for end in match.groups()[1:]] if match else []
+        except ValueError:
+            values = []
+        if not values:
+            return [f"learner.alpha = {alpha!r}: {allowed}"]
+    else:
+        values = alpha if isinstance(alpha, list) else [alpha]
+    return [] if all(0 <= value <= 1 for value in values) else [f"learner.alpha = {alpha!r}: {allowed}"]
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,65 @@
+"""The end of an epoch: validation, the record, the best epoch, the checkpoints."""
+
+from typing import Any
+
+from torchsid.errors import NonFiniteError
+from torchsid.evidence.evaluation import evaluate
+from torchsid.learners.conflict import gradient_conflict
+from torchsid.learners.sid import SID
+from torchsid.training.manifest import peak_memory_mib
+from torchsid.training.session import Session
+
+_CONFLICT_IMAGES = 64
+
+
+def end_epoch(session: Session) -> None:
+    """Validate, write the epoch's record, and save the run at the start of the next epoch.
+
+    Raises:
+        NonFiniteError: every step of the epoch was skipped.
+        RunError: the operating system refuses to write.
+    """
+    progress, setup = session.progress, session.setup
+    if not progress.sums.samples:
+        raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
+    validation = _validate(session)
+    record = session.log.write(
+        "epoch",
+        epoch=progress.epoch,
+        step=session.global_step,
+        learning_rate=setup.optimizer.param_groups[0]["lr"],
+        **progress.sums.means(),
+        validation=validation,
+        seconds=progress.sums.seconds,
+        memory_mib=peak_memory_mib(setup.device),
+        conflict=_conflict(session),
+    )
+    session.reporter.epoch(record)
+    if session.board:
+        session.board.write(record)
+
+    improved = validation is not None and validation["accuracy"][-1] > progress.best_accuracy
+    if validation is not None and improved:
+        progress.best_epoch, progress.best_accuracy = progress.epoch, validation["accuracy"][-1]
+    progress.start_next_epoch()
+    if improved:
+        session.save("best")
+    session.save("last")
+
+
+def _validate(session: Session) -> dict[str, Any] | None:
+    """Return loss, accuracy and divergence of every belief on the validation images; None without any."""
+    setup = session.setup
+    if not len(setup.splits.validation):
+        return None
+    split = evaluate(setup.learner, setup.splits.validation, prepare=setup.batches.prepare)
+    return {"loss": split["kl"][-1], "accuracy": split["accuracy"], "kl": split["kl"]}
+
+
+def _conflict(session: Session) -> list[list[float]] | None:
+    """Return the cosines between the stages' gradients on the same few images every time; None if not asked for."""
+    learner = session.setup.learner
+    if not session.setup.config.training.conflict or not isinstance(learner, SID):
+        return None
+    cosines: list[list[float]] = gradient_conflict(learner, *session.setup.batches.first(_CONFLICT_IMAGES)).tolist()
+    return cosines

@@ -1,0 +1,47 @@
+"""The final evaluation. Test images are looked at here, after training, and nowhere before."""
+
+from typing import Any
+
+from torchsid.data import ImageSet
+from torchsid.evidence.evaluation import evaluate
+from torchsid.training import checkpoint
+from torchsid.training.samples import write_samples
+from torchsid.training.session import Session
+from torchsid.training.toml import config_sha256
+
+
+def evaluate_run(session: Session) -> dict[str, Any]:
+    """Evaluate the last and the best weights, write evaluation.json and samples.safetensors, and return the evaluation.
+
+    Without validation images the last weights count as the best. A data set without test images has null in their place.
+
+    Raises:
+        RunError: the operating system refuses to write.
+        CheckpointError: the best checkpoint is damaged.
+    """
+    setup, progress, run = session.setup, session.progress, session.run
+    splits = setup.splits
+    last_epoch = progress.epoch - 1
+    best_epoch = progress.best_epoch or last_epoch
+    last = best = {"epoch": last_epoch, **_splits(session)}
+    if not progress.best_epoch:
+        session.save("best")
+    elif best_epoch != last_epoch:
+        module = setup.learner.module
+        checkpoint.load(run.checkpoint("best"), module, config_sha256=config_sha256(setup.config))
+        best = {"epoch": best_epoch, **_splits(session)}
+    held_out = splits.validation if len(splits.validation) else splits.test
+    if len(held_out):
+        write_samples(run.samples_file, setup.learner, held_out, prepare=setup.batches.prepare)
+    evaluation = {"best": best, "last": last}
+    run.write_evaluation(evaluation)
+    return evaluation
+
+
+def _splits(session: Session) -> dict[str, Any]:
+    def result(images: ImageSet) -> dict[str, Any] | None:
+        setup = session.setup
+        return evaluate(setup.learner, images, prepare=setup.batches.prepare) if len(images) else None
+
+    splits = session.setup.splits
+    return {"validation": result(splits.validation), "test": result(splits.test)}

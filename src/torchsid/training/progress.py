@@ -1,0 +1,64 @@
+"""Where a run stands: two integers, the sums of the epoch, and the best epoch so far. All of it fits into JSON exactly."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+
+@dataclass(kw_only=True)
+class EpochSums:
+    """Sums over the samples of an epoch, divided by their number at its end: a smaller last batch weighs what it should."""
+
+    samples: int = 0
+    loss: float = 0.0
+    stage_losses: list[float] = field(default_factory=list)
+    correct: list[int] = field(default_factory=list)
+    skipped_steps: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+
+    def add(self, samples: int, loss: float, stage_losses: Sequence[float], correct: Sequence[int]) -> None:
+        """Add one step: mean losses over its samples, and the number of right answers of every stage."""
+        self.samples += samples
+        self.loss += loss * samples
+        self.stage_losses = [
+            a + b * samples for a, b in zip(self.stage_losses or [0.0] * len(stage_losses), stage_losses, strict=True)
+        ]
+        self.correct = [a + b for a, b in zip(self.correct or [0] * len(correct), correct, strict=True)]
+
+    def means(self) -> dict[str, Any]:
+        """Return the epoch's training metrics under their names in metrics.jsonl; null when every step was skipped."""
+        count, seconds = self.samples or None, self.seconds or None
+        return {
+            "train_loss": self.loss / count if count else None,
+            "train_stage_losses": [total / count for total in self.stage_losses] if count else None,
+            "train_accuracy": [total / count for total in self.correct] if count else None,
+            "images_per_second": self.samples / seconds if seconds else None,
+            "data_share": self.data_seconds / seconds if seconds else None,
+            "skipped_steps": self.skipped_steps,
+        }
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Position and history of a run. `epoch` counts from 1 and is the one in work; `step` are its steps that are done."""
+
+    epoch: int = 1
+    step: int = 0
+    sums: EpochSums = field(default_factory=EpochSums)
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    seconds: float = 0.0
+
+    def start_next_epoch(self) -> None:
+        """Move to the first step of the next epoch."""
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, EpochSums()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON can hold it; JSON keeps every float64 exactly."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Self:
+        """Return the progress that `to_json` gave."""
+        return cls(**{**state, "sums": EpochSums(**state["sums"])})

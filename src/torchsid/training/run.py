@@ -1,0 +1,150 @@
+"""A run directory: where its files are, and a trained network from it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchsid.data import normalise
+from torchsid.errors import RunError
+from torchsid.learners.protocol import Learner
+from torchsid.training import checkpoint
+from torchsid.training.build import build_learner, build_network, choose_device, place
+from torchsid.training.config import RunConfig
+from torchsid.training.durable import write_text
+from torchsid.training.metrics import read_metrics
+from torchsid.training.recipes import resolve
+from torchsid.training.toml import config_sha256
+
+Which = Literal["best", "last"]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of a run, as docs/design.md lists them."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration, TOML."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples_file(self) -> Path:
+        """Held-out images with every stage's belief."""
+        return self.path / "samples.safetensors"
+
+    def checkpoint(self, which: Which) -> Path:
+        """The directory of the last or the best checkpoint."""
+        return self.path / "checkpoints" / which
+
+    def config(self) -> RunConfig:
+        """Return the resolved configuration.
+
+        Raises:
+            ConfigError: the file was altered and no longer fits.
+        """
+        return resolve(self.config_file)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl."""
+        return read_metrics(self.metrics_file)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what manifest.json says."""
+        return self._read("manifest.json")
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replace manifest.json at once."""
+        write_text(self.path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+
+    def evaluation(self) -> dict[str, Any]:
+        """Return what evaluation.json says; a run that has not finished has none."""
+        return self._read("evaluation.json")
+
+    def write_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """Replace evaluation.json at once."""
+        write_text(self.path / "evaluation.json", json.dumps(evaluation) + "\n")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{path} does not exist: the run has not got that far, or is no run directory") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {path}: {error}") from None
+        return content
+
+
+class LoadedNetwork(NamedTuple):
+    """A trained network and what is needed to use it."""
+
+    learner: Learner
+    """The network with its method, in evaluation mode: `learner.module`, `learner.log_beliefs(x)`."""
+    config: RunConfig
+    """The run's configuration."""
+    class_names: tuple[str, ...]
+    """One name a class."""
+    mean: tuple[float, ...]
+    """Per channel, of images scaled to [0, 1]."""
+    std: tuple[float, ...]
+    """Standard deviation, likewise."""
+
+    @property
+    def prepare(self) -> Callable[[Tensor], Tensor]:
+        """From uint8 images `[N, C, H, W]` to what the network reads, on its device."""
+        device = next(self.learner.module.parameters()).device
+        return lambda images: normalise(images, self.mean, self.std).to(device)
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Return the run in a directory.
+
+    Raises:
+        RunError: the directory is missing or holds no run.
+    """
+    run = RunDirectory(path)
+    if not path.is_dir():
+        raise RunError(f"{path} is no directory; `torchsid train RECIPE --out {path}` would make one")
+    missing = [name for name in ("config.toml", "manifest.json") if not (path / name).is_file()]
+    if missing:
+        raise RunError(f"{path} is no complete run directory: {' and '.join(missing)} missing")
+    return run
+
+
+def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str = "cpu") -> LoadedNetwork:
+    """Return the network of a run with its best or last weights.
+
+    Args:
+        run: the directory. While a run has no best weights yet, its last ones are taken.
+        which: `best` (by validation accuracy of the last stage) or `last`.
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        RunError: there is no run, or no checkpoint in it yet.
+        CheckpointError: the checkpoint is damaged, or does not belong to the run's config.toml.
+    """
+    run = run if isinstance(run, RunDirectory) else open_run(run)
+    config, data = run.config(), run.manifest()["data"]
+    directory = next((found for name in (which, "last") if checkpoint.exists(found := run.checkpoint(name))), None)
+    if directory is None:
+        raise RunError(f"{run.path} has no checkpoint yet: continue it with `torchsid train --resume`")
+    # Initial weights are drawn only to be overwritten: the caller's random numbers stay as they are.
+    with torch.random.fork_rng(devices=[]):
+        module = build_network(
+            config, num_classes=len(data["class_names"]), channels=data["channels"], image_size=data["image_size"]
+        )
+    checkpoint.load(directory, module, config_sha256=config_sha256(config))
+    learner = build_learner(place(module, config, choose_device(device)).eval(), config)
+    return LoadedNetwork(learner, config, tuple(data["class_names"]), tuple(data["mean"]), tuple(data["std"]))

@@ -1,0 +1,61 @@
+"""A few held-out images with every stage's belief, chosen to show how beliefs move."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from torchsid.data import ImageSet
+from torchsid.evidence.evaluation import predict
+from torchsid.learners.protocol import Learner
+from torchsid.training.durable import os_errors, write_bytes
+
+SAMPLES = 12
+_CANDIDATES = 2000  # looked through; more would only take longer
+
+
+def write_samples(path: Path, learner: Learner, data: ImageSet, *, prepare: Callable[[Tensor], Tensor]) -> None:
+    """Write `images` uint8 `[n, C, H, W]`, `labels` `[n]`, `log_beliefs` `[L+1, n, C]` and `indices` `[n]` within the split.
+
+    Raises:
+        RunError: the operating system refuses.
+    """
+    log_beliefs = predict(learner, data.images[:_CANDIDATES], prepare=prepare)
+    chosen = choose(log_beliefs, data.labels[:_CANDIDATES], SAMPLES)
+    tensors = {
+        "images": data.images[chosen],
+        "labels": data.labels[chosen],
+        "log_beliefs": log_beliefs[:, chosen].contiguous(),
+        "indices": chosen,
+    }
+    temporary = path.with_name(f".{path.name}.new")
+    with os_errors(path):
+        try:
+            write_bytes(temporary, safetensors.torch.save(tensors))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def choose(log_beliefs: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return indices of up to `count` samples, int64 ascending: a third each decided early, decided late, and wrong.
+
+    A stage decides when no later one changes the answer. Within a third the order of the data set counts, except that the latest
+    decisions come first; a third that is short is filled up from the others.
+    """
+    answers = log_beliefs[1:].argmax(dim=-1)  # [L, N]
+    settled = (answers == answers[-1]).flip(0).cumprod(dim=0).sum(dim=0)  # [N]: for how many stages the answer has stood
+    right = answers[-1] == labels
+    late = settled < len(answers)
+    by_lateness = settled.argsort(stable=True)
+    thirds = [
+        (right & ~late).nonzero().flatten(),
+        by_lateness[(right & late)[by_lateness]],
+        (~right).nonzero().flatten(),
+    ]
+    heads = [third[: count // 3] for third in thirds]
+    rest = torch.cat([third[count // 3 :] for third in thirds])
+    chosen = torch.cat([*heads, rest])[:count]
+    return chosen.sort().values

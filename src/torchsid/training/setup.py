@@ -1,0 +1,70 @@
+"""From a configuration to everything that training needs in memory; nothing is written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch.optim import Optimizer
+
+from torchsid import data
+from torchsid.errors import DataError
+from torchsid.learners.protocol import Learner
+from torchsid.training.batches import Batches
+from torchsid.training.build import build_learner, build_network, choose_device, place
+from torchsid.training.config import RunConfig
+from torchsid.training.optimization import build_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Data, network and optimiser of a run."""
+
+    config: RunConfig
+    device: torch.device
+    splits: data.DataSplits
+    batches: Batches
+    learner: Learner
+    optimizer: Optimizer
+
+
+def set_up(config: RunConfig, device: torch.device) -> Setup:
+    """Load the data and build the untrained network.
+
+    Raises:
+        DataError: the data are missing, damaged, or not square.
+    """
+    splits = data.load(config.data, seed=config.training.seed)
+    height, width = splits.image_size
+    if height != width:
+        raise DataError(
+            f"the images of {splits.name} are {height}x{width} pixels; networks here read square images: cut or pad them"
+        )
+    torch.manual_seed(config.training.seed)
+    module = build_network(config, num_classes=splits.num_classes, channels=splits.channels, image_size=height)
+    learner = build_learner(place(module, config, device), config)
+    return Setup(
+        config=config,
+        device=device,
+        splits=splits,
+        batches=Batches(splits, config, device),
+        learner=learner,
+        optimizer=build_optimizer(module, config.optimizer),
+    )
+
+
+@contextmanager
+def torch_settings(config: RunConfig) -> Iterator[torch.device]:
+    """Choose the device and set the threads; on exit threads and random number generators are as before.
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    device = choose_device(config.training.device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.training.threads or threads)
+    try:
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+            yield device
+    finally:
+        torch.set_num_threads(threads)

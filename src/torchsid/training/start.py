@@ -1,0 +1,83 @@
+"""The first and the next start of a run: directory, manifest, position."""
+
+from typing import Any
+
+from torchsid.errors import CheckpointError, RunError
+from torchsid.training import checkpoint
+from torchsid.training.config import RunConfig
+from torchsid.training.durable import replacing_directory
+from torchsid.training.metrics import MetricsLog
+from torchsid.training.progress import Progress
+from torchsid.training.reporter import Reporter
+from torchsid.training.run import RunDirectory, open_run
+from torchsid.training.schema import differences
+from torchsid.training.setup import Setup
+from torchsid.training.toml import config_sha256, to_toml
+
+
+def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bool:
+    """Return whether there is a run to go on with; a directory that is missing or empty is for a new one.
+
+    Raises:
+        RunError: the directory holds a run or other files already, or what is to be resumed is no run.
+        CheckpointError: the run to be resumed has another configuration; names the settings that differ.
+    """
+    if run.path.exists() and not run.path.is_dir():
+        raise RunError(f"{run.path} is a file: name another directory")
+    if not run.path.exists() or not any(run.path.iterdir()):
+        return False
+    if not resume:
+        raise RunError(f"{run.path} exists and is not empty: go on with it by --resume, or name another directory")
+    changed = differences(open_run(run.path).config(), config)
+    if changed:
+        raise CheckpointError(
+            f"{run.path} was begun under another configuration; resume it with its own, or start a new run in another directory:"
+            + "".join(f"\n  - {change}" for change in changed)
+        )
+    return True
+
+
+def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -> None:
+    """Make the run directory with configuration and manifest, all at once.
+
+    Raises:
+        RunError: the operating system refuses.
+    """
+    with replacing_directory(run.path) as fresh:
+        (fresh / run.config_file.name).write_text(to_toml(config), "utf-8")
+        RunDirectory(fresh).write_manifest(manifest)
+
+
+def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Write the manifest of a resumed run, which keeps the time of its first start, and return it.
+
+    Raises:
+        CheckpointError: the data are not those that the run began with.
+        RunError: the operating system refuses.
+    """
+    before = run.manifest()
+    if before["data"]["fingerprint"] != manifest["data"]["fingerprint"]:
+        raise CheckpointError(
+            f"the data have changed since {run.path} began (manifest.json, data.fingerprint): restore them, or start a new run"
+        )
+    now, then = manifest["versions"], before["versions"]
+    if changed := [f"{name} {then.get(name)} -> {now[name]}" for name in now if now[name] != then.get(name)]:
+        reporter.warning(f"resumed with other versions, results may differ in the last digits: {', '.join(changed)}")
+    manifest = {**manifest, "started": before["started"]}
+    run.write_manifest(manifest)
+    return manifest
+
+
+def open_log(run: RunDirectory, setup: Setup) -> tuple[Progress, MetricsLog]:
+    """Return where the run stands, with its weights and optimiser restored, and its log, cut back to there.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        RunError: the log cannot be written.
+    """
+    directory = run.checkpoint("last")
+    if not checkpoint.exists(directory):
+        return Progress(), MetricsLog(run.metrics_file, size=0)
+    sha256 = config_sha256(setup.config)
+    state = checkpoint.load(directory, setup.learner.module, setup.optimizer, config_sha256=sha256)
+    return Progress.from_json(state["progress"]), MetricsLog(run.metrics_file, size=state["metrics_bytes"])

@@ -1,0 +1,70 @@
+"""One training step: forward and backward by the learner, then the optimiser, unless a number is not finite."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.optim import Optimizer
+
+from torchsid.errors import NonFiniteError
+from torchsid.learners.protocol import Learner
+from torchsid.training.batches import Batch
+from torchsid.training.config import TrainingConfig
+from torchsid.training.optimization import gradient_norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepNumbers:
+    """What a step measured."""
+
+    samples: int
+    loss: float
+    stage_losses: list[float]
+    correct: list[int]
+
+
+def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: TrainingConfig) -> StepNumbers:
+    """Take one step and return its numbers.
+
+    Raises:
+        NonFiniteError: NaN or infinity in images, losses or gradients, by stage or parameter. Weights, optimiser and running
+            statistics are then as before the step.
+    """
+    if not batch.finite:
+        raise NonFiniteError("the images hold NaN or infinity after augmentation and normalisation")
+    module = learner.module
+    module.train()
+    buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
+    optimizer.zero_grad()
+    with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        out = learner.backward(batch.x, batch.target)
+    norm = gradient_norm(module, clip=config.clip_gradient)
+    classes = batch.target if batch.target.dim() == 1 else batch.target.argmax(dim=-1)
+    correct = (out.log_beliefs[1:].argmax(dim=-1) == classes).sum(dim=-1)
+    # One transfer for all numbers: on CUDA every transfer waits for the device.
+    stages = len(out.stage_losses)
+    measured = (out.loss.reshape(1), norm.reshape(1), out.stage_losses, correct)
+    loss, length, *rest = torch.cat([part.detach().double() for part in measured]).tolist()
+    if not all(map(_finite, (loss, length, *rest[:stages]))):
+        for buffer, before in zip(module.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        raise NonFiniteError(_where(learner, loss, rest[:stages]))
+    optimizer.step()
+    return StepNumbers(
+        samples=len(batch.target), loss=loss, stage_losses=rest[:stages], correct=[int(count) for count in rest[stages:]]
+    )
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0
+
+
+def _where(learner: Learner, loss: float, stage_losses: list[float]) -> str:
+    for stage, value in enumerate(stage_losses, 1):
+        if not _finite(value):
+            return f"the loss of stage {stage} is {value}"
+    if not _finite(loss):
+        return f"the loss is {loss}"
+    for name, parameter in learner.module.named_parameters():
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+            return f"the gradient of {name} holds NaN or infinity"
+    return "the norm of the gradient overflows"
