@@ -70,12 +70,22 @@ def log_target(target: Tensor, num_classes: int, *, label_smoothing: float = 0.0
     return smooth(log_p, label_smoothing)
 
 
+def check_one_target_a_sample(log_target: Tensor, x: Tensor) -> None:
+    """Raise `TargetError` unless `log_target` is `[B, C]` for the B samples of `x`; broadcasting would hide the mistake."""
+    if log_target.shape[:-1] != x.shape[:1]:
+        batch, num_classes = len(x), log_target.shape[-1]
+        raise TargetError(
+            f"the targets are for a batch of shape {list(log_target.shape[:-1])}, but {batch} samples came with them: "
+            f"give classes [{batch}] or rows [{batch}, {num_classes}]"
+        )
+
+
 def smooth(log_belief: Tensor, epsilon: float) -> Tensor:
     """Return `log((1−ε)·p + ε/C)` for log-probabilities `[..., C]`."""
     if epsilon == 0.0:
         return log_belief
-    num_classes = log_belief.shape[-1]
-    return arithmetic_mixture(log_belief, uniform_prior(num_classes).to(log_belief), 1.0 - epsilon)
+    log_uniform = torch.full_like(log_belief, -math.log(log_belief.shape[-1]))
+    return arithmetic_mixture(log_uniform, log_belief, epsilon)  # in this order a small ε keeps its digits
 
 
 def expectation(log_belief: Tensor, values: Tensor) -> Tensor:
@@ -133,7 +143,7 @@ def _check_target(target: Tensor, num_classes: int) -> None:
                 f"target rows must be probabilities, but entries start at {target.min():.4g} and rows sum to {total.min():.4g} "
                 f"to {total.max():.4g}: give integer classes, or rows that are >= 0 and sum to 1"
             )
-    elif target.numel() and not bool(((target >= 0) & (target < num_classes)).all()):
+    elif target.numel() and not 0 <= int(target.min()) <= int(target.max()) < num_classes:
         raise TargetError(
             f"target holds classes from {int(target.min())} to {int(target.max())}, allowed are 0 to {num_classes - 1}: "
             "set num_classes to the largest label + 1, or correct the labels"

@@ -62,7 +62,7 @@ class Cascade(nn.Module):
 
     def prior(self, features: Tensor) -> Tensor:
         """Return `p_0` for each sample, log-probabilities `[B, C]`, in at least float32."""
-        log_prior = self.log_prior.to(torch.promote_types(self.log_prior.dtype, torch.float32))
+        log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
         return log_prior.expand(features.shape[0], -1)
 
     def refine(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,10 +132,12 @@ def _output_width(extractor: nn.Module, example: Tensor | None) -> int | None:
     if isinstance(declared, int):
         return declared
     if example is not None:
-        training = extractor.training
-        with torch.no_grad():
-            features = extractor.eval()(example)
-        extractor.train(training)
-        return int(features.shape[-1])
+        modes = {module: module.training for module in extractor.modules()}
+        try:
+            with torch.no_grad():
+                return int(extractor.eval()(example).shape[-1])
+        finally:
+            for module, training in modes.items():
+                module.training = training
     *_, last = extractor.modules()
     return last.out_features if isinstance(last, nn.Linear) else None

@@ -28,8 +28,8 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     step = benches.add_parser(
         "step", help="one step of every schedule and of backpropagation, interleaved in one process", allow_abbrev=False
     )
-    step.add_argument("--depths", type=positive, nargs="+", default=[4, 16, 64], metavar="L", help="stages (default: 4 16 64)")
-    step.add_argument("--rounds", type=positive, default=20, metavar="N", help="rounds (default: %(default)s)")
+    step.add_argument("--depths", type=positive, nargs="+", default=[4, 8, 16, 64, 256], metavar="L", help="stages (default: 4 8 16 64 256)")
+    step.add_argument("--rounds", type=positive, default=12, metavar="N", help="rounds (default: %(default)s)")
     step.add_argument("--batch-size", type=positive, default=128, metavar="B", help="images (default: %(default)s)")
     step.add_argument("--threads", type=positive, default=0, metavar="N", help="(default: PyTorch's own choice)")
     step.add_argument("--json", type=Path, metavar="FILE", help="write the result, with hardware and versions")

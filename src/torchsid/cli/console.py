@@ -53,15 +53,11 @@ class Console:
         """Give the terminal back."""
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print rows of text under their columns, the first one left-aligned; a cell of several lines becomes one."""
-        rows = [[cell.replace("\n", " ") for cell in row] for row in rows]
-        widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
-        for first, *others in [columns, *rows]:
-            cells = [
-                first.ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)),
-            ]
-            print("  ".join(cells).rstrip())
+        """Print rows of text under their columns, numbers right-aligned; a cell's further lines go into brackets."""
+        cells = [[column, *(_in_one_line(row[index]) for row in rows)] for index, column in enumerate(columns)]
+        aligned = [_aligned(column, right=_numeric(column[1:])) for column in cells]
+        for line in zip(*aligned, strict=True):
+            print("  ".join(line).rstrip())
         sys.stdout.flush()
 
     def file(self, what: str, path: Path) -> None:
@@ -145,16 +141,20 @@ class Terminal(Plain):
             self._progress = None
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print the same table with lines."""
+        """Print the same table with a rule, fitted to the terminal; what follows the first line of a cell is dimmed."""
+        from rich.box import SIMPLE_HEAD
         from rich.console import Console as RichConsole
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table()
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for index, column in enumerate(columns):
-            table.add_column(column, justify="right" if index else "left")
+            right = _numeric([row[index] for row in rows])
+            table.add_column(column, justify="right" if right else "left", overflow="fold")
         for row in rows:
-            table.add_row(*row)
-        RichConsole(markup=False, highlight=False).print(table)
+            parts = [cell.partition("\n") for cell in row]
+            table.add_row(*(Text.assemble(first, newline, (rest, "dim")) for first, newline, rest in parts))
+        RichConsole().print(table)
 
 
 def _progress_bar() -> "Progress":
@@ -214,3 +214,18 @@ def abridged(texts: Sequence[str]) -> list[str]:
 def stage_name(stage: int) -> str:
     """Return the name of the belief after a stage; before the first one there is the prior."""
     return f"stage {stage}" if stage else "prior"
+
+
+def _numeric(cells: Sequence[str]) -> bool:
+    """Return whether every cell starts like a number, or stands for a missing one."""
+    return all(not cell or cell[0] in "0123456789+-−–…" for cell in cells)
+
+
+def _in_one_line(cell: str) -> str:
+    first, *further = cell.split("\n")
+    return " ".join([first, *(f"({line})" for line in further)])
+
+
+def _aligned(cells: Sequence[str], *, right: bool) -> list[str]:
+    width = max(map(len, cells))
+    return [cell.rjust(width) if right else cell.ljust(width) for cell in cells]

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli.console import Console, by_stage
+from torchsid.cli.console import Console, abridged
 
 if TYPE_CHECKING:
     from torchsid.report import Comparison, Row
@@ -27,14 +27,18 @@ def compare_runs(runs: Sequence[Path], screen: Console) -> "Comparison":
 
 
 def print_results(screen: Console, result: "Comparison") -> None:
-    """Print one row a method, runs that differ in their seed alone averaged, and what limits the comparison."""
+    """Print one row a method, runs that differ in their seed alone averaged; the same by stage; what limits the comparison."""
     from torchsid.report import summary_table
 
     columns, rows = summary_table(result)
     kept = [index for index, column in enumerate(columns) if column not in _FOR_THE_PAGE]
+    screen.table([columns[index] for index in kept], [[_text(*cells[index]) for index in kept] for cells in rows])
+    print()
+    stages = {row.method.name: _last_by_stage(row) for row in result.rows}
+    depth = max(map(len, stages.values()))
     screen.table(
-        [*(columns[index] for index in kept), "By stage, last"],
-        [[*(_text(*cells[index]) for index in kept), _last_by_stage(row)] for cells, row in zip(rows, result.rows, strict=True)],
+        ["% by stage, last", *abridged([str(stage + 1) for stage in range(depth)])],
+        [[name, *abridged([*accuracies, *[""] * (depth - len(accuracies))])] for name, accuracies in stages.items()],
     )
     for note in result.notes:
         print(note)
@@ -75,13 +79,12 @@ def _method(row: "Row") -> dict[str, Any]:
 
 
 def _text(value: str, detail: str) -> str:
-    return f"{value}\n({detail})" if detail else value
+    """Return a cell's number with each remark on a line of its own."""
+    return "\n".join([value, *filter(None, detail.split(" · "))])
 
 
-def _last_by_stage(row: "Row") -> str:
-    """Return the accuracy after each stage with the last weights, the mean over seeds."""
+def _last_by_stage(row: "Row") -> list[str]:
+    """Return the accuracy in per cent after each stage with the last weights, the mean over seeds."""
     splits = [run.last.held_out for run in row.method.runs if run.last is not None]
     accuracies = [split.accuracy[1:] for split in splits if split is not None]
-    if not accuracies:
-        return "–"
-    return by_stage([sum(stage) / len(stage) for stage in zip(*accuracies, strict=True)])
+    return [f"{100 * sum(stage) / len(stage):.1f}" for stage in zip(*accuracies, strict=True)]

@@ -22,9 +22,7 @@ class Augmentation:
         num_classes: C, the width of the rows that mixup and cutmix make of labels.
     """
 
-    def __init__(
-        self, config: AugmentConfig, mean: tuple[float, ...], std: tuple[float, ...], num_classes: int
-    ) -> None:
+    def __init__(self, config: AugmentConfig, mean: tuple[float, ...], std: tuple[float, ...], num_classes: int) -> None:
         self.config = config
         self.mean = mean
         self.std = std

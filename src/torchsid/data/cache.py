@@ -6,6 +6,7 @@ CRC-32 is checked on reading; an entry that fails it is rebuilt.
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import warnings
@@ -41,6 +42,7 @@ def remember(folder: Path, name: str, key: Mapping[str, str], build: Callable[[]
     path = folder / f"{name}-{digest[:20]}.npz"
     if (stored := _read(path)) is not None:
         return stored
+    logging.getLogger(__name__).info("decoding the images of %s, this once; to be kept in %s", name, path)
     built = build()
     try:
         _write(path, built)
@@ -68,10 +70,9 @@ def _write(path: Path, raw: RawSet) -> None:
 
 def _read(path: Path) -> RawSet | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             parts = [
-                RawPart(stored[f"{name}.images"], stored[f"{name}.labels"], stored[f"{name}.rows"])
-                for name in ("train", "test")
+                RawPart(stored[f"{name}.images"], stored[f"{name}.labels"], stored[f"{name}.rows"]) for name in ("train", "test")
             ]
             words = json.loads(stored["words"].tobytes())
             names, skipped = tuple(words["class_names"]), tuple(words["skipped"])

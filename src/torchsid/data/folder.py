@@ -53,13 +53,14 @@ class FolderSource:
         """See `Source`; all images must have the same size and be all grey or all colour."""
         paths = [*files["train"], *files.get("test", ())]
         names = sorted({path.parent.name for path in files["train"]})
+        number = {name: i for i, name in enumerate(names)}
         images, kept, notes = decode_all(
             paths,
             channels=None,
             where=lambda i: "/".join(paths[i].parts[-3:]),
             on_bad_sample=on_bad_sample,
         )
-        labels = np.array([names.index(paths[i].parent.name) for i in kept], dtype=np.int64)
+        labels = np.array([number[paths[i].parent.name] for i in kept], dtype=np.int64)
         whole = RawPart(images, labels, kept)
         if "test" in files:
             is_test = kept >= len(files["train"])

@@ -71,9 +71,7 @@ def _column(name: str, features: Mapping[str, Any], kind: str, prefer: Sequence[
     return chosen[0]
 
 
-def _part(
-    dataset: HubDataset, place: str, image: str, label: str, on_bad_sample: OnBadSample
-) -> tuple[RawPart, tuple[str, ...]]:
+def _part(dataset: HubDataset, place: str, image: str, label: str, on_bad_sample: OnBadSample) -> tuple[RawPart, tuple[str, ...]]:
     labels: list[int] = []
 
     def outcomes() -> Iterator[Images | DataError]:
@@ -87,7 +85,5 @@ def _part(
                 labels[i:] = [-1]
                 yield DataError(f"not decodable ({error})")
 
-    images, kept, notes = gather_good(
-        list(outcomes()), where=lambda i: f"{place}, row {i}", on_bad_sample=on_bad_sample
-    )
+    images, kept, notes = gather_good(list(outcomes()), where=lambda i: f"{place}, row {i}", on_bad_sample=on_bad_sample)
     return RawPart(images, np.array(labels, dtype=np.int64)[kept], kept), notes

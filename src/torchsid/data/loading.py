@@ -60,9 +60,7 @@ def _cut(config: DataConfig, raw: RawSet, seed: int) -> tuple[Labels, Labels]:
     pool = stratify.first(labels, config.limit, classes) if config.limit else np.arange(len(labels))
     kept, held_out = stratify.hold_out(labels[pool], config.validation, classes, seed)
     if problems := validate.empty_classes(labels[pool][kept], raw.class_names):
-        raise DataError(
-            f"data.limit = {config.limit} and data.validation = {config.validation} leave too little: {problems[0]}"
-        )
+        raise DataError(f"data.limit = {config.limit} and data.validation = {config.validation} leave too little: {problems[0]}")
     return pool[kept], pool[held_out]
 
 

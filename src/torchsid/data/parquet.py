@@ -63,9 +63,7 @@ class ParquetSource:
         own = [f"{self.stem}-{split}.parquet", f"{self.stem}-{split}-*.parquet"]
         return own + [f"{folder}{split}-*.parquet" for folder in folders]
 
-    def _read_part(
-        self, paths: Sequence[Path], on_bad_sample: OnBadSample
-    ) -> tuple[RawPart, tuple[str, ...], tuple[str, ...]]:
+    def _read_part(self, paths: Sequence[Path], on_bad_sample: OnBadSample) -> tuple[RawPart, tuple[str, ...], tuple[str, ...]]:
         """Return the part, the class names and a sentence for each skipped sample."""
         encoded: list[bytes | None] = []
         labels: list[Labels] = []
@@ -138,11 +136,10 @@ def missing_shards(paths: Sequence[Path]) -> list[str]:
 
 
 def _image_bytes(path: Path, column: "ChunkedArray") -> list[bytes | None]:
-    try:
-        field = require("pyarrow.compute", extra="files", purpose="reading Parquet files").struct_field(column, "bytes")
-    except ValueError as error:  # pyarrow.ArrowInvalid and ArrowTypeError
-        raise DataError(f"{path}: the image column must be a struct with `bytes`, not {column.type}") from error
-    except TypeError as error:
-        raise DataError(f"{path}: the image column must be a struct with `bytes`, not {column.type}") from error
-    values: list[bytes | None] = field.to_pylist()
+    types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
+    fields = {field.name: field.type for field in column.type} if types.is_struct(column.type) else {}
+    if "bytes" not in fields or not (types.is_binary(fields["bytes"]) or types.is_large_binary(fields["bytes"])):
+        raise DataError(f"{path}: the image column must be a struct with binary `bytes`, not {column.type}")
+    compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
+    values: list[bytes | None] = compute.struct_field(column, "bytes").to_pylist()
     return values

@@ -15,8 +15,7 @@ def check(raw: RawSet, name: str) -> None:
     problems = [*_part_problems(raw.train, "training", raw), *_part_problems(raw.test, "test", raw)]
     if raw.train.images.shape[1:] != raw.test.images.shape[1:]:
         problems.append(
-            f"training images are {raw.train.images.shape[1:]} (channels, height, width), "
-            f"test images {raw.test.images.shape[1:]}"
+            f"training images are {raw.train.images.shape[1:]} (channels, height, width), test images {raw.test.images.shape[1:]}"
         )
     if len(raw.class_names) < 2:
         problems.append(f"there must be at least two classes, found {len(raw.class_names)}")
@@ -29,7 +28,8 @@ def check(raw: RawSet, name: str) -> None:
 
 def empty_classes(labels: Labels, class_names: tuple[str, ...]) -> list[str]:
     """Return a sentence when classes have no training image."""
-    absent = [name for i, name in enumerate(class_names) if i not in set(np.unique(labels).tolist())]
+    present = set(np.unique(labels).tolist())
+    absent = [name for i, name in enumerate(class_names) if i not in present]
     return [f"{len(absent)} classes have no training image: {', '.join(absent[:10])}"] if absent else []
 
 

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, hardware, state of the source."""
+"""Where a number comes from: date, versions, hardware, state of the source."""
 
 import os
 import platform
@@ -6,65 +6,68 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from torchsid.__about__ import __version__
 
-_PACKAGES = ("torch", "numpy", "pydantic", "safetensors", "pyarrow", "pillow")
+_PACKAGES = ("numpy", "pydantic", "safetensors", "pyarrow", "pillow")
 
 
-def provenance() -> dict[str, object]:
+def provenance(device: torch.device | None = None) -> dict[str, Any]:
     """Return date, versions, hardware and git state, ready for JSON."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "hardware": hardware(),
-        "git": git_state(),
-    }
+    return {"date": now(), "versions": versions(), "hardware": hardware(device or torch.device("cpu")), "git": git_state()}
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of torchsid, Python and the packages that numbers depend on."""
+    """Return the versions of Python and of the packages that the numbers depend on."""
     found = {"torchsid": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    # The installed name has no build suffix where a wheel was built for one device only; torch itself knows.
+    return found | {"torch": torch.__version__}
 
 
-def hardware(device: str = "cpu") -> dict[str, object]:
-    """Return processor, cores, torch threads, memory in GiB and the device."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return processor, usable cores, PyTorch's threads, memory in GiB, and the device."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     return {
-        "cpu": _processor(),
-        "cores": os.cpu_count(),
+        "cpu": _cpu_name(),
+        "cores": cores,
         "threads": torch.get_num_threads(),
-        "memory_gib": round(memory, 1),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "memory_gib": round(memory, 1) if memory else None,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
 
 
-def git_state() -> dict[str, object] | None:
-    """Return commit and whether the tree is changed, of the checkout the package was imported from; None when there is none."""
-    here = Path(__file__).parent
+def git_state(directory: Path | None = None) -> dict[str, Any] | None:
+    """Return commit and whether there are uncommitted changes, or None outside a repository with a commit."""
     try:
-        commit = _git(here, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(here, "status", "--porcelain", "--untracked-files=no"))}
+        commit, status = (
+            subprocess.run(
+                ["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
     except (OSError, subprocess.SubprocessError):
         return None
+    return {"commit": commit, "dirty": bool(status)}
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

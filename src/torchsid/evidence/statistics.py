@@ -5,8 +5,10 @@ Everything is deterministic: intervals are closed formulas, and the bootstrap dr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from math import sqrt
 from statistics import NormalDist
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -119,14 +121,12 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, confidence: fl
     Raises:
         ValueError: The two differ in length, or are empty.
     """
-    from scipy.stats import binom
-
     _check_confidence(confidence)
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.ndim != 1 or a.shape != b.shape or a.size == 0:
         raise ValueError(f"the shapes are {a.shape} and {b.shape}; allowed: two equal, non-empty [N]")
     n, a_only, b_only = a.size, int(np.sum(a & ~b)), int(np.sum(b & ~a))
-    p_value = min(1.0, 2 * float(binom.cdf(min(a_only, b_only), a_only + b_only, 0.5)))
+    p_value = min(1.0, 2 * float(_scipy_stats().binom.cdf(min(a_only, b_only), a_only + b_only, 0.5)))
     adjusted = (a_only - b_only) / (n + 2)
     half = _normal_quantile(confidence) * sqrt((a_only + b_only + 1) / (n + 2) - adjusted**2) / sqrt(n + 2)
     low, high = max(-1.0, adjusted - half), min(1.0, adjusted + half)
@@ -151,13 +151,11 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float], confidence: flo
 
 def _t_test(differences: Sequence[float]) -> float:
     """Return the two-sided p-value of Student's one-sample test against zero."""
-    from scipy.stats import t
-
     error = float(np.std(differences, ddof=1)) / sqrt(len(differences))
     mean = abs(float(np.mean(differences)))
     if error == 0:
         return 1.0 if mean == 0 else 0.0
-    return float(2 * t.sf(mean / error, len(differences) - 1))
+    return float(2 * _scipy_stats().t.sf(mean / error, len(differences) - 1))
 
 
 def _finite(values: Sequence[float], confidence: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
@@ -178,6 +176,12 @@ def _normal_quantile(confidence: float) -> float:
 
 
 def _student_quantile(confidence: float, degrees: int) -> float:
-    from scipy.stats import t
+    return float(_scipy_stats().t.ppf((1 + confidence) / 2, degrees))
 
-    return float(t.ppf((1 + confidence) / 2, degrees))
+
+def _scipy_stats() -> ModuleType:
+    try:
+        return import_module("scipy.stats")
+    except ImportError:
+        message = "intervals over several values and p-values need SciPy; install it with pip install 'torchsid[report]'"
+        raise ImportError(message) from None

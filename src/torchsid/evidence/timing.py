@@ -18,6 +18,7 @@ from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID
 
 CLASSES, FEATURES, HIDDEN = 100, 128, 256
+TURN = 3  # steps in a row when it is a procedure's turn, after one that is not counted: as in training, memory is warm
 REFERENCE, BACKPROP = "reference", "backprop"
 
 
@@ -48,17 +49,17 @@ class _Procedure:
 
 
 def run_step_bench(
-    depths: Sequence[int], *, rounds: int = 20, batch_size: int = 128, threads: int = 0, progress: Callable[[str], None] = print
+    depths: Sequence[int], *, rounds: int = 12, batch_size: int = 128, threads: int = 0, progress: Callable[[str], None] = print
 ) -> dict[str, object]:
     """Time the step of every schedule, of backpropagation and of the reference procedure at each depth.
 
     A shared cascade with an MLP extractor (784 → 256 → 128 features), hidden width 256, 100 classes. Within a round every
-    procedure runs once, in an order that rotates; ratios are taken within a round, so that a machine whose speed drifts
-    disturbs both sides alike.
+    procedure has one turn of a few steps, in an order that rotates; ratios are taken within a round, so that a machine whose
+    speed drifts disturbs both sides alike.
 
     Args:
         depths: the numbers of stages.
-        rounds: counted rounds, after two of warm-up.
+        rounds: counted rounds, after one of warm-up.
         batch_size: B.
         threads: of torch; 0 leaves its setting.
         progress: called with one line a depth.
@@ -85,9 +86,9 @@ def _bench_depth(depth: int, rounds: int, batch_size: int) -> list[StepRow]:
     gradients: dict[str, list[float]] = {name: [] for name in procedures}
     steps: dict[str, list[float]] = {name: [] for name in procedures}
     names = list(procedures)
-    for round_ in range(-2, rounds):
+    for round_ in range(-1, rounds):
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            timed = _time(cascade, procedures[name])
+            timed = _take_turn(cascade, procedures[name])
             if round_ >= 0:
                 gradients[name].append(timed[0])
                 steps[name].append(timed[1])
@@ -132,12 +133,15 @@ def _procedures(cascade: Cascade, x: Tensor, target: Tensor) -> dict[str, _Proce
     return procedures
 
 
-def _time(cascade: Cascade, procedure: _Procedure) -> tuple[float, float]:
-    """Return the seconds of the gradients alone and of the whole step."""
-    start = time.perf_counter()
-    cascade.zero_grad()
-    procedure.gradients()
-    middle = time.perf_counter()
-    for optimizer in procedure.optimizers:
-        optimizer.step()
-    return middle - start, time.perf_counter() - start
+def _take_turn(cascade: Cascade, procedure: _Procedure) -> tuple[float, float]:
+    """Return the median seconds of the gradients alone and of the whole step."""
+    gradients, steps = [], []
+    for _ in range(1 + TURN):
+        start = time.perf_counter()
+        cascade.zero_grad()
+        procedure.gradients()
+        gradients.append(time.perf_counter() - start)
+        for optimizer in procedure.optimizers:
+            optimizer.step()
+        steps.append(time.perf_counter() - start)
+    return median(gradients[1:]), median(steps[1:])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from torchsid.beliefs import forward_kl, log_target, to_log_belief, uniform_prior
+from torchsid.beliefs import check_one_target_a_sample, forward_kl, log_target, to_log_belief, uniform_prior
 from torchsid.cascade import Cascade
 from torchsid.schedules.output import StepOutput
 
@@ -35,7 +35,9 @@ class Backprop:
             TargetError: the target does not fit.
         """
         log_beliefs = self._log_beliefs(x)
-        log_p_y = log_target(target, log_beliefs.shape[-1], label_smoothing=self.label_smoothing).to(log_beliefs.device)
+        num_classes, dtype = log_beliefs.shape[-1], log_beliefs.dtype
+        log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype).to(log_beliefs.device)
+        check_one_target_a_sample(log_p_y, x)
         loss = forward_kl(log_beliefs[-1], log_p_y).mean()
         (weight * loss).backward()  # type: ignore[no-untyped-call]
         return StepOutput(loss.detach().unsqueeze(0), log_beliefs.detach())

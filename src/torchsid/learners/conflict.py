@@ -36,7 +36,7 @@ def gradient_conflict(learner: SID, x: Tensor, target: Tensor) -> Tensor:
     """
     recorder = _Recorder()
     objective, cascade = learner.objective, learner.module
-    log_target = learner.log_target(target)
+    log_target = learner.log_target(x, target)
     with undisturbed(cascade):
         learner.schedule(cascade, objective, x, log_target, torch.ones(cascade.depth, device=log_target.device), recorder)
     if len(recorder.gradients) != cascade.depth:

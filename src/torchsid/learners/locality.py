@@ -56,7 +56,7 @@ def check_locality(learner: SID, x: Tensor, target: Tensor) -> LocalityReport:
 
 
 def _bit_masks(depth: int) -> list[Tensor]:
-    """Return the 0/1 weights of every run, each `[L]`: for each bit of the index, the stages that have it and those that lack it."""
+    """Return the 0/1 weights of every run, each `[L]`: for each bit of the index, the stages that have it, then the others."""
     index = torch.arange(depth)
     masks = []
     for bit in range((depth - 1).bit_length()):
@@ -67,14 +67,14 @@ def _bit_masks(depth: int) -> list[Tensor]:
 
 def _check_silent(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> None:
     """Raise if a stage whose weight is 0 receives a gradient."""
-    leak = _first_leak(learner, x, target, mask)
-    if leak is None:
+    leaks = _leaks(learner, x, target, mask)
+    if not leaks:
         return
-    receiver, name = leak
+    receiver, name = leaks[0]
     for sender in mask.nonzero().flatten().tolist():  # which of the losses that were on?
         alone = torch.zeros_like(mask)
         alone[sender] = 1
-        if _first_leak(learner, x, target, alone) is not None:
+        if (receiver, name) in _leaks(learner, x, target, alone):
             raise LocalityError(
                 f"the loss of stage {sender} changes the gradient of stage {receiver}, parameter {name!r}: "
                 "detach what passes between the stages, and give each stage parameters of its own"
@@ -82,16 +82,17 @@ def _check_silent(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> None
     raise LocalityError(f"losses of other stages change the gradient of stage {receiver}, parameter {name!r}")
 
 
-def _first_leak(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> tuple[int, str] | None:
-    """Return stage and name of the first parameter with a gradient though its stage's loss is off."""
+def _leaks(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> list[tuple[int, str]]:
+    """Return stage and name of every parameter with a gradient though its stage's loss is off."""
     with undisturbed(learner.module):
         learner.backward(x, target, weight=mask)
-        for j, stage in enumerate(learner.module.stages):
-            if mask[j] == 0:
-                for name, parameter in stage.named_parameters():
-                    if _touched(parameter):
-                        return j, name
-    return None
+        return [
+            (j, name)
+            for j, stage in enumerate(learner.module.stages)
+            if mask[j] == 0
+            for name, parameter in stage.named_parameters()
+            if _touched(parameter)
+        ]
 
 
 def _touched(parameter: nn.Parameter) -> bool:

@@ -11,8 +11,9 @@ from torchsid.schedules.output import StepOutput as StepOutput
 class Learner(Protocol):
     """A network together with a training method. A `Protocol`: nothing to inherit from."""
 
-    module: nn.Module
-    """The network; an ordinary module at inference."""
+    @property
+    def module(self) -> nn.Module:
+        """The network; an ordinary module at inference."""
 
     def backward(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
         """Add the gradients of one batch to `.grad` of every parameter; step nothing.

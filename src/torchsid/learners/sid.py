@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from torchsid import schedules
+from torchsid.beliefs import check_one_target_a_sample
 from torchsid.cascade import Cascade
 from torchsid.objective import Alpha, Direction, LocalObjective
 from torchsid.schedules.combine import combiner_factory
@@ -58,15 +59,21 @@ class SID:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
             ScheduleError: the schedule cannot run this cascade.
         """
-        log_target = self.log_target(target)
+        log_target = self.log_target(x, target)
         weights = torch.as_tensor(weight, device=log_target.device, dtype=log_target.dtype).expand(self.module.depth)
         return self.schedule(self.module, self.objective, x, log_target, weights, self.new_combiner())
 
-    def log_target(self, target: Tensor) -> Tensor:
-        """Return the smoothed target `p_y` as log-probabilities `[B, C]`, in the precision of the cascade's beliefs."""
+    def log_target(self, x: Tensor, target: Tensor) -> Tensor:
+        """Return the smoothed target `p_y` of each sample of `x` as log-probabilities `[B, C]`, in the precision of the beliefs.
+
+        Raises:
+            TargetError: the target does not fit; see `LocalObjective.log_target`.
+        """
         prior = self.module.log_prior
         dtype = torch.promote_types(prior.dtype, torch.float32)
-        return self.objective.log_target(target, self.module.num_classes, dtype=dtype).to(prior.device)
+        log_target = self.objective.log_target(target, self.module.num_classes, dtype=dtype)
+        check_one_target_a_sample(log_target, x)
+        return log_target.to(prior.device)
 
     @torch.no_grad()
     def log_beliefs(self, x: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def _row(method: Method, reference: Method) -> Row:
         chosen=_score([run.chosen for run in method.evaluated if run.chosen is not None]),
         difference=difference,
         paired_over=paired_over,
-        train_seconds=_measured(method, lambda run: run.manifest.get("train_seconds")),
+        train_seconds=_measured(method, lambda run: run.train_seconds),
         images_per_second=_measured(method, _throughput),
         peak_memory_mib=_measured(method, lambda run: run.manifest.get("peak_memory_mib")),
     )

@@ -60,7 +60,7 @@ def _context(result: Comparison) -> dict[str, Any]:
     names = [method.name for method in result.methods]
     return {
         "version": __version__,
-        "title": f"{listing(names)} on {listing(list(dict.fromkeys(str(run.manifest['data']['name']) for run in runs)))}",
+        "title": f"{_data_names(runs)}: {' · '.join(names)}",
         "subtitle": _subtitle(runs),
         "headline": headline(result),
         "table": summary_table(result),
@@ -79,6 +79,10 @@ def _context(result: Comparison) -> dict[str, Any]:
         "runs": runs,
         "facts": provenance.facts(runs),
     }
+
+
+def _data_names(runs: Sequence[RunRecord]) -> str:
+    return listing(list(dict.fromkeys(str(run.manifest["data"]["name"]) for run in runs)))
 
 
 def _subtitle(runs: Sequence[RunRecord]) -> str:

@@ -1,5 +1,6 @@
 """Where the numbers come from: all that is needed to judge a run and to repeat it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,11 +39,10 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "Method": run.label,
         "Recipe": _text(manifest["recipe"]),
         "Seed": str(run.seed),
-        "Command": _text(manifest.get("command")),
         "Status": _text(manifest["status"]),
-        "Started": _text(manifest.get("started")),
-        "Finished": _text(manifest.get("finished")),
-        "Training time": duration(manifest["train_seconds"]) if manifest.get("train_seconds") is not None else _ABSENT,
+        "Started": _when(manifest.get("started")),
+        "Finished": _when(manifest.get("finished")),
+        "Training time": duration(run.train_seconds) if run.train_seconds else _ABSENT,
         "Epochs": str(len(run.epochs)),
         "Steps skipped": str(sum(int(event.get("skipped_steps") or 0) for event in run.epochs)),
         "Parameters": f"{manifest['parameters']:,}" if manifest.get("parameters") is not None else _ABSENT,
@@ -65,6 +65,11 @@ def _facts(run: RunRecord) -> dict[str, str]:
 
 def _text(value: object) -> str:
     return _ABSENT if value is None or value == "" else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _when(moment: object) -> str:
+    """Return an ISO moment as `2026-08-01 10:00:12 +00:00`."""
+    return re.sub(r"T(\d\d:\d\d:\d\d)(?:\.\d+)?", r" \1 ", _text(moment)).strip()
 
 
 def _git(git: Mapping[str, Any] | None) -> str:

@@ -105,6 +105,12 @@ class RunRecord:
         return noise if noise and (noise.get("rate") or noise.get("measured")) else None
 
     @property
+    def train_seconds(self) -> float | None:
+        """The training time; the sum over the epochs while the manifest does not have it yet."""
+        total = self.manifest.get("train_seconds") or sum(event.get("seconds") or 0.0 for event in self.epochs)
+        return float(total) or None
+
+    @property
     def chosen(self) -> Weights | None:
         """The weights to quote: the best on validation; the last ones where there is no validation to choose by."""
         return self.best if self.best is not None and self.best.validation is not None else self.last

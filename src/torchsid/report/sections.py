@@ -84,14 +84,18 @@ def by_stage(result: Comparison) -> Section:
 
 
 def _enough(method: Method) -> str:
-    """Say from which stage on the accuracy is within half a point of the last stage's."""
+    """Say which stage is the first to be as accurate as the last, give or take half a point, and whether one is better."""
     accuracy = stages.mean_by_stage(method, lambda split: split.accuracy)
-    depth = len(accuracy) - 1
+    depth, last = len(accuracy) - 1, accuracy[-1]
     if depth == 1:
         return ""
-    late = [stage for stage in range(depth + 1) if abs(accuracy[stage] - accuracy[-1]) > 0.005]
-    first = late[-1] + 1 if late else 0
-    return f" From stage {first} on, accuracy is within half a point of the last stage's."
+    best = int(np.argmax(accuracy))
+    if accuracy[best] > last + 0.005:
+        return f" Stage {best} is the most accurate, {100 * (accuracy[best] - last):.2f} points above the last."
+    first = next(stage for stage in range(depth + 1) if accuracy[stage] >= last - 0.005)
+    if first == depth:
+        return " No earlier stage comes within half a point of the last one's accuracy."
+    return f" Stage {first} is the first within half a point of the last one's accuracy."
 
 
 def minds(result: Comparison) -> tuple[Minds, ...]:
@@ -144,19 +148,28 @@ def _confidence(name: str, split: Split) -> str:
 
 
 def costs(result: Comparison) -> Section:
-    """Time, throughput and memory."""
+    """Time, throughput and memory: bars to compare methods, curves over the epochs for a single one."""
+    if len(result.rows) == 1:
+        drawings = (curves.throughput_curve(result.methods), curves.memory_curve(result.methods))
+        return Section((_cost(result.rows[0]),), drawings)
     reference, *others = result.rows
     sentences = []
     for row in others:
         if row.train_seconds and reference.train_seconds and reference.train_seconds.mean > 0:
             ratio = row.train_seconds.mean / reference.train_seconds.mean
             sentences.append(f"{row.method.name} trains in {ratio:.2f} of the time of {reference.method.name}.")
-    if sentences:
-        sentences.append("The runs were timed one after the other, so small differences may be the machine's.")
-    elif reference.train_seconds:
-        sentences.append(f"Training took {duration(reference.train_seconds.mean)}.")
-    drawings = tuple(cost.cost_bars(result.rows))
-    return Section(tuple(sentences) if drawings else ("Neither time nor memory was recorded.",), drawings)
+    sentences.append("Each run was timed by itself, so small differences may be the machine's.")
+    return Section(tuple(sentences), tuple(cost.cost_bars(result.rows)))
+
+
+def _cost(row: Row) -> str:
+    parts = [
+        f"training took {duration(row.train_seconds.mean)}" if row.train_seconds else "",
+        f"the median epoch ran at {number(row.images_per_second.mean)} images a second" if row.images_per_second else "",
+        f"memory peaked at {number(row.peak_memory_mib.mean)} MiB" if row.peak_memory_mib else "",
+    ]
+    text = listing(list(filter(None, parts)) or ["neither time nor memory was recorded"])
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def conflicts(result: Comparison) -> Section:
@@ -191,18 +204,14 @@ def _locality(method: Method) -> str:
     entries = [run.manifest.get("locality") for run in method.runs]
     verdicts = list(dict.fromkeys(map(verdict, entries)))
     if len(verdicts) > 1:
-        return f"{method.name}: the runs differ in their verdict: {listing(verdicts)}."
-    entry = entries[0] or {}
-    checks = f" in {counted(int(entry['runs']), 'check')}" if entry.get("runs") else ""
-    depth = int(entry.get("stages") or 0)
-    own = f"the loss of each of the {depth} stages" if depth > 1 else "the loss of the stage"
-    text = {
-        "local": f"{method.name} is local:{checks} {own} reached no parameter of another stage.",
-        "global": f"{method.name} is global:{checks} the loss reached the parameters of more than one stage.",
-        "not applicable": f"{method.name} has no stages to separate, so locality does not apply.",
-    }.get(verdicts[0], f"{method.name}: locality was {verdicts[0]}.")
-    detail = str(entry.get("detail") or "").strip()
-    return f"{text} {detail[0].upper()}{detail[1:].rstrip('.')}." if detail else text
+        return f"{method.name}: the runs differ in their verdict, {listing(verdicts)}."
+    detail = str((entries[0] or {}).get("detail") or "").removeprefix(f"{verdicts[0]}:").strip()
+    why = {
+        "local": "No stage's loss reaches another stage's parameters",
+        "global": "One loss reaches the parameters of every stage",
+        "not applicable": "The network has no stages to separate",
+    }.get(verdicts[0], "The run did not record a check")
+    return f"{method.name}: {verdicts[0]}. {why}{f' ({detail})' if detail else ''}."
 
 
 def label_noise(result: Comparison) -> Section | None:

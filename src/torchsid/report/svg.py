@@ -85,8 +85,8 @@ def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
     except ImportError:
         raise RunError("figures need matplotlib; install it with pip install 'torchsid[report]'") from None
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # The browser has the glyphs that matplotlib's own typeface lacks.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        # The browser has the glyphs that matplotlib's typeface lacks; a name too long for a figure only costs space.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font|constrained_layout not applied")
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         yield figure, figure.subplots()
 
@@ -102,20 +102,25 @@ def inline(svg: str, description: str) -> str:
     """Turn a matplotlib SVG file into an element of an HTML page: no identifiers that clash, colours from CSS."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"font-family: [^;\"<]+;? ?", "", body)
-    for sentinel, css in _CSS.items():
-        body = body.replace(sentinel, css)
     prefix = "f" + sha256((description + body).encode()).hexdigest()[:8]
-    used = set(re.findall(r"#([\w.-]+)\"", body)) | set(re.findall(r"url\(#([\w.-]+)\)", body))
-    body = re.sub(r' id="([\w.-]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", body)
-    body = re.sub(r"url\(#([\w.-]+)\)", rf"url(#{prefix}-\1)", body)
-    body = re.sub(r"xlink:href=\"#([\w.-]+)\"", rf'href="#{prefix}-\1"', body).replace("xlink:href", "href")
-    body = re.sub(r"\n\s*", "\n", body).replace("\n/>", "/>")
+    tags = "".join(re.findall(r"<[^>]*>", body))
+    used = set(re.findall(r'href="#([\w.-]+)"|url\(#([\w.-]+)\)', tags))
+    names = {first or second for first, second in used}
+    # Only tags are rewritten: the text between them is the user's.
+    body = re.sub(r"<[^>]*>", lambda tag: _restyle(tag[0], prefix, names), body)
     box = re.search(r'viewBox="([^"]+)"', body)
     assert box is not None
-    label = description.translate({38: "&amp;", 34: "&quot;", 60: "&lt;", 62: "&gt;"})
     limit = round(1.2 * float(box[1].split()[2]))
-    return (
-        f'<svg viewBox="{box[1]}" style="max-width: {limit}px" role="img" aria-label="{label}">'
-        + body[body.index(">") + 1 :].strip()
-    )
+    label = description.translate({38: "&amp;", 34: "&quot;", 60: "&lt;", 62: "&gt;"})
+    start = f'<svg viewBox="{box[1]}" style="max-width: {limit}px" role="img" aria-label="{label}">'
+    return start + body[body.index(">") + 1 :].strip()
+
+
+def _restyle(tag: str, prefix: str, used: set[str]) -> str:
+    """Return one tag with the page's colours, without a typeface, and with only those identifiers that are referred to."""
+    tag = re.sub(r"font-family: [^;\"]+;? ?", "", tag)
+    for sentinel, css in _CSS.items():
+        tag = tag.replace(sentinel, css)
+    tag = re.sub(r' id="([^"]+)"', lambda match: f' id="{prefix}-{match[1]}"' if match[1] in used else "", tag)
+    tag = tag.replace("url(#", f"url(#{prefix}-").replace('xlink:href="#', f'href="#{prefix}-').replace("xlink:href", "href")
+    return re.sub(r"\n\s*", " ", tag)

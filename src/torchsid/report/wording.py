@@ -126,7 +126,7 @@ def _against(row: Row, reference: Row) -> str:
     if difference.low is None or difference.high is None:
         return f"{text}, from one seed without an interval"
     span = f"paired over {difference.n:,} {row.paired_over}: {points(difference.low)} to {points(difference.high)}"
-    return f"{text} ({span}{'' if difference.resolved else ', which includes no difference'})"
+    return f"{text} ({span}{'' if difference.resolved else ', which includes zero'})"
 
 
 def summary_table(result: Comparison) -> Table:

@@ -39,7 +39,7 @@ def batched(
     _check_stackable(cascade)
     z = cascade.extractor(x)
     differentiate = mlp_stack.differentiate if mlp_stack.applies(cascade, z) else _differentiate_by_vmap
-    output = differentiate(cascade, objective, z.detach(), log_target, weights, combiner)
+    output = differentiate(cascade, objective, z, log_target, weights, combiner)
     if z.requires_grad:
         z.backward(combiner.result())
     return output
@@ -59,24 +59,25 @@ def _differentiate_by_vmap(
     teachers = log_beliefs[:-1]
     stages = [stage for stage in cascade.stages if isinstance(stage, Stage)]
     parameters, buffers = stack_module_state(stages)  # each [L, ...]
-    leaves = z.expand(cascade.depth, *z.shape).detach().requires_grad_()
+    leaves = z.detach().expand(cascade.depth, *z.shape).requires_grad_(z.requires_grad)
 
     def run(parameters: dict[str, Tensor], buffers: dict[str, Tensor], features: Tensor, log_previous: Tensor) -> Tensor:
         logits: Tensor = functional_call(stages[0], (parameters, buffers), (features, log_previous))[1]
         return logits
 
     logits = vmap(run, randomness="different")(parameters, buffers, leaves, teachers)  # [L, B, C]
-    alphas = torch.tensor(objective.alphas(cascade.depth), device=z.device).unsqueeze(-1)  # [L, 1]
+    alphas = torch.tensor(objective.alphas(cascade.depth), dtype=log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
     losses = objective(to_log_belief(logits), log_target, teachers, alphas).flatten(1).mean(1)  # [L]
     wanted = [tensor for tensor in (*parameters.values(), leaves) if tensor.requires_grad]
-    (weights * losses).sum().backward(inputs=wanted)  # type: ignore[no-untyped-call]
+    if wanted:  # not so for frozen stages on a frozen extractor
+        (weights * losses).sum().backward(inputs=wanted)  # type: ignore[no-untyped-call]
 
     for name, stacked in parameters.items():
         if stacked.grad is not None:
             accumulate([stage.get_parameter(name) for stage in stages], stacked.grad)
-    assert leaves.grad is not None
-    for gradient in leaves.grad:
-        combiner.add(gradient)
+    if leaves.grad is not None:
+        for gradient in leaves.grad:
+            combiner.add(gradient)
     return StepOutput(losses.detach(), log_beliefs)
 
 

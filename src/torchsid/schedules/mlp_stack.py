@@ -31,14 +31,18 @@ def applies(cascade: Cascade, z: Tensor) -> bool:
     return (
         z.dim() == 2
         and not torch.is_autocast_enabled(z.device.type)
+        and not any(_hooked(module) for module in cascade.stages.modules())
         and all(
             type(head) is MLPHead
             and type(head.hidden) is type(head.output) is nn.Linear
             and head.hidden.weight.dtype == z.dtype in (torch.float32, torch.float64)
-            and not any(module._forward_hooks or module._forward_pre_hooks for module in head.modules())
             for head in heads
         )
     )
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
 
 
 @torch.no_grad()
@@ -50,14 +54,15 @@ def differentiate(
     weights: Tensor,
     combiner: GradientCombiner,
 ) -> StepOutput:
-    """Fill `.grad` of the stages, hand `∂L_i/∂z` to the combiner; `z` is detached, `[B, F]`."""
+    """Fill `.grad` of the stages, hand `∂L_i/∂z` to the combiner if `z`, `[B, F]`, requires a gradient."""
     heads = [head for stage in cascade.stages if isinstance(head := stage.head, MLPHead)]
     alphas = torch.tensor(objective.alphas(len(heads)), dtype=log_target.dtype, device=z.device)
     losses, log_beliefs = [], [cascade.prior(z).unsqueeze(0)]
     for i in range(0, len(heads), BLOCK):
         block = slice(i, i + BLOCK)
         run = _Block(heads[block], z, log_beliefs[-1][-1])
-        losses.append(run.differentiate(objective, log_target, alphas[block].unsqueeze(-1), weights[block], combiner))
+        for_extractor = combiner if z.requires_grad else None
+        losses.append(run.differentiate(objective, log_target, alphas[block].unsqueeze(-1), weights[block], for_extractor))
         log_beliefs.append(run.log_beliefs[1:])
     return StepOutput(torch.cat(losses), torch.cat(log_beliefs))
 
@@ -80,18 +85,19 @@ class _Block:
         self.log_beliefs = torch.stack(log_beliefs)  # [K+1, B, C]
 
     def differentiate(
-        self, objective: LocalObjective, log_target: Tensor, alphas: Tensor, weights: Tensor, combiner: GradientCombiner
+        self, objective: LocalObjective, log_target: Tensor, alphas: Tensor, weights: Tensor, combiner: GradientCombiner | None
     ) -> Tensor:
-        """Fill `.grad` of the heads, hand `∂L_i/∂z` to the combiner; return the mean losses, `[K]`."""
+        """Fill `.grad` of the heads, hand `∂L_i/∂z` to the combiner if there is one; return the mean losses, `[K]`."""
         _, batch, num_classes = self.log_beliefs.shape
         log_p, log_previous = self.log_beliefs[1:], self.log_beliefs[:-1]
         delta = objective.logits_gradient(log_p, log_target, log_previous, alphas) * (weights / batch).view(-1, 1, 1)
         gamma = torch.empty_like(self.hidden)
         for head, d, g in zip(self.heads, delta, gamma, strict=True):
             torch.mm(d, head.output.weight, out=g)
-        gamma *= self.hidden > 0
-        for head, g in zip(self.heads, gamma, strict=True):
-            combiner.add(g @ head.hidden.weight[:, num_classes:])
+        torch.ops.aten.threshold_backward.grad_input(gamma, self.hidden, 0, grad_input=gamma)  # ⊙ [h > 0], in place
+        if combiner is not None:
+            for head, g in zip(self.heads, gamma, strict=True):
+                combiner.add(g @ head.hidden.weight[:, num_classes:])
         accumulate([head.output.weight for head in self.heads], delta.mT @ self.hidden)
         accumulate([head.output.bias for head in self.heads], delta.sum(1))
         accumulate([head.hidden.weight for head in self.heads], gamma.mT @ self.inputs)

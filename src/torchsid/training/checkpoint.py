@@ -35,8 +35,8 @@ def save(directory: Path, module: nn.Module, optimizer: Optimizer, state: Mappin
     """
     contents = {_MODEL: _serialise(module.state_dict()), _OPTIMIZER: _serialise(_optimizer_tensors(module, optimizer))}
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    header = {"format": _FORMAT, "config_sha256": config_sha256, "files": checksums}
-    contents[_STATE] = json.dumps(header | {"state": state}, indent=1).encode()
+    header = {"format": _FORMAT, "config_sha256": config_sha256, "files": checksums, "state": dict(state)}
+    contents[_STATE] = json.dumps({"sha256": _sha256_of(header), **header}, indent=1).encode()
     with replacing_directory(directory) as fresh:
         for name, content in contents.items():
             write_bytes(fresh / name, content)
@@ -92,17 +92,23 @@ def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def _sha256_of(header: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if header.pop("sha256") != _sha256_of(header):
+            raise KeyError("sha256")
         if header["format"] != _FORMAT:
             raise CheckpointError(
                 f"{path} has format {header['format']}, this version reads {_FORMAT}: use the version that wrote it"
             )
-        return {key: header[key] for key in ("config_sha256", "files", "state")}
+        return header
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} is truncated or altered; {_REMEDY}") from None

@@ -27,7 +27,7 @@ def end_epoch(session: Session) -> None:
         "epoch",
         epoch=progress.epoch,
         step=session.global_step,
-        learning_rate=setup.optimizer.param_groups[0]["lr"],
+        learning_rate=session.learning_rate(session.global_step - 1),
         **progress.sums.means(),
         validation=validation,
         seconds=progress.sums.seconds,

@@ -14,13 +14,14 @@ import torch
 
 from torchsid.data.order import generator_at
 from torchsid.errors import NonFiniteError, RunError
+from torchsid.evidence.provenance import now
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig
 from torchsid.training.epoch import end_epoch
 from torchsid.training.finish import evaluate_run
 from torchsid.training.interruption import stop_on_signal
-from torchsid.training.manifest import locality_of, new_manifest, now, peak_memory_mib
-from torchsid.training.optimization import learning_rate, set_learning_rate
+from torchsid.training.manifest import locality_of, new_manifest, peak_memory_mib
+from torchsid.training.optimization import set_learning_rate
 from torchsid.training.reporter import Reporter, Silent
 from torchsid.training.run import RunDirectory
 from torchsid.training.session import Session
@@ -118,8 +119,7 @@ def _train_epoch(session: Session) -> None:
 def _take_step(session: Session, batch: Batch) -> None:
     setup, progress = session.setup, session.progress
     config, sums = setup.config, progress.sums
-    rate = learning_rate(session.global_step, config.training.epochs * setup.batches.steps, config.optimizer)
-    set_learning_rate(setup.optimizer, rate)
+    set_learning_rate(setup.optimizer, session.learning_rate(session.global_step))
     # What the network itself draws (dropout) follows from the position too.
     torch.manual_seed(generator_at("network", config.training.seed, progress.epoch, progress.step).initial_seed())
     try:

@@ -1,31 +1,19 @@
 """Where a result comes from: software, hardware, source and data."""
 
-import os
-import platform
-import subprocess
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchsid import __version__
+from torchsid.evidence.provenance import git_state, hardware, now, versions
 from torchsid.learners.locality import check_locality
 from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
 from torchsid.training.batches import normalisation
 from torchsid.training.setup import Setup
 from torchsid.training.toml import config_sha256
-
-_PACKAGES = ("torch", "numpy", "pydantic", "safetensors")
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[str, Any]:
@@ -79,45 +67,6 @@ def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:
     return {"verdict": "local", "stages": report.stages, "runs": report.runs, "detail": str(report)}
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    # The installed name has no build suffix where a wheel was built for one device only; torch itself knows.
-    return found | {"torch": torch.__version__}
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """Return processor, usable cores, PyTorch's threads, memory in GiB, and the device."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
-    return {
-        "cpu": _cpu_name(),
-        "cores": cores,
-        "threads": torch.get_num_threads(),
-        "memory_gib": round(memory, 1) if memory else None,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
-
-
-def git_state(directory: Path | None = None) -> dict[str, Any] | None:
-    """Return commit and whether there are uncommitted changes, or None outside a repository with a commit."""
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=10
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "dirty": bool(status)}
-
-
 def peak_memory_mib(device: torch.device) -> float | None:
     """Return the peak of memory in MiB: on CUDA of PyTorch's allocations, else of the whole process; None where unknown."""
     if device.type == "cuda":
@@ -128,12 +77,3 @@ def peak_memory_mib(device: torch.device) -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -52,6 +52,7 @@ class Progress:
 
     def start_next_epoch(self) -> None:
         """Move to the first step of the next epoch."""
+        self.seconds += self.sums.seconds
         self.epoch, self.step, self.sums = self.epoch + 1, 0, EpochSums()
 
     def to_json(self) -> dict[str, Any]:

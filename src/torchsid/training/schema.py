@@ -39,10 +39,10 @@ def unknown_key(name: str, names: Mapping[str, type | None]) -> str:
     parent, _, leaf = name.rpartition(".")
     siblings = [known for known in names if known.rpartition(".")[0] == parent]
     elsewhere = [known for known, section in names.items() if section is None and known.rpartition(".")[2] == leaf]
-    # A slip within the right section comes first, then the right word in another section, then anything near.
+    # The right word in another section comes first, then a slip within the right section, then anything near.
+    if elsewhere:
+        return f"unknown key {name!r} (did you mean {' or '.join(map(repr, elsewhere))}?)"
     hint = did_you_mean(name, [known for known in siblings if did_you_mean(leaf, [known.rpartition(".")[2]])])
-    if not hint and elsewhere:
-        hint = f" (did you mean {' or '.join(map(repr, elsewhere))}?)"
     return f"unknown key {name!r}" + (hint or did_you_mean(name, names))
 
 

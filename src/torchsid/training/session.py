@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torchsid.training import checkpoint
 from torchsid.training.interruption import Interrupted, StopRequest
 from torchsid.training.metrics import MetricsLog
+from torchsid.training.optimization import learning_rate
 from torchsid.training.progress import Progress
 from torchsid.training.reporter import Reporter
 from torchsid.training.run import RunDirectory, Which
@@ -29,6 +30,11 @@ class Session:
     def global_step(self) -> int:
         """Steps of the whole run that are done."""
         return (self.progress.epoch - 1) * self.setup.batches.steps + self.progress.step
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step of the whole run, counted from 0."""
+        config = self.setup.config
+        return learning_rate(step, config.training.epochs * self.setup.batches.steps, config.optimizer)
 
     def save(self, which: Which) -> None:
         """Write a checkpoint of this moment."""

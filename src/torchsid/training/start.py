@@ -1,11 +1,12 @@
 """The first and the next start of a run: directory, manifest, position."""
 
+from contextlib import suppress
 from typing import Any
 
 from torchsid.errors import CheckpointError, RunError
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig
-from torchsid.training.durable import replacing_directory
+from torchsid.training.durable import os_errors, write_text
 from torchsid.training.metrics import MetricsLog
 from torchsid.training.progress import Progress
 from torchsid.training.reporter import Reporter
@@ -38,14 +39,24 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
 
 
 def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -> None:
-    """Make the run directory with configuration and manifest, all at once.
+    """Make the run directory with configuration and manifest.
 
     Raises:
-        RunError: the operating system refuses.
+        RunError: the operating system refuses; nothing is left behind.
     """
-    with replacing_directory(run.path) as fresh:
-        (fresh / run.config_file.name).write_text(to_toml(config), "utf-8")
-        RunDirectory(fresh).write_manifest(manifest)
+    existed = run.path.exists()
+    try:
+        with os_errors(run.path):
+            run.path.mkdir(parents=True, exist_ok=True)
+        write_text(run.config_file, to_toml(config))
+        run.write_manifest(manifest)
+    except RunError:
+        # An empty directory may be a mount point or someone's working directory: it stays.
+        with suppress(OSError):
+            run.config_file.unlink(missing_ok=True)
+            if not existed:
+                run.path.rmdir()
+        raise
 
 
 def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def _river(beliefs: NDArray[np.float64], label: int, class_names: Sequence[str],
                 side = "left" if widest < 0.3 * depth else "right" if widest > 0.7 * depth else "center"
                 shift = {"left": 0.01, "right": -0.01, "center": 0.0}[side] * depth
                 middle = base[widest] + band[widest] / 2
-                axes.text(widest + shift, middle, class_names[k][:24], ha=side, va="center", fontweight="bold")
+                name = axes.text(widest + shift, middle, class_names[k][:24], ha=side, va="center", fontweight="bold")
+                name.set_in_layout(False)  # a long name must not squeeze the river
             base += band
         axes.set(xlim=(0, depth), ylim=(0, 1))
         axes.grid(visible=False)

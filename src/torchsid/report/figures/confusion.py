@@ -38,8 +38,8 @@ def confusion_matrix(confusion: NDArray[np.int64], class_names: Sequence[str], m
     """Draw the confusion matrix: rows the truth, columns the answer, shade the share of the row, errors in red."""
     size = len(confusion)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    width = 460 if size <= 12 else 720
-    with canvas(width, width * (0.92 if size <= ANNOTATED else 0.8)) as (figure, axes):
+    width = 460 if size <= 12 else 600
+    with canvas(width, width * 0.92) as (figure, axes):
         square(axes, size)
         if size <= ANNOTATED:
             for i, j in np.argwhere(confusion):
@@ -48,6 +48,7 @@ def confusion_matrix(confusion: NDArray[np.int64], class_names: Sequence[str], m
             name_ticks(axes, class_names)
         else:
             axes.imshow(_shades(share), interpolation="nearest")
+            axes.spines[:].set_visible(True)
             axes.set_xticks([])
             axes.set_yticks([])
         axes.set_xlabel("answer")

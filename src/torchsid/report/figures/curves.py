@@ -35,6 +35,16 @@ def memorisation_curve(methods: Sequence[Method], noise: float) -> Drawing:
     return _draw(methods, _train_accuracy, "Accuracy on the noisy training labels by epoch, %", 100, limit=1 - noise)
 
 
+def throughput_curve(methods: Sequence[Method]) -> Drawing:
+    """Draw the images trained a second."""
+    return _draw(methods, lambda event: event.get("images_per_second"), "Images a second by epoch", 1, from_zero=True)
+
+
+def memory_curve(methods: Sequence[Method]) -> Drawing:
+    """Draw the memory of the process; a line that climbs is a leak."""
+    return _draw(methods, lambda event: event.get("memory_mib"), "Memory by epoch, MiB", 1, from_zero=True)
+
+
 def final_train_accuracy(method: Method) -> float | None:
     """Return the last epoch's training accuracy of the last stage, averaged over seeds; None when not recorded."""
     last = [value for run in method.runs if run.epochs and (value := _train_accuracy(run.epochs[-1])) is not None]
@@ -56,7 +66,15 @@ def _curve(epochs: Sequence[Mapping[str, Any]], measure: Measure) -> Curve:
     return {epoch: value for epoch, value in values.items() if value is not None and isfinite(value)}
 
 
-def _draw(methods: Sequence[Method], measure: Measure, title: str, scale: float, limit: float | None = None) -> Drawing:
+def _draw(
+    methods: Sequence[Method],
+    measure: Measure,
+    title: str,
+    scale: float,
+    *,
+    limit: float | None = None,
+    from_zero: bool = False,
+) -> Drawing:
     described = []
     with canvas(460, 270) as (figure, axes):
         longest = 1
@@ -79,6 +97,8 @@ def _draw(methods: Sequence[Method], measure: Measure, title: str, scale: float,
             label = f"true labels: {percent(limit, 1)}"
             axes.annotate(label, (1, scale * limit), xytext=(2, 4), textcoords="offset points", color=MUTED)
         axes.margins(x=0.02, y=0.08)
+        if from_zero:
+            axes.set_ylim(bottom=0)
         _epoch_axis(axes, longest)
         return finish(figure, title, "; ".join(described) or "Nothing recorded")
 

@@ -28,7 +28,7 @@ def cell(axes: "Axes", row: int, column: int, colour: str, opacity: float, text:
 
     axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=colour, alpha=opacity, lw=0))
     ink = PAPER if opacity > _STRONG else INK
-    axes.text(column, row, text, ha="center", va="center", fontsize=font, color=ink)
+    axes.text(column, row, text, ha="center", va="center", fontsize=font, color=ink, in_layout=False)
 
 
 def name_ticks(axes: "Axes", names: Sequence[str]) -> None:

@@ -34,6 +34,8 @@ def mean_by_stage(method: Method, values: Callable[[Split], Sequence[float]]) ->
 
 def kl_band(method: Method, index: int) -> Drawing | None:
     """Draw how KL is spread over the samples of one run, on a logarithmic axis: median, middle half, middle 90 %."""
+    from matplotlib.ticker import LogLocator
+
     split = method.example.chosen.held_out if method.example and method.example.chosen else None
     if split is None or not {0.05, 0.25, 0.5, 0.75, 0.95} <= split.kl_quantiles.keys():
         return None
@@ -46,6 +48,8 @@ def kl_band(method: Method, index: int) -> Drawing | None:
         axes.plot(stages, bands[0.5], color=colour)
         axes.plot(stages, np.maximum(split.kl, _FLOOR), color=colour, lw=1.4, ls=(0, (3, 2)))
         axes.set_yscale("log")
+        decades = float(np.log10(bands[0.95].max() / bands[0.05].min()))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
         _stage_axis(axes, len(stages) - 1)
@@ -76,9 +80,10 @@ def _draw(methods: Sequence[Method], values: Callable[[Split], Sequence[float]],
 
 
 def _stage_axis(axes: "Axes", depth: int) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=min(10, depth), integer=True))
+    few = depth <= 12
+    axes.xaxis.set_major_locator(FixedLocator(range(depth + 1)) if few else MaxNLocator(nbins=10, integer=True))
     axes.xaxis.set_major_formatter(lambda value, _: "prior" if value == 0 else f"{value:g}")
     axes.set_xlabel("stage")
     axes.margins(x=0.03)

@@ -1,0 +1,118 @@
+"""Small networks and batches, and comparisons between them, for the tests of the core."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from torchsid import Cascade, Stage, shared_cascade
+from torchsid.heads import HeadKind
+
+BATCH, INPUTS, FEATURES, CLASSES = 9, 6, 5, 4
+
+
+def restless_extractor() -> nn.Module:
+    """An extractor that draws random numbers and counts its batches."""
+    return nn.Sequential(nn.Linear(INPUTS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, FEATURES))
+
+
+def frozen_extractor() -> nn.Module:
+    return nn.Linear(INPUTS, FEATURES).requires_grad_(False)
+
+
+class NormedHead(nn.Module):
+    """A head of the user's own, which no closed form covers."""
+
+    def __init__(self, num_features: int = FEATURES) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(num_features + CLASSES)
+        self.linear = nn.Linear(num_features + CLASSES, CLASSES)
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.norm(torch.cat([features, log_belief.exp().to(features.dtype)], -1)))
+        return logits
+
+
+class TrunkStage(Stage):
+    """A stage of a cut trunk: it makes the features that the next one reads."""
+
+    def __init__(self) -> None:
+        super().__init__(NormedHead())
+        self.trunk = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.Tanh())
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> tuple[Tensor, Tensor]:
+        made = self.trunk(features)
+        return made, self.head(made, log_belief)
+
+
+def randomise(cascade: Cascade) -> Cascade:
+    """Give zero output layers, which would hide wrong gradients, values."""
+    with torch.no_grad():
+        for parameter in cascade.stages.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.5)
+    return cascade
+
+
+def small_cascade(depth: int = 4, *, stage: HeadKind = "plain", extractor: nn.Module | None = None) -> Cascade:
+    """A shared cascade of MLP heads in float64, none of whose gradients is zero."""
+    extractor = extractor or nn.Sequential(nn.Linear(INPUTS, FEATURES), nn.Tanh())
+    width = INPUTS if isinstance(extractor, nn.Identity) else FEATURES
+    return randomise(shared_cascade(extractor, CLASSES, depth, hidden=7, stage=stage, feature_dim=width)).double()
+
+
+def normed_cascade(depth: int = 4, *, extractor: nn.Module | None = None) -> Cascade:
+    """A shared cascade of heads of the user's own, in float64."""
+    extractor = extractor or nn.Sequential(nn.Linear(INPUTS, FEATURES), nn.Tanh())
+    width = INPUTS if isinstance(extractor, nn.Identity) else FEATURES
+    return randomise(Cascade(extractor, [Stage(NormedHead(width)) for _ in range(depth)], CLASSES)).double()
+
+
+def staged_cascade(depth: int = 4) -> Cascade:
+    """A trunk cut into stages by hand, in float64."""
+    return randomise(Cascade(nn.Linear(INPUTS, FEATURES), [TrunkStage() for _ in range(depth)], CLASSES)).double()
+
+
+def small_batch(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Inputs `[B, INPUTS]` and classes `[B]`."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(BATCH, INPUTS, generator=generator).to(dtype), torch.randint(CLASSES, (BATCH,), generator=generator)
+
+
+def rows(dtype: torch.dtype = torch.float64) -> Tensor:
+    """Probability rows with full support, `[B, C]`."""
+    return torch.randn(BATCH, CLASSES, generator=torch.Generator().manual_seed(2), dtype=torch.float64).softmax(-1).to(dtype)
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor | None]:
+    return {name: None if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
+
+
+def assert_same_gradients(module: nn.Module, expected: dict[str, Tensor | None], tolerance: float) -> None:
+    found = gradients(module)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (found[name] is None) == (gradient is None), name
+        if gradient is not None:
+            torch.testing.assert_close(found[name], gradient, atol=tolerance, rtol=tolerance, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def snapshot(module: nn.Module) -> dict[str, object]:
+    """All that a measurement must leave as it was: state, gradients (the very tensors) and random numbers."""
+    return {
+        "state": copy.deepcopy(module.state_dict()),
+        "gradients": {name: (p.grad, None if p.grad is None else p.grad.clone()) for name, p in module.named_parameters()},
+        "modes": [m.training for m in module.modules()],
+        "random": torch.get_rng_state(),
+    }
+
+
+def assert_untouched(module: nn.Module, before: dict[str, object]) -> None:
+    after = snapshot(module)
+    torch.testing.assert_close(after["state"], before["state"], rtol=0, atol=0)
+    assert after["modes"] == before["modes"]
+    assert torch.equal(after["random"], before["random"])  # type: ignore[arg-type]
+    for name, (gradient, value) in before["gradients"].items():  # type: ignore[attr-defined]
+        found, now = after["gradients"][name]  # type: ignore[index]
+        assert found is gradient, name
+        assert gradient is None or torch.equal(now, value), name

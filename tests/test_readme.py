@@ -1,0 +1,62 @@
+"""The README's commands and snippets run: every ```bash and ```python block after a `<!-- test -->` comment.
+
+The comment may hold lines that run first, for what a reader is assumed to have:
+
+    <!-- test
+    images = torch.randn(32, 3, 32, 32)
+    -->
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"<!-- test(?P<setup>.*?)-->\s*```(?P<language>bash|python)\n(?P<code>.*?)```", re.DOTALL)
+SMALL = "--set training.epochs=1 --set data.limit=128"
+
+
+def blocks(language: str) -> list[str]:
+    """The marked blocks of one language, each with its setup lines in front."""
+    found = BLOCK.finditer(README.read_text(encoding="utf-8"))
+    return [match["setup"].strip() + "\n" + match["code"] for match in found if match["language"] == language]
+
+
+def shortened(code: str) -> str:
+    """Let every `torchsid train` of a shell block run for one epoch on a few images."""
+    return re.sub(r"^(torchsid train [^#\n]*)", rf"\1 {SMALL} ", code.replace("\\\n", " "), flags=re.MULTILINE)
+
+
+def run(command: list[str], directory: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=110)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_readme_marks_blocks_of_both_kinds() -> None:
+    assert blocks("bash")
+    assert blocks("python")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", blocks("bash"))
+def test_shell_blocks_run(code: str, tmp_path: Path) -> None:
+    run(["bash", "-euo", "pipefail", "-c", shortened(code)], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_blocks_run(code: str, tmp_path: Path) -> None:
+    run([sys.executable, "-W", "error", "-c", code], tmp_path)
+
+
+def test_shortening_keeps_the_command() -> None:
+    assert shortened("torchsid train digits \\\n  --out runs/x  # two minutes\ntorchsid list recipes\n").split("\n") == [
+        f"torchsid train digits    --out runs/x   {SMALL} # two minutes",
+        "torchsid list recipes",
+        "",
+    ]

@@ -1,0 +1,64 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from torchsid.errors import RunError
+from torchsid.training import durable
+
+
+def fill(path: Path, text: str) -> None:
+    with durable.replacing_directory(path) as fresh:
+        durable.write_bytes(fresh / "file", text.encode())
+
+
+@pytest.mark.parametrize(("failing", "call"), [("mkdir", 0), ("rename", 0), ("rename", 1)])
+def test_the_old_directory_stays_when_the_system_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, call: int
+) -> None:
+    path = tmp_path / "last"
+    fill(path, "old")
+    real, calls = getattr(Path, failing), iter(range(10))
+
+    def refuse(self: Path, *args: object, **kwargs: object) -> object:
+        if next(calls) == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, failing, refuse)
+    with pytest.raises(RunError, match="No space left on device"):
+        fill(path, "new")
+    monkeypatch.undo()
+    assert (durable.current(path) / "file").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    fill(path, "old")
+    path.rename(tmp_path / ".last.old")
+    (tmp_path / ".last.new").mkdir()
+    assert (durable.current(path) / "file").read_text() == "old"
+    fill(path, "new")
+    assert (durable.current(path) / "file").read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
+
+
+def test_an_error_while_filling_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RunError), durable.replacing_directory(tmp_path / "last") as fresh:
+        (fresh / "file").write_bytes((tmp_path / "absent").read_bytes())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "manifest.json"
+    durable.write_text(path, "old")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(durable.os, "fsync", refuse)
+    with pytest.raises(RunError, match=r"manifest\.json"):
+        durable.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
