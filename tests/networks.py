@@ -94,7 +94,9 @@ def assert_same_gradients(module: nn.Module, expected: dict[str, Tensor | None],
     for name, gradient in expected.items():
         assert (found[name] is None) == (gradient is None), name
         if gradient is not None:
-            torch.testing.assert_close(found[name], gradient, atol=tolerance, rtol=tolerance, msg=lambda text, n=name: f"{n}: {text}")
+            torch.testing.assert_close(
+                found[name], gradient, atol=tolerance, rtol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
+            )
 
 
 def snapshot(module: nn.Module) -> dict[str, object]:

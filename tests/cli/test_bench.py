@@ -17,3 +17,8 @@ def test_every_procedure_is_timed_at_every_depth(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert all(shown.count(f"\n{name} ") == 2 for name in procedures)
     assert f"file://{Path.cwd()}/out.json" in shown
+
+
+def test_a_single_round_has_no_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "step", "--rounds", "1"]) == 2
+    assert "2 or more" in capsys.readouterr().err

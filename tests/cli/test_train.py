@@ -2,6 +2,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_resuming_under_other_settings_is_refused_before_any_training(runs: Path
     assert not (runs / "digits-bp-plain").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_series_says_how_to_go_on_and_does(
     number: int, code: int, tiny: Arguments, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
@@ -139,11 +141,11 @@ def epochs(run: Path) -> list[int]:
 
 
 def test_short_options_are_settings_that_set_overrides() -> None:
-    arguments = ["train", "digits", "--data", "here", "--on-bad-sample", "skip", "--set", "data.path=there"]
-    settings = overrides(build_parser().parse_args(arguments))
-    assert settings == ["data.path=here", "data.on_bad_sample=skip", "data.path=there"]
-    (plan,) = make_plans(["digits"], settings, seeds=1, out=None)
-    assert (plan.config.data.path, plan.config.data.on_bad_sample) == ("there", "skip")
+    arguments = ["train", "digits", "--data", "1", "--on-bad-sample", "skip", "--set", "data.limit=99"]
+    for more, path in ([], "1"), (["--set", "data.path=there"], "there"):
+        settings = overrides(build_parser().parse_args([*arguments, *more]))
+        (plan,) = make_plans(["digits"], settings, seeds=1, out=None)
+        assert plan.config.data == replace(plan.config.data, path=path, on_bad_sample="skip", limit=99)
 
 
 def test_without_the_report_extra_the_training_counts(tiny: Arguments, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torchsid import SID, Cascade, Stage
-from torchsid.errors import ScheduleError
-from torchsid.heads import MLPHead
-from torchsid.schedules import mlp_stack
-
-from ..networks import (
+from tests.networks import (
     CLASSES,
     FEATURES,
     INPUTS,
@@ -19,6 +14,10 @@ from ..networks import (
     small_batch,
     small_cascade,
 )
+from torchsid import SID, Cascade, Stage
+from torchsid.errors import ScheduleError
+from torchsid.heads import MLPHead
+from torchsid.schedules import mlp_stack
 
 
 def backward(cascade: Cascade) -> None:

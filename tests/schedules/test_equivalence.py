@@ -7,11 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torchsid import SID, Cascade, schedules
-from torchsid.errors import ScheduleError
-from torchsid.schedules import mlp_stack
-
-from ..networks import (
+from tests.networks import (
     BATCH,
     CLASSES,
     FEATURES,
@@ -26,6 +22,10 @@ from ..networks import (
     small_cascade,
     staged_cascade,
 )
+from torchsid import SID, Cascade, Stage, schedules
+from torchsid.errors import ScheduleError
+from torchsid.schedules import mlp_stack
+
 from .reference import algorithm_1, smoothed
 
 DEPTH = mlp_stack.BLOCK + 3  # no multiple of the closed form's block
@@ -203,19 +203,38 @@ def test_any_depth(schedule: str, depth: int) -> None:
     assert_runs_as_the_paper(SID(small_cascade(depth), schedule=schedule), *small_batch())
 
 
+class Pooled(nn.Module):
+    """A head on feature maps `[B, F, T]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
+        return log_belief + self.linear(features.mean(-1))
+
+
+class BatchNormed(nn.Module):
+    """A head with running statistics of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(FEATURES)
+        self.linear = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
+        return log_belief + self.linear(self.norm(features))
+
+
 @every_schedule
 def test_features_may_be_more_than_vectors(schedule: str) -> None:
-    class Pooled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(FEATURES, CLASSES)
-
-        def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
-            return log_belief + self.linear(features.mean(-1))  # features [B, F, T]
-
-    from torchsid import Stage
-
-    cascade = Cascade(nn.Conv1d(1, FEATURES, 3), [Stage(Pooled()) for _ in range(3)], CLASSES).double()
     x, target = small_batch()
-    assert x.unsqueeze(1).shape == (BATCH, 1, INPUTS)
+    cascade = Cascade(nn.Conv1d(1, FEATURES, 3), [Stage(Pooled()) for _ in range(3)], CLASSES).double()
     assert_runs_as_the_paper(SID(cascade, schedule=schedule), x.unsqueeze(1), target)
+
+
+@every_schedule
+def test_running_statistics_inside_a_stage(schedule: str) -> None:
+    cascade = Cascade(nn.Linear(INPUTS, FEATURES), [Stage(BatchNormed()) for _ in range(3)], CLASSES).double()
+    assert_runs_as_the_paper(SID(cascade, schedule=schedule), *small_batch())
+    assert [stage.head.norm.num_batches_tracked.item() for stage in cascade.stages] == [1, 1, 1]

@@ -2,29 +2,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.networks import CLASSES, small_batch, small_cascade, staged_cascade
 from torchsid import Cascade, LocalObjective, Stage
 from torchsid.schedules.combine import Sum
 from torchsid.schedules.local_pass import local_pass
 
-from ..networks import CLASSES, small_batch, small_cascade, staged_cascade
-
 
 def run(cascade: Cascade, weights: Tensor, **teachers: Tensor) -> list[Tensor]:
     """One local pass; returns the gradients that reached the combiner."""
+    received: list[Tensor] = []
 
     class Recorder(Sum):
-        received: list[Tensor] = []
-
         def add(self, gradient: Tensor) -> None:
-            self.received.append(gradient.clone())
+            received.append(gradient.clone())
             super().add(gradient)
 
-    combiner = Recorder()
     x, target = small_batch()
     objective = LocalObjective()
     log_target = objective.log_target(target, CLASSES, dtype=torch.float64)
-    local_pass(cascade, objective, cascade.extractor(x), log_target, weights.double(), combiner, **teachers)
-    return combiner.received
+    local_pass(cascade, objective, cascade.extractor(x), log_target, weights.double(), Recorder(), **teachers)
+    return received
 
 
 def touched(cascade: Cascade) -> list[int]:

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.networks import CLASSES, FEATURES, INPUTS, assert_same_gradients, gradients, normed_cascade, small_batch, small_cascade
 from torchsid import SID, Cascade, LocalObjective, Stage
 from torchsid.heads import MLPHead
 from torchsid.schedules import mlp_stack
 from torchsid.schedules.combine import Mean
-
-from ..networks import CLASSES, FEATURES, INPUTS, assert_same_gradients, gradients, normed_cascade, small_batch, small_cascade
 
 
 def applies(cascade: Cascade) -> bool:

@@ -2,9 +2,8 @@ import inspect
 
 import pytest
 
+from tests.networks import small_cascade
 from torchsid import SID, schedules
-
-from ..networks import small_cascade
 
 
 def test_every_name_has_a_description_and_a_documented_function() -> None:

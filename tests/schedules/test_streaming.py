@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.networks import INPUTS, TrunkStage, small_batch, small_cascade, staged_cascade
 from torchsid import SID, Backprop
-
-from ..networks import INPUTS, TrunkStage, small_batch, small_cascade, staged_cascade
 
 
 def peak_kept_bytes(step: Callable[[], object]) -> int:
@@ -38,7 +37,7 @@ def peak_kept_bytes(step: Callable[[], object]) -> int:
 def test_kept_bytes_do_not_grow_with_depth(schedule: str, make: Callable[[int], nn.Module]) -> None:
     x, target = small_batch()
     shallow, deep = (peak_kept_bytes(lambda d=d: SID(make(d), schedule=schedule).backward(x, target)) for d in (4, 64))
-    assert 0 < shallow
+    assert shallow > 0
     assert deep == pytest.approx(shallow, rel=0.05)
 
 

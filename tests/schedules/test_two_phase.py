@@ -1,9 +1,8 @@
 import torch
 from torch import Tensor, nn
 
+from tests.networks import BATCH, CLASSES, FEATURES, INPUTS, restless_extractor, small_batch, small_cascade
 from torchsid import SID, Cascade, Stage
-
-from ..networks import BATCH, CLASSES, FEATURES, INPUTS, restless_extractor, small_batch, small_cascade
 
 
 def test_phase_1_runs_without_gradients_and_phase_2_with_them() -> None:

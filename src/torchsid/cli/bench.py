@@ -6,6 +6,7 @@ from typing import Any
 
 from torchsid.cli import console, results
 from torchsid.cli.arguments import Subparsers, positive
+from torchsid.errors import ConfigError
 
 COLUMNS = (
     "procedure",
@@ -28,7 +29,9 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     step = benches.add_parser(
         "step", help="one step of every schedule and of backpropagation, interleaved in one process", allow_abbrev=False
     )
-    step.add_argument("--depths", type=positive, nargs="+", default=[4, 8, 16, 64, 256], metavar="L", help="stages (default: 4 8 16 64 256)")
+    step.add_argument(
+        "--depths", type=positive, nargs="+", default=[4, 8, 16, 64, 256], metavar="L", help="stages (default: 4 8 16 64 256)"
+    )
     step.add_argument("--rounds", type=positive, default=12, metavar="N", help="rounds (default: %(default)s)")
     step.add_argument("--batch-size", type=positive, default=128, metavar="B", help="images (default: %(default)s)")
     step.add_argument("--threads", type=positive, default=0, metavar="N", help="(default: PyTorch's own choice)")
@@ -37,9 +40,15 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Time the steps, print one row a procedure and depth, and write the file."""
+    """Time the steps, print one row a procedure and depth, and write the file.
+
+    Raises:
+        ConfigError: a single round, which has no spread.
+    """
     from torchsid.evidence.timing import run_step_bench
 
+    if args.rounds < 2:
+        raise ConfigError([f"--rounds {args.rounds}: quartiles need 2 or more"], source="command")
     screen = console.choose()
     result: dict[str, Any] = run_step_bench(
         args.depths, rounds=args.rounds, batch_size=args.batch_size, threads=args.threads, progress=screen.note

@@ -1,6 +1,7 @@
 """`torchsid train`: one recipe or several, with one seed or several, checked as a whole before the first step."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return the settings that the options stand for, those of `--set` last."""
     short = {"data.path": args.data, "data.on_bad_sample": args.on_bad_sample}
-    return [*(f"{key}={value}" for key, value in short.items() if value is not None), *args.set]
+    # A JSON string is a TOML string: a directory called `1` or `a#b` stays what it is.
+    return [*(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None), *args.set]
 
 
 def make_plans(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> list[Plan]:

@@ -4,9 +4,9 @@ from typing import Any
 
 from torchsid.errors import NonFiniteError
 from torchsid.evidence.evaluation import evaluate
+from torchsid.evidence.process_memory import peak_memory_mib
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID
-from torchsid.training.manifest import peak_memory_mib
 from torchsid.training.session import Session
 
 _CONFLICT_IMAGES = 64

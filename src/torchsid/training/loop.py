@@ -14,13 +14,14 @@ import torch
 
 from torchsid.data.order import generator_at
 from torchsid.errors import NonFiniteError, RunError
+from torchsid.evidence.process_memory import peak_memory_mib, reset_peak_memory
 from torchsid.evidence.provenance import now
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig
 from torchsid.training.epoch import end_epoch
 from torchsid.training.finish import evaluate_run
 from torchsid.training.interruption import stop_on_signal
-from torchsid.training.manifest import locality_of, new_manifest, peak_memory_mib
+from torchsid.training.manifest import locality_of, new_manifest
 from torchsid.training.optimization import set_learning_rate
 from torchsid.training.reporter import Reporter, Silent
 from torchsid.training.run import RunDirectory
@@ -64,6 +65,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
     if config.training.tensorboard:
         summary_writer()  # a missing package is an error now, not after the first epoch
     with torch_settings(config) as device:
+        reset_peak_memory(device)
         setup = set_up(config, device)
         locality = locality_of(setup.learner, *setup.batches.first(_LOCALITY_IMAGES))
         manifest = new_manifest(setup, locality, command)

@@ -1,12 +1,11 @@
 """Where a result comes from: software, hardware, source and data."""
 
-import sys
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from torchsid import __version__
+from torchsid.evidence.process_memory import peak_memory_mib
 from torchsid.evidence.provenance import git_state, hardware, now, versions
 from torchsid.learners.locality import check_locality
 from torchsid.learners.protocol import Learner
@@ -65,15 +64,3 @@ def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}
     report = check_locality(learner, x, target)
     return {"verdict": "local", "stages": report.stages, "runs": report.runs, "detail": str(report)}
-
-
-def peak_memory_mib(device: torch.device) -> float | None:
-    """Return the peak of memory in MiB: on CUDA of PyTorch's allocations, else of the whole process; None where unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

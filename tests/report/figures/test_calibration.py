@@ -1,11 +1,12 @@
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from report.conftest import Make
 from torchsid.report import load_run
 from torchsid.report.figures.calibration import calibration_diagram
 
 
-def test_one_dot_a_bin_that_holds_samples(make_run: Make) -> None:
+def test_one_dot_a_bin_that_holds_samples(make_run: Callable[..., Path]) -> None:
     weights = load_run(make_run(depth=2)).best
     assert weights is not None
     assert weights.test is not None

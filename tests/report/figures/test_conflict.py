@@ -1,7 +1,9 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from report.conftest import Make
 from torchsid.report import comparison
 from torchsid.report.figures.conflict import conflict_matrix, mean_cosine, recorded_conflict
 
@@ -12,7 +14,7 @@ def test_mean_cosine_leaves_out_the_diagonal_and_what_is_unknown() -> None:
     assert np.isnan(mean_cosine(np.array([[1, np.nan], [np.nan, 1]])))
 
 
-def test_recorded_conflict_is_what_the_epochs_hold(make_run: Make) -> None:
+def test_recorded_conflict_is_what_the_epochs_hold(make_run: Callable[..., Path]) -> None:
     (method,) = comparison([make_run("a", depth=3, epochs=4)]).methods
     assert [(epoch, cosines.shape) for epoch, cosines in recorded_conflict(method)] == [(k, (3, 3)) for k in range(1, 5)]
     (silent,) = comparison([make_run("b", conflict=False)]).methods

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GOOD, BAD = SERIES[0], SERIES[1]
-_STRONG = 0.6  # from this opacity on a number is read better in the colour of the paper
+_STRONG = 0.75  # from this opacity on a number is read better in the colour of the paper
 
 
 def square(axes: "Axes", size: int) -> None:

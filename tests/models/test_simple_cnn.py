@@ -1,0 +1,17 @@
+import pytest
+from torch import nn
+
+from torchsid.models.simple_cnn import SimpleCNN
+
+
+def test_it_is_the_papers_extractor() -> None:
+    layers = list(SimpleCNN(in_channels=3, image_size=32, feature_dim=128))
+    convolutions = [(m.in_channels, m.out_channels, m.kernel_size, m.padding) for m in layers if isinstance(m, nn.Conv2d)]
+    assert convolutions == [(a, b, (3, 3), (1, 1)) for a, b in [(3, 32), (32, 64), (64, 128), (128, 128)]]
+    expected = "Conv2d ReLU Conv2d ReLU MaxPool2d Conv2d ReLU Conv2d ReLU MaxPool2d AdaptiveAvgPool2d Flatten Linear"
+    assert [type(layer).__name__ for layer in layers] == expected.split()
+
+
+def test_images_too_small_for_two_poolings_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"image_size=3: two poolings by 2 need images of 4 pixels or more; use the 'mlp'"):
+        SimpleCNN(in_channels=1, image_size=3)
