@@ -1,6 +1,7 @@
 """Small networks and batches, and comparisons between them, for the tests of the core."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -99,22 +100,32 @@ def assert_same_gradients(module: nn.Module, expected: dict[str, Tensor | None],
             )
 
 
-def snapshot(module: nn.Module) -> dict[str, object]:
-    """All that a measurement must leave as it was: state, gradients (the very tensors) and random numbers."""
-    return {
-        "state": copy.deepcopy(module.state_dict()),
-        "gradients": {name: (p.grad, None if p.grad is None else p.grad.clone()) for name, p in module.named_parameters()},
-        "modes": [m.training for m in module.modules()],
-        "random": torch.get_rng_state(),
-    }
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a measurement must leave as it was."""
+
+    state: dict[str, Tensor]
+    gradients: dict[str, Tensor | None]  # the very tensors
+    values: dict[str, Tensor | None]  # and copies of them
+    modes: list[bool]
+    random: Tensor
 
 
-def assert_untouched(module: nn.Module, before: dict[str, object]) -> None:
+def snapshot(module: nn.Module) -> Snapshot:
+    return Snapshot(
+        state=copy.deepcopy(module.state_dict()),
+        gradients={name: p.grad for name, p in module.named_parameters()},
+        values=gradients(module),
+        modes=[m.training for m in module.modules()],
+        random=torch.get_rng_state(),
+    )
+
+
+def assert_untouched(module: nn.Module, before: Snapshot) -> None:
     after = snapshot(module)
-    torch.testing.assert_close(after["state"], before["state"], rtol=0, atol=0)
-    assert after["modes"] == before["modes"]
-    assert torch.equal(after["random"], before["random"])  # type: ignore[arg-type]
-    for name, (gradient, value) in before["gradients"].items():  # type: ignore[attr-defined]
-        found, now = after["gradients"][name]  # type: ignore[index]
-        assert found is gradient, name
-        assert gradient is None or torch.equal(now, value), name
+    torch.testing.assert_close(after.state, before.state, rtol=0, atol=0)
+    assert after.modes == before.modes
+    assert torch.equal(after.random, before.random)
+    for name, gradient in before.gradients.items():
+        assert after.gradients[name] is gradient, name
+        assert gradient is None or torch.equal(after.values[name], before.values[name]), name

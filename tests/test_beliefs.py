@@ -76,6 +76,13 @@ def test_mixtures_end_at_their_ends(mixture: type) -> None:
 
 
 @pytest.mark.parametrize("mixture", [beliefs.arithmetic_mixture, beliefs.geometric_mixture])
+def test_mixtures_forget_an_impossible_class_of_weight_zero(mixture: type) -> None:
+    one_hot, log_q = beliefs.log_target(torch.tensor(0), 4), torch.randn(4).log_softmax(-1)
+    torch.testing.assert_close(mixture(one_hot, log_q, 0.0), log_q)
+    torch.testing.assert_close(mixture(log_q, one_hot, 1.0), log_q)
+
+
+@pytest.mark.parametrize("mixture", [beliefs.arithmetic_mixture, beliefs.geometric_mixture])
 def test_mixtures_take_an_alpha_for_each_row(mixture: type) -> None:
     log_p, log_q, alpha = rows(5, 4), rows(5, 4), torch.linspace(0, 1, 5, dtype=torch.float64)
     one_by_one = torch.stack([mixture(log_p[i], log_q[i], alpha[i].item()) for i in range(5)])

@@ -159,8 +159,8 @@ def test_looking_at_an_example_leaves_no_trace() -> None:
     extractor[1].eval()  # a frozen BatchNorm in an extractor that trains
     before = snapshot(extractor)
     shared_cascade(extractor, CLASSES, 1, example=torch.zeros(1, INPUTS))
-    assert [module.training for module in extractor.modules()] == before["modes"]
-    torch.testing.assert_close(extractor.state_dict(), before["state"], rtol=0, atol=0)
+    assert [module.training for module in extractor.modules()] == before.modes
+    torch.testing.assert_close(extractor.state_dict(), before.state, rtol=0, atol=0)
 
 
 def test_an_example_that_does_not_fit_leaves_no_trace() -> None:

@@ -49,7 +49,7 @@ def test_gradient_descent_ends_at_the_minimiser(direction: Direction) -> None:
     logits = torch.zeros(5, dtype=torch.float64)
     for _ in range(2000):
         log_belief = beliefs.to_log_belief(logits)
-        logits = logits - objective.logits_gradient(log_belief, *pair, 0.3)
+        logits = logits - objective.loss_and_gradient(log_belief, *pair, 0.3)[1]
     best = objective.minimiser(*pair, 0.3)
     torch.testing.assert_close(beliefs.to_log_belief(logits), best, atol=1e-7, rtol=0)
     assert objective(beliefs.to_log_belief(logits), *pair, 0.3) >= objective(best, *pair, 0.3) - 1e-14
@@ -121,7 +121,8 @@ def assert_closed_form_is_autograds(objective: LocalObjective, logits: Tensor, l
     log_previous = torch.randn(logits.shape, dtype=torch.float64).log_softmax(-1)
     log_belief = beliefs.to_log_belief(logits)
     objective(log_belief, log_target, log_previous, alpha).sum().backward()
-    gradient = objective.logits_gradient(log_belief.detach(), log_target, log_previous, alpha)
+    loss, gradient = objective.loss_and_gradient(log_belief.detach(), log_target, log_previous, alpha)
+    torch.testing.assert_close(loss, objective(log_belief.detach(), log_target, log_previous, alpha), atol=1e-12, rtol=1e-12)
     torch.testing.assert_close(gradient, logits.grad, atol=1e-12, rtol=1e-12)
 
 
@@ -143,7 +144,7 @@ def test_the_closed_form_gradient_of_sharp_beliefs(direction: Direction, triple:
     objective = LocalObjective(direction=direction)
     leaf = logits.clone().requires_grad_()
     objective(beliefs.to_log_belief(leaf), log_target, log_previous, alpha).backward()
-    gradient = objective.logits_gradient(beliefs.to_log_belief(logits), log_target, log_previous, alpha)
+    _, gradient = objective.loss_and_gradient(beliefs.to_log_belief(logits), log_target, log_previous, alpha)
     torch.testing.assert_close(gradient, leaf.grad, atol=1e-12, rtol=1e-9)
 
 
@@ -197,9 +198,9 @@ def test_no_nan_and_no_infinity(
     loss = objective(log_belief, log_target, log_previous, 0.5)
     loss.sum().backward()
     assert loss.shape == (*leading, 5)
-    closed_form = objective.logits_gradient(log_belief.detach(), log_target, log_previous, 0.5)
+    closed_loss, closed_form = objective.loss_and_gradient(log_belief.detach(), log_target, log_previous, 0.5)
     minimiser = objective.minimiser(log_target, log_previous, 0.5)
-    for tensor in (loss, logits.grad, closed_form):
+    for tensor in (loss, logits.grad, closed_loss, closed_form):
         assert torch.isfinite(tensor).all()
     torch.testing.assert_close(minimiser.exp().sum(-1), torch.ones(*leading, 5), atol=1e-4, rtol=0)
 

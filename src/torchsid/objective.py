@@ -93,17 +93,27 @@ class LocalObjective:
         mixture = beliefs.arithmetic_mixture if self.direction == "forward" else beliefs.geometric_mixture
         return mixture(log_target, log_previous, alpha)
 
-    def logits_gradient(self, log_belief: Tensor, log_target: Tensor, log_previous: Tensor, alpha: float | Tensor) -> Tensor:
-        """Return `∂L_i/∂logits`, `[..., C]`, in closed form.
+    def loss_and_gradient(
+        self, log_belief: Tensor, log_target: Tensor, log_previous: Tensor, alpha: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return `L_i`, `[...]`, and `∂L_i/∂logits`, `[..., C]`, in closed form; arguments as for calling the objective.
 
-        Forward: `p_i − (α p_y + (1−α) p_{i−1})`. Reverse, with `m` the minimiser: `p_i ⊙ (log p_i − log m − KL(p_i‖m))`.
+        * forward, with the mixture `m = α p_y + (1−α) p_{i−1}`:
+          `L_i = −Σ m log p_i − α H(p_y) − (1−α) H(p_{i−1})` and the gradient `p_i − m`;
+        * reverse, with `s = log p_i − α log p_y − (1−α) log p_{i−1}`:
+          `L_i = Σ p_i s` and the gradient `p_i ⊙ (s − L_i)`.
         """
+        weight = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
         belief = log_belief.exp()
         if self.direction == "forward":
-            weight = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
-            return belief - weight * log_target.exp() - (1 - weight) * log_previous.exp()
-        log_minimiser = self.minimiser(log_target, log_previous, alpha)
-        return belief * (log_belief - log_minimiser - beliefs.kl(log_belief, log_minimiser).unsqueeze(-1))
+            target, previous = log_target.exp(), log_previous.exp()
+            mixture = weight * target + (1 - weight) * previous
+            cross_entropy = -(mixture * log_belief).sum(-1)
+            entropies = alpha * beliefs.entropy(log_target) - (1 - alpha) * (previous * log_previous).sum(-1)
+            return cross_entropy - entropies, belief - mixture
+        surprise = log_belief - weight * log_target - (1 - weight) * log_previous
+        loss = (belief * surprise).sum(-1)
+        return loss, belief * (surprise - loss.unsqueeze(-1))
 
 
 def alphas_of(alpha: Alpha, depth: int | None) -> tuple[float, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from tests.networks import (
     CLASSES,
@@ -20,7 +19,7 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
-from torchsid import SID, Cascade, schedules, shared_cascade
+from torchsid import SID, Cascade, schedules
 
 every_schedule = pytest.mark.parametrize("schedule", schedules.names())
 every_network = pytest.mark.parametrize("make", [small_cascade, normed_cascade])
@@ -271,39 +270,3 @@ def test_a_refused_target_leaves_running_statistics_alone() -> None:
 def test_reverse_with_one_hot_labels_names_the_remedy() -> None:
     with pytest.raises(ValueError, match="set label_smoothing above 0"):
         SID(small_cascade(), direction="reverse").backward(*small_batch())
-
-
-# It learns
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """scikit-learn's 8x8 digits, shuffled: 1,347 to train on and 450 held out."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(0))
-    x, y = torch.tensor(data.data, dtype=torch.float32)[order] / 16, torch.tensor(data.target)[order]
-    return x[:1347], y[:1347], x[1347:], y[1347:]
-
-
-@pytest.mark.parametrize("stage", ["plain", "residual"])
-@pytest.mark.parametrize(("direction", "label_smoothing"), [("forward", 0.0), ("reverse", 0.1)])
-def test_it_learns_to_read_digits(digits: tuple[Tensor, ...], direction: str, label_smoothing: float, stage: str) -> None:
-    """An ordinary training loop, with one line of it replaced."""
-    x, y, held_out, answers = digits
-    loader = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True)
-    cascade = shared_cascade(nn.Sequential(nn.Linear(64, 64), nn.ReLU()), 10, 4, hidden=32, stage=stage, feature_dim=64)
-    learner = SID(cascade, direction=direction, label_smoothing=label_smoothing)
-    optimizer = torch.optim.Adam(cascade.parameters())
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=12 * len(loader))
-    for _ in range(12):
-        for images, labels in loader:
-            optimizer.zero_grad()
-            learner.backward(images, labels)
-            nn.utils.clip_grad_norm_(cascade.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
-    right = cascade.log_beliefs(held_out)[1:].argmax(-1) == answers  # [L, N]
-    assert right[-1].float().mean() >= 0.9
-    assert (right.float().mean(-1) >= 0.85).all()  # every stage has learnt

@@ -58,10 +58,13 @@ class SID:
         Raises:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
             ScheduleError: the schedule cannot run this cascade.
+            ValueError: `weight` is neither one number nor one a stage.
         """
         log_target = self.log_target(x, target)
-        weights = torch.as_tensor(weight, device=log_target.device, dtype=log_target.dtype).expand(self.module.depth)
-        return self.schedule(self.module, self.objective, x, log_target, weights, self.new_combiner())
+        weights = torch.as_tensor(weight, device=log_target.device, dtype=log_target.dtype)
+        if weights.shape not in ((), (1,), (self.module.depth,)):
+            raise ValueError(f"weight has shape {list(weights.shape)}: give one number, or one a stage, [{self.module.depth}]")
+        return self.schedule(self.module, self.objective, x, log_target, weights.expand(self.module.depth), self.new_combiner())
 
     def log_target(self, x: Tensor, target: Tensor) -> Tensor:
         """Return the smoothed target `p_y` of each sample of `x` as log-probabilities `[B, C]`, in the precision of the beliefs.

@@ -6,7 +6,8 @@ from torch import nn
 class SimpleCNN(nn.Sequential):
     """Conv C→32, 32→64, pool 2, conv 64→128, 128→128, pool 2 (3×3, padding 1, ReLU), global average, linear 128→F.
 
-    Maps images `[B, C, S, S]` to features `[B, F]`.
+    Maps images `[B, C, S, S]` to features `[B, F]`. The convolutions begin with He's initialisation (arXiv 1502.01852): PyTorch's
+    default shrinks the signal by 0.4 a layer, which costs the first epochs. The paper does not say what it used.
 
     Args:
         in_channels: channels of the images.
@@ -32,4 +33,8 @@ class SimpleCNN(nn.Sequential):
 
 
 def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU(inplace=True)
+    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+    return convolution, nn.ReLU(inplace=True)

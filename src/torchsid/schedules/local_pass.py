@@ -43,16 +43,16 @@ def local_pass(
 
         handed_on, logits = stage(leaf, log_previous)
         log_belief = to_log_belief(logits.detach())
+        loss, gradient = objective.loss_and_gradient(log_belief, log_target, log_previous, alpha)
         if logits.requires_grad:  # not so for a frozen stage on a frozen extractor
-            gradient = objective.logits_gradient(log_belief, log_target, log_previous, alpha)  # ∂L_i/∂logits
-            logits.backward((weights[i] / gradient.shape[:-1].numel() * gradient).to(logits.dtype))
+            logits.backward((weights[i] / loss.numel() * gradient).to(logits.dtype))
         if reads_z and leaf.grad is not None:
             combiner.add(leaf.grad)
 
         if handed_on is not leaf:  # the stage made features of its own: the next one reads those
             features = handed_on.detach()
         log_beliefs.append(log_belief)
-        losses.append(objective(log_belief, log_target, log_previous, alpha).mean())
+        losses.append(loss.mean())
     if z.requires_grad:
         z.backward(combiner.result())  # type: ignore[no-untyped-call]
     return StepOutput(torch.stack(losses), torch.stack(log_beliefs))

@@ -3,7 +3,7 @@
 For head i with input `u_i = [p_{i−1}, z]`:
 
     h_i = relu(u_i W₁ᵀ + b₁)        logits_i = h_i W₂ᵀ + b₂  (+ log p_{i−1})
-    δ_i = ∂L_i/∂logits_i            (`LocalObjective.logits_gradient`)
+    δ_i = ∂L_i/∂logits_i            (`LocalObjective.loss_and_gradient`)
     ∂W₂ = δ_iᵀ h_i                  ∂b₂ = Σ_B δ_i
     γ_i = (δ_i W₂) ⊙ [h_i > 0]
     ∂W₁ = γ_iᵀ u_i                  ∂b₁ = Σ_B γ_i               ∂z = γ_i W₁[:, C:]
@@ -56,50 +56,51 @@ def differentiate(
 ) -> StepOutput:
     """Fill `.grad` of the stages, hand `∂L_i/∂z` to the combiner if `z`, `[B, F]`, requires a gradient."""
     heads = [head for stage in cascade.stages if isinstance(head := stage.head, MLPHead)]
-    alphas = torch.tensor(objective.alphas(len(heads)), dtype=log_target.dtype, device=z.device)
-    losses, log_beliefs = [], [cascade.prior(z).unsqueeze(0)]
+    alphas = torch.tensor(objective.alphas(len(heads)), dtype=log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
+    workspace = _Workspace(heads[0], z)
+    losses, log_beliefs = [], [cascade.prior(z)]
     for i in range(0, len(heads), BLOCK):
         block = slice(i, i + BLOCK)
-        run = _Block(heads[block], z, log_beliefs[-1][-1])
-        for_extractor = combiner if z.requires_grad else None
-        losses.append(run.differentiate(objective, log_target, alphas[block].unsqueeze(-1), weights[block], for_extractor))
-        log_beliefs.append(run.log_beliefs[1:])
-    return StepOutput(torch.cat(losses), torch.cat(log_beliefs))
+        log_p = workspace.refine(heads[block], log_beliefs[-1])  # [K+1, B, C]
+        loss, delta = objective.loss_and_gradient(log_p[1:], log_target, log_p[:-1], alphas[block])
+        delta *= (weights[block] / len(z)).view(-1, 1, 1)
+        workspace.differentiate(heads[block], delta, combiner if z.requires_grad else None)
+        losses.append(loss.mean(1))
+        log_beliefs += log_p[1:].unbind()
+    return StepOutput(torch.cat(losses), torch.stack(log_beliefs))
 
 
-class _Block:
-    """The teacher pass of K consecutive heads, with all that their gradient needs."""
+class _Workspace:
+    """What K consecutive heads keep between their forward pass and their gradient; used again by the next K."""
 
-    def __init__(self, heads: list[MLPHead], z: Tensor, log_previous: Tensor) -> None:
-        self.heads = heads
-        batch, num_classes = log_previous.shape
-        self.inputs = z.new_empty(len(heads), batch, num_classes + z.shape[1])  # u, [K, B, C+F]
+    def __init__(self, head: MLPHead, z: Tensor) -> None:
+        batch, num_classes = len(z), head.output.out_features
+        self.inputs = z.new_empty(BLOCK, batch, head.hidden.in_features)  # u = [p, z]
         self.inputs[..., num_classes:] = z
-        self.hidden = z.new_empty(len(heads), batch, heads[0].hidden.out_features)  # h, [K, B, H]
+        self.beliefs = self.inputs[..., :num_classes]
+        self.hidden = z.new_empty(BLOCK, batch, head.hidden.out_features)  # h
+        self.gamma = torch.empty_like(self.hidden)
+
+    def refine(self, heads: list[MLPHead], log_previous: Tensor) -> Tensor:
+        """Run the heads; return their beliefs with the previous one in front, `[K+1, B, C]`."""
         log_beliefs = [log_previous]
-        for head, u, h in zip(heads, self.inputs, self.hidden, strict=True):
-            u[:, :num_classes] = log_beliefs[-1].exp()
+        for head, u, p, h in zip(heads, self.inputs, self.beliefs, self.hidden, strict=False):
+            torch.exp(log_beliefs[-1], out=p)
             torch.addmm(head.hidden.bias, u, head.hidden.weight.T, out=h).relu_()
             logits = torch.addmm(head.output.bias, h, head.output.weight.T)
             log_beliefs.append(to_log_belief(logits.add_(log_beliefs[-1]) if head.kind == "residual" else logits))
-        self.log_beliefs = torch.stack(log_beliefs)  # [K+1, B, C]
+        return torch.stack(log_beliefs)
 
-    def differentiate(
-        self, objective: LocalObjective, log_target: Tensor, alphas: Tensor, weights: Tensor, combiner: GradientCombiner | None
-    ) -> Tensor:
-        """Fill `.grad` of the heads, hand `∂L_i/∂z` to the combiner if there is one; return the mean losses, `[K]`."""
-        _, batch, num_classes = self.log_beliefs.shape
-        log_p, log_previous = self.log_beliefs[1:], self.log_beliefs[:-1]
-        delta = objective.logits_gradient(log_p, log_target, log_previous, alphas) * (weights / batch).view(-1, 1, 1)
-        gamma = torch.empty_like(self.hidden)
-        for head, d, g in zip(self.heads, delta, gamma, strict=True):
+    def differentiate(self, heads: list[MLPHead], delta: Tensor, combiner: GradientCombiner | None) -> None:
+        """Fill `.grad` of the heads from `∂L_i/∂logits`, `[K, B, C]`; hand `∂L_i/∂z` to the combiner if there is one."""
+        inputs, hidden, gamma = (buffer[: len(heads)] for buffer in (self.inputs, self.hidden, self.gamma))
+        for head, d, g in zip(heads, delta, gamma, strict=True):
             torch.mm(d, head.output.weight, out=g)
-        torch.ops.aten.threshold_backward.grad_input(gamma, self.hidden, 0, grad_input=gamma)  # ⊙ [h > 0], in place
+        torch.ops.aten.threshold_backward.grad_input(gamma, hidden, 0, grad_input=gamma)  # ⊙ [h > 0], in place
         if combiner is not None:
-            for head, g in zip(self.heads, gamma, strict=True):
-                combiner.add(g @ head.hidden.weight[:, num_classes:])
-        accumulate([head.output.weight for head in self.heads], delta.mT @ self.hidden)
-        accumulate([head.output.bias for head in self.heads], delta.sum(1))
-        accumulate([head.hidden.weight for head in self.heads], gamma.mT @ self.inputs)
-        accumulate([head.hidden.bias for head in self.heads], gamma.sum(1))
-        return objective(log_p, log_target, log_previous, alphas).mean(1)
+            for head, g in zip(heads, gamma, strict=True):
+                combiner.add(g @ head.hidden.weight[:, head.output.out_features :])
+        accumulate([head.output.weight for head in heads], delta.mT @ hidden)
+        accumulate([head.output.bias for head in heads], delta.sum(1))
+        accumulate([head.hidden.weight for head in heads], gamma.mT @ inputs)
+        accumulate([head.hidden.bias for head in heads], gamma.sum(1))
