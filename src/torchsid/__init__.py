@@ -3,10 +3,10 @@
 Public names are loaded on first use, so that `import torchsid` and `torchsid --help` stay fast.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from torchsid.__about__ import __version__
+from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
     from torchsid.cascade import Cascade as Cascade
@@ -32,7 +32,7 @@ _HOME = {
     "gradient_conflict": "torchsid.learners.conflict",
     "shared_cascade": "torchsid.cascade",
 }
-_SUBPACKAGES = ("beliefs", "data", "evidence", "learners", "models", "report", "training")
+_HOME |= {name: f"torchsid.{name}" for name in ("beliefs", "data", "evidence", "learners", "models", "report", "training")}
 
 __all__ = [
     "SID",
@@ -49,13 +49,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _SUBPACKAGES:
-        return import_module(f"torchsid.{name}")
-    raise AttributeError(f"module 'torchsid' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, *_SUBPACKAGES])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -106,8 +106,8 @@ class LocalObjective:
         weight = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
         belief = log_belief.exp()
         if self.direction == "forward":
-            target, previous = log_target.exp(), log_previous.exp()
-            mixture = weight * target + (1 - weight) * previous
+            previous = log_previous.exp()
+            mixture = torch.lerp(previous, log_target.exp(), weight)
             cross_entropy = -(mixture * log_belief).sum(-1)
             entropies = alpha * beliefs.entropy(log_target) - (1 - alpha) * (previous * log_previous).sum(-1)
             return cross_entropy - entropies, belief - mixture

@@ -3,10 +3,10 @@
 Public names are loaded on first use; `names` and `DESCRIPTIONS` need neither torch nor NumPy.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from torchsid.data.catalogue import DESCRIPTIONS, names
+from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
     from torchsid.data.augmentation import Augmentation as Augmentation
@@ -52,11 +52,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'torchsid.data' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -58,16 +58,18 @@ def differentiate(
     heads = [head for stage in cascade.stages if isinstance(head := stage.head, MLPHead)]
     alphas = torch.tensor(objective.alphas(len(heads)), dtype=log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
     workspace = _Workspace(heads[0], z)
-    losses, log_beliefs = [], [cascade.prior(z)]
+    log_beliefs = log_target.new_empty(len(heads) + 1, *log_target.shape)  # [L+1, B, C]
+    log_beliefs[0] = cascade.prior(z)
+    losses = []
     for i in range(0, len(heads), BLOCK):
         block = slice(i, i + BLOCK)
-        log_p = workspace.refine(heads[block], log_beliefs[-1])  # [K+1, B, C]
+        log_p = log_beliefs[i : i + BLOCK + 1]  # [K+1, B, C]
+        workspace.refine(heads[block], log_p)
         loss, delta = objective.loss_and_gradient(log_p[1:], log_target, log_p[:-1], alphas[block])
         delta *= (weights[block] / len(z)).view(-1, 1, 1)
         workspace.differentiate(heads[block], delta, combiner if z.requires_grad else None)
         losses.append(loss.mean(1))
-        log_beliefs += log_p[1:].unbind()
-    return StepOutput(torch.cat(losses), torch.stack(log_beliefs))
+    return StepOutput(torch.cat(losses), log_beliefs)
 
 
 class _Workspace:
@@ -81,15 +83,14 @@ class _Workspace:
         self.hidden = z.new_empty(BLOCK, batch, head.hidden.out_features)  # h
         self.gamma = torch.empty_like(self.hidden)
 
-    def refine(self, heads: list[MLPHead], log_previous: Tensor) -> Tensor:
-        """Run the heads; return their beliefs with the previous one in front, `[K+1, B, C]`."""
-        log_beliefs = [log_previous]
-        for head, u, p, h in zip(heads, self.inputs, self.beliefs, self.hidden, strict=False):
-            torch.exp(log_beliefs[-1], out=p)
-            torch.addmm(head.hidden.bias, u, head.hidden.weight.T, out=h).relu_()
+    def refine(self, heads: list[MLPHead], log_beliefs: Tensor) -> None:
+        """Run the heads from belief 0 of `[K+1, B, C]` on and fill in the rest."""
+        for i, head in enumerate(heads):
+            log_previous, h = log_beliefs[i], self.hidden[i]
+            torch.exp(log_previous, out=self.beliefs[i])
+            torch.addmm(head.hidden.bias, self.inputs[i], head.hidden.weight.T, out=h).relu_()
             logits = torch.addmm(head.output.bias, h, head.output.weight.T)
-            log_beliefs.append(to_log_belief(logits.add_(log_beliefs[-1]) if head.kind == "residual" else logits))
-        return torch.stack(log_beliefs)
+            log_beliefs[i + 1] = to_log_belief(logits.add_(log_previous) if head.kind == "residual" else logits)
 
     def differentiate(self, heads: list[MLPHead], delta: Tensor, combiner: GradientCombiner | None) -> None:
         """Fill `.grad` of the heads from `∂L_i/∂logits`, `[K, B, C]`; hand `∂L_i/∂z` to the combiner if there is one."""

@@ -3,8 +3,9 @@
 Public names are loaded on first use; configurations and recipes need no torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
     from torchsid.training.config import RunConfig as RunConfig
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
     from torchsid.training.toml import to_toml as to_toml
 
 _HOME = {
-    "Interrupted": ("interruption", "Interrupted"),
-    "LoadedNetwork": ("run", "LoadedNetwork"),
-    "Reporter": ("reporter", "Reporter"),
-    "RunConfig": ("config", "RunConfig"),
-    "RunDirectory": ("run", "RunDirectory"),
-    "load_network": ("run", "load_network"),
-    "load_recipe": ("recipes", "load_recipe"),
-    "open_run": ("run", "open_run"),
-    "recipe_names": ("recipes", "names"),
-    "resolve": ("recipes", "resolve"),
-    "to_toml": ("toml", "to_toml"),
-    "train": ("loop", "train"),
+    "Interrupted": "torchsid.training.interruption",
+    "LoadedNetwork": "torchsid.training.run",
+    "Reporter": "torchsid.training.reporter",
+    "RunConfig": "torchsid.training.config",
+    "RunDirectory": "torchsid.training.run",
+    "load_network": "torchsid.training.run",
+    "load_recipe": "torchsid.training.recipes",
+    "open_run": "torchsid.training.run",
+    "recipe_names": "torchsid.training.recipes:names",
+    "resolve": "torchsid.training.recipes",
+    "to_toml": "torchsid.training.toml",
+    "train": "torchsid.training.loop",
 }
 
 __all__ = [
@@ -51,12 +52,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'torchsid.training' has no attribute {name!r}")
-    module, symbol = _HOME[name]
-    return getattr(import_module(f"torchsid.training.{module}"), symbol)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -1,0 +1,45 @@
+"""The scripts behind the recorded results still run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from torchsid.training import resolve, train
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def run(script: str, *arguments: str) -> None:
+    done = subprocess.run([sys.executable, BENCHMARKS / script, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_depth_trains_every_method_and_writes_its_table(tmp_path: Path) -> None:
+    run("depth.py", "--depths", "2", "3", "--seeds", "2", "--epochs", "1", "--out", str(tmp_path / "depth"))
+    result = json.loads((tmp_path / "depth" / "depth.json").read_text())
+    methods = {row["method"] for row in result["rows"]}
+    assert len(result["rows"]) == len(methods) * 2 * 2
+    assert all(len(row["accuracy"]) == row["depth"] + 1 for row in result["rows"])
+    assert result["provenance"]["versions"]["torch"]
+    table = (tmp_path / "depth" / "depth.md").read_text()
+    assert all(method in table for method in methods)
+    assert table.count("\n| ") == 3  # the line under the head, two depths
+
+
+def test_record_keeps_the_numbers_and_no_folder_of_the_machine(tmp_path: Path) -> None:
+    path = train(
+        resolve("digits", ["training.epochs=1", "data.limit=200"]),
+        tmp_path / "a-run",
+        command=f"torchsid train --out {tmp_path}/a-run",
+    )
+    run("record.py", str(path), "--out", str(tmp_path / "digits"))
+    (kept,) = json.loads((tmp_path / "digits.json").read_text())
+    evaluation = json.loads((path / "evaluation.json").read_text())
+    assert kept["evaluation"]["last"]["test"]["accuracy"] == evaluation["last"]["test"]["accuracy"]
+    assert len(kept["epochs"]) == 1
+    assert str(tmp_path) not in (tmp_path / "digits.json").read_text()
+    assert f"{100 * evaluation['last']['test']['accuracy'][-1]:.2f} %" in (tmp_path / "digits.md").read_text()
