@@ -329,3 +329,23 @@ def test_sigterm_saves_and_the_run_can_be_resumed(small: Small, tmp_path: Path) 
         train(config, run, resume=True, reporter=recorder)
     numbers = [record["epoch"] for record in lasting(open_run(run).metrics())]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_images_that_were_left_out_are_announced(small: Small, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for name in ("dark", "light"):
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for i in range(10):
+                Image.new("L", (8, 8), i + 200 * (name == "light")).save(folder / f"{i}.png")
+    broken = tmp_path / "images" / "train" / "dark" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    recorder = Recorder()
+    settings = ["data.name=folder", f'data.path="{tmp_path / "images"}"', f'data.cache="{tmp_path / "cache"}"', "data.limit=0"]
+    run = train(small(*settings, "data.on_bad_sample=skip"), tmp_path / "run", reporter=recorder)
+    (warning,) = recorder.warnings
+    assert warning.startswith("1 left out of the data")
+    assert "3.png" in warning
+    assert len(RunDirectory(run).manifest()["data"]["skipped"]) == 1

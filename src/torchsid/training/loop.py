@@ -74,6 +74,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         else:
             create_run(run, config, manifest)
         reporter.started(manifest, locality["detail"])
+        if left_out := setup.splits.skipped:
+            reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
         with _session(setup, run, reporter) as session, _status(session, manifest):
             _train_epochs(session)
             evaluation = evaluate_run(session)
