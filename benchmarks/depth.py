@@ -25,11 +25,17 @@ METHODS = {  # label: recipe and settings
 }
 
 
-def run_one(out: Path, label: str, depth: int, seed: int, epochs: int) -> dict[str, object]:
+def run_one(runs: Path, label: str, depth: int, seed: int, epochs: int) -> dict[str, object]:
     recipe, *settings = METHODS[label]
-    fixed = [f"model.depth={depth}", f"training.seed={seed}", f"training.epochs={epochs}", "training.threads=1"]
+    fixed = [
+        f"model.depth={depth}",
+        f"training.seed={seed}",
+        f"training.epochs={epochs}",
+        "training.threads=1",
+        "training.conflict=false",
+    ]
     config = resolve(recipe, [*settings, *fixed, 'learner.schedule="batched"'])
-    run = out / "runs" / f"{label.replace(', ', '-').replace(' ', '-')}-L{depth}-seed{seed}"
+    run = runs / f"{label.replace(', ', '-').replace(' ', '-')}-L{depth}-seed{seed}"
     train(config, run, resume=run.exists(), command=" ".join(sys.argv))
     test = json.loads((run / "evaluation.json").read_text())["last"]["test"]
     accuracy, kl = test["accuracy"], test["kl"]
@@ -37,8 +43,8 @@ def run_one(out: Path, label: str, depth: int, seed: int, epochs: int) -> dict[s
         "method": label,
         "depth": depth,
         "seed": seed,
-        "accuracy": accuracy,
-        "kl": kl,
+        "accuracy": [round(value, 4) for value in accuracy],
+        "kl": [round(value, 4) for value in kl],
         "rising_stages": sum(after > before for before, after in pairwise(kl[1:])),
         "seconds": open_run(run).manifest()["train_seconds"],
     }
@@ -76,7 +82,7 @@ def main() -> None:
     for depth in args.depths:
         for label in METHODS:
             for seed in range(args.seeds):
-                row = run_one(args.runs or args.out, label, depth, seed, args.epochs)
+                row = run_one(args.runs or args.out / "runs", label, depth, seed, args.epochs)
                 rows.append(row)
                 print(
                     f"L={depth:3d} {label:28s} seed {seed}: {100 * row['accuracy'][-1]:.1f} %  {row['seconds']:.0f} s", flush=True
@@ -89,7 +95,7 @@ def main() -> None:
             "provenance": provenance(),
             "rows": rows,
         }
-        (args.out / "depth.json").write_text(json.dumps(result, indent=1))
+        (args.out / "depth.json").write_text(json.dumps(result) + "\n")
         (args.out / "depth.md").write_text(table(rows, args.seeds))
     print(table(rows, args.seeds))
 
