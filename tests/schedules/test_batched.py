@@ -62,19 +62,19 @@ def test_all_problems_are_named_at_once_and_nothing_is_touched() -> None:
 
 
 def test_own_heads_go_through_vmap_and_mlp_heads_through_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[Cascade] = []
+    taken: list[list[MLPHead]] = []
     closed_form = mlp_stack.differentiate
 
-    def spy(cascade: Cascade, *arguments: object) -> object:
-        taken.append(cascade)
-        return closed_form(cascade, *arguments)
+    def spy(heads: list[MLPHead], *arguments: object) -> object:
+        taken.append(heads)
+        return closed_form(heads, *arguments)
 
     monkeypatch.setattr(mlp_stack, "differentiate", spy)
     closed, stacked = small_cascade(), normed_cascade()
     backward(stacked)
     assert taken == []
     backward(closed)
-    assert taken == [closed]
+    assert taken == [[stage.head for stage in closed.stages]]
 
 
 def test_dropout_in_a_stage_draws_one_mask_a_stage() -> None:

@@ -13,7 +13,7 @@ from torchsid.schedules.combine import Mean
 
 def applies(cascade: Cascade) -> bool:
     x, _ = small_batch(next(cascade.parameters()).dtype)
-    return mlp_stack.applies(cascade, cascade.extractor(x))
+    return mlp_stack.applies(mlp_stack.heads_of(cascade), cascade.extractor(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -58,7 +58,7 @@ def test_it_does_not_apply_under_autocast() -> None:
 
 
 def test_it_does_not_apply_to_features_that_are_no_vectors() -> None:
-    assert not mlp_stack.applies(small_cascade(), torch.randn(3, FEATURES, 2, dtype=torch.float64))
+    assert not mlp_stack.applies(mlp_stack.heads_of(small_cascade()), torch.randn(3, FEATURES, 2, dtype=torch.float64))
 
 
 def test_hooks_on_a_stage_run() -> None:

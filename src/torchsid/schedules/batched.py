@@ -36,10 +36,14 @@ def batched(
     Raises:
         ScheduleError: the stages differ in structure, share parameters, or make features of their own.
     """
-    _check_stackable(cascade)
+    heads = mlp_stack.heads_of(cascade)
+    if not heads:
+        _check_stackable(cascade)
     z = cascade.extractor(x)
-    differentiate = mlp_stack.differentiate if mlp_stack.applies(cascade, z) else _differentiate_by_vmap
-    output = differentiate(cascade, objective, z, log_target, weights, combiner)
+    if mlp_stack.applies(heads, z):
+        output = mlp_stack.differentiate(heads, cascade.prior(z), objective, z, log_target, weights, combiner)
+    else:
+        output = _differentiate_by_vmap(cascade, objective, z, log_target, weights, combiner)
     if z.requires_grad:
         z.backward(combiner.result())
     return output

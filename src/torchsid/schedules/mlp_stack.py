@@ -14,8 +14,7 @@ The teacher pass has already computed every `h_i`, so nothing runs twice and no 
 import torch
 from torch import Tensor, nn
 
-from torchsid.beliefs import to_log_belief
-from torchsid.cascade import Cascade
+from torchsid.cascade import Cascade, Stage
 from torchsid.heads import MLPHead
 from torchsid.objective import LocalObjective
 from torchsid.schedules.accumulate import accumulate
@@ -25,41 +24,49 @@ from torchsid.schedules.output import StepOutput
 BLOCK = 8  # stages differentiated together: few enough for their activations to stay in the processor's cache
 
 
-def applies(cascade: Cascade, z: Tensor) -> bool:
-    """Return whether the closed form holds: plain MLP heads without hooks, features `[B, F]`, one dtype, no autocast."""
-    heads = [stage.head for stage in cascade.stages]
-    return (
-        z.dim() == 2
-        and not torch.is_autocast_enabled(z.device.type)
-        and not any(_hooked(module) for module in cascade.stages.modules())
-        and all(
-            type(head) is MLPHead
-            and type(head.hidden) is type(head.output) is nn.Linear
-            and head.hidden.weight.dtype == z.dtype in (torch.float32, torch.float64)
-            for head in heads
-        )
+def heads_of(cascade: Cascade) -> list[MLPHead]:
+    """Return the heads if all stages are MLP heads of one form, without hooks and with parameters of their own; else none."""
+    heads = [stage.head for stage in cascade.stages if type(stage) is Stage and type(stage.head) is MLPHead]
+    layers = [(head.kind, head.hidden, head.output) for head in heads]
+    if not all(type(hidden) is type(output) is nn.Linear for _, hidden, output in layers):
+        return []
+    tensors = [(hidden.weight, hidden.bias, output.weight, output.bias) for _, hidden, output in layers]
+    owned = {id(tensor) for each in tensors for tensor in each}
+    forms = {tuple((tensor.shape, tensor.requires_grad) for tensor in each) for each in tensors}
+    kinds = {kind for kind, *_ in layers}
+    alike = len(heads) == cascade.depth and len(forms) == len(kinds) == 1 and len(owned) == 4 * len(heads)
+    return heads if alike and not _hooked(cascade.stages) else []
+
+
+def applies(heads: list[MLPHead], z: Tensor) -> bool:
+    """Return whether the closed form holds: there are heads, features are `[B, F]` in their precision, no autocast."""
+    if not heads or z.dim() != 2 or torch.is_autocast_enabled(z.device.type):
+        return False
+    return heads[0].hidden.weight.dtype == z.dtype in (torch.float32, torch.float64)
+
+
+def _hooked(stages: nn.Module) -> bool:
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in stages.modules()
     )
-
-
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
 
 
 @torch.no_grad()
 def differentiate(
-    cascade: Cascade,
+    heads: list[MLPHead],
+    log_prior: Tensor,
     objective: LocalObjective,
     z: Tensor,
     log_target: Tensor,
     weights: Tensor,
     combiner: GradientCombiner,
 ) -> StepOutput:
-    """Fill `.grad` of the stages, hand `∂L_i/∂z` to the combiner if `z`, `[B, F]`, requires a gradient."""
-    heads = [head for stage in cascade.stages if isinstance(head := stage.head, MLPHead)]
+    """Fill `.grad` of the heads, hand `∂L_i/∂z` to the combiner if `z`, `[B, F]`, requires a gradient."""
     alphas = torch.tensor(objective.alphas(len(heads)), dtype=log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
     workspace = _Workspace(heads[0], z)
     log_beliefs = log_target.new_empty(len(heads) + 1, *log_target.shape)  # [L+1, B, C]
-    log_beliefs[0] = cascade.prior(z)
+    log_beliefs[0] = log_prior
     losses = []
     for i in range(0, len(heads), BLOCK):
         block = slice(i, i + BLOCK)
@@ -87,10 +94,10 @@ class _Workspace:
         """Run the heads from belief 0 of `[K+1, B, C]` on and fill in the rest."""
         for i, head in enumerate(heads):
             log_previous, h = log_beliefs[i], self.hidden[i]
-            torch.exp(log_previous, out=self.beliefs[i])
+            self.beliefs[i] = log_previous.exp()
             torch.addmm(head.hidden.bias, self.inputs[i], head.hidden.weight.T, out=h).relu_()
             logits = torch.addmm(head.output.bias, h, head.output.weight.T)
-            log_beliefs[i + 1] = to_log_belief(logits.add_(log_previous) if head.kind == "residual" else logits)
+            torch.log_softmax(logits.add_(log_previous) if head.kind == "residual" else logits, -1, out=log_beliefs[i + 1])
 
     def differentiate(self, heads: list[MLPHead], delta: Tensor, combiner: GradientCombiner | None) -> None:
         """Fill `.grad` of the heads from `∂L_i/∂logits`, `[K, B, C]`; hand `∂L_i/∂z` to the combiner if there is one."""
