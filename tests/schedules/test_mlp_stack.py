@@ -75,7 +75,9 @@ def test_nothing_is_handed_to_the_combiner_for_an_extractor_that_does_not_learn(
     objective = LocalObjective()
     log_target = objective.log_target(target, CLASSES, dtype=torch.float64)
     combiner = Mean()
-    mlp_stack.differentiate(cascade, objective, cascade.extractor(x), log_target, torch.ones(4).double(), combiner)
+    z = cascade.extractor(x)
+    heads = mlp_stack.heads_of(cascade)
+    mlp_stack.differentiate(heads, cascade.prior(z), objective, z, log_target, torch.ones(4).double(), combiner)
     assert combiner._count == 0
     assert all(parameter.grad is not None for parameter in cascade.stages.parameters())
 
