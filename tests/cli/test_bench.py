@@ -1,4 +1,5 @@
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ def test_every_procedure_is_timed_at_every_depth(capsys: pytest.CaptureFixture[s
     result = json.loads(Path("out.json").read_text())
     procedures = {"reference", "backprop", *schedules.names()}
     assert {(row["procedure"], row["depth"]) for row in result["rows"]} == {(p, d) for p in procedures for d in (1, 2)}
-    assert result["command"] == [*arguments, "--json", "out.json"]
+    assert result["command"] == shlex.join(["torchsid", *arguments, "--json", "out.json"])
     shown = capsys.readouterr().out
     assert all(shown.count(f"\n{name} ") == 2 for name in procedures)
     assert f"file://{Path.cwd()}/out.json" in shown

@@ -1,6 +1,7 @@
 """`torchsid bench`: measure on this machine what one training step costs."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     )
     screen.table(COLUMNS, [_cells(row) for row in result["rows"]])
     if args.json:
-        results.write_json(args.json, {"command": args.command, **result})
+        results.write_json(args.json, {"command": shlex.join(["torchsid", *args.command]), **result})
         screen.file("result", args.json)
     return 0
 
