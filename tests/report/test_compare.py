@@ -65,6 +65,15 @@ def test_different_data_is_not_paired_and_is_noted(make_run: Make) -> None:
     assert any("do not share their data" in note for note in result.notes)
 
 
+def test_seeds_that_cut_their_own_validation_part_share_the_test_images(make_run: Make) -> None:
+    paths = [make_run(f"a{seed}", seed=seed) for seed in (0, 1)]
+    for path, train in zip(paths, ("aa", "bb"), strict=True):
+        manifest = json.loads((path / "manifest.json").read_text())
+        manifest["data"]["fingerprint"] = {"arrays/train": train * 32, "arrays/test": "cc" * 32}
+        (path / "manifest.json").write_text(json.dumps(manifest))
+    assert not any("do not share their data" in note for note in comparison(paths).notes)
+
+
 def test_an_unfinished_run_has_a_row_without_scores_and_a_note(make_run: Make) -> None:
     result = comparison([make_run("a"), make_run("b", label="Backprop", status="interrupted")])
     row = result.rows[1]

@@ -1,6 +1,6 @@
 """Methods side by side: every number with its interval, every difference paired."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -157,7 +157,14 @@ def _of(method: Method, seeds: list[int]) -> RunRecord:
 
 
 def _same_data(a: RunRecord, b: RunRecord) -> bool:
-    return a.fingerprint == b.fingerprint and a.manifest["data"]["name"] == b.manifest["data"]["name"]
+    """Return whether both were tested on the same images; the seed cuts training and validation parts of its own."""
+    return _tested_on(a) == _tested_on(b) and a.manifest["data"]["name"] == b.manifest["data"]["name"]
+
+
+def _tested_on(run: RunRecord) -> Mapping[str, str] | str:
+    if not run.manifest["data"]["test"]:
+        return run.fingerprint
+    return run.fingerprint.get("arrays/test", run.fingerprint)
 
 
 def _notes(methods: list[Method]) -> list[str]:
