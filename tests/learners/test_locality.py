@@ -18,11 +18,11 @@ from tests.networks import (
     snapshot,
     staged_cascade,
 )
-from torchsid import SID, Cascade, LocalObjective, StepOutput, check_locality, schedules
+from torchsid import SID, Cascade, StepOutput, check_locality, schedules
 from torchsid.beliefs import to_log_belief
 from torchsid.errors import LocalityError
 from torchsid.learners.locality import _bit_masks
-from torchsid.schedules.combine import GradientCombiner
+from torchsid.schedules.step import Step
 
 
 @given(depth=st.integers(1, 130))
@@ -64,7 +64,7 @@ def test_a_tied_parameter_is_found(schedule: str) -> None:
     cascade = small_cascade()
     cascade.stages[3].head.output.weight = cascade.stages[1].head.output.weight
     with pytest.raises(
-        LocalityError, match=r"loss of stage [13] changes the gradient of stage [13], parameter 'head.output.weight'"
+        LocalityError, match=r"loss of stage [24] changes the gradient of stage [24], parameter 'head.output.weight'"
     ):
         check_locality(SID(cascade, schedule=schedule), *small_batch())
 
@@ -92,28 +92,28 @@ def with_borrower(borrower: int, owner: int, cascade: Cascade) -> Cascade:
 @pytest.mark.parametrize(("borrower", "owner"), list(itertools.permutations(range(4), 2)))
 def test_a_borrowed_layer_is_found_and_both_stages_are_named(borrower: int, owner: int) -> None:
     cascade = with_borrower(borrower, owner, small_cascade())
-    message = rf"loss of stage {borrower} changes the gradient of stage {owner}, parameter 'head.lent.weight': detach what passes"
+    who = f"loss of stage {borrower + 1} changes the gradient of stage {owner + 1}"
+    message = rf"{who}, parameter 'head.lent.weight': detach what passes"
     with pytest.raises(LocalityError, match=message):
         check_locality(SID(cascade), *small_batch())
 
 
 def test_of_two_leaks_sender_and_receiver_belong_together() -> None:
-    """Stage 3 leaks to 0 and stage 1 to 2, in the same run: 1 must not be blamed for 0."""
+    """Stage 4 leaks to 1 and stage 2 to 3, in the same run: 2 must not be blamed for 1."""
     cascade = with_borrower(1, 2, with_borrower(3, 0, small_cascade()))
-    with pytest.raises(LocalityError, match=r"loss of stage 3 changes the gradient of stage 0|loss of stage 1 .* of stage 2"):
+    with pytest.raises(LocalityError, match=r"loss of stage 4 changes the gradient of stage 1|loss of stage 2 .* of stage 3"):
         check_locality(SID(cascade), *small_batch())
 
 
-def leaky(
-    cascade: Cascade, objective: LocalObjective, x: Tensor, log_target: Tensor, weights: Tensor, combiner: GradientCombiner
-) -> StepOutput:
+def leaky(step: Step) -> StepOutput:
     """A schedule that forgets to detach the belief."""
-    features, log_beliefs, losses = cascade.extractor(x), [cascade.prior(x)], []
+    cascade, objective = step.cascade, step.objective
+    features, log_beliefs, losses = cascade.extractor(step.x), [cascade.prior(step.x)], []
     for stage, alpha in zip(cascade.stages, objective.alphas(cascade.depth), strict=True):
         log_belief = to_log_belief(stage(features, log_beliefs[-1])[1])
-        losses.append(objective(log_belief, log_target, log_beliefs[-1], alpha).mean())
+        losses.append(objective(log_belief, step.log_target, log_beliefs[-1], alpha).mean())
         log_beliefs.append(log_belief)
-    (weights * torch.stack(losses)).sum().backward()
+    (step.weights * torch.stack(losses)).sum().backward()
     return StepOutput(torch.stack(losses).detach(), torch.stack(log_beliefs).detach())
 
 
@@ -121,14 +121,14 @@ def leaky(
 def test_a_schedule_that_forgets_to_detach_is_found(depth: int) -> None:
     learner = SID(small_cascade(depth))
     learner.schedule = leaky
-    with pytest.raises(LocalityError, match=r"loss of stage 1 changes the gradient of stage 0"):
+    with pytest.raises(LocalityError, match=r"loss of stage 2 changes the gradient of stage 1"):
         check_locality(learner, *small_batch())
 
 
 def test_a_layer_of_the_extractor_inside_a_stage_is_found() -> None:
     cascade = small_cascade()
     cascade.stages[2].head.again = cascade.extractor[0]
-    with pytest.raises(LocalityError, match=r"stage 2, parameter 'head.again"):
+    with pytest.raises(LocalityError, match=r"stage 3, parameter 'head.again"):
         check_locality(SID(cascade), *small_batch())
 
 

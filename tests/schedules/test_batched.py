@@ -18,6 +18,7 @@ from torchsid import SID, Cascade, Stage
 from torchsid.errors import ScheduleError
 from torchsid.heads import MLPHead
 from torchsid.schedules import mlp_stack
+from torchsid.schedules.step import Step
 
 
 def backward(cascade: Cascade) -> None:
@@ -33,48 +34,48 @@ def mlp_stage(hidden: int = 7, *, feature_dim: int = FEATURES) -> Stage:
 
 
 def test_stages_of_different_width_are_refused() -> None:
-    with pytest.raises(ScheduleError, match=r"stage 2 differs in structure from stage 0: use schedule='streaming'"):
+    with pytest.raises(ScheduleError, match=r"stage 3 differs in structure from stage 1: use schedule='streaming'"):
         backward(cascade_of(mlp_stage(), mlp_stage(), mlp_stage(hidden=8)))
 
 
 def test_stages_of_different_kind_are_refused() -> None:
-    with pytest.raises(ScheduleError, match="stage 1 differs"):
+    with pytest.raises(ScheduleError, match="stage 2 differs"):
         backward(cascade_of(mlp_stage(), Stage(MLPHead(FEATURES, CLASSES, hidden=7, kind="residual"))))
 
 
 def test_tied_parameters_are_refused() -> None:
     cascade = cascade_of(*(mlp_stage() for _ in range(4)))
     cascade.stages[3].head.output.weight = cascade.stages[1].head.output.weight
-    with pytest.raises(ScheduleError, match=r"stages 1 and 3 share the parameter head.output.weight"):
+    with pytest.raises(ScheduleError, match=r"stages 2 and 4 share the parameter head.output.weight"):
         backward(cascade)
 
 
 def test_stages_with_features_of_their_own_are_refused() -> None:
-    with pytest.raises(ScheduleError, match=r"stage 1 is a TrunkStage, which may make features of its own"):
+    with pytest.raises(ScheduleError, match=r"stage 2 is a TrunkStage, which may make features of its own"):
         backward(cascade_of(Stage(NormedHead()), TrunkStage()))
 
 
 def test_all_problems_are_named_at_once_and_nothing_is_touched() -> None:
     cascade = cascade_of(mlp_stage(), mlp_stage(hidden=8), TrunkStage())
-    with pytest.raises(ScheduleError, match=r"stage 1 differs.*stage 2 is a TrunkStage"):
+    with pytest.raises(ScheduleError, match=r"stage 2 differs.*stage 3 is a TrunkStage"):
         backward(cascade)
     assert all(parameter.grad is None for parameter in cascade.parameters())
 
 
 def test_own_heads_go_through_vmap_and_mlp_heads_through_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[list[MLPHead]] = []
+    taken: list[Cascade] = []
     closed_form = mlp_stack.differentiate
 
-    def spy(heads: list[MLPHead], *arguments: object) -> object:
-        taken.append(heads)
-        return closed_form(heads, *arguments)
+    def spy(step: Step, *arguments: object) -> object:
+        taken.append(step.cascade)
+        return closed_form(step, *arguments)
 
     monkeypatch.setattr(mlp_stack, "differentiate", spy)
     closed, stacked = small_cascade(), normed_cascade()
     backward(stacked)
     assert taken == []
     backward(closed)
-    assert taken == [[stage.head for stage in closed.stages]]
+    assert taken == [closed]
 
 
 def test_dropout_in_a_stage_draws_one_mask_a_stage() -> None:

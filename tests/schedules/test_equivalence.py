@@ -167,7 +167,7 @@ def test_a_frozen_stage_still_advises_the_extractor(schedule: str, network: str)
 def test_batched_names_the_frozen_stage(network: str) -> None:
     cascade = NETWORKS[network]()
     cascade.stages[2].requires_grad_(False)
-    with pytest.raises(ScheduleError, match=r"stage 2 differs .* use schedule='streaming'"):
+    with pytest.raises(ScheduleError, match=r"stage 3 differs .* use schedule='streaming'"):
         SID(cascade, schedule="batched").backward(*small_batch())
 
 

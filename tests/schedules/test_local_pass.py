@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.networks import CLASSES, small_batch, small_cascade, staged_cascade
-from torchsid import Cascade, LocalObjective, Stage
+from torchsid import Cascade, Stage
+from torchsid.learners.sid import SID
 from torchsid.schedules.combine import Sum
 from torchsid.schedules.local_pass import local_pass
 
@@ -17,10 +20,8 @@ def run(cascade: Cascade, weights: Tensor, **teachers: Tensor) -> list[Tensor]:
             received.append(gradient.clone())
             super().add(gradient)
 
-    x, target = small_batch()
-    objective = LocalObjective()
-    log_target = objective.log_target(target, CLASSES, dtype=torch.float64)
-    local_pass(cascade, objective, cascade.extractor(x), log_target, weights.double(), Recorder(), **teachers)
+    step = replace(SID(cascade).prepare(*small_batch(), weight=weights), combiner=Recorder())
+    local_pass(step, cascade.extractor(step.x), **teachers)
     return received
 
 

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from tests.networks import CLASSES, FEATURES, INPUTS, assert_same_gradients, gradients, normed_cascade, small_batch, small_cascade
-from torchsid import SID, Cascade, LocalObjective, Stage
+from torchsid import SID, Cascade, Stage
 from torchsid.heads import MLPHead
 from torchsid.schedules import mlp_stack
 from torchsid.schedules.combine import Mean
@@ -70,14 +71,10 @@ def test_hooks_on_a_stage_run() -> None:
 
 
 def test_nothing_is_handed_to_the_combiner_for_an_extractor_that_does_not_learn() -> None:
-    x, target = small_batch()
     cascade = small_cascade(extractor=nn.Linear(INPUTS, FEATURES).requires_grad_(False))
-    objective = LocalObjective()
-    log_target = objective.log_target(target, CLASSES, dtype=torch.float64)
     combiner = Mean()
-    z = cascade.extractor(x)
-    heads = mlp_stack.heads_of(cascade)
-    mlp_stack.differentiate(heads, cascade.prior(z), objective, z, log_target, torch.ones(4).double(), combiner)
+    step = replace(SID(cascade).prepare(*small_batch()), combiner=combiner)
+    mlp_stack.differentiate(step, mlp_stack.heads_of(cascade), cascade.extractor(step.x))
     assert combiner._count == 0
     assert all(parameter.grad is not None for parameter in cascade.stages.parameters())
 

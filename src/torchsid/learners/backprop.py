@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from torchsid.beliefs import check_one_target_a_sample, forward_kl, log_target, to_log_belief, uniform_prior
 from torchsid.cascade import Cascade
-from torchsid.schedules.output import StepOutput
+from torchsid.schedules.step import StepOutput
 
 
 class Backprop:

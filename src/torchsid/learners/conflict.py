@@ -1,5 +1,7 @@
 """Do the stages pull the extractor in different directions? Measured as cosines between their gradients."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -35,13 +37,12 @@ def gradient_conflict(learner: SID, x: Tensor, target: Tensor) -> Tensor:
         ValueError: fewer than L stages send the extractor a gradient.
     """
     recorder = _Recorder()
-    objective, cascade = learner.objective, learner.module
-    log_target = learner.log_target(x, target)
-    with undisturbed(cascade):
-        learner.schedule(cascade, objective, x, log_target, torch.ones(cascade.depth, device=log_target.device), recorder)
-    if len(recorder.gradients) != cascade.depth:
+    depth = learner.module.depth
+    with undisturbed(learner.module):
+        learner.schedule(replace(learner.prepare(x, target), combiner=recorder))
+    if len(recorder.gradients) != depth:
         raise ValueError(
-            f"{len(recorder.gradients)} of {cascade.depth} stages send the extractor a gradient: conflict is measured on a shared "
+            f"{len(recorder.gradients)} of {depth} stages send the extractor a gradient: conflict is measured on a shared "
             "cascade whose extractor has parameters that require gradients"
         )
     flat = torch.stack(recorder.gradients).flatten(1).double()  # [L, B·F]

@@ -76,10 +76,10 @@ def _check_silent(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> None
         alone[sender] = 1
         if (receiver, name) in _leaks(learner, x, target, alone):
             raise LocalityError(
-                f"the loss of stage {sender} changes the gradient of stage {receiver}, parameter {name!r}: "
+                f"the loss of stage {sender + 1} changes the gradient of stage {receiver + 1}, parameter {name!r}: "
                 "detach what passes between the stages, and give each stage parameters of its own"
             )
-    raise LocalityError(f"losses of other stages change the gradient of stage {receiver}, parameter {name!r}")
+    raise LocalityError(f"losses of other stages change the gradient of stage {receiver + 1}, parameter {name!r}")
 
 
 def _leaks(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> list[tuple[int, str]]:

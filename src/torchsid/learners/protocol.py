@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from torchsid.schedules.output import StepOutput as StepOutput
+from torchsid.schedules.step import StepOutput as StepOutput
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from torchsid.beliefs import check_one_target_a_sample
 from torchsid.cascade import Cascade
 from torchsid.objective import Alpha, Direction, LocalObjective
 from torchsid.schedules.combine import combiner_factory
-from torchsid.schedules.output import StepOutput
+from torchsid.schedules.step import Step, StepOutput
 
 
 class SID:
@@ -60,11 +60,22 @@ class SID:
             ScheduleError: the schedule cannot run this cascade.
             ValueError: `weight` is neither one number nor one a stage.
         """
+        return self.schedule(self.prepare(x, target, weight=weight))
+
+    def prepare(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> Step:
+        """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
         log_target = self.log_target(x, target)
         weights = torch.as_tensor(weight, device=log_target.device, dtype=log_target.dtype)
         if weights.shape not in ((), (1,), (self.module.depth,)):
             raise ValueError(f"weight has shape {list(weights.shape)}: give one number, or one a stage, [{self.module.depth}]")
-        return self.schedule(self.module, self.objective, x, log_target, weights.expand(self.module.depth), self.new_combiner())
+        return Step(
+            cascade=self.module,
+            objective=self.objective,
+            x=x,
+            log_target=log_target,
+            weights=weights.expand(self.module.depth),
+            combiner=self.new_combiner(),
+        )
 
     def log_target(self, x: Tensor, target: Tensor) -> Tensor:
         """Return the smoothed target `p_y` of each sample of `x` as log-probabilities `[B, C]`, in the precision of the beliefs.

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from torchsid.errors import unknown_name
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from torchsid.cascade import Cascade
-    from torchsid.objective import LocalObjective
-    from torchsid.schedules.combine import GradientCombiner
-    from torchsid.schedules.output import StepOutput
+    from torchsid.schedules.step import Step, StepOutput
 
 DESCRIPTIONS = {
     "two_phase": "the paper's algorithm: a teacher pass without gradients, then every stage by itself",
@@ -25,17 +20,8 @@ DESCRIPTIONS = {
 class Schedule(Protocol):
     """Runs one step: fills `.grad` of every parameter of the cascade."""
 
-    def __call__(
-        self,
-        cascade: Cascade,
-        objective: LocalObjective,
-        x: Tensor,
-        log_target: Tensor,
-        weights: Tensor,
-        combiner: GradientCombiner,
-        /,
-    ) -> StepOutput:
-        """Run the step; see `torchsid.schedules.two_phase` for the arguments."""
+    def __call__(self, step: Step, /) -> StepOutput:
+        """Run the step and return its losses and beliefs."""
 
 
 def names() -> tuple[str, ...]:

@@ -13,22 +13,13 @@ from torch.func import functional_call, stack_module_state, vmap
 from torchsid.beliefs import to_log_belief
 from torchsid.cascade import Cascade, Stage
 from torchsid.errors import ScheduleError
-from torchsid.objective import LocalObjective
 from torchsid.schedules import mlp_stack
 from torchsid.schedules.accumulate import accumulate
-from torchsid.schedules.combine import GradientCombiner
-from torchsid.schedules.output import StepOutput
+from torchsid.schedules.step import Step, StepOutput
 
 
-def batched(
-    cascade: Cascade,
-    objective: LocalObjective,
-    x: Tensor,
-    log_target: Tensor,
-    weights: Tensor,
-    combiner: GradientCombiner,
-) -> StepOutput:
-    """Fill `.grad` of every parameter with all stages stacked; arguments as for `two_phase`.
+def batched(step: Step) -> StepOutput:
+    """Fill `.grad` of every parameter with all stages stacked.
 
     The extractor runs once: dropout draws one mask and BatchNorm updates its running statistics once. In closed form the stages
     too run once; `vmap` runs them a second time, where dropout inside a stage draws masks of its own.
@@ -36,27 +27,18 @@ def batched(
     Raises:
         ScheduleError: the stages differ in structure, share parameters, or make features of their own.
     """
-    heads = mlp_stack.heads_of(cascade)
+    heads = mlp_stack.heads_of(step.cascade)
     if not heads:
-        _check_stackable(cascade)
-    z = cascade.extractor(x)
-    if mlp_stack.applies(heads, z):
-        output = mlp_stack.differentiate(heads, cascade.prior(z), objective, z, log_target, weights, combiner)
-    else:
-        output = _differentiate_by_vmap(cascade, objective, z, log_target, weights, combiner)
+        _check_stackable(step.cascade)
+    z = step.cascade.extractor(step.x)
+    output = mlp_stack.differentiate(step, heads, z) if mlp_stack.applies(heads, z) else _differentiate_by_vmap(step, z)
     if z.requires_grad:
-        z.backward(combiner.result())
+        z.backward(step.combiner.result())
     return output
 
 
-def _differentiate_by_vmap(
-    cascade: Cascade,
-    objective: LocalObjective,
-    z: Tensor,
-    log_target: Tensor,
-    weights: Tensor,
-    combiner: GradientCombiner,
-) -> StepOutput:
+def _differentiate_by_vmap(step: Step, z: Tensor) -> StepOutput:
+    cascade, objective = step.cascade, step.objective
     with torch.no_grad():
         log_beliefs = cascade.refine(z)[1]  # [L+1, B, C]
     torch.clear_autocast_cache()
@@ -70,18 +52,18 @@ def _differentiate_by_vmap(
         return logits
 
     logits = vmap(run, randomness="different")(parameters, buffers, leaves, teachers)  # [L, B, C]
-    alphas = torch.tensor(objective.alphas(cascade.depth), dtype=log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
-    losses = objective(to_log_belief(logits), log_target, teachers, alphas).flatten(1).mean(1)  # [L]
+    alphas = torch.tensor(objective.alphas(cascade.depth), dtype=step.log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
+    losses = objective(to_log_belief(logits), step.log_target, teachers, alphas).flatten(1).mean(1)  # [L]
     wanted = [tensor for tensor in (*parameters.values(), leaves) if tensor.requires_grad]
     if wanted:  # not so for frozen stages on a frozen extractor
-        (weights * losses).sum().backward(inputs=wanted)  # type: ignore[no-untyped-call]
+        (step.weights * losses).sum().backward(inputs=wanted)  # type: ignore[no-untyped-call]
 
     for name, stacked in parameters.items():
         if stacked.grad is not None:
             accumulate([stage.get_parameter(name) for stage in stages], stacked.grad)
     if leaves.grad is not None:
         for gradient in leaves.grad:
-            combiner.add(gradient)
+            step.combiner.add(gradient)
     return StepOutput(losses.detach(), log_beliefs)
 
 
@@ -91,13 +73,13 @@ def _check_stackable(cascade: Cascade) -> None:
     problems = []
     for i, stage in enumerate(cascade.stages):
         if type(stage) is not Stage:
-            problems.append(f"stage {i} is a {type(stage).__name__}, which may make features of its own")
+            problems.append(f"stage {i + 1} is a {type(stage).__name__}, which may make features of its own")
         elif _structure(stage) != first:
-            problems.append(f"stage {i} differs in structure from stage 0")
+            problems.append(f"stage {i + 1} differs in structure from stage 1")
         for name, parameter in stage.named_parameters():
             owner = seen.setdefault(id(parameter), i)
             if owner != i:
-                problems.append(f"stages {owner} and {i} share the parameter {name}")
+                problems.append(f"stages {owner + 1} and {i + 1} share the parameter {name}")
     if problems:
         raise ScheduleError(
             f"schedule 'batched' stacks the stages, but {'; '.join(problems)}: use schedule='streaming', which takes any"

@@ -4,35 +4,20 @@ import torch
 from torch import Tensor
 
 from torchsid.beliefs import to_log_belief
-from torchsid.cascade import Cascade
-from torchsid.objective import LocalObjective
-from torchsid.schedules.combine import GradientCombiner
-from torchsid.schedules.output import StepOutput
+from torchsid.schedules.step import Step, StepOutput
 
 
-def local_pass(
-    cascade: Cascade,
-    objective: LocalObjective,
-    z: Tensor,
-    log_target: Tensor,
-    weights: Tensor,
-    combiner: GradientCombiner,
-    *,
-    teachers: Tensor | None = None,
-) -> StepOutput:
+def local_pass(step: Step, z: Tensor, *, teachers: Tensor | None = None) -> StepOutput:
     """Give stage i its `∇L_i` and free its graph before stage i+1 runs; then give the extractor the combination.
 
     Features enter a stage through a fresh leaf and the previous belief as a constant, so no gradient crosses to another stage.
 
     Args:
-        cascade: the extractor and L stages.
-        objective: makes the losses `L_i`.
+        step: cascade, objective, target.
         z: the extractor's output, with its graph.
-        log_target: `p_y`, `[B, C]`.
-        weights: multiply the losses that are differentiated, `[L]`.
-        combiner: merges the stages' `∂L_i/∂z`.
         teachers: `p_0 … p_{L−1}`, `[L, B, C]`; when None, each stage's output teaches the next.
     """
+    cascade, objective, combiner = step.cascade, step.objective, step.combiner
     shared = features = z.detach()
     log_beliefs = [cascade.prior(z)]
     losses = []
@@ -43,9 +28,9 @@ def local_pass(
 
         handed_on, logits = stage(leaf, log_previous)
         log_belief = to_log_belief(logits.detach())
-        loss, gradient = objective.loss_and_gradient(log_belief, log_target, log_previous, alpha)
+        loss, gradient = objective.loss_and_gradient(log_belief, step.log_target, log_previous, alpha)
         if logits.requires_grad:  # not so for a frozen stage on a frozen extractor
-            logits.backward((weights[i] / loss.numel() * gradient).to(logits.dtype))
+            logits.backward((step.weights[i] / loss.numel() * gradient).to(logits.dtype))
         if reads_z and leaf.grad is not None:
             combiner.add(leaf.grad)
 

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from torchsid.cascade import Cascade, Stage
 from torchsid.heads import MLPHead
-from torchsid.objective import LocalObjective
 from torchsid.schedules.accumulate import accumulate
 from torchsid.schedules.combine import GradientCombiner
-from torchsid.schedules.output import StepOutput
+from torchsid.schedules.step import Step, StepOutput
 
 BLOCK = 8  # stages differentiated together: few enough for their activations to stay in the processor's cache
 
@@ -53,28 +52,20 @@ def _hooked(stages: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def differentiate(
-    heads: list[MLPHead],
-    log_prior: Tensor,
-    objective: LocalObjective,
-    z: Tensor,
-    log_target: Tensor,
-    weights: Tensor,
-    combiner: GradientCombiner,
-) -> StepOutput:
+def differentiate(step: Step, heads: list[MLPHead], z: Tensor) -> StepOutput:
     """Fill `.grad` of the heads, hand `∂L_i/∂z` to the combiner if `z`, `[B, F]`, requires a gradient."""
-    alphas = torch.tensor(objective.alphas(len(heads)), dtype=log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
+    alphas = torch.tensor(step.objective.alphas(len(heads)), dtype=step.log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
     workspace = _Workspace(heads[0], z)
-    log_beliefs = log_target.new_empty(len(heads) + 1, *log_target.shape)  # [L+1, B, C]
-    log_beliefs[0] = log_prior
+    log_beliefs = step.log_target.new_empty(len(heads) + 1, *step.log_target.shape)  # [L+1, B, C]
+    log_beliefs[0] = step.cascade.prior(z)
     losses = []
     for i in range(0, len(heads), BLOCK):
         block = slice(i, i + BLOCK)
         log_p = log_beliefs[i : i + BLOCK + 1]  # [K+1, B, C]
         workspace.refine(heads[block], log_p)
-        loss, delta = objective.loss_and_gradient(log_p[1:], log_target, log_p[:-1], alphas[block])
-        delta *= (weights[block] / len(z)).view(-1, 1, 1)
-        workspace.differentiate(heads[block], delta, combiner if z.requires_grad else None)
+        loss, delta = step.objective.loss_and_gradient(log_p[1:], step.log_target, log_p[:-1], alphas[block])
+        delta *= (step.weights[block] / len(z)).view(-1, 1, 1)
+        workspace.differentiate(heads[block], delta, step.combiner if z.requires_grad else None)
         losses.append(loss.mean(1))
     return StepOutput(torch.cat(losses), log_beliefs)
 

@@ -5,26 +5,14 @@ of `two_phase`, nothing is computed twice, and only one stage's graph exists at 
 depth.
 """
 
-from torch import Tensor
-
-from torchsid.cascade import Cascade
-from torchsid.objective import LocalObjective
-from torchsid.schedules.combine import GradientCombiner
 from torchsid.schedules.local_pass import local_pass
-from torchsid.schedules.output import StepOutput
+from torchsid.schedules.step import Step, StepOutput
 
 
-def streaming(
-    cascade: Cascade,
-    objective: LocalObjective,
-    x: Tensor,
-    log_target: Tensor,
-    weights: Tensor,
-    combiner: GradientCombiner,
-) -> StepOutput:
-    """Fill `.grad` of every parameter in one pass; arguments as for `two_phase`.
+def streaming(step: Step) -> StepOutput:
+    """Fill `.grad` of every parameter in one pass.
 
     The extractor runs once: dropout draws one mask and BatchNorm updates its running statistics once, as in ordinary training.
     """
-    z = cascade.extractor(x)
-    return local_pass(cascade, objective, z, log_target, weights, combiner)
+    z = step.cascade.extractor(step.x)
+    return local_pass(step, z)
