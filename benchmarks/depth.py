@@ -63,8 +63,9 @@ def table(rows: list[dict[str, object]], seeds: int) -> str:
             spread = f" ± {100 * stdev(last):.1f}" if len(last) > 1 else ""
             cells.append(f"{100 * mean(last):.1f}{spread} (KL {mean(kl):.3f})" if last else "–")
         lines.append(f"| {depth} | {' | '.join(cells)} |")
+    which = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
     note = f"""
-Test accuracy of the last stage in % after the last epoch: mean ± standard deviation over {seeds} seeds.
+Test accuracy of the last stage in % after the last epoch: {which}.
 In brackets KL(target‖p_L) in nats.
 """
     return "\n".join(lines) + note

@@ -30,11 +30,11 @@ def record(path: Path) -> dict[str, Any]:
     manifest, folder = run.manifest(), run.config().data.path
     evaluation = json.loads((path / "evaluation.json").read_text())
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    command = " ".join(
+        Path(word).name if Path(word).is_absolute() and word != folder else word for word in manifest["command"].split()
+    )
     result = {
-        "manifest": {
-            **manifest,
-            "command": " ".join(Path(word).name if "/torchsid" in word else word for word in manifest["command"].split()),
-        },
+        "manifest": {**manifest, "command": command},
         "config": (path / "config.toml").read_text(),
         "epochs": [{key: line[key] for key in KEPT_OF_AN_EPOCH} for line in lines if line["event"] == "epoch"],
         "evaluation": {
@@ -45,10 +45,8 @@ def record(path: Path) -> dict[str, Any]:
             for which, part in evaluation.items()
         },
     }
-    text = json.dumps(result)
-    for found, written in ((folder, "DIR"), (str(path), path.name), (str(path.resolve()), path.name)):
-        text = text.replace(found, written) if found else text
-    return json.loads(text)
+    kept: dict[str, Any] = json.loads(json.dumps(result).replace(folder, "DIR") if folder else json.dumps(result))
+    return kept
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -75,8 +73,8 @@ def main() -> None:
     args = parser.parse_args()
     runs = [record(path) for path in args.runs]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
-    commands = "\n".join(f"    {run['manifest']['command']}" for run in runs)
+    args.out.with_suffix(".json").write_text("[\n" + ",\n".join(map(json.dumps, runs)) + "\n]\n")
+    commands = "\n".join(dict.fromkeys(f"    {run['manifest']['command']}" for run in runs))
     hardware, versions = runs[0]["manifest"]["hardware"], runs[0]["manifest"]["versions"]
     where = f"{hardware['cpu']}, {hardware['threads']} threads; torch {versions['torch']}; {runs[0]['manifest']['started'][:10]}"
     args.out.with_suffix(".md").write_text(f"{table(runs)}\n{where}\n\n{commands}\n")

@@ -100,7 +100,7 @@ def shared_cascade(
         num_classes: C.
         depth: the number of stages L.
         hidden: width of each stage's hidden layer.
-        stage: `"plain"` (the paper's) or `"residual"` (belief residuals, for deep cascades).
+        stage: `"plain"` (the paper's) or `"residual"` (begins as the identity on beliefs).
         feature_dim: F; when not given, it is the extractor's `feature_dim` attribute, the width of its output for `example`, or
             the width of the linear layer it ends in.
         example: a small batch of inputs, to see the width of the features.

@@ -40,7 +40,7 @@ class ModelConfig:
     hidden: Count = 256
     """Width of each stage's hidden layer."""
     stage: Literal["plain", "residual"] = "plain"
-    """Kind of stage: the paper's, or one that adds its logits to the previous log-belief (for deep cascades)."""
+    """Kind of stage: the paper's, or one that adds its logits to the previous log-belief."""
 
     def __post_init__(self) -> None:
         if self.extractor not in models.names():
