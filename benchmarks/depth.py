@@ -68,7 +68,7 @@ def table(rows: list[dict[str, object]], seeds: int) -> str:
 Test accuracy of the last stage in % after the last epoch: {which}.
 In brackets KL(target‖p_L) in nats.
 """
-    return "\n".join(lines) + note
+    return "\n".join(lines) + "\n" + note
 
 
 def main() -> None:

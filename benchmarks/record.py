@@ -76,7 +76,7 @@ def main() -> None:
     args.out.with_suffix(".json").write_text("[\n" + ",\n".join(map(json.dumps, runs)) + "\n]\n")
     commands = "\n".join(dict.fromkeys(f"    {run['manifest']['command']}" for run in runs))
     hardware, versions = runs[0]["manifest"]["hardware"], runs[0]["manifest"]["versions"]
-    where = f"{hardware['cpu']}, {hardware['threads']} threads; torch {versions['torch']}; {runs[0]['manifest']['started'][:10]}"
+    where = f"{hardware['cpu']}, threads: {hardware['threads']}; torch {versions['torch']}; {runs[0]['manifest']['started'][:10]}"
     args.out.with_suffix(".md").write_text(f"{table(runs)}\n{where}\n\n{commands}\n")
     print(table(runs))
 
