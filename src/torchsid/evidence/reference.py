@@ -12,7 +12,7 @@ def reference_backward(cascade: Cascade, objective: LocalObjective, x: Tensor, l
     """Fill `.grad` as the reference code does and return the summed loss.
 
     Teacher pass; second forward with gradients; `Σ_i L_i`; one backward. It holds every stage's graph at once. The gradients equal
-    those of the schedules, which is what the tests of the schedules check.
+    those of the schedules, to which the tests hold it.
     """
     with torch.no_grad():
         teachers = cascade.log_beliefs(x)[:-1]

@@ -16,6 +16,7 @@ from torchsid.evidence.provenance import provenance
 from torchsid.evidence.reference import reference_backward
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID
+from torchsid.objective import LocalObjective
 
 CLASSES, FEATURES, HIDDEN = 100, 128, 256
 TURN = 3  # steps in a row when it is a procedure's turn, after one that is not counted: as in training, memory is warm
@@ -119,7 +120,7 @@ def _bench_depth(depth: int, rounds: int, batch_size: int) -> list[StepRow]:
 
 def _procedures(cascade: Cascade, x: Tensor, target: Tensor) -> dict[str, _Procedure]:
     learners = {BACKPROP: Backprop(cascade)} | {name: SID(cascade, schedule=name) for name in schedules.names()}
-    objective = SID(cascade).objective
+    objective = LocalObjective()
     log_target = objective.log_target(target, CLASSES)
     modules = [cascade.extractor, *cascade.stages]
     procedures = {
