@@ -28,6 +28,14 @@ class ScheduleError(ValueError):
     """A schedule cannot run this cascade; names the stage and the schedule that can."""
 
 
+class CutError(ValueError):
+    """A model cannot be cut into stages as asked; names the submodule, the tensors or parameters in the way, and the setting."""
+
+
+class HeadError(ValueError):
+    """A head cannot read the features of its stage, or costs more than its budget; names the shapes and the setting."""
+
+
 class LocalityError(ValueError):
     """A stage's loss reaches the parameters of another stage."""
 

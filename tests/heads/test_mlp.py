@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from tests.heads.samples import CHANNELS, SHAPES, features
+from tests.networks import CLASSES, FEATURES
 from torchsid.beliefs import to_log_belief
 from torchsid.heads import MLPHead
-
-from .networks import CLASSES, FEATURES
+from torchsid.heads.mlp import MLPBody
+from torchsid.heads.pool import MeanPool
 
 FEATURE_ROWS = torch.randn(7, FEATURES, generator=torch.Generator().manual_seed(0))
 
@@ -63,3 +65,10 @@ def test_a_misspelt_kind_is_refused() -> None:
 
 def test_the_printed_form_tells_the_kinds_apart() -> None:
     assert repr(MLPHead(FEATURES, CLASSES)) != repr(MLPHead(FEATURES, CLASSES, kind="residual"))
+
+
+@pytest.mark.parametrize("form", SHAPES)
+def test_the_body_is_the_hidden_layer_on_pooled_features(form: str) -> None:
+    body, x = MLPBody(CHANNELS, hidden=5), features(form)
+    pooled = MeanPool(CHANNELS)(x)
+    torch.testing.assert_close(body(x), (pooled @ body.hidden.weight.T + body.hidden.bias).clamp(min=0))

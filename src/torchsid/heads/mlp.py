@@ -1,4 +1,4 @@
-"""Belief heads: how a stage turns features and the previous belief into logits."""
+"""The paper's head on feature vectors, and its hidden layer as a body for any features."""
 
 from typing import Literal, get_args
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.errors import unknown_name
+from torchsid.heads.pool import MeanPool
 
 HeadKind = Literal["plain", "residual"]
 
@@ -44,3 +45,23 @@ class MLPHead(nn.Module):
     def extra_repr(self) -> str:
         """Name the kind in the module's printed form."""
         return f"kind={self.kind!r}"
+
+
+class MLPBody(nn.Module):
+    """Pooled features, then the paper's hidden layer: `v = relu(W₁ · pool(features) + b₁)`.
+
+    Args:
+        channels: width of the pooled features.
+        hidden: width H of the hidden layer.
+    """
+
+    def __init__(self, channels: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.width = hidden
+        self.pool = MeanPool(channels)
+        self.hidden = nn.Linear(channels, hidden)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `v`, `[B, H]`, from maps, tokens or vectors."""
+        v: Tensor = self.hidden(self.pool(features)).relu()
+        return v

@@ -1,0 +1,34 @@
+"""What a module costs: multiply-adds of a forward pass, and parameters."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def multiply_adds(module: nn.Module, *example_inputs: Tensor) -> int:
+    """Return the multiply-adds of a forward pass in evaluation mode, for a sample.
+
+    Matrix products, convolutions and attention count; what goes element by element (norms, activations, pooling) does not.
+
+    Args:
+        module: left as it is found.
+        example_inputs: its inputs, batch first.
+    """
+    modes = {each: each.training for each in module.modules()}
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # fused attention kernels hide their products from the counter
+    try:
+        module.eval()
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            module(*example_inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for each, training in modes.items():
+            each.training = training
+    return int(counter.get_total_flops()) // (2 * len(example_inputs[0]))
+
+
+def parameters(module: nn.Module) -> int:
+    """Return the number of parameters, each counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,45 @@
+"""Features and their positions: maps `[B, C, H, W]`, tokens `[B, T, D]`, vectors `[B, D]`, told apart by their rank."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FORMS = {2: "vectors", 3: "tokens", 4: "maps"}
+
+
+def channels(features: Tensor) -> int:
+    """Return the width of the features at one position."""
+    return features.shape[1 if features.dim() == 4 else -1]
+
+
+def describe(features: Tensor) -> str:
+    """Return the form and the shape of a sample for a message, as `maps [B, 64, 8, 8]`."""
+    form = FORMS.get(features.dim(), f"features of rank {features.dim()},")
+    return f"{form} [{', '.join(['B', *map(str, features.shape[1:])][: features.dim()])}]"
+
+
+def shrink(features: Tensor, factor: int) -> Tensor:
+    """Return maps average-pooled to `[B, C, ⌈H/factor⌉, ⌈W/factor⌉]`; a window over the edge averages what is inside."""
+    return features if factor == 1 else F.avg_pool2d(features, factor, ceil_mode=True)
+
+
+def mean_over_positions(features: Tensor) -> Tensor:
+    """Return `[B, C]`: the mean over a map's pixels or over the tokens, vectors as they are."""
+    if features.dim() == 4:
+        return features.mean((2, 3))
+    return features.mean(1) if features.dim() == 3 else features
+
+
+class MeanPool(nn.Module):
+    """The body without parameters: `v` is the mean over the positions.
+
+    Args:
+        channels: width of the features at one position.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.width = channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `v`, `[B, C]`, from maps, tokens or vectors."""
+        return mean_over_positions(features)

@@ -1,0 +1,106 @@
+"""An auxiliary network made of the trunk's own later layers.
+
+Source: AugLocal, "Scaling supervised local learning with augmented auxiliary networks" (ICLR 2024, arXiv 2402.17318): a stage that
+is judged by layers like those which will read its features learns features that serve them.
+"""
+
+from collections.abc import Iterable
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from torchsid.errors import HeadError
+from torchsid.heads.pool import FORMS, channels, describe, mean_over_positions
+
+
+class TrunkBody(nn.Module):
+    """Fresh copies of the later modules that change the shape, in order, then the mean over the positions.
+
+    A module that keeps the shape of what it reads is left out; if all do, the first that has parameters is taken, so that there
+    is one layer at least. Copies are re-initialised by the `reset_parameters` of their submodules, and can be trained even when
+    the originals are frozen; a parameter that no such method covers starts with the original's value.
+
+    Args:
+        example: features of a stage, `[1, ...]`.
+        later: the trunk's modules after the stage; left as they are.
+
+    Raises:
+        HeadError: there are no later modules, they cannot follow the features, or the first changes what it reads in place.
+    """
+
+    def __init__(self, example: Tensor, later: Iterable[nn.Module]) -> None:
+        super().__init__()
+        chosen = _choose(example, later)
+        for module in chosen:
+            _reinitialise(module)
+        self.layers = nn.Sequential(*chosen)
+        self.width = self._check(example)
+        self.train()
+
+    def _check(self, example: Tensor) -> int:
+        """Return the width of `v`; refuse layers that write to the features."""
+        version = example._version
+        out = _run(self.layers, example)
+        if example._version != version:
+            raise HeadError(
+                f"head 'trunk' on {describe(example)}: {type(self.layers[0]).__name__} changes its input in place, and the next "
+                "stage reads the same features: make its first operation return a new tensor, or choose another head"
+            )
+        return channels(out)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `v`, `[B, width]`."""
+        return mean_over_positions(self.layers(features))
+
+
+def _choose(example: Tensor, later: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return copies of the later modules that change the shape, or else of one that does not; all in evaluation mode."""
+    x = example
+    changing: list[nn.Module] = []
+    keeping: list[nn.Module] = []
+    for module in later:
+        copy = _copy(module)
+        try:
+            y = _run(copy, x.clone())
+        except Exception as error:  # the modules are the user's, so any error may come
+            raise HeadError(
+                f"head 'trunk' on {describe(example)}: the later module {type(module).__name__} cannot read {describe(x)} "
+                f"({error}): give in later the trunk's modules after this stage, in order, or choose another head"
+            ) from error
+        if y.shape != x.shape:
+            changing.append(copy)
+        elif next(copy.parameters(), None) is not None:
+            keeping.append(copy)
+        x = y
+    chosen = changing or keeping[:1]
+    if not chosen:
+        raise HeadError(
+            f"head 'trunk' on {describe(example)}: later holds no module to copy: give the trunk's modules after this stage, "
+            "or choose another head where none follows"
+        )
+    return chosen
+
+
+def _run(module: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        out = module(x)
+    if not isinstance(out, Tensor) or out.dim() not in FORMS:
+        shown = describe(out) if isinstance(out, Tensor) else type(out).__name__
+        raise TypeError(f"it returns {shown} where one tensor of vectors, tokens or maps is needed")
+    return out
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    copy = deepcopy(module).to(device=torch.get_default_device(), dtype=torch.get_default_dtype())
+    for each in copy.modules():
+        if getattr(each, "inplace", False):
+            each.inplace = False  # type: ignore[assignment]  # it may be the first to read the features
+    return copy.requires_grad_().eval()
+
+
+def _reinitialise(module: nn.Module) -> None:
+    for each in reversed(list(module.modules())):  # children first: a parent may set theirs its own way
+        for name in ("reset_parameters", "_reset_parameters"):  # MultiheadAttention has the latter
+            if callable(reset := getattr(each, name, None)):
+                reset()

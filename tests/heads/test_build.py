@@ -1,0 +1,101 @@
+"""Which features a kind reads, and how it meets its budget."""
+
+import pytest
+import torch
+
+from tests.heads.samples import CHANNELS, CLASSES, READS, SHAPES, UNREADABLE, create, features, log_belief
+from torchsid import heads
+from torchsid.errors import HeadError
+from torchsid.heads.build import RANKS
+from torchsid.heads.cost import multiply_adds
+
+POOLED = ["conv", "attention", "trunk"]
+
+
+def maps(*size: int) -> torch.Tensor:
+    return torch.empty(2, CHANNELS, *size, device="meta")
+
+
+def cost(kind: str, form: str) -> int:
+    return multiply_adds(create(kind, form), features(form), log_belief())
+
+
+def test_every_kind_declares_what_it_reads() -> None:
+    assert {kind: tuple(len(SHAPES[form]) for form in forms) for kind, forms in READS.items()} == RANKS
+
+
+@pytest.mark.parametrize(("kind", "form"), UNREADABLE)
+def test_other_features_are_refused(kind: str, form: str) -> None:
+    readers = ", ".join(sorted(name for name, forms in READS.items() if form in forms))
+    with pytest.raises(HeadError, match=rf"head '{kind}' cannot read {form} \[B, .*8\]: choose from {readers}"):
+        create(kind, form)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4, 4, 4)])
+@pytest.mark.parametrize("kind", heads.names())
+def test_other_ranks_are_refused(kind: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(HeadError, match=rf"head '{kind}' cannot read features of rank {len(shape)}, \[.*nor can another: give vec"):
+        heads.create(kind, torch.zeros(shape), CLASSES)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(HeadError) as caught:
+        heads.create("conv", torch.zeros(2, 5, 8, dtype=torch.int64), 1, residual="plain", budget=0)  # type: ignore[arg-type]
+    for part in ("tokens [B, 5, 8]: choose", "torch.int64: give floating-point", "num_classes=1", "residual='plain'", "budget=0"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "factor"), [((7, 7), 1), ((8, 8), 1), ((9, 9), 2), ((32, 32), 4), ((56, 28), 8), ((1, 1), 1), ((3, 64), 2)]
+)
+def test_conv_reads_8x8_at_most_as_far_as_two_rows_remain(size: tuple[int, int], factor: int) -> None:
+    head = heads.create("conv", maps(*size), CLASSES)
+    assert head.factor == factor
+    assert head(torch.randn(2, CHANNELS, *size), torch.zeros(2, CLASSES)).shape == (2, CLASSES)
+
+
+@pytest.mark.parametrize("kind", POOLED)
+def test_a_budget_is_met_by_the_smallest_pooling(kind: str) -> None:
+    free = create(kind, "maps")
+    exact = cost(kind, "maps")
+    assert create(kind, "maps", budget=exact).factor == free.factor
+    head = create(kind, "maps", budget=exact - 1)
+    assert head.factor == 2 * free.factor
+    assert multiply_adds(head, features("maps"), log_belief()) < exact
+
+
+@pytest.mark.parametrize("kind", POOLED)
+def test_the_budget_does_not_touch_the_weights(kind: str) -> None:
+    states = []
+    for budget in (None, cost(kind, "maps") - 1):
+        torch.manual_seed(3)
+        states.append(create(kind, "maps", residual=False, budget=budget).state_dict())
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+
+
+def test_pooling_ends_at_2x2() -> None:
+    least = 4 * 9 * 8 * 8 + (8 + 4) * 4
+    assert create("conv", "maps", budget=least).factor == 8  # 12 pixels a side, 6, 3, 2
+    with pytest.raises(
+        HeadError, match=r"head 'conv' on maps \[B, 8, 12, 12\] takes 2,352 multiply-adds a sample with maps pooled by 8"
+    ):
+        create("conv", "maps", budget=least - 1)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "linear"])
+def test_a_head_that_cannot_be_made_cheaper_says_so(kind: str) -> None:
+    with pytest.raises(HeadError, match=rf"head '{kind}' on maps .* multiply-adds a sample, over the budget of 47: raise budget"):
+        create(kind, "maps", budget=47)
+    assert create("linear", "maps", budget=48).factor == 1
+
+
+def test_the_cheapest_head_is_named() -> None:
+    with pytest.raises(HeadError, match=r"choose a cheaper head \(linear takes 48\), or cut the trunk where it has fewer channels"):
+        create("attention", "tokens", budget=50)
+
+
+def test_heads_are_made_where_modules_are_made() -> None:
+    with torch.device("meta"):
+        head = heads.create("conv", maps(32, 32), CLASSES, budget=40_000)
+    assert head.factor == 4
+    assert all(parameter.is_meta for parameter in head.parameters())

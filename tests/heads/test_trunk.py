@@ -1,0 +1,167 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.heads.samples import CHANNELS, CLASSES, SHAPES, block, features, later, log_belief
+from tests.networks import assert_untouched, snapshot
+from torchsid import heads
+from torchsid.errors import HeadError
+from torchsid.heads import BeliefHead
+from torchsid.heads.trunk import TrunkBody
+
+EXAMPLE = torch.zeros(1, CHANNELS, 12, 12)
+
+
+class Constant(nn.Module):
+    """A layer that sets its child's weights itself, as many networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(CHANNELS, 3)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.linear.weight, 0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(x)
+        return out
+
+
+class InPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.add_(1)[:, :4]
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+def trained(form: str) -> nn.Sequential:
+    """Later layers whose parameters and statistics are far from any initialisation."""
+    modules = later(form)
+    with torch.no_grad():
+        for tensor in (*modules.parameters(), *modules.buffers()):
+            tensor.fill_(7)
+    return modules
+
+
+def test_layers_that_keep_the_shape_are_left_out() -> None:
+    body = TrunkBody(EXAMPLE, later("maps"))
+    assert [layer[1].weight.shape[:2] for layer in body.layers] == [(10, 8), (14, 10)]
+    assert body.width == 14
+
+
+def test_the_first_with_parameters_is_taken_when_all_keep_the_shape() -> None:
+    body = TrunkBody(torch.zeros(1, 5, CHANNELS), later("tokens"))
+    assert [type(layer) for layer in body.layers] == [nn.TransformerEncoderLayer]
+    assert body.layers[0].dropout.p == 0.1  # the first of two
+
+
+def test_the_layers_run_in_order_and_are_pooled() -> None:
+    body = TrunkBody(EXAMPLE, later("maps")).eval()
+    expected = body.layers[1](body.layers[0](features("maps"))).mean((2, 3))
+    torch.testing.assert_close(body(features("maps")), expected)
+
+
+@pytest.mark.parametrize("form", SHAPES)
+def test_copies_start_afresh(form: str) -> None:
+    body = TrunkBody(features(form)[:1], trained(form))
+    assert not any((tensor == 7).any() for tensor in (*body.parameters(), *body.buffers()))
+    fresh = later(form)
+    scale = {tuple(p.shape): p.std() for p in fresh.parameters() if p.dim() > 1}
+    for parameter in body.parameters():
+        if parameter.dim() > 1:
+            assert 0.5 < parameter.std() / scale[tuple(parameter.shape)] < 2
+
+
+def test_a_parent_has_the_last_word_on_the_start() -> None:
+    body = TrunkBody(torch.zeros(1, CHANNELS), [Constant()])
+    assert (body.layers[0].linear.weight == 0.25).all()
+
+
+@pytest.mark.parametrize("form", SHAPES)
+def test_the_originals_are_untouched(form: str) -> None:
+    modules = trained(form).requires_grad_(False)
+    inplace = [getattr(module, "inplace", None) for module in modules.modules()]
+    before = snapshot(modules)
+    torch.manual_seed(0)
+    head = heads.create("trunk", features(form), CLASSES, later=modules)
+    head(features(form), log_belief()).sum().backward()
+    torch.set_rng_state(before.random)  # an initialisation draws from it
+    assert_untouched(modules, before)
+    assert inplace == [getattr(module, "inplace", None) for module in modules.modules()]
+    owned = {tensor.data_ptr() for tensor in (*modules.parameters(), *modules.buffers())}
+    assert not owned & {tensor.data_ptr() for tensor in (*head.parameters(), *head.buffers())}
+
+
+def test_copies_of_frozen_layers_learn() -> None:
+    body = TrunkBody(EXAMPLE, later("maps").requires_grad_(False))
+    assert all(parameter.requires_grad for parameter in body.parameters())
+
+
+def test_copies_of_cast_layers_have_the_default_precision() -> None:
+    body = TrunkBody(EXAMPLE, later("maps").double())
+    assert {parameter.dtype for parameter in body.parameters()} == {torch.float32}
+
+
+def test_only_initialisation_draws_random_numbers() -> None:
+    modules = nn.Sequential(nn.Dropout(), nn.Linear(CHANNELS, 3), nn.Dropout())
+    torch.manual_seed(1)
+    body = TrunkBody(torch.zeros(1, CHANNELS), modules)
+    after = torch.get_rng_state()
+    torch.manual_seed(1)
+    layer = nn.Linear(CHANNELS, 3)
+    assert torch.equal(torch.get_rng_state(), after)
+    assert torch.equal(layer.weight, body.layers[0].weight)
+
+
+def test_a_pooling_that_leaves_too_few_pixels_is_skipped() -> None:
+    """A 5x5 kernel reads 12x12 and 6x6 pixels, not 3x3."""
+    modules = [nn.Conv2d(CHANNELS, 2, 5)]
+    linear = (2 + CLASSES) * CLASSES
+    head = heads.create("trunk", features("maps"), CLASSES, later=modules, budget=4 * 25 * 8 * 2 + linear)
+    assert isinstance(head, BeliefHead)
+    assert head.factor == 2
+    with pytest.raises(HeadError, match=r"takes 1,624 multiply-adds a sample with maps pooled by 2, over the budget of 1,623"):
+        heads.create("trunk", features("maps"), CLASSES, later=modules, budget=4 * 25 * 8 * 2 + linear - 1)
+
+
+@pytest.mark.parametrize("modules", [[], [nn.ReLU(), nn.Dropout()]], ids=["none", "without parameters"])
+def test_nothing_to_copy(modules: list[nn.Module]) -> None:
+    with pytest.raises(HeadError, match=r"head 'trunk' on maps \[B, 8, 12, 12\]: later holds no module to copy: give the trunk's"):
+        heads.create("trunk", features("maps"), CLASSES, later=modules)
+
+
+def test_layers_that_cannot_follow() -> None:
+    modules = [block(CHANNELS, 10, 2), nn.Linear(5, 3)]
+    with pytest.raises(
+        HeadError, match=r"maps \[B, 8, 12, 12\]: the later module Linear cannot read maps \[B, 10, 6, 6\] \(mat1 "
+    ) as caught:
+        heads.create("trunk", features("maps"), CLASSES, later=modules)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("module", "shown"),
+    [(Pair(), "it returns tuple where one tensor"), (nn.Unflatten(1, (2, 4)), "it returns features of rank 5")],
+)
+def test_layers_that_return_something_else(module: nn.Module, shown: str) -> None:
+    with pytest.raises(HeadError, match=shown):
+        heads.create("trunk", features("maps"), CLASSES, later=[module])
+
+
+def test_a_layer_that_writes_to_the_features_is_refused() -> None:
+    with pytest.raises(HeadError, match=r"InPlace changes its input in place, and the next stage reads the same features: make"):
+        heads.create("trunk", features("maps"), CLASSES, later=[InPlace(), nn.Conv2d(4, 2, 1)])
+
+
+def test_trained_originals_do_not_matter() -> None:
+    heads_made = []
+    for modules in (later("maps"), copy.deepcopy(trained("maps"))):
+        torch.manual_seed(2)
+        heads_made.append(heads.create("trunk", features("maps"), CLASSES, later=modules).state_dict())
+    torch.testing.assert_close(heads_made[0], heads_made[1], rtol=0, atol=0)
