@@ -1,7 +1,8 @@
 import pytest
+import torch
 from torch import nn
 
-from torchsid.models.simple_cnn import SimpleCNN
+from torchsid.models.simple_cnn import SimpleCNN, SimpleCNNClassifier
 
 
 def test_it_is_the_papers_extractor() -> None:
@@ -15,3 +16,13 @@ def test_it_is_the_papers_extractor() -> None:
 def test_images_too_small_for_two_poolings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"image_size=3: two poolings by 2 need images of 4 pixels or more; use the 'mlp'"):
         SimpleCNN(in_channels=1, image_size=3)
+
+
+def test_the_classifier_is_the_extractor_and_a_linear_layer() -> None:
+    torch.manual_seed(0)
+    classifier = SimpleCNNClassifier(num_classes=10, in_channels=3, image_size=32, width=20)
+    torch.manual_seed(0)
+    extractor = SimpleCNN(in_channels=3, image_size=32, feature_dim=20)
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(classifier(x), classifier.head(extractor(x)))
+    assert classifier.head.out_features == 10

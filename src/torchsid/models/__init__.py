@@ -1,4 +1,8 @@
-"""Extractors by name. `DESCRIPTIONS` and `names` need no torch; `create` builds the module."""
+"""Extractors and classifiers by name. What lists them needs no torch; `create` and `classifier` build the module.
+
+An extractor maps images to features, for a shared cascade; a classifier is a whole network from images to logits, for a staged
+cascade or for backpropagation.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from torchsid.errors import unknown_name
+from torchsid.models.classifiers import CLASSIFIERS, classifier, classifier_names
 
 if TYPE_CHECKING:
     from torch import nn
+
+__all__ = ["CLASSIFIERS", "DESCRIPTIONS", "classifier", "classifier_names", "create", "names"]
 
 DESCRIPTIONS = {
     "simple-cnn": "the paper's extractor: four 3x3 convolutions, two poolings, global average, linear",

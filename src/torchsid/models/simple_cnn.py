@@ -1,4 +1,6 @@
-"""The extractor of the paper's experiments."""
+"""The extractor of the paper's experiments, and the classifier made of it."""
+
+from collections import OrderedDict
 
 from torch import nn
 
@@ -30,6 +32,24 @@ class SimpleCNN(nn.Sequential):
             nn.Linear(128, feature_dim),
         )
         self.feature_dim = feature_dim
+
+
+class SimpleCNNClassifier(nn.Sequential):
+    """`SimpleCNN` as `extractor`, then a linear `head`: images `[B, C, S, S]` to logits `[B, num_classes]`.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        image_size: side of the images, 4 or more.
+        width: width F of the features between the two.
+    """
+
+    def __init__(self, *, num_classes: int, in_channels: int, image_size: int, width: int = 128) -> None:
+        extractor = SimpleCNN(in_channels=in_channels, image_size=image_size, feature_dim=width)
+        for module in extractor:
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # the network may be cut before any layer, and a cut's tensors are shared
+        super().__init__(OrderedDict(extractor=extractor, head=nn.Linear(width, num_classes)))
 
 
 def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:

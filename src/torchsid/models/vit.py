@@ -1,0 +1,159 @@
+"""A small vision transformer."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchsid.errors import ConfigError
+
+HEAD_WIDTH = 64
+PATCHES_A_SIDE = 8
+
+
+class PatchEmbedding(nn.Module):
+    """Cut images `[B, C, S, S]` into patches and embed each: tokens `[B, (S / patch_size)**2, width]`, row by row."""
+
+    def __init__(self, in_channels: int, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens."""
+        grid: Tensor = self.proj(x)  # [B, width, S / patch_size, S / patch_size]
+        return grid.flatten(2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on tokens `[B, N, width]`; `width` is a multiple of `heads`."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.proj_drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the attended tokens; `x` is left alone."""
+        qkv: Tensor = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, N, 3, heads, width / heads]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, heads, N, width / heads]
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        answer: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+        return answer
+
+
+class MLP(nn.Module):
+    """Linear, GELU, linear on every token, `[..., width]` to `[..., width]`."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = nn.GELU()
+        self.drop1 = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(hidden, width)
+        self.drop2 = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the transformed tokens; `x` is left alone."""
+        answer: Tensor = self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
+        return answer
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: `x = x + attn(norm1(x))`, then `x + mlp(norm2(x))`."""
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads, dropout)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width, hidden, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens `[B, N, width]` after the block; `x` is left alone."""
+        x = x + self.attn(self.norm1(x))
+        branch: Tensor = self.mlp(self.norm2(x))
+        return x + branch
+
+
+class ViTTiny(nn.Module):
+    """A vision transformer (arXiv 2010.11929) of the size that DeiT calls tiny (arXiv 2012.12877); the class token answers.
+
+    Maps images `[B, in_channels, image_size, image_size]` to logits `[B, num_classes]`. Names and initialisation are those of
+    timm's `vit_tiny`: a state dict of the same shape loads.
+
+    5,362,762 parameters and 0.37 G multiply-adds (10 classes, 32 pixels, patches of 4); 5,717,416 parameters with patches of 16
+    at 224 pixels and 1000 classes. Published accuracy of a ViT made for small data, trained by backpropagation: CIFAR-10 93.6 %,
+    CIFAR-100 73.8 %, Tiny-ImageNet 57.1 %.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        image_size: side of the images, a multiple of `patch_size`.
+        patch_size: side of a patch in pixels; None: an eighth of the image, hence 64 patches.
+        width: width of the tokens, a multiple of `heads`.
+        depth: number of blocks.
+        heads: number of attention heads; None: one for every 64 of `width`.
+        mlp_ratio: hidden width of a block's MLP, in units of `width`.
+        dropout: probability of dropout after the embedding, the attention and both layers of the MLP.
+
+    Raises:
+        ValueError: the image does not divide into patches, or the width into heads.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int = 3,
+        image_size: int = 32,
+        patch_size: int | None = None,
+        width: int = 192,
+        depth: int = 12,
+        heads: int | None = None,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+    ) -> None:
+        problems = _problems(image_size, patch_size, width, heads)
+        if problems:
+            raise ConfigError(problems, source="vision transformer")
+        patch_size = patch_size or image_size // PATCHES_A_SIDE
+        heads = heads or width // HEAD_WIDTH
+        super().__init__()
+        self.patch_embed = PatchEmbedding(in_channels, patch_size, width)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + (image_size // patch_size) ** 2, width))
+        self.pos_drop = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(*(Block(width, heads, int(width * mlp_ratio), dropout) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, num_classes)
+        nn.init.normal_(self.cls_token, std=1e-6)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits `[B, num_classes]` of images `[B, in_channels, image_size, image_size]`."""
+        x = self.patch_embed(x)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)  # [B, 1 + patches, width]
+        x = self.blocks(self.pos_drop(x + self.pos_embed))
+        logits: Tensor = self.head(self.norm(x[:, 0]))
+        return logits
+
+
+def _problems(image_size: int, patch_size: int | None, width: int, heads: int | None) -> list[str]:
+    """One sentence for each setting that does not fit."""
+    problems = []
+    if patch_size is None:
+        if image_size < 1 or image_size % PATCHES_A_SIDE:
+            problems.append(f"image_size={image_size} must be a multiple of {PATCHES_A_SIDE}, unless patch_size is given")
+    elif patch_size < 1 or image_size < 1 or image_size % patch_size:
+        problems.append(f"image_size={image_size} must be a multiple of patch_size={patch_size}")
+    if heads is None:
+        if width < 1 or width % HEAD_WIDTH:
+            problems.append(f"width={width} must be a multiple of {HEAD_WIDTH}, unless heads is given")
+    elif heads < 1 or width < 1 or width % heads:
+        problems.append(f"width={width} must be a multiple of heads={heads}")
+    return problems
