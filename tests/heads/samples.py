@@ -12,6 +12,7 @@ READS = {
     "linear": ("vectors", "tokens", "maps"),
     "mlp": ("vectors", "tokens", "maps"),
     "conv": ("maps",),
+    "pyramid": ("maps",),
     "attention": ("tokens", "maps"),
     "trunk": ("vectors", "tokens", "maps"),
 }

@@ -9,7 +9,7 @@ from torchsid.errors import HeadError
 from torchsid.heads.build import RANKS
 from torchsid.heads.cost import multiply_adds
 
-POOLED = ["conv", "attention", "trunk"]
+POOLED = ["conv", "pyramid", "attention", "trunk"]
 
 
 def maps(*size: int) -> torch.Tensor:

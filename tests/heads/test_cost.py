@@ -13,6 +13,7 @@ from torchsid.heads.cost import multiply_adds, parameters
         ("linear", "maps", (8 + 4) * 4),
         ("mlp", "tokens", 8 * 256 + (256 + 4) * 4),
         ("conv", "maps", 36 * 9 * 8 * 8 + (8 + 4) * 4),  # on 6x6 pixels
+        ("pyramid", "maps", 36 * 9 * 8 * 8 + 9 * 9 * 8 * 16 + (16 + 4) * 4),  # 12 pixels a side, 6, 3
         ("attention", "tokens", 2 * 5 * 8 + (8 + 4) * 4),  # scores, then their mean
         ("attention", "maps", 2 * 144 * 8 + (8 + 4) * 4),
         ("trunk", "vectors", 8 * 9 + 9 * 7 + (7 + 4) * 4),

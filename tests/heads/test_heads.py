@@ -8,7 +8,7 @@ from torchsid import heads
 
 
 def test_every_name_has_a_description() -> None:
-    assert set(heads.names()) == {"linear", "mlp", "conv", "attention", "trunk"}
+    assert set(heads.names()) == {"linear", "mlp", "conv", "pyramid", "attention", "trunk"}
     assert all(heads.DESCRIPTIONS[name] for name in heads.names())
 
 

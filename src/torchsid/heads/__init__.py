@@ -25,6 +25,7 @@ DESCRIPTIONS = {
     "linear": "pool to a vector, linear; vectors, tokens, maps",
     "mlp": "pool to a vector, the paper's hidden layer, linear; vectors, tokens, maps",
     "conv": "pool to 8x8 at most, 3x3 convolution, global average, linear; maps",
+    "pyramid": "3x3 convolutions with stride 2 down to 4x4, linear; maps",
     "attention": "one learned query over the positions, LayerNorm, linear; tokens, maps",
     "trunk": "fresh copies of the trunk's later layers that change the shape, pool, linear; vectors, tokens, maps",
 }

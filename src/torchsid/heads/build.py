@@ -12,11 +12,19 @@ from torchsid.heads.conv import MAX_SIDE, ConvBody
 from torchsid.heads.cost import multiply_adds
 from torchsid.heads.mlp import MLPBody
 from torchsid.heads.pool import MeanPool, channels, describe
+from torchsid.heads.pyramid import PyramidBody
 from torchsid.heads.trunk import TrunkBody
 
-RANKS = {"linear": (2, 3, 4), "mlp": (2, 3, 4), "conv": (4,), "attention": (3, 4), "trunk": (2, 3, 4)}  # that a kind reads
+RANKS = {
+    "linear": (2, 3, 4),
+    "mlp": (2, 3, 4),
+    "conv": (4,),
+    "pyramid": (4,),
+    "attention": (3, 4),
+    "trunk": (2, 3, 4),
+}  # that a kind reads
 
-Body = MeanPool | MLPBody | ConvBody | AttentionBody | TrunkBody
+Body = MeanPool | MLPBody | ConvBody | PyramidBody | AttentionBody | TrunkBody
 
 
 def build(
@@ -60,6 +68,8 @@ def _problems(kind: str, features: Tensor, num_classes: int, residual: bool, bud
 def _body(kind: str, example: Tensor, later: Iterable[nn.Module]) -> Body:
     if kind == "trunk":
         return TrunkBody(example, later)
+    if kind == "pyramid":
+        return PyramidBody(channels(example), min(example.shape[2:]))
     bodies: dict[str, Callable[[int], Body]] = {"linear": MeanPool, "mlp": MLPBody, "conv": ConvBody, "attention": AttentionBody}
     return bodies[kind](channels(example))
 

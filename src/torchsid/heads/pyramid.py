@@ -1,0 +1,37 @@
+"""Strided convolutions that see the whole map, in the shape of the layers that would follow."""
+
+from torch import Tensor, nn
+
+from torchsid.heads.pool import MeanPool
+
+LAST_SIDE = 4  # maps are halved until they are this small
+
+
+class PyramidBody(nn.Module):
+    """3x3 convolutions with stride 2 (BatchNorm, ReLU) down to 4x4, then a mean over the positions.
+
+    The first keeps the channels, every further one doubles them: C → C → 2C → 4C. Unlike a head on pooled maps it reads every
+    position, at an eighth of the cost of two residual blocks. Maps of 4x4 or less meet one convolution without a stride.
+
+    Args:
+        channels: C, of the maps.
+        side: the shorter side of the maps.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = channels
+        while not layers or side > LAST_SIDE:
+            stride = 2 if side > LAST_SIDE else 1
+            following = 2 * width if layers else width
+            layers += [nn.Conv2d(width, following, 3, stride, padding=1, bias=False), nn.BatchNorm2d(following), nn.ReLU()]
+            width, side = following, -(-side // stride)
+        self.width = width
+        self.layers = nn.Sequential(*layers)
+        self.pool = MeanPool(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `v`, `[B, width]`, from maps `[B, C, H, W]`."""
+        v: Tensor = self.pool(self.layers(features))
+        return v
