@@ -2,7 +2,7 @@
 # make test    the tests, against the installed package, warnings are errors
 # make lint    ruff and mypy --strict
 # make docs    the documentation, warnings are errors
-# make bench   time one training step at several depths
+# make bench   memory and time of a training step, against backpropagation
 # make clean   remove the virtual environment and everything built
 #
 # Everything lives in .venv; a stamp file in it records each finished installation, so a second call is instant.
@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 SOURCE := $(shell find src -type f -not -name '*.pyc') README.md pyproject.toml constraints.txt
 DEMO   := runs/demo
-BENCH  ?= benchmarks/results/step.json
+BENCH  ?= benchmarks/results
 
 .PHONY: demo test lint docs bench clean check-python check-torch
 .DELETE_ON_ERROR:
@@ -36,7 +36,10 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/.demo check-torch
-	$(BIN)/torchsid bench step --json $(BENCH)
+	$(BIN)/torchsid bench step --json $(BENCH)/step.json
+	$(BIN)/torchsid bench step --model resnet-18 vgg-11 vit-tiny --json $(BENCH)/trunks.json --figure $(BENCH)/trunks.svg --trace
+	$(BIN)/torchsid bench memory --json $(BENCH)/memory.json
+	$(BIN)/torchsid bench memory --model mlp --blocks 8 256 --json $(BENCH)/memory-depth.json
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

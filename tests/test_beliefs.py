@@ -210,8 +210,8 @@ def test_rows_that_are_no_probabilities_are_refused(row: list[float]) -> None:
 def test_one_target_a_sample(shape: tuple[int, ...]) -> None:
     log_target = beliefs.log_target(torch.zeros(shape, dtype=torch.long), 3)
     with pytest.raises(TargetError, match=r"5 samples came with them: give classes \[5\] or rows \[5, 3\]"):
-        beliefs.check_one_target_a_sample(log_target, torch.randn(5, 2))
+        beliefs.check_one_target_a_sample(log_target, 5)
 
 
 def test_one_target_a_sample_is_what_is_wanted() -> None:
-    beliefs.check_one_target_a_sample(beliefs.log_target(torch.zeros(5, dtype=torch.long), 3), torch.randn(5, 2, 2))
+    beliefs.check_one_target_a_sample(beliefs.log_target(torch.zeros(5, dtype=torch.long), 3), 5)

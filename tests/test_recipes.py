@@ -3,14 +3,24 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from torchsid.training.build import build_learner, build_network
+from torchsid.training.optimization import build_optimizer
 from torchsid.training.recipes import names, resolve
 
-ORIGINALS = [name for name in names() if f"{name}-bp" in names()]
+WITH_TWINS = [name for name in names() if f"{name}-bp" in names()]
+STAGED = [name for name in WITH_TWINS if resolve(name).model.network == "staged"]
+ORIGINALS = [name for name in WITH_TWINS if name not in STAGED]
+IMAGES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}
 
 
 def test_the_recipes_of_the_paper_are_shipped() -> None:
     assert {"digits", "cifar10-paper", "cifar100-paper", "mnist-paper", "fashion-mnist"} == set(ORIGINALS)
+
+
+def test_the_recipes_of_cut_trunks_are_shipped() -> None:
+    assert {"cifar10-resnet18", "cifar10-vgg11", "cifar10-vit-tiny", "digits-staged"} == set(STAGED)
 
 
 @pytest.mark.parametrize("name", names())
@@ -18,6 +28,33 @@ def test_every_recipe_resolves(name: str) -> None:
     config = resolve(name)
     assert config.recipe == name
     assert config.label
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_builds(name: str) -> None:
+    config = resolve(name)
+    channels, image_size = IMAGES[config.data.name]
+    module = build_network(config, num_classes=10, channels=channels, image_size=image_size)
+    learner = build_learner(module, config, build_optimizer(module, config.optimizer))
+    stages = 1 if config.model.network == "plain" else config.model.depth
+    with torch.no_grad():
+        log_beliefs = learner.log_beliefs(torch.zeros(1, channels, image_size, image_size))
+    assert log_beliefs.shape == (stages + 1, 1, 10)
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_a_twin_of_a_cut_trunk_is_the_trunk_uncut(name: str) -> None:
+    original, twin = resolve(name), resolve(f"{name}-bp")
+    learner, model = replace(original.learner, name="backprop"), replace(original.model, network="plain")
+    assert original.model.stage == "plain"  # the last head is the model's own
+    assert twin == replace(original, recipe=twin.recipe, label=twin.label, learner=learner, model=model)
+
+
+def test_variants_of_the_resnet_differ_in_one_setting() -> None:
+    original, supervised, eight = (resolve(f"cifar10-resnet18{suffix}") for suffix in ("", "-ds", "-8"))
+    learner = replace(original.learner, window=original.model.depth)
+    assert supervised == replace(original, recipe=supervised.recipe, label=supervised.label, learner=learner)
+    assert eight == replace(original, recipe=eight.recipe, label=eight.label, model=replace(original.model, depth=8))
 
 
 @pytest.mark.parametrize("name", ORIGINALS)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torchsid.learners.protocol import StepOutput as StepOutput
     from torchsid.learners.sid import SID as SID
     from torchsid.objective import LocalObjective as LocalObjective
+    from torchsid.partition.build import staged_cascade as staged_cascade
+    from torchsid.staged import StagedCascade as StagedCascade
 
 _HOME = {
     "Backprop": "torchsid.learners.backprop",
@@ -27,12 +29,14 @@ _HOME = {
     "LocalObjective": "torchsid.objective",
     "SID": "torchsid.learners.sid",
     "Stage": "torchsid.cascade",
+    "StagedCascade": "torchsid.staged",
     "StepOutput": "torchsid.learners.protocol",
     "check_locality": "torchsid.learners.locality",
     "gradient_conflict": "torchsid.learners.conflict",
     "shared_cascade": "torchsid.cascade",
+    "staged_cascade": "torchsid.partition.build",
 }
-_HOME |= {name: f"torchsid.{name}" for name in ("beliefs", "data", "evidence", "learners", "models", "report", "training")}
+_HOME |= {name: f"torchsid.{name}" for name in ("beliefs", "data", "evidence", "heads", "learners", "models", "report", "training")}
 
 __all__ = [
     "SID",
@@ -41,11 +45,13 @@ __all__ = [
     "Learner",
     "LocalObjective",
     "Stage",
+    "StagedCascade",
     "StepOutput",
     "__version__",
     "check_locality",
     "gradient_conflict",
     "shared_cascade",
+    "staged_cascade",
 ]
 
 

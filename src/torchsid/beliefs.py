@@ -70,10 +70,10 @@ def log_target(target: Tensor, num_classes: int, *, label_smoothing: float = 0.0
     return smooth(log_p, label_smoothing)
 
 
-def check_one_target_a_sample(log_target: Tensor, x: Tensor) -> None:
-    """Raise `TargetError` unless `log_target` is `[B, C]` for the B samples of `x`; broadcasting would hide the mistake."""
-    if log_target.shape[:-1] != x.shape[:1]:
-        batch, num_classes = len(x), log_target.shape[-1]
+def check_one_target_a_sample(log_target: Tensor, batch: int) -> None:
+    """Raise `TargetError` unless `log_target` is `[B, C]` for the B samples of the batch; broadcasting would hide the mistake."""
+    if log_target.shape[:-1] != (batch,):
+        num_classes = log_target.shape[-1]
         raise TargetError(
             f"the targets are for a batch of shape {list(log_target.shape[:-1])}, but {batch} samples came with them: "
             f"give classes [{batch}] or rows [{batch}, {num_classes}]"

@@ -3,12 +3,13 @@
 z = c(x);   p_0 = prior;   p_i = softmax(f_i(z, p_{i−1})),  i = 1 … L                           (arXiv 2510.03273, section 3)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from torchsid.beliefs import to_log_belief, uniform_prior
+from torchsid.calling import Inputs, call
 from torchsid.heads import HeadKind, MLPHead
 
 
@@ -31,7 +32,31 @@ class Stage(nn.Module):
         return features, self.head(features, log_belief)
 
 
-class Cascade(nn.Module):
+class BeliefNetwork(nn.Module):
+    """What every cascade has: the number of classes and the prior belief `p_0`.
+
+    Args:
+        num_classes: C.
+        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+    """
+
+    log_prior: Tensor
+
+    def __init__(self, num_classes: int, *, log_prior: Tensor | None = None) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        log_prior = uniform_prior(num_classes) if log_prior is None else log_prior
+        if log_prior.shape != (num_classes,):
+            raise ValueError(f"log_prior has shape {tuple(log_prior.shape)}; {num_classes} classes need [{num_classes}]")
+        self.register_buffer("log_prior", log_prior)
+
+    def prior(self, features: Tensor) -> Tensor:
+        """Return `p_0` for each sample of `features`, log-probabilities `[B, C]`, in at least float32."""
+        log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
+        return log_prior.expand(features.shape[0], -1)
+
+
+class Cascade(BeliefNetwork):
     """An extractor and L stages; an ordinary `nn.Module` whose output is the last stage's logits.
 
     Args:
@@ -41,29 +66,24 @@ class Cascade(nn.Module):
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
     """
 
-    log_prior: Tensor
-
     def __init__(self, extractor: nn.Module, stages: Iterable[Stage], num_classes: int, *, log_prior: Tensor | None = None) -> None:
-        super().__init__()
+        super().__init__(num_classes, log_prior=log_prior)
         self.extractor = extractor
         self.stages = nn.ModuleList(stages)
-        self.num_classes = num_classes
         if not len(self.stages):
             raise ValueError("a cascade needs at least one stage: set depth to 1 or more")
-        log_prior = uniform_prior(num_classes) if log_prior is None else log_prior
-        if log_prior.shape != (num_classes,):
-            raise ValueError(f"log_prior has shape {tuple(log_prior.shape)}; {num_classes} classes need [{num_classes}]")
-        self.register_buffer("log_prior", log_prior)
 
     @property
     def depth(self) -> int:
         """The number of stages L."""
         return len(self.stages)
 
-    def prior(self, features: Tensor) -> Tensor:
-        """Return `p_0` for each sample, log-probabilities `[B, C]`, in at least float32."""
-        log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
-        return log_prior.expand(features.shape[0], -1)
+    def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters that stage `stage` (from 0) trains, under their names here; with L, those of the extractor."""
+        if stage == self.depth:
+            yield from self.extractor.named_parameters(prefix="extractor")
+        else:
+            yield from self.stages[stage].named_parameters(prefix=f"stages.{stage}")
 
     def refine(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Run the stages on features; return the last logits `[B, C]` and all log-beliefs `[L+1, B, C]`."""
@@ -73,13 +93,19 @@ class Cascade(nn.Module):
             log_beliefs.append(to_log_belief(logits))
         return logits, torch.stack(log_beliefs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inputs) -> Tensor:
         """Return the logits of the last stage, `[B, C]`: ordinary feed-forward inference."""
-        return self.refine(self.extractor(x))[0]
+        return self.refine(self.features(x))[0]
 
-    def log_beliefs(self, x: Tensor) -> Tensor:
+    def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the belief after every stage, `[L+1, B, C]`; row 0 is the prior, row L the answer."""
-        return self.refine(self.extractor(x))[1]
+        return self.refine(self.features(x))[1]
+
+    def features(self, x: Inputs) -> Tensor:
+        """Return `z = c(x)`."""
+        z = call(self.extractor, x)
+        assert isinstance(z, Tensor)
+        return z
 
 
 def shared_cascade(

@@ -9,12 +9,13 @@ from torch import nn
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Restore on exit the module's buffers and `.grad`, and the global random number generators.
+    """Restore on exit the module's buffers, `.grad` and train or eval modes, and the global random number generators.
 
     Inside, every `.grad` starts as None. A pass that is repeated after the block draws the same dropout masks, and running
     statistics (BatchNorm) count only the second one.
     """
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    modes = {part: part.training for part in module.modules()}
     gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
     devices = {tensor.device.index for tensor in module.parameters() if tensor.device.type == "cuda"}
     for parameter in module.parameters():
@@ -23,6 +24,8 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         with torch.random.fork_rng(devices=sorted(index for index in devices if index is not None)):
             yield
     finally:
+        for part, training in modes.items():
+            part.training = training
         with torch.no_grad():
             for name, buffer in module.named_buffers():
                 buffer.copy_(buffers[name])

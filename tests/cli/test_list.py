@@ -1,6 +1,6 @@
 import pytest
 
-from torchsid import data, learners, models, schedules
+from torchsid import data, heads, learners, models, schedules
 from torchsid.cli.list import KINDS
 from torchsid.cli.main import main
 from torchsid.training import recipe_names
@@ -8,6 +8,8 @@ from torchsid.training import recipe_names
 NAMES = {
     "recipes": tuple(recipe_names()),
     "models": models.names(),
+    "classifiers": models.classifier_names(),
+    "heads": heads.names(),
     "learners": learners.names(),
     "data": data.names(),
     "schedules": schedules.names(),

@@ -10,6 +10,8 @@ from torchsid import __version__
 from torchsid.cli import list as list_
 from torchsid.cli.main import VERBS, build_parser, main
 
+TRUNK = ("--stages", "--blocks", "--width", "--image-size", "--classes", "--head", "--variant", "--device")
+
 # The command line is frozen: new knobs go into the configuration, and whoever changes this table means to.
 SURFACE = {
     "train": {"RECIPE", "--out", "--data", "--set", "--seeds", "--resume", "--quiet", "--on-bad-sample"},
@@ -17,7 +19,8 @@ SURFACE = {
     "predict": {"RUN", "IMAGE", "--top", "--weights"},
     "compare": {"RUN", "--json"},
     "report": {"RUN", "--out"},
-    "bench step": {"--depths", "--rounds", "--batch-size", "--threads", "--json"},
+    "bench memory": {"--model", *TRUNK, "--batch-size", "--threads", "--json"},
+    "bench step": {"--model", *TRUNK, "--batch-size", "--threads", "--json", "--depths", "--rounds", "--trace", "--figure"},
     "list": {"kind"},
 }
 

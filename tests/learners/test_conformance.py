@@ -19,6 +19,7 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
+from tests.partition.classifiers import classifier, cut, images
 from torchsid import SID, Backprop, Cascade, Learner, StepOutput, learners
 from torchsid.errors import TargetError
 
@@ -156,3 +157,27 @@ def test_steps_lower_the_loss(name: str) -> None:
         losses.append(learner.backward(*batch).loss.item())
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
+
+
+# A staged cascade
+
+
+@pytest.mark.parametrize("by", ["boundary", "graph"])
+@every_learner
+def test_a_staged_cascade_is_trained_by_every_learner(name: str, by: str) -> None:
+    cascade, (x, target) = cut("mlp", by=by), images("mlp")
+    learner = FACTORIES[name](cascade)  # type: ignore[arg-type]
+    expected = learner.log_beliefs(x)
+    output = learner.backward(x, target)
+    torch.testing.assert_close(output.log_beliefs, expected)
+    torch.testing.assert_close(expected[-1], cascade(x).detach().log_softmax(-1))
+    assert not any(tensor.requires_grad for tensor in (output.loss, output.stage_losses, output.log_beliefs))
+    assert all(parameter.grad is not None for parameter in cascade.model.parameters())
+
+
+def test_backpropagation_through_a_staged_cascade_is_that_of_its_model() -> None:
+    cascade, (x, target) = cut("mlp"), images("mlp")
+    model = classifier("mlp")
+    for module in (cascade, model):
+        Backprop(module).backward(x, target)
+    assert_same_gradients(cascade.model, gradients(model), 1e-12)

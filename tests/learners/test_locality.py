@@ -18,7 +18,10 @@ from tests.networks import (
     snapshot,
     staged_cascade,
 )
-from torchsid import SID, Cascade, StepOutput, check_locality, schedules
+from tests.partition import toys
+from tests.partition.classifiers import cut, images
+from torchsid import SID, Backprop, Cascade, StepOutput, check_locality, schedules
+from torchsid import staged_cascade as cut_model
 from torchsid.beliefs import to_log_belief
 from torchsid.errors import LocalityError
 from torchsid.learners.locality import _bit_masks
@@ -64,7 +67,7 @@ def test_a_tied_parameter_is_found(schedule: str) -> None:
     cascade = small_cascade()
     cascade.stages[3].head.output.weight = cascade.stages[1].head.output.weight
     with pytest.raises(
-        LocalityError, match=r"loss of stage [24] changes the gradient of stage [24], parameter 'head.output.weight'"
+        LocalityError, match=r"loss of stage (2|4) changes the gradient of stage (2|4), parameter 'stages.[13].head.output.weight'"
     ):
         check_locality(SID(cascade, schedule=schedule), *small_batch())
 
@@ -93,7 +96,7 @@ def with_borrower(borrower: int, owner: int, cascade: Cascade) -> Cascade:
 def test_a_borrowed_layer_is_found_and_both_stages_are_named(borrower: int, owner: int) -> None:
     cascade = with_borrower(borrower, owner, small_cascade())
     who = f"loss of stage {borrower + 1} changes the gradient of stage {owner + 1}"
-    message = rf"{who}, parameter 'head.lent.weight': detach what passes"
+    message = rf"{who}, parameter 'stages.{owner}.head.lent.weight': detach what passes"
     with pytest.raises(LocalityError, match=message):
         check_locality(SID(cascade), *small_batch())
 
@@ -128,7 +131,7 @@ def test_a_schedule_that_forgets_to_detach_is_found(depth: int) -> None:
 def test_a_layer_of_the_extractor_inside_a_stage_is_found() -> None:
     cascade = small_cascade()
     cascade.stages[2].head.again = cascade.extractor[0]
-    with pytest.raises(LocalityError, match=r"stage 3, parameter 'head.again"):
+    with pytest.raises(LocalityError, match=r"stage 3, parameter 'stages.2.head.again"):
         check_locality(SID(cascade), *small_batch())
 
 
@@ -153,3 +156,54 @@ def test_everything_is_left_as_it_was(leaks: bool) -> None:
 def test_impossible_targets_are_refused() -> None:
     with pytest.raises(ValueError, match=f"allowed are 0 to {CLASSES - 1}"):
         check_locality(SID(small_cascade()), small_batch()[0], small_batch()[1] + CLASSES)
+
+
+# Staged cascades
+
+
+@pytest.mark.parametrize("by", ["boundary", "graph"])
+@pytest.mark.parametrize("name", ["simple-cnn", "mlp", "resnet-18", "resnet-18-imagenet", "vgg-11", "vit with dropout"])
+def test_a_cut_classifier_is_local(name: str, by: str) -> None:
+    cascade = cut(name, by=by)
+    before = snapshot(cascade)
+    report = check_locality(SID(cascade), *images(name))
+    assert (report.stages, report.parameters, report.runs) == (3, len(list(cascade.parameters())), 4)
+    assert_untouched(cascade, before)
+
+
+def test_with_a_window_each_loss_is_on_alone() -> None:
+    report = check_locality(SID(cut("mlp"), window=2), *images("mlp"))
+    assert (report.runs, report.window) == (3, 2)
+    assert str(report).startswith("local: no loss reaches back over more than 2 of 3 stages")
+
+
+def leaking(model: nn.Module, by: str = "boundary") -> SID:
+    """A model that is cut on an example that shows nothing."""
+    return SID(cut_model(model, toys.CLASSES, ["b", "c"], toys.X.abs(), by=by, head="linear", max_head_share=9.0))
+
+
+def test_a_skip_that_some_batches_take_is_an_error() -> None:
+    learner = leaking(toys.LeaksWhenNegative())
+    learner.backward(toys.X.abs(), toys.TARGET)
+    message = "the loss of stage 3 reaches back past its cut, into a stage that is done.*by='graph', which carries such"
+    with pytest.raises(LocalityError, match=message):
+        learner.backward(-toys.X.abs(), toys.TARGET)
+    with pytest.raises(LocalityError, match=message):
+        check_locality(learner, -toys.X.abs(), toys.TARGET)
+
+
+def test_a_skip_for_which_autograd_saves_nothing_is_found_by_the_check() -> None:
+    learner = leaking(toys.LeaksWithoutSavedTensors())
+    check_locality(learner, toys.X.abs(), toys.TARGET)
+    with pytest.raises(LocalityError, match=r"the loss of stage 3 changes the gradient of stage 1, parameter 'model.shift'"):
+        check_locality(learner, -toys.X.abs(), toys.TARGET)
+
+
+def test_a_carried_skip_is_local() -> None:
+    model = toys.LongSkip()
+    check_locality(SID(cut_model(model, toys.CLASSES, ["b"], toys.X, by="graph", max_head_share=9.0)), toys.X, toys.TARGET)
+
+
+def test_a_learner_with_one_loss_has_no_locality() -> None:
+    with pytest.raises(ValueError, match="Backprop has one loss for the whole network"):
+        check_locality(Backprop(cut("mlp")), *images("mlp"))  # type: ignore[arg-type]

@@ -19,7 +19,9 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
+from tests.partition.classifiers import cut, images
 from torchsid import SID, Cascade, schedules
+from torchsid.errors import ScheduleError
 
 every_schedule = pytest.mark.parametrize("schedule", schedules.names())
 every_network = pytest.mark.parametrize("make", [small_cascade, normed_cascade])
@@ -270,3 +272,46 @@ def test_a_refused_target_leaves_running_statistics_alone() -> None:
 def test_reverse_with_one_hot_labels_names_the_remedy() -> None:
     with pytest.raises(ValueError, match="set label_smoothing above 0"):
         SID(small_cascade(), direction="reverse").backward(*small_batch())
+
+
+@pytest.mark.parametrize("window", [0, 4, -1])
+def test_a_window_that_the_cascade_does_not_have(window: int) -> None:
+    with pytest.raises(ScheduleError, match=rf"window={window}: allowed is 1 \(SID\) to 3, the number of stages"):
+        SID(cut("mlp"), window=window)
+
+
+def test_settings_that_do_not_go_with_a_staged_cascade_are_told_at_once() -> None:
+    message = "schedule='batched' runs shared cascades.*; combine='pcgrad' merges.*; window=9: allowed is 1"
+    with pytest.raises(ScheduleError, match=message):
+        SID(cut("mlp"), schedule="batched", combine="pcgrad", window=9)
+
+
+def test_a_window_does_not_go_with_a_shared_cascade() -> None:
+    with pytest.raises(ScheduleError, match="window=2 reaches back through the stages of a staged cascade"):
+        SID(small_cascade(), window=2)
+
+
+@pytest.mark.parametrize("by", ["boundary", "graph"])
+def test_a_staged_cascade_accumulates_small_batches(by: str) -> None:
+    cascade, (x, target) = cut("mlp", by=by), images("mlp")
+    learner = SID(cascade)
+    learner.backward(x, target)
+    expected = gradients(cascade)
+    cascade.zero_grad()
+    for part, labels in zip(x.split(3), target.split(3), strict=True):
+        learner.backward(part, labels, weight=len(part) / len(x))
+    assert_same_gradients(cascade, expected, 1e-12)
+
+
+def test_memory_of_a_staged_cascade_does_not_grow() -> None:
+    cascade, batch = cut("mlp"), images("mlp")
+    learner = SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.01))
+
+    def tensors_after(steps: int) -> int:
+        for _ in range(steps):
+            learner.step(*batch)
+        gc.collect()
+        return sum(issubclass(type(item), Tensor) for item in gc.get_objects())
+
+    before = tensors_after(2)
+    assert tensors_after(50) <= before

@@ -32,10 +32,21 @@ class Fake:
     conflict: bool = True
     noise: dict[str, Any] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    plan: list[dict[str, Any]] | None = None
     warnings: Sequence[str] = ()
 
 
 Make = Callable[..., Path]
+
+
+def stage(cut: str, head: str, head_parameters: int) -> dict[str, Any]:
+    """One stage of a trunk that was cut."""
+    about = {"cut": cut, "features": [64, 8, 8] if cut else [10], "parameters": 75_840, "operations": 77_270_000}
+    costs = {"kept_bytes": 1_572_864, "head_parameters": head_parameters, "head_operations": 200 * head_parameters}
+    return {**about, **costs, "head": head}
+
+
+PLAN = [stage("layer1", "conv", 38_000), stage("layer2.0", "linear", 6_000), stage("", "the model's own", 0)]
 
 
 def maker(directory: Path) -> Make:
@@ -208,6 +219,7 @@ def manifest(path: Path, fake: Fake) -> dict[str, Any]:
             "skipped": [],
         },
         "parameters": 412_340,
+        "plan": fake.plan,
         "locality": local if cascade else plain,
         "train_seconds": 9.6 + fake.depth / 3 + fake.seed / 10,
         "peak_memory_mib": 402.5 + 6 * fake.depth,

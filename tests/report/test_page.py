@@ -12,7 +12,7 @@ import pytest
 from torchsid.errors import RunError
 from torchsid.report import render
 
-from .conftest import Make, maker
+from .conftest import PLAN, Make, maker
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SECTIONS = ["summary", "curves", "stages", "beliefs", "confusion", "calibration", "cost", "conflict", "locality"]
@@ -55,7 +55,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of three runs."""
     directory = tmp_path_factory.mktemp("several")
     make = maker(directory)
-    runs = [make("a"), make("b", label="Backprop", error=0.1), make("c", label="Plain", depth=1)]
+    runs = [make("a", plan=PLAN), make("b", label="Backprop", error=0.1), make("c", label="Plain", depth=1)]
     return render(runs, directory / "report.html").read_text(encoding="utf-8")
 
 
@@ -136,6 +136,14 @@ def test_many_classes_and_deep_cascades_have_a_page(make_run: Make, tmp_path: Pa
     page = Page(render([run], tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "Confused most often by SID" in page.words
     assert any(target.startswith("data:image/png") for target in page.values("href"))
+
+
+def test_a_trunk_that_was_cut_shows_where(several: str, single: tuple[str, str]) -> None:
+    page = Page(several)
+    assert page.values("class").count("cuts") == 1
+    assert "SID: the trunk is cut into 3 stages" in page.words
+    assert "layer2.0" in page.words
+    assert "cuts" not in Page(single[0]).values("class")
 
 
 def test_the_configuration_is_quoted_verbatim(single: tuple[str, str]) -> None:

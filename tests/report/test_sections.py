@@ -5,7 +5,7 @@ import pytest
 
 from torchsid.report import comparison, sections
 
-from .conftest import Make
+from .conftest import PLAN, Make
 
 
 def change_manifest(path: Path, **changes: object) -> Path:
@@ -89,6 +89,11 @@ def test_conflicts_count_the_pairs_and_name_who_recorded_nothing(make_run: Make)
     assert "is −0.25; over 1 recorded epoch it is −0.25. 1 of 1 pair conflict" in section.sentences[0]
     assert section.sentences[1] == "Not recorded for Backprop."
     assert len(section.drawings) == 1
+
+
+def test_a_trunk_that_was_cut_has_no_conflict_to_record(make_run: Make) -> None:
+    section = sections.conflicts(comparison([make_run(conflict=False, plan=PLAN)]))
+    assert section.sentences == ("The stages of SID share no extractor in which gradients could conflict.",)
 
 
 def test_locality_is_told_in_words(make_run: Make) -> None:

@@ -22,12 +22,16 @@ from torchsid.training import step as step_module
 from .conftest import Recorder, checkpoint_bytes, lasting
 
 Small = Callable[..., RunConfig]
+STAGED = ["model.network=staged", "model.trunk=mlp", "model.width=32", "training.conflict=false"]
+STAGED += ["model.extractor=simple-cnn", "model.feature_dim=128", "model.hidden=256"]  # what a staged network does not read
 VARIANTS = {
     "plain": [],
     "augmented": ["augment.crop=1", "augment.flip=true", "augment.mixup=0.4", "optimizer.schedule=cosine", "optimizer.warmup=0.2"],
     "backprop": ["learner.name=backprop", "optimizer.name=sgd", "optimizer.momentum=0.9"],
     "no validation": ["data.validation=0.0", "training.batch_size=80"],
     "conflict": ["training.conflict=true", "training.precision=bfloat16", "training.channels_last=true"],
+    "staged": [*STAGED, "optimizer.head_learning_rate=0.5", "optimizer.weight_decay=0.1", "optimizer.weight_decay_on=weights"],
+    "stage by stage": [*STAGED, "learner.update=stage", "optimizer.head_learning_rate=2.0"],
 }
 
 

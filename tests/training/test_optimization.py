@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from torchsid.staged import StagedCascade
+from torchsid.training.build import build_network
 from torchsid.training.config import OptimizerConfig
-from torchsid.training.optimization import build_optimizer, gradient_norm, learning_rate
+from torchsid.training.optimization import build_optimizer, gradient_norm, learning_rate, set_learning_rate
+from torchsid.training.recipes import resolve
 
 STEPS = 40
 
@@ -54,6 +57,32 @@ def test_settings_reach_the_optimiser(name: str) -> None:
     (group,) = optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.3, 0.2)
     assert {key: group[key] for key in momentum} == momentum
+
+
+@pytest.fixture
+def staged() -> StagedCascade:
+    module = build_network(resolve("digits-staged", ["model.width=32"]), num_classes=10, channels=1, image_size=8)
+    assert isinstance(module, StagedCascade)
+    return module
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_heads_have_a_learning_rate_of_their_own(staged: StagedCascade, name: str) -> None:
+    optimizer = build_optimizer(staged, OptimizerConfig(name=name, learning_rate=0.4, head_learning_rate=0.25))
+    trunk, heads = optimizer.param_groups
+    assert (trunk["lr"], heads["lr"]) == (0.4, 0.1)
+    set_learning_rate(optimizer, 0.2)
+    assert (trunk["lr"], heads["lr"]) == (0.2, 0.05)
+    assert set(heads["params"]) == set(staged.heads.parameters())
+    assert set(trunk["params"]) == set(staged.model.parameters())
+
+
+def test_weight_decay_can_leave_biases_and_normalisation_out(staged: StagedCascade) -> None:
+    optimizer = build_optimizer(staged, OptimizerConfig(weight_decay=0.1, weight_decay_on="weights", head_learning_rate=2.0))
+    assert len(optimizer.param_groups) == 4
+    decay = {parameter: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert set(decay) == set(staged.parameters())
+    assert all(value == (0.1 if parameter.dim() > 1 else 0.0) for parameter, value in decay.items())
 
 
 def test_gradient_norm_and_clipping() -> None:

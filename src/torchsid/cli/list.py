@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torchsid.cli import console
 from torchsid.cli.arguments import Subparsers
 
-KINDS = ("recipes", "models", "learners", "data", "schedules")
+KINDS = ("recipes", "models", "classifiers", "heads", "learners", "data", "schedules")
 
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -28,12 +28,14 @@ def run(args: argparse.Namespace) -> int:
 
 def descriptions(kind: str) -> Mapping[str, str]:
     """Return names and descriptions; none of these modules imports torch."""
-    from torchsid import data, learners, models, schedules
+    from torchsid import data, heads, learners, models, schedules
     from torchsid.training import recipes
 
     tables: dict[str, Mapping[str, str]] = {
         "recipes": recipes.names(),
         "models": models.DESCRIPTIONS,
+        "classifiers": models.CLASSIFIERS,
+        "heads": heads.DESCRIPTIONS,
         "learners": learners.DESCRIPTIONS,
         "data": data.DESCRIPTIONS,
         "schedules": schedules.DESCRIPTIONS,

@@ -30,10 +30,9 @@ class _Ledger:
 class _Saved:
     """A tensor saved by a graph; gone when the graph lets go of it."""
 
-    def __init__(self, tensor: Tensor, ledger: _Ledger) -> None:
-        self.tensor, self.ledger = tensor, ledger
-        storage = tensor.untyped_storage()
-        self.pointer, self.size = storage.data_ptr(), storage.nbytes()
+    def __init__(self, tensor: Tensor, pointer: int, ledger: _Ledger) -> None:
+        self.tensor, self.pointer, self.ledger = tensor, pointer, ledger
+        self.size = tensor.untyped_storage().nbytes()
         ledger.hold(self.pointer, self.size)
 
     def __del__(self) -> None:
@@ -54,7 +53,8 @@ def kept_bytes(module: nn.Module, step: Callable[[], object]) -> int:
     ledger = _Ledger()
 
     def pack(tensor: Tensor) -> _Saved | Tensor:
-        return tensor if tensor.untyped_storage().data_ptr() in own else _Saved(tensor, ledger)
+        pointer = tensor.untyped_storage().data_ptr()  # fails for the fake tensors of a compiler before anything is held
+        return tensor if pointer in own else _Saved(tensor, pointer, ledger)
 
     def unpack(saved: _Saved | Tensor) -> Tensor:
         return saved.tensor if isinstance(saved, _Saved) else saved

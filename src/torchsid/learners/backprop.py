@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.beliefs import check_one_target_a_sample, forward_kl, log_target, to_log_belief, uniform_prior
+from torchsid.calling import Inputs, batch_size, call, logits_of
 from torchsid.cascade import Cascade
 from torchsid.schedules.step import StepOutput
+from torchsid.staged import StagedCascade
 
 
 class Backprop:
@@ -25,7 +27,7 @@ class Backprop:
         self.module = module
         self.label_smoothing = label_smoothing
 
-    def backward(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
         """Add the gradient of the one loss to every parameter; step nothing. See `Learner.backward`.
 
         Returns:
@@ -37,19 +39,20 @@ class Backprop:
         log_beliefs = self._log_beliefs(x)
         num_classes, dtype = log_beliefs.shape[-1], log_beliefs.dtype
         log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype).to(log_beliefs.device)
-        check_one_target_a_sample(log_p_y, x)
+        check_one_target_a_sample(log_p_y, batch_size(x))
         loss = forward_kl(log_beliefs[-1], log_p_y).mean()
         (weight * loss).backward()  # type: ignore[no-untyped-call]
         return StepOutput(loss.detach().unsqueeze(0), log_beliefs.detach())
 
     @torch.no_grad()
-    def log_beliefs(self, x: Tensor) -> Tensor:
+    def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the prior and the belief after every stage, `[L+1, B, C]`; L = 1 for a plain network."""
         return self._log_beliefs(x)
 
-    def _log_beliefs(self, x: Tensor) -> Tensor:
+    def _log_beliefs(self, x: Inputs) -> Tensor:
         if isinstance(self.module, Cascade):
             return self.module.log_beliefs(x)
-        log_belief = to_log_belief(self.module(x))
+        staged = isinstance(self.module, StagedCascade)  # which takes inputs in any form as one argument
+        log_belief = to_log_belief(self.module(x) if staged else logits_of(call(self.module, x)))
         prior = uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief)
         return torch.stack([prior, log_belief])

@@ -2,7 +2,8 @@
 
 Losses are switched on and off by their weights. Stage j's gradient must be exactly zero whenever its own loss is off, whatever
 the others do. Instead of testing all L² pairs one by one, stages are switched by the bits of their index: two stages that differ
-have a bit in which they differ, so `2·⌈log₂ L⌉` runs prove every pair.
+have a bit in which they differ, so `2·⌈log₂ L⌉` runs prove every pair. With a window of w
+stages each of the L losses is on alone once: it may reach the w stages of its window and no other.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from torchsid.calling import Inputs
 from torchsid.errors import LocalityError
 from torchsid.learners.sid import SID
 from torchsid.undisturbed import undisturbed
@@ -22,21 +24,24 @@ class LocalityReport:
     stages: int
     parameters: int
     runs: int
+    window: int = 1
 
     def __str__(self) -> str:
         pairs = self.stages * (self.stages - 1)
         proof = f"{self.parameters} stage parameters, {self.runs} runs"
+        if self.window > 1:
+            return f"local: no loss reaches back over more than {self.window} of {self.stages} stages ({proof})"
         return f"local: none of {pairs} ordered pairs of stages exchanges a gradient ({proof})"
 
 
-def check_locality(learner: SID, x: Tensor, target: Tensor) -> LocalityReport:
+def check_locality(learner: SID, x: Inputs, target: Tensor) -> LocalityReport:
     """Prove that stage i's loss changes no other stage's gradient, by running the learner's own `backward`.
 
     The network, its gradients and the random number generators are left as they were.
 
     Args:
         learner: a SID learner.
-        x: a small batch, `[B, ...]`.
+        x: a small batch.
         target: its targets.
 
     Raises:
@@ -48,11 +53,11 @@ def check_locality(learner: SID, x: Tensor, target: Tensor) -> LocalityReport:
             f"{type(learner).__name__} has one loss for the whole network: there is no locality to check; give a SID learner"
         )
     depth = learner.module.depth
-    masks = _bit_masks(depth)
+    masks = _bit_masks(depth) if learner.window == 1 else [*torch.eye(depth)]
     for mask in masks:
         _check_silent(learner, x, target, mask)
-    count = sum(len(list(stage.parameters())) for stage in learner.module.stages)
-    return LocalityReport(stages=depth, parameters=count, runs=len(masks))
+    count = sum(len(list(learner.module.named_stage_parameters(stage))) for stage in range(depth))
+    return LocalityReport(stages=depth, parameters=count, runs=len(masks), window=learner.window)
 
 
 def _bit_masks(depth: int) -> list[Tensor]:
@@ -65,8 +70,8 @@ def _bit_masks(depth: int) -> list[Tensor]:
     return masks
 
 
-def _check_silent(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> None:
-    """Raise if a stage whose weight is 0 receives a gradient."""
+def _check_silent(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> None:
+    """Raise if a stage that no loss may reach receives a gradient."""
     leaks = _leaks(learner, x, target, mask)
     if not leaks:
         return
@@ -82,15 +87,15 @@ def _check_silent(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> None
     raise LocalityError(f"losses of other stages change the gradient of stage {receiver + 1}, parameter {name!r}")
 
 
-def _leaks(learner: SID, x: Tensor, target: Tensor, mask: Tensor) -> list[tuple[int, str]]:
-    """Return stage and name of every parameter with a gradient though its stage's loss is off."""
+def _leaks(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> list[tuple[int, str]]:
+    """Return stage and name of every parameter with a gradient though no loss that reaches its stage is on."""
     with undisturbed(learner.module):
         learner.backward(x, target, weight=mask)
         return [
             (j, name)
-            for j, stage in enumerate(learner.module.stages)
-            if mask[j] == 0
-            for name, parameter in stage.named_parameters()
+            for j in range(learner.module.depth)
+            if not mask[j : j + learner.window].any()
+            for name, parameter in learner.module.named_stage_parameters(j)
             if _touched(parameter)
         ]
 

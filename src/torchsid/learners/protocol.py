@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from torchsid.calling import Inputs
 from torchsid.schedules.step import StepOutput as StepOutput
 
 
@@ -15,7 +16,7 @@ class Learner(Protocol):
     def module(self) -> nn.Module:
         """The network; an ordinary module at inference."""
 
-    def backward(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
         """Add the gradients of one batch to `.grad` of every parameter; step nothing.
 
         Args:
@@ -25,5 +26,5 @@ class Learner(Protocol):
                 gradients, `scaler.scale(torch.ones(()))` under a `GradScaler`.
         """
 
-    def log_beliefs(self, x: Tensor) -> Tensor:
+    def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the prior and the belief after every stage without gradients, `[L+1, B, C]`; L = 1 for a plain network."""

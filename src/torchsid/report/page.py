@@ -9,6 +9,7 @@ from torchsid.__about__ import __version__
 from torchsid.errors import RunError
 from torchsid.report import provenance, sections
 from torchsid.report.compare import Comparison, comparison
+from torchsid.report.cuts import cuts
 from torchsid.report.record import RunRecord
 from torchsid.report.wording import headline, listing, percent, summary_table
 
@@ -77,6 +78,7 @@ def _context(result: Comparison) -> dict[str, Any]:
         "locality": sections.locality(result),
         "noise": sections.label_noise(result),
         "runs": runs,
+        "cuts": cuts(result),
         "facts": provenance.facts(runs),
     }
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchsid.report.compare import Comparison
+from torchsid.report.cuts import head_parameters
 from torchsid.report.record import RunRecord
-from torchsid.report.wording import duration, percent
+from torchsid.report.wording import counted, duration, percent
 
 _ABSENT = "not recorded"
 
@@ -45,7 +46,8 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "Training time": duration(run.train_seconds) if run.train_seconds else _ABSENT,
         "Epochs": str(len(run.epochs)),
         "Steps skipped": str(sum(int(event.get("skipped_steps") or 0) for event in run.epochs)),
-        "Parameters": f"{manifest['parameters']:,}" if manifest.get("parameters") is not None else _ABSENT,
+        "Network": _network(run.config.get("model", {})),
+        "Parameters": _parameters(manifest),
         "torchsid": _text(manifest["torchsid"]),
     }
     found |= {f"Version of {name}": _text(version) for name, version in manifest["versions"].items()}
@@ -61,6 +63,23 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "SHA-256 of config.toml": _text(manifest.get("config_sha256")),
     }
     return found | {f"SHA-256 of {name}": digest for name, digest in run.fingerprint.items()}
+
+
+def _network(model: Mapping[str, Any]) -> str:
+    trunk, extractor, kind = model.get("trunk"), model.get("extractor"), model.get("network")
+    if not trunk and not extractor:
+        return _ABSENT
+    if kind == "plain":
+        return str(trunk or f"{extractor} and one linear layer")
+    stages = counted(model["depth"], "stage")
+    return f"{trunk}, cut into {stages}" if trunk else f"{extractor}, shared by {stages}"
+
+
+def _parameters(manifest: Mapping[str, Any]) -> str:
+    count, plan = manifest.get("parameters"), manifest.get("plan")
+    if count is None:
+        return _ABSENT
+    return f"{count:,}{f', of which {head_parameters(plan):,} in belief heads' if plan else ''}"
 
 
 def _text(value: object) -> str:

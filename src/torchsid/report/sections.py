@@ -174,11 +174,13 @@ def _cost(row: Row) -> str:
 
 def conflicts(result: Comparison) -> Section:
     """Whether the stages' gradients agree in the shared extractor."""
-    sentences, drawings, silent = [], [], []
+    sentences, drawings = [], []
+    silent: list[str] = []
+    cut: list[str] = []
     for method in result.methods:
         recorded = conflict.recorded_conflict(method)
         if not recorded:
-            silent.append(method.name)
+            (cut if method.runs[0].manifest.get("plan") else silent).append(method.name)
             continue
         epoch, cosines = recorded[-1]
         upper = cosines[np.triu_indices(len(cosines), 1)]
@@ -192,6 +194,8 @@ def conflicts(result: Comparison) -> Section:
         drawings.append(conflict.conflict_matrix(method.name, epoch, cosines))
     if silent:
         sentences.append(f"Not recorded for {listing(silent)}.")
+    if cut:
+        sentences.append(f"The stages of {listing(cut)} share no extractor in which gradients could conflict.")
     return Section(tuple(sentences), tuple(drawings))
 
 
@@ -208,6 +212,7 @@ def _locality(method: Method) -> str:
     detail = str((entries[0] or {}).get("detail") or "").removeprefix(f"{verdicts[0]}:").strip()
     why = {
         "local": "No stage's loss reaches another stage's parameters",
+        "windowed": "A loss reaches back over a few stages and no further",
         "global": "One loss reaches the parameters of every stage",
         "not applicable": "The network has no stages to separate",
     }.get(verdicts[0], "The run did not record a check")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from torchsid.errors import unknown_name
 
 if TYPE_CHECKING:
+    from torchsid.cascade import Cascade
     from torchsid.schedules.step import Step, StepOutput
 
 DESCRIPTIONS = {
@@ -18,9 +19,9 @@ DESCRIPTIONS = {
 
 
 class Schedule(Protocol):
-    """Runs one step: fills `.grad` of every parameter of the cascade."""
+    """Runs one step over a shared cascade: fills `.grad` of every parameter. A staged one has a way of its own, `staged_pass`."""
 
-    def __call__(self, step: Step, /) -> StepOutput:
+    def __call__(self, step: Step[Cascade], /) -> StepOutput:
         """Run the step and return its losses and beliefs."""
 
 

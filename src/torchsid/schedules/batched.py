@@ -18,7 +18,7 @@ from torchsid.schedules.accumulate import accumulate
 from torchsid.schedules.step import Step, StepOutput
 
 
-def batched(step: Step) -> StepOutput:
+def batched(step: Step[Cascade]) -> StepOutput:
     """Fill `.grad` of every parameter with all stages stacked.
 
     The extractor runs once: dropout draws one mask and BatchNorm updates its running statistics once. In closed form the stages
@@ -30,14 +30,16 @@ def batched(step: Step) -> StepOutput:
     heads = mlp_stack.heads_of(step.cascade)
     if not heads:
         _check_stackable(step.cascade)
-    z = step.cascade.extractor(step.x)
+    z = step.cascade.features(step.x)
     output = mlp_stack.differentiate(step, heads, z) if mlp_stack.applies(heads, z) else _differentiate_by_vmap(step, z)
     if z.requires_grad:
-        z.backward(step.combiner.result())
+        z.backward(step.combiner.result())  # type: ignore[no-untyped-call]
+    for stage in range(step.cascade.depth + 1):
+        step.on_trained(stage)
     return output
 
 
-def _differentiate_by_vmap(step: Step, z: Tensor) -> StepOutput:
+def _differentiate_by_vmap(step: Step[Cascade], z: Tensor) -> StepOutput:
     cascade, objective = step.cascade, step.objective
     with torch.no_grad():
         log_beliefs = cascade.refine(z)[1]  # [L+1, B, C]

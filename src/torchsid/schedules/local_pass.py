@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from torchsid.beliefs import to_log_belief
+from torchsid.cascade import Cascade
 from torchsid.schedules.step import Step, StepOutput
 
 
-def local_pass(step: Step, z: Tensor, *, teachers: Tensor | None = None) -> StepOutput:
+def local_pass(step: Step[Cascade], z: Tensor, *, teachers: Tensor | None = None) -> StepOutput:
     """Give stage i its `∇L_i` and free its graph before stage i+1 runs; then give the extractor the combination.
 
     Features enter a stage through a fresh leaf and the previous belief as a constant, so no gradient crosses to another stage.
@@ -38,6 +39,8 @@ def local_pass(step: Step, z: Tensor, *, teachers: Tensor | None = None) -> Step
             features = handed_on.detach()
         log_beliefs.append(log_belief)
         losses.append(loss.mean())
+        step.on_trained(i)
     if z.requires_grad:
         z.backward(combiner.result())  # type: ignore[no-untyped-call]
+    step.on_trained(cascade.depth)
     return StepOutput(torch.stack(losses), torch.stack(log_beliefs))

@@ -52,7 +52,7 @@ def _hooked(stages: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def differentiate(step: Step, heads: list[MLPHead], z: Tensor) -> StepOutput:
+def differentiate(step: Step[Cascade], heads: list[MLPHead], z: Tensor) -> StepOutput:
     """Fill `.grad` of the heads, hand `∂L_i/∂z` to the combiner if `z`, `[B, F]`, requires a gradient."""
     alphas = torch.tensor(step.objective.alphas(len(heads)), dtype=step.log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
     workspace = _Workspace(heads[0], z)

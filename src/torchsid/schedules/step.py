@@ -1,33 +1,47 @@
 """What a schedule runs, and what it returns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from torchsid.cascade import Cascade
+from torchsid.calling import Inputs
+from torchsid.cascade import BeliefNetwork
 from torchsid.objective import LocalObjective
 from torchsid.schedules.combine import GradientCombiner
 
+CascadeT = TypeVar("CascadeT", bound=BeliefNetwork)
+
+
+def do_nothing(stage: int) -> None:
+    """Take no notice that a stage is trained."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(Generic[CascadeT]):
     """One batch through one cascade.
 
     Attributes:
-        cascade: the extractor and L stages; its parameters get their `.grad`.
+        cascade: L stages; its parameters get their `.grad`.
         objective: makes the losses `L_i`.
-        x: the batch, `[B, ...]`.
+        x: the batch, `[B, ...]`; a staged cascade takes whatever its model takes.
         log_target: `p_y` as log-probabilities, `[B, C]`.
         weights: multiply the losses that are differentiated, `[L]`.
         combiner: merges the stages' `∂L_i/∂z` for the extractor.
+        window: the number of stages that a loss reaches back over in a staged cascade; 1 is SID.
+        on_trained: called with a stage's index (from 0) as soon as its gradient is complete and its graph is gone; with L for the
+            extractor of a shared cascade, which is last.
     """
 
-    cascade: Cascade
+    cascade: CascadeT
     objective: LocalObjective
-    x: Tensor
+    x: Inputs
     log_target: Tensor
     weights: Tensor
     combiner: GradientCombiner
+    window: int = 1
+    on_trained: Callable[[int], None] = do_nothing
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ of `two_phase`, nothing is computed twice, and only one stage's graph exists at 
 depth.
 """
 
+from torchsid.cascade import Cascade
 from torchsid.schedules.local_pass import local_pass
 from torchsid.schedules.step import Step, StepOutput
 
 
-def streaming(step: Step) -> StepOutput:
+def streaming(step: Step[Cascade]) -> StepOutput:
     """Fill `.grad` of every parameter in one pass.
 
     The extractor runs once: dropout draws one mask and BatchNorm updates its running statistics once, as in ordinary training.
     """
-    z = step.cascade.extractor(step.x)
+    z = step.cascade.features(step.x)
     return local_pass(step, z)

@@ -9,12 +9,13 @@ In phase 2 no module needs another's output, which is what lets the modules run 
 
 import torch
 
+from torchsid.cascade import Cascade
 from torchsid.schedules.local_pass import local_pass
 from torchsid.schedules.step import Step, StepOutput
 from torchsid.undisturbed import undisturbed
 
 
-def two_phase(step: Step) -> StepOutput:
+def two_phase(step: Step[Cascade]) -> StepOutput:
     """Fill `.grad` of every parameter by the paper's two phases.
 
     Phase 1 leaves no trace: phase 2 draws the same dropout masks, so that the cached beliefs are those of the network that is
@@ -23,5 +24,5 @@ def two_phase(step: Step) -> StepOutput:
     with torch.no_grad(), undisturbed(step.cascade):
         teachers = step.cascade.log_beliefs(step.x)[:-1]
     torch.clear_autocast_cache()  # weights cast in phase 1 carry no graph
-    z = step.cascade.extractor(step.x)
+    z = step.cascade.features(step.x)
     return local_pass(step, z, teachers=teachers)

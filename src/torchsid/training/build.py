@@ -1,15 +1,19 @@
 """From a configuration to a network with its learner, on a device."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from torchsid import models
 from torchsid.cascade import Cascade, shared_cascade
-from torchsid.errors import ConfigError
+from torchsid.errors import ConfigError, CutError, HeadError
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
-from torchsid.training.config import RunConfig
+from torchsid.partition.build import staged_cascade
+from torchsid.partition.graph import GraphSegments
+from torchsid.staged import StagedCascade
+from torchsid.training.config import ModelConfig, RunConfig
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,8 +30,19 @@ def choose_device(name: str) -> torch.device:
 
 
 def build_network(config: RunConfig, *, num_classes: int, channels: int, image_size: int) -> nn.Module:
-    """Return the untrained network; its weights follow from the global random number generator."""
+    """Return the untrained network; its weights follow from the global random number generator.
+
+    Raises:
+        ConfigError: the network cannot take such images, or cannot be cut so.
+    """
     model = config.model
+    if model.trunk:
+        trunk = models.classifier(
+            model.trunk, num_classes=num_classes, in_channels=channels, image_size=image_size, width=model.width or None
+        )
+        if model.network == "plain":
+            return trunk
+        return _cut(trunk, model, num_classes, torch.zeros(2, channels, image_size, image_size))
     extractor = models.create(model.extractor, in_channels=channels, image_size=image_size, feature_dim=model.feature_dim)
     if model.network == "plain":
         return nn.Sequential(extractor, nn.Linear(model.feature_dim, num_classes))
@@ -36,12 +51,32 @@ def build_network(config: RunConfig, *, num_classes: int, channels: int, image_s
     )
 
 
-def build_learner(module: nn.Module, config: RunConfig) -> Learner:
-    """Return the network together with its training method."""
+def _cut(trunk: nn.Module, model: ModelConfig, num_classes: int, example: Tensor) -> StagedCascade:
+    try:
+        return staged_cascade(
+            trunk,
+            num_classes,
+            model.cuts or model.depth,
+            example,
+            balance=model.balance,
+            by=model.by,
+            head=model.head,
+            residual=model.stage == "residual",
+            max_head_share=model.max_head_share,
+        )
+    except CutError as error:
+        where = "model.depth, model.cuts and model.by say where it is cut"
+        raise ConfigError([f"model.trunk = {model.trunk!r}: {error} ({where})"]) from None
+    except HeadError as error:
+        raise ConfigError([f"model.head = {model.head!r} does not fit model.trunk = {model.trunk!r}: {error}"]) from None
+
+
+def build_learner(module: nn.Module, config: RunConfig, optimizer: Optimizer | None = None) -> Learner:
+    """Return the network together with its training method; `learner.update = "stage"` needs the optimiser to train."""
     learner = config.learner
     if learner.name == "backprop":
         return Backprop(module, label_smoothing=learner.label_smoothing)
-    assert isinstance(module, Cascade)  # RunConfig refuses SID on anything else
+    assert isinstance(module, Cascade | StagedCascade)  # RunConfig refuses SID on anything else
     return SID(
         module,
         alpha=learner.alpha,
@@ -49,20 +84,28 @@ def build_learner(module: nn.Module, config: RunConfig) -> Learner:
         label_smoothing=learner.label_smoothing,
         schedule=learner.schedule,
         combine=learner.combine,
+        window=learner.window,
+        optimizer=optimizer if learner.update == "stage" else None,
     )
 
 
 def place(module: nn.Module, config: RunConfig, device: torch.device) -> nn.Module:
     """Move the network to the device and into the configured memory format, compile it if asked to, and return it.
 
-    Compilation is in place and part by part, because the schedules call extractor and stages one by one; the names of the
-    weights stay the same.
+    Compilation is in place and part by part, because the schedules call extractor, stages and heads one by one; the names of
+    the weights stay the same.
     """
     module.to(device)
     if config.training.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.training.compile:
-        parts = [module.extractor, *module.stages] if isinstance(module, Cascade) else [module]
-        for part in parts:
+        for part in _compiled_parts(module):
             part.compile()
     return module
+
+
+def _compiled_parts(module: nn.Module) -> list[nn.Module]:
+    if isinstance(module, StagedCascade):
+        assert isinstance(module.segments, GraphSegments)  # RunConfig asks for model.by = 'graph'
+        return [*module.segments.modules, *module.heads]
+    return [module.extractor, *module.stages] if isinstance(module, Cascade) else [module]

@@ -84,7 +84,9 @@ def _optimizer_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Ten
 
 
 def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    index_of = {name: index for index, (name, _) in enumerate(module.named_parameters())}
+    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    position = {parameter: index for index, parameter in enumerate(ordered)}
+    index_of = {name: position[parameter] for name, parameter in module.named_parameters()}
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         key, _, parameter = name.partition(":")

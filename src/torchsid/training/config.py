@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from torchsid import models
+from torchsid import heads, models
 from torchsid.data.config import AugmentConfig, DataConfig
 from torchsid.errors import ConfigError, unknown_name
+from torchsid.training import compatible
 
 # Strict, because `epochs = true` and `epochs = "3"` are slips and not numbers.
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -27,29 +28,53 @@ _ALPHA_SCHEDULE = re.compile(r"(linear|cosine):([^:]+):([^:]+)")
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class ModelConfig:
-    """The network: an extractor, then a cascade of stages or one linear layer."""
+    """The network: stages over a shared extractor, a classifier cut into stages, or a network without stages.
 
+    What describes stages rests in a `plain` network, so that a twin for backpropagation changes one line.
+    """
+
+    network: Literal["cascade", "staged", "plain"] = "cascade"
+    """`cascade`: an extractor and stages that all read its features. `staged`: the classifier `trunk`, cut into stages with a
+    belief head each. `plain`: `trunk`, or without one the extractor and one linear layer; for backpropagation only."""
     extractor: str = "simple-cnn"
     """Name of the extractor; `torchsid list models` shows them."""
     feature_dim: Count = 128
     """Width F of the features that the extractor hands on."""
-    network: Literal["cascade", "plain"] = "cascade"
-    """`cascade`: stages that refine a belief. `plain`: extractor and one linear layer, for backpropagation only."""
     depth: Count = 5
-    """Number of stages L of a cascade."""
+    """Number of stages L."""
     hidden: Count = 256
-    """Width of each stage's hidden layer."""
+    """Width of the hidden layer of each stage of a cascade."""
     stage: Literal["plain", "residual"] = "plain"
     """Kind of stage: the paper's, or one that adds its logits to the previous log-belief."""
+    trunk: str = ""
+    """Name of a whole classifier; `torchsid list classifiers` shows them."""
+    width: CountOrZero = 0
+    """Scales the trunk: features, first channels or tokens; 0 is the classifier's own width."""
+    cuts: list[str] = field(default_factory=list)
+    """Names of the `depth - 1` submodules of the trunk after which to cut; empty lets `balance` choose."""
+    balance: Literal["memory", "work", "equal"] = "memory"
+    """What the stages share evenly: bytes kept for backward, operations, or the pieces that the trunk can be cut into."""
+    by: Literal["boundary", "graph"] = "boundary"
+    """How the trunk is cut: `boundary` runs any model as it is; `graph` carries skip connections over a cut and can be compiled."""
+    head: str = "auto"
+    """Name of the stages' belief heads, see `torchsid list heads`; `auto` takes what fits the shape of the features."""
+    max_head_share: Positive = 0.25
+    """The most multiply-adds of a head, as a share of those of an average stage."""
 
     def __post_init__(self) -> None:
+        problems = []
         if self.extractor not in models.names():
-            _raise([unknown_name("model.extractor", self.extractor, models.names())])
+            problems.append(unknown_name("model.extractor", self.extractor, models.names()))
+        if self.trunk and self.trunk not in models.classifier_names():
+            problems.append(unknown_name("model.trunk", self.trunk, models.classifier_names()))
+        if self.head not in (allowed := ("auto", *heads.names())):
+            problems.append(unknown_name("model.head", self.head, allowed))
+        _raise(problems)
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class LearnerConfig:
-    """The training method. `alpha` to `combine`, apart from `label_smoothing`, belong to SID."""
+    """The training method. `alpha` to `update`, apart from `label_smoothing`, belong to SID."""
 
     name: Literal["sid", "backprop"] = "sid"
     """`sid` (every stage learns from its own loss) or `backprop` (one loss, end to end)."""
@@ -62,7 +87,12 @@ class LearnerConfig:
     schedule: Literal["streaming", "two_phase", "batched"] = "streaming"
     """How one step is executed; every schedule gives the same gradients."""
     combine: Literal["sum", "mean", "pcgrad"] = "sum"
-    """How the stages' gradients meet in the extractor."""
+    """How the stages' gradients meet in the extractor of a cascade."""
+    window: Count = 1
+    """How many stages of a staged network a loss reaches back over: 1 is SID, `model.depth` is deep supervision, end to end."""
+    update: Literal["together", "stage"] = "together"
+    """`together`: the optimiser steps when all stages have their gradients. `stage`: a staged network updates each stage at once;
+    the weights are the same to the bit, and gradients take the memory of one stage."""
 
     def __post_init__(self) -> None:
         problems = list(_alpha_problems(self.alpha))
@@ -82,8 +112,12 @@ class OptimizerConfig:
     """`adam` adds the weight decay to the gradient, `adamw` applies it to the weights."""
     learning_rate: Positive = 1e-3
     """Learning rate, the peak of the schedule."""
+    head_learning_rate: Positive = 1.0
+    """Learning rate of the belief heads of a staged network, as a multiple of `learning_rate`."""
     weight_decay: NotNegative = 0.0
-    """Weight decay, on all parameters."""
+    """Weight decay."""
+    weight_decay_on: Literal["all", "weights"] = "all"
+    """`all` parameters, or `weights` alone: tensors of two or more dimensions, hence neither biases nor normalisation."""
     momentum: Share = 0.0
     """Momentum of `sgd`."""
     nesterov: bool = False
@@ -119,7 +153,7 @@ class TrainingConfig:
     channels_last: bool = False
     """Keep images and convolutions in channels-last memory format: faster convolutions on most machines."""
     compile: bool = False
-    """Compile the network with `torch.compile`."""
+    """Compile the network with `torch.compile`; a staged one needs `model.by = "graph"`."""
     threads: CountOrZero = 0
     """Threads of one tensor operation on the CPU; 0 leaves PyTorch's own choice."""
     device: Literal["cpu", "cuda", "auto"] = "auto"
@@ -131,7 +165,7 @@ class TrainingConfig:
     checkpoint_every_seconds: NotNegative = 60.0
     """Seconds between checkpoints inside an epoch; 0 saves only at the end of each epoch."""
     conflict: bool = False
-    """Record after every epoch how far the stages' gradients agree in the extractor (SID only)."""
+    """Record after every epoch how far the stages' gradients agree in the extractor (SID on a cascade only)."""
     tensorboard: bool = False
     """Write TensorBoard files as well; needs `pip install 'torchsid[tensorboard]'`."""
     patience: CountOrZero = 0
@@ -164,17 +198,7 @@ class RunConfig:
     """Length, seed, machine and safeguards."""
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.learner.name == "sid" and self.model.network != "cascade":
-            problems.append("learner.name = 'sid' trains stages: set model.network = 'cascade', or learner.name = 'backprop'")
-        if isinstance(self.learner.alpha, list) and len(self.learner.alpha) != self.model.depth:
-            problems.append(
-                f"learner.alpha has {len(self.learner.alpha)} values for model.depth = {self.model.depth}: "
-                "give one value a stage, one number, or a schedule such as 'linear:1.0:0.2'"
-            )
-        if self.training.patience and not self.data.validation:
-            problems.append("training.patience needs validation images: set data.validation above 0, or training.patience = 0")
-        _raise(problems)
+        _raise(compatible.problems(self))
 
 
 def _alpha_problems(alpha: float | list[float] | str) -> list[str]:

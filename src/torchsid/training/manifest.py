@@ -1,8 +1,9 @@
 """Where a result comes from: software, hardware, source and data."""
 
+from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchsid import __version__
 from torchsid.evidence.process_memory import peak_memory_mib
@@ -10,6 +11,7 @@ from torchsid.evidence.provenance import git_state, hardware, now, versions
 from torchsid.learners.locality import check_locality
 from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
+from torchsid.staged import StagedCascade
 from torchsid.training.batches import normalisation
 from torchsid.training.setup import Setup
 from torchsid.training.toml import config_sha256
@@ -47,10 +49,18 @@ def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[s
             "skipped": list(splits.skipped),
         },
         "parameters": sum(parameter.numel() for parameter in setup.learner.module.parameters()),
+        "plan": plan_of(setup.learner.module),
         "locality": locality,
         "train_seconds": 0.0,
         "peak_memory_mib": peak_memory_mib(setup.device),
     }
+
+
+def plan_of(module: nn.Module) -> list[dict[str, Any]] | None:
+    """Return where a staged network is cut, and what each stage and its head cost; None for any other network."""
+    if not isinstance(module, StagedCascade) or module.plan is None:
+        return None
+    return [asdict(stage) for stage in module.plan.stages]
 
 
 def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:
@@ -63,4 +73,13 @@ def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:
         detail = "global: one loss, all stages; not local by design"
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}
     report = check_locality(learner, x, target)
-    return {"verdict": "local", "stages": report.stages, "runs": report.runs, "detail": str(report)}
+    found = {"stages": report.stages, "runs": report.runs}
+    if learner.window == 1:
+        return {"verdict": "local", **found, "detail": str(report)}
+    if learner.window < report.stages:
+        return {"verdict": "windowed", **found, "detail": str(report).replace("local:", "windowed:", 1)}
+    return {
+        "verdict": "global",
+        **found,
+        "detail": f"global: the window of {learner.window} stages reaches the input; not local by design",
+    }

@@ -1,11 +1,13 @@
 """The optimiser, and the learning rate as a function of the step."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from torchsid.staged import StagedCascade
 from torchsid.training.config import OptimizerConfig
 
 _FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,
@@ -14,22 +16,29 @@ _LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
     """Return the optimiser over all parameters of the module, in the fused form where the device has one."""
-    parameters = list(module.parameters())
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+    groups = parameter_groups(module, config)
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())
     match config.name:
         case "adam":
-            return Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+            return Adam(groups, fused=fused)
         case "adamw":
-            return AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+            return AdamW(groups, fused=fused)
         case "sgd":
-            return SGD(
-                parameters,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                momentum=config.momentum,
-                nesterov=config.nesterov,
-                fused=fused,
-            )
+            return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+
+
+def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Return the parameters by learning rate and weight decay; `rate_factor` is a group's multiple of the learning rate."""
+    heads = set(module.heads.parameters()) if isinstance(module, StagedCascade) else set()
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        factor = config.head_learning_rate if parameter in heads else 1.0
+        decays = config.weight_decay_on == "all" or parameter.dim() > 1
+        groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+    return [
+        {"params": parameters, "lr": config.learning_rate * factor, "weight_decay": decay, "rate_factor": factor}
+        for (factor, decay), parameters in groups.items()
+    ]
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -53,9 +62,9 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate; every parameter group keeps its factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
 def gradient_norm(module: nn.Module, *, clip: float = 0.0) -> torch.Tensor:

@@ -33,6 +33,7 @@ def set_up(config: RunConfig, device: torch.device) -> Setup:
 
     Raises:
         DataError: the data are missing, damaged, or not square.
+        ConfigError: the network cannot take such images, or cannot be cut as the configuration asks.
     """
     splits = data.load(config.data, seed=config.training.seed)
     height, width = splits.image_size
@@ -42,14 +43,15 @@ def set_up(config: RunConfig, device: torch.device) -> Setup:
         )
     torch.manual_seed(config.training.seed)
     module = build_network(config, num_classes=splits.num_classes, channels=splits.channels, image_size=height)
-    learner = build_learner(place(module, config, device), config)
+    place(module, config, device)
+    optimizer = build_optimizer(module, config.optimizer)
     return Setup(
         config=config,
         device=device,
         splits=splits,
         batches=Batches(splits, config, device),
-        learner=learner,
-        optimizer=build_optimizer(module, config.optimizer),
+        learner=build_learner(module, config, optimizer),
+        optimizer=optimizer,
     )
 
 

@@ -1,12 +1,14 @@
 """One training step: forward and backward by the learner, then the optimiser, unless a number is not finite."""
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch.optim import Optimizer
 
 from torchsid.errors import NonFiniteError
 from torchsid.learners.protocol import Learner
+from torchsid.learners.sid import SID
 from torchsid.training.batches import Batch
 from torchsid.training.config import TrainingConfig
 from torchsid.training.optimization import gradient_norm
@@ -23,11 +25,11 @@ class StepNumbers:
 
 
 def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: TrainingConfig) -> StepNumbers:
-    """Take one step and return its numbers.
+    """Take one step and return its numbers. A learner that has the optimiser itself updates every stage at once.
 
     Raises:
         NonFiniteError: NaN or infinity in images, losses or gradients, by stage or parameter. Weights, optimiser and running
-            statistics are then as before the step.
+            statistics are then as before the step, unless the stages were updated at once.
     """
     if not batch.finite:
         raise NonFiniteError("the images hold NaN or infinity after augmentation and normalisation")
@@ -36,8 +38,8 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
     buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
     optimizer.zero_grad()
     with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        out = learner.backward(batch.x, batch.target)
-    norm = gradient_norm(module, clip=config.clip_gradient)
+        out = learner.step(batch.x, batch.target) if _updates_at_once(learner) else learner.backward(batch.x, batch.target)
+    norm = gradient_norm(module, clip=config.clip_gradient).to(out.loss)  # 0 of stages updated at once: no gradient is left
     classes = batch.target if batch.target.dim() == 1 else batch.target.argmax(dim=-1)
     correct = (out.log_beliefs[1:].argmax(dim=-1) == classes).sum(dim=-1)
     # One transfer for all numbers: on CUDA every transfer waits for the device.
@@ -48,10 +50,15 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
         for buffer, before in zip(module.buffers(), buffers, strict=True):
             buffer.copy_(before)
         raise NonFiniteError(_where(learner, loss, rest[:stages]))
-    optimizer.step()
+    if not _updates_at_once(learner):
+        optimizer.step()
     return StepNumbers(
         samples=len(batch.target), loss=loss, stage_losses=rest[:stages], correct=[int(count) for count in rest[stages:]]
     )
+
+
+def _updates_at_once(learner: Learner) -> TypeGuard[SID]:
+    return isinstance(learner, SID) and learner.optimizer is not None
 
 
 def _finite(value: float) -> bool:

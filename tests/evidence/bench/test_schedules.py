@@ -1,12 +1,12 @@
 import pytest
 
 from torchsid import schedules
-from torchsid.evidence.timing import BACKPROP, REFERENCE, run_step_bench
+from torchsid.evidence.bench.schedules import BACKPROP, REFERENCE, bench_schedules
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, object]]:
-    return run_step_bench([2, 9], rounds=2, batch_size=4, progress=lambda _: None)["rows"]
+    return bench_schedules([2, 9], rounds=2, batch_size=4, progress=lambda _: None)["rows"]
 
 
 def test_every_procedure_has_a_row_at_every_depth(rows: list[dict[str, object]]) -> None:

@@ -1,16 +1,18 @@
-"""`torchsid bench step`: one training step of every procedure on the same cascade, interleaved in one process."""
+"""One training step of every procedure on the same shared cascade, interleaved in one process."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from statistics import median, quantiles
+from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchsid import models, schedules
 from torchsid.cascade import Cascade, shared_cascade
+from torchsid.evidence.bench.turns import STEPS_A_TURN, quartiles, ratio, take_turns
 from torchsid.evidence.kept_bytes import kept_bytes
 from torchsid.evidence.provenance import provenance
 from torchsid.evidence.reference import reference_backward
@@ -19,7 +21,6 @@ from torchsid.learners.sid import SID
 from torchsid.objective import LocalObjective
 
 CLASSES, FEATURES, HIDDEN = 100, 128, 256
-TURN = 3  # steps in a row when it is a procedure's turn, after one that is not counted: as in training, memory is warm
 REFERENCE, BACKPROP = "reference", "backprop"
 
 
@@ -49,14 +50,12 @@ class _Procedure:
     optimizers: list[torch.optim.Optimizer]
 
 
-def run_step_bench(
+def bench_schedules(
     depths: Sequence[int], *, rounds: int = 12, batch_size: int = 128, threads: int = 0, progress: Callable[[str], None] = print
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Time the step of every schedule, of backpropagation and of the reference procedure at each depth.
 
-    A shared cascade with an MLP extractor (784 → 256 → 128 features), hidden width 256, 100 classes. Within a round every
-    procedure has one turn of a few steps, in an order that rotates; ratios are taken within a round, so that a machine whose
-    speed drifts disturbs both sides alike.
+    A shared cascade with an MLP extractor (784 → 256 → 128 features), hidden width 256, 100 classes.
 
     Args:
         depths: the numbers of stages.
@@ -84,23 +83,13 @@ def _bench_depth(depth: int, rounds: int, batch_size: int) -> list[StepRow]:
     cascade = shared_cascade(extractor, CLASSES, depth, hidden=HIDDEN)
     x, target = torch.randn(batch_size, 1, 28, 28), torch.randint(CLASSES, (batch_size,))
     procedures = _procedures(cascade, x, target)
-    gradients: dict[str, list[float]] = {name: [] for name in procedures}
-    steps: dict[str, list[float]] = {name: [] for name in procedures}
-    names = list(procedures)
-    for round_ in range(-1, rounds):
-        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            timed = _take_turn(cascade, procedures[name])
-            if round_ >= 0:
-                gradients[name].append(timed[0])
-                steps[name].append(timed[1])
-
-    def ratio(times: dict[str, list[float]], name: str, base: str) -> float:
-        return median(a / b for a, b in zip(times[name], times[base], strict=True))
-
+    turns = take_turns(list(procedures), lambda name: _take_turn(cascade, procedures[name]), rounds)
+    gradients = {name: [gradient for gradient, _ in turn] for name, turn in turns.items()}
+    steps = {name: [step for _, step in turn] for name, turn in turns.items()}
     rows = []
     for name, procedure in procedures.items():
         cascade.zero_grad()
-        low, _, high = quantiles(gradients[name], n=4)
+        low, high = quartiles(gradients[name])
         rows.append(
             StepRow(
                 depth=depth,
@@ -108,10 +97,10 @@ def _bench_depth(depth: int, rounds: int, batch_size: int) -> list[StepRow]:
                 gradients_ms=1e3 * median(gradients[name]),
                 gradients_quartiles_ms=(1e3 * low, 1e3 * high),
                 step_ms=1e3 * median(steps[name]),
-                gradients_over_reference=ratio(gradients, name, REFERENCE),
-                gradients_over_backprop=ratio(gradients, name, BACKPROP),
-                step_over_reference=ratio(steps, name, REFERENCE),
-                step_over_backprop=ratio(steps, name, BACKPROP),
+                gradients_over_reference=ratio(gradients[name], gradients[REFERENCE]),
+                gradients_over_backprop=ratio(gradients[name], gradients[BACKPROP]),
+                step_over_reference=ratio(steps[name], steps[REFERENCE]),
+                step_over_backprop=ratio(steps[name], steps[BACKPROP]),
                 kept_bytes=kept_bytes(cascade, procedure.gradients),
             )
         )
@@ -137,7 +126,7 @@ def _procedures(cascade: Cascade, x: Tensor, target: Tensor) -> dict[str, _Proce
 def _take_turn(cascade: Cascade, procedure: _Procedure) -> tuple[float, float]:
     """Return the median seconds of the gradients alone and of the whole step."""
     gradients, steps = [], []
-    for _ in range(1 + TURN):
+    for _ in range(1 + STEPS_A_TURN):
         start = time.perf_counter()
         cascade.zero_grad()
         procedure.gradients()

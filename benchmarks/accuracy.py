@@ -1,0 +1,156 @@
+"""What does local learning cost in accuracy? Contenders on one network, each with a learning rate tuned by the same budget.
+
+    python benchmarks/accuracy.py benchmarks/accuracy/cifar10-resnet18.toml --data DIR --out benchmarks/results/accuracy
+
+The TOML file names a recipe, the settings all runs share, the learning rates, the seeds, the contenders and the ablations. Every
+contender trains once with each rate on the first seed; the rate with the best validation accuracy after the last epoch is kept and
+trains on the other seeds. An ablation changes one contender and keeps its rate. Order of images and augmentation are those of
+the seed, the same for all. Test images are evaluated once, after training, and select nothing. Resumes where it stopped.
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from torchsid.evidence.provenance import provenance
+from torchsid.evidence.statistics import mean_interval, paired_seeds
+from torchsid.training import open_run, resolve, train
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    kind: str
+    settings: tuple[str, ...]
+    rate: float
+    seed: int
+
+
+def run_one(recipe: str, runs: Path, job: Job) -> Row:
+    fixed = [f"optimizer.learning_rate={job.rate}", f"training.seed={job.seed}", "training.threads=1"]
+    config = resolve(recipe, [*job.settings, *fixed])
+    run = runs / f"{job.name.replace(' ', '-').replace(',', '')}-rate{job.rate}-seed{job.seed}"
+    train(config, run, resume=run.exists(), command="python benchmarks/accuracy.py")
+    evaluation, manifest = json.loads((run / "evaluation.json").read_text()), open_run(run).manifest()
+    return {
+        "name": job.name,
+        "kind": job.kind,
+        "settings": list(job.settings),
+        "rate": job.rate,
+        "seed": job.seed,
+        "validation_last": evaluation["last"]["validation"]["accuracy"][-1],
+        "test_last": evaluation["last"]["test"]["accuracy"][-1],
+        "test_best": evaluation["best"]["test"]["accuracy"][-1],
+        "test_by_stage": evaluation["last"]["test"]["accuracy"][1:],
+        "seconds": manifest["train_seconds"],
+    }
+
+
+def flat(table: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key}={json.dumps(value)}" for key, value in table.items())
+
+
+def best_rates(rows: Iterable[Row], seed: int) -> dict[str, float]:
+    best: dict[str, Row] = {}
+    for row in rows:
+        if row["kind"] == "contender" and row["seed"] == seed:
+            before = best.get(row["name"])
+            if before is None or row["validation_last"] > before["validation_last"]:
+                best[row["name"]] = row
+    return {name: row["rate"] for name, row in best.items()}
+
+
+def table(plan: dict[str, Any], rows: list[Row]) -> str:
+    rates = best_rates(rows, plan["seeds"][0])
+    baseline = next(iter(plan["contenders"]))
+
+    def of(name: str, key: str) -> dict[int, float]:
+        return {
+            row["seed"]: 100 * row[key] for row in rows if row["name"] == name and row["rate"] == (rates.get(name) or row["rate"])
+        }
+
+    def cell(values: dict[int, float]) -> str:
+        if len(values) < 2:
+            return f"{next(iter(values.values())):.2f} (one seed)"
+        interval = mean_interval(list(values.values()))
+        return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+
+    lines = [
+        "| method | rate | test accuracy in %, last epoch | best by validation | last epoch, difference to the first | seconds |",
+        "| --- |" + " --- |" * 5,
+    ]
+    for name in [*plan["contenders"], *plan.get("ablations", {})]:
+        last, best = of(name, "test_last"), of(name, "test_best")
+        if not last:
+            continue
+        shared = {seed: value for seed, value in of(baseline, "test_last").items() if seed in last}
+        difference = "–"
+        if name != baseline and len(shared) > 1 and len(shared) == len(last):
+            paired = paired_seeds(last, shared)
+            difference = f"{paired.difference:+.2f} ({paired.low:+.2f} to {paired.high:+.2f})"
+        elif name != baseline and shared:
+            difference = f"{sum(last[seed] - shared[seed] for seed in shared) / len(shared):+.2f}"
+        rate = next(row["rate"] for row in rows if row["name"] == name and row["rate"] == rates.get(name, row["rate"]))
+        seconds = [row["seconds"] for row in rows if row["name"] == name]
+        lines.append(f"| {name} | {rate} | {cell(last)} | {cell(best)} | {difference} | {sum(seconds) / len(seconds):.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--data", required=True, help="folder of the data files")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--runs", type=Path, help="where the run directories go (default: OUT/runs)")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time, one thread each")
+    args = parser.parse_args()
+    plan = tomllib.loads(args.plan.read_text())
+    name, first, others = args.plan.stem, plan["seeds"][0], plan["seeds"][1:]
+    common = (*flat(plan.get("settings", {})), f"data.path={json.dumps(args.data)}")
+    runs = args.runs or args.out / "runs"
+    rows: list[Row] = []
+
+    def jobs(kind: str, seeds: list[int], rates: dict[str, list[float]]) -> list[Job]:
+        return [
+            Job(each, kind, (*common, *flat({key: value for key, value in settings.items() if key != "of"})), rate, seed)
+            for each, settings in plan.get(f"{kind}s", {}).items()
+            for rate in rates[each]
+            for seed in seeds
+        ]
+
+    def finish(batch: list[Job], pool: ProcessPoolExecutor) -> None:
+        for row in pool.map(partial(run_one, plan["recipe"], runs), batch):
+            rows.append(row)
+            text = f"{row['name']:32s} rate {row['rate']:<5} seed {row['seed']}: validation {100 * row['validation_last']:.2f} %"
+            print(f"{text}  {row['seconds']:.0f} s", flush=True)
+            write()
+
+    def write() -> None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        command = " ".join(["python", *sys.argv]).replace(args.data, "DIR")
+        kept = [{**row, "settings": [each for each in row["settings"] if not each.startswith("data.path")]} for row in rows]
+        result = {"command": command, "plan": plan, "provenance": provenance(), "rows": kept}
+        (args.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (args.out / f"{name}.md").write_text(table(plan, rows))
+
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        finish(jobs("contender", [first], dict.fromkeys(plan["contenders"], plan["rates"])), pool)
+        rates = best_rates(rows, first)
+        finish(jobs("contender", others, {each: [rates[each]] for each in plan["contenders"]}), pool)
+        ablated = {each: [rates[settings["of"]]] for each, settings in plan.get("ablations", {}).items()}
+        finish(jobs("ablation", plan.get("ablation_seeds", [first]), ablated), pool)
+    print(table(plan, rows))
+
+
+if __name__ == "__main__":
+    main()

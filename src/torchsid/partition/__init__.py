@@ -1,0 +1,1 @@
+"""Cut any classifier into stages: where (`cuts`, `balance`), how (`boundary`, `graph`), and with which heads (`build`)."""

@@ -1,0 +1,163 @@
+"""`SID.step` updates a stage as soon as its loss is differentiated, and takes the path of `backward` and `optimizer.step()`."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.networks import CLASSES as SHARED_CLASSES
+from tests.networks import restless_extractor, small_batch, small_cascade
+from tests.partition.classifiers import CASES, cut, images
+from tests.schedules.test_staged_pass import deep
+from torchsid import SID, schedules
+from torchsid.cascade import BeliefNetwork
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "SGD": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "Adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+}
+every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+
+
+def assert_takes_the_same_path(cascade: BeliefNetwork, x: Tensor, target: Tensor, optimizer: str, **settings: object) -> None:
+    """Three steps each way from the same weights and seeds: bit for bit."""
+    other = copy.deepcopy(cascade)
+    stepping = SID(cascade, optimizer=OPTIMIZERS[optimizer](cascade.parameters()), **settings)
+    plain, updates = SID(other, **settings), OPTIMIZERS[optimizer](other.parameters())
+    before = copy.deepcopy(cascade.state_dict())
+    for seed in range(3):
+        torch.manual_seed(seed)
+        found = stepping.step(x, target)
+        torch.manual_seed(seed)
+        updates.zero_grad()
+        expected = plain.backward(x, target)
+        updates.step()
+        assert torch.equal(found.log_beliefs, expected.log_beliefs)
+        assert torch.equal(found.stage_losses, expected.stage_losses)
+    after = cascade.state_dict()
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(after[name], tensor), name
+    assert all(not torch.equal(after[name], before[name]) for name, _ in cascade.named_parameters())
+    assert all(parameter.grad is None for parameter in cascade.parameters())
+
+
+@every_optimizer
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("by", ["boundary", "graph"])
+@pytest.mark.parametrize("name", ["mlp", "resnet-18", "vit with dropout"])
+def test_weights_are_those_of_backward_and_one_update(name: str, by: str, window: int, optimizer: str) -> None:
+    x, target = images(name)
+    assert_takes_the_same_path(cut(name, by=by).float(), x.float(), target, optimizer, window=window)
+
+
+@every_optimizer
+@pytest.mark.parametrize("window", [1, 2, 3, 7, 8])
+def test_many_stages_and_any_window(window: int, optimizer: str) -> None:
+    x, target = images("mlp")
+    assert_takes_the_same_path(deep()[0].float(), x.float(), target, optimizer, window=window)
+
+
+@every_optimizer
+@pytest.mark.parametrize("combine", ["sum", "pcgrad"])
+@pytest.mark.parametrize("schedule", schedules.names())
+def test_shared_cascades_too(schedule: str, combine: str, optimizer: str) -> None:
+    cascade = small_cascade(extractor=restless_extractor()).float()
+    assert_takes_the_same_path(cascade, *small_batch(torch.float32), optimizer, schedule=schedule, combine=combine)
+
+
+class Watch:
+    """Looks at the weights and the gradients each time that a block of the trunk begins to run."""
+
+    def __init__(self, cascade: BeliefNetwork, modules: list[nn.Module]) -> None:
+        self.cascade = cascade
+        self.before = copy.deepcopy(cascade.state_dict())
+        self.updated: list[set[int]] = []  # the stages that have new weights
+        self.with_gradients: list[set[int]] = []
+        for module in modules:
+            module.register_forward_pre_hook(self._look)
+
+    def _look(self, module: nn.Module, args: object) -> None:
+        self.updated.append(self.stages(lambda name, p: not torch.equal(p, self.before[name])))
+        self.with_gradients.append(self.stages(lambda name, p: p.grad is not None))
+
+    def stages(self, condition: Callable[[str, nn.Parameter], bool]) -> set[int]:
+        return {
+            stage
+            for stage in range(self.cascade.depth)
+            if any(condition(name, p) for name, p in self.cascade.named_stage_parameters(stage))
+        }
+
+
+def test_a_stage_is_updated_before_the_next_one_runs() -> None:
+    cascade = deep()[0]
+    watch = Watch(cascade, list(cascade.model.blocks))
+    SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(*images("mlp"))
+    assert watch.updated == [set(range(k)) for k in range(8)]
+    assert watch.with_gradients == [set()] * 8
+
+
+def test_with_a_window_a_stage_is_updated_after_the_last_loss_that_reaches_it() -> None:
+    cascade = deep()[0]
+    watch = Watch(cascade, list(cascade.model.blocks))
+    SID(cascade, window=3, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(*images("mlp"))
+    assert watch.updated == [set(range(max(k - 2, 0))) for k in range(8)]
+    assert watch.stages(lambda name, p: not torch.equal(p, watch.before[name])) == set(range(8))
+
+
+def test_only_one_stage_has_gradients_at_any_moment() -> None:
+    cascade = deep()[0]
+    owner = {id(p): stage for stage in range(cascade.depth) for _, p in cascade.named_stage_parameters(stage)}
+    moments = []
+
+    def look(parameter: Tensor) -> None:
+        moments.append({owner[id(p)] for p in cascade.parameters() if p.grad is not None})
+
+    for parameter in cascade.parameters():
+        parameter.register_post_accumulate_grad_hook(look)
+    SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(*images("mlp"))
+    assert {next(iter(stages)) for stages in moments} == set(range(8))
+    assert all(len(stages) == 1 for stages in moments)
+
+
+def test_old_gradients_do_not_count() -> None:
+    x, target = images("mlp")
+    once, twice = cut("mlp"), cut("mlp")
+    SID(twice).backward(x, target, weight=5.0)
+    for cascade in (once, twice):
+        SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(x, target)
+    torch.testing.assert_close(once.state_dict(), twice.state_dict(), rtol=0, atol=0)
+
+
+def test_the_weight_counts() -> None:
+    cascade, (x, target) = cut("mlp"), images("mlp")
+    before = copy.deepcopy(cascade.state_dict())
+    learner = SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))
+    learner.step(x, target, weight=torch.tensor([0.0, 1.0, 0.0]))
+    changed = {name for name, p in cascade.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {name for name, _ in cascade.named_stage_parameters(1)}
+
+
+def test_the_loss_falls() -> None:
+    cascade, (x, target) = cut("resnet-18"), images("resnet-18")
+    learner = SID(cascade, optimizer=torch.optim.Adam(cascade.parameters(), lr=0.01))
+    losses = [learner.step(x, target).stage_losses[-1].item() for _ in range(12)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("make", [lambda: cut("mlp"), small_cascade], ids=["staged", "shared"])
+def test_without_an_optimizer_there_is_no_step(make: Callable[[], BeliefNetwork]) -> None:
+    cascade = make()
+    batch = small_batch() if cascade.num_classes == SHARED_CLASSES else images("mlp")
+    with pytest.raises(ValueError, match=r"step needs an optimiser: SID\(cascade, optimizer=torch.optim.SGD"):
+        SID(cascade).step(*batch)
+
+
+def test_a_refused_target_changes_nothing() -> None:
+    cascade, (x, target) = cut(next(iter(CASES))), images(next(iter(CASES)))
+    before = copy.deepcopy(cascade.state_dict())
+    learner = SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match="allowed are 0 to 4"):
+        learner.step(x, target + 5)
+    torch.testing.assert_close(cascade.state_dict(), before, rtol=0, atol=0)

@@ -1,0 +1,23 @@
+import re
+from xml.etree import ElementTree
+
+from torchsid.report.standalone import standalone
+from torchsid.report.svg import SERIES, canvas, finish
+
+
+def test_the_file_stands_alone() -> None:
+    with canvas(300, 200) as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=SERIES[0])
+        axes.text(0.5, 0.5, "a <b> & c")
+        text = standalone(finish(figure, "A title & more", "Described"))
+    root = ElementTree.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert root.attrib["viewBox"] == "0 -28 300 228"
+    assert root.attrib["aria-label"] == "A title & more. Described"
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0] == "A title & more"
+    assert "a <b> & c" in texts
+    assert "var(" not in text
+    assert "currentColor" not in text
+    assert "#0072b2" in text
+    assert not re.findall(r"#0[0-9a-f]0{3}\d", text)
