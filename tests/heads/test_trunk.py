@@ -126,7 +126,7 @@ def test_a_pooling_that_leaves_too_few_pixels_is_skipped() -> None:
     head = heads.create("trunk", features("maps"), CLASSES, later=modules, budget=4 * 25 * 8 * 2 + linear)
     assert isinstance(head, BeliefHead)
     assert head.factor == 2
-    with pytest.raises(HeadError, match=r"takes 1,624 multiply-adds a sample with maps pooled by 2, over the budget of 1,623"):
+    with pytest.raises(HeadError, match=r"1,624 multiply-adds a sample with maps read 2 times smaller, over the budget of 1,623"):
         heads.create("trunk", features("maps"), CLASSES, later=modules, budget=4 * 25 * 8 * 2 + linear - 1)
 
 

@@ -34,11 +34,23 @@ def build(
     if problems := _problems(kind, features, num_classes, residual, budget):
         raise HeadError("; ".join(problems))
     example = torch.zeros(1, *features.shape[1:])
-    body = _body(kind, example, later)
-    head = BeliefHead(body, body.width, num_classes, residual=residual)
-    factors = _factors(kind, example)
-    head.factor = factors[0] if budget is None else _fit(kind, head, example, num_classes, factors, budget)
-    return head
+    needed: dict[int, int] = {}
+    state = torch.get_rng_state()
+    for factor in _factors(kind, example):
+        torch.set_rng_state(state)  # a seed gives the weights of the head that is returned, however many were tried
+        head = _head(kind, example, num_classes, residual, later, factor)
+        if budget is None:
+            return head
+        try:
+            needed[factor] = multiply_adds(head, example, torch.zeros(1, num_classes))
+        except Exception:  # copies of the trunk's layers may find small maps too small, and say so in any way
+            if not needed:
+                raise
+            continue
+        if needed[factor] <= budget:
+            return head
+    assert budget is not None
+    raise HeadError(_over(kind, example, num_classes, needed, budget))
 
 
 def _problems(kind: str, features: Tensor, num_classes: int, residual: bool, budget: int | None) -> list[str]:
@@ -65,13 +77,17 @@ def _problems(kind: str, features: Tensor, num_classes: int, residual: bool, bud
     return found
 
 
-def _body(kind: str, example: Tensor, later: Iterable[nn.Module]) -> Body:
-    if kind == "trunk":
-        return TrunkBody(example, later)
-    if kind == "pyramid":
-        return PyramidBody(channels(example), min(example.shape[2:]))
+def _head(kind: str, example: Tensor, num_classes: int, residual: bool, later: Iterable[nn.Module], factor: int) -> BeliefHead:
+    """Return the head that works on maps `factor` times smaller a side: pooled first, or read with larger strides."""
     bodies: dict[str, Callable[[int], Body]] = {"linear": MeanPool, "mlp": MLPBody, "conv": ConvBody, "attention": AttentionBody}
-    return bodies[kind](channels(example))
+    body: Body
+    if kind == "pyramid":
+        body, factor = PyramidBody(channels(example), min(example.shape[2:]), stride=2 * factor), 1
+    elif kind == "trunk":
+        body = TrunkBody(example, later)
+    else:
+        body = bodies[kind](channels(example))
+    return BeliefHead(body, body.width, num_classes, residual=residual, factor=factor)
 
 
 def _factors(kind: str, example: Tensor) -> list[int]:
@@ -87,24 +103,13 @@ def _factors(kind: str, example: Tensor) -> list[int]:
     return factors
 
 
-def _fit(kind: str, head: BeliefHead, example: Tensor, num_classes: int, factors: list[int], budget: int) -> int:
-    """Return the smallest factor at which the head fits the budget."""
-    needed = {}
-    for factor in factors:
-        head.factor = factor
-        try:
-            needed[factor] = multiply_adds(head, example, torch.zeros(1, num_classes))
-        except Exception:  # copies of the trunk's layers may find small maps too small, and say so in any way
-            if factor == factors[0]:
-                raise
-            continue
-        if needed[factor] <= budget:
-            return factor
+def _over(kind: str, example: Tensor, num_classes: int, needed: dict[int, int], budget: int) -> str:
+    """Return what to say of a head that is over its budget at every factor."""
     cheapest = min(needed, key=needed.__getitem__)
-    pooled = f" with maps pooled by {cheapest}" if cheapest > 1 else ""
+    pooled = f" with maps read {cheapest} times smaller" if cheapest > 1 else ""
     linear = (channels(example) + num_classes) * num_classes
     cheaper = f", choose a cheaper head (linear takes {linear:,})" if kind != "linear" else ""
-    raise HeadError(
+    return (
         f"head {kind!r} on {describe(example)} takes {needed[cheapest]:,} multiply-adds a sample{pooled}, over the budget of "
         f"{budget:,}: raise budget{cheaper}, or cut the trunk where it has fewer channels"
     )

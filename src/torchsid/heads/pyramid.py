@@ -4,28 +4,31 @@ from torch import Tensor, nn
 
 from torchsid.heads.pool import MeanPool
 
-LAST_SIDE = 4  # maps are halved until they are this small
+LAST_SIDE = 4  # maps are reduced until they are this small
 
 
 class PyramidBody(nn.Module):
     """3x3 convolutions with stride 2 (BatchNorm, ReLU) down to 4x4, then a mean over the positions.
 
     The first keeps the channels, every further one doubles them: C → C → 2C → 4C. Unlike a head on pooled maps it reads every
-    position, at an eighth of the cost of two residual blocks. Maps of 4x4 or less meet one convolution without a stride.
+    position, at an eighth of the cost of two residual blocks. A larger first stride takes non-overlapping windows of that size,
+    and costs and keeps less. Maps of 4x4 or less meet one convolution without a stride.
 
     Args:
         channels: C, of the maps.
         side: the shorter side of the maps.
+        stride: of the first convolution.
     """
 
-    def __init__(self, channels: int, side: int) -> None:
+    def __init__(self, channels: int, side: int, *, stride: int = 2) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = channels
         while not layers or side > LAST_SIDE:
-            stride = 2 if side > LAST_SIDE else 1
             following = 2 * width if layers else width
-            layers += [nn.Conv2d(width, following, 3, stride, padding=1, bias=False), nn.BatchNorm2d(following), nn.ReLU()]
+            stride = 1 if side <= LAST_SIDE else 2 if layers else stride
+            kernel, padding = (3, 1) if stride <= 2 else (stride, 0)
+            layers += [nn.Conv2d(width, following, kernel, stride, padding, bias=False), nn.BatchNorm2d(following), nn.ReLU()]
             width, side = following, -(-side // stride)
         self.width = width
         self.layers = nn.Sequential(*layers)
