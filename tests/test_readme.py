@@ -1,4 +1,4 @@
-"""The README's commands and snippets run: every ```bash and ```python block after a `<!-- test -->` comment.
+"""The commands and snippets of README and docs run: every ```bash and ```python block after a `<!-- test -->` comment.
 
 The comment may hold lines that run first, for what a reader is assumed to have:
 
@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"<!-- test(?P<setup>.*?)-->\s*```(?P<language>bash|python)\n(?P<code>.*?)```", re.DOTALL)
 SMALL = "--set training.epochs=1 --set data.limit=128"
 
 
 def blocks(language: str) -> list[str]:
     """The marked blocks of one language, each with its setup lines in front."""
-    found = BLOCK.finditer(README.read_text(encoding="utf-8"))
+    found = [match for page in PAGES for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
     return [match["setup"].strip() + "\n" + match["code"] for match in found if match["language"] == language]
 
 
@@ -37,7 +38,7 @@ def run(command: list[str], directory: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_readme_marks_blocks_of_both_kinds() -> None:
+def test_blocks_of_both_kinds_are_marked() -> None:
     assert blocks("bash")
     assert blocks("python")
 

@@ -34,25 +34,15 @@ def later_layers(model: nn.Module, profile: Profile, points: Sequence[Exit], cut
 def _chain(profile: Profile, start: Exit, end: Exit) -> list[str]:
     """Return the names of the submodules that lead from one exit's tensor to another's; empty when they alone do not."""
     names: list[str] = []
-    tensor, target = id(start.tensors[0]), id(end.tensors[0])
-    after = start.order  # calls begin in this order, an outer submodule before its inner ones
-    position = start.index
-    while tensor != target or position < end.index:
+    tensor, after, position = id(start.tensors[0]), start.order, start.index
+    while True:
         calls = [
             call
             for call in profile.exits
             if call.reads == tensor and call.order > after and call.entered > position and call.index <= end.index and call.tensors
         ]
         if not calls:
-            return []
-        found = min(calls, key=lambda call: call.order)
+            return names if tensor == id(end.tensors[0]) else []
+        found = min(calls, key=lambda call: call.order)  # calls begin in this order, an outer submodule before its inner ones
         names.append(found.name)
         tensor, after, position = id(found.tensors[0]), found.order, found.index
-        if position == end.index or (tensor == target and _same_time(found, end)):
-            break
-    return names if tensor == target else []
-
-
-def _same_time(one: Exit, other: Exit) -> bool:
-    """Return whether nothing was computed between two exits: an inner submodule returned, then the outer one."""
-    return one.time + 1 >= other.time or one.tensors[0] is other.tensors[0]

@@ -71,10 +71,14 @@ class Profile:
         return [name for name, use in self.uses.items() if since < use.first <= self.exits[end].time]
 
     def crossing(self, exit_: Exit) -> list[str]:
-        """Return what crosses an exit beside its own output: names of graph nodes, and of parameters used on both sides."""
+        """Return what crosses an exit beside its own output: tensors in words, and names of parameters used on both sides."""
         own = set(exit_.nodes)
-        nodes = [node.name() for made, read, node in self.crossings if made <= exit_.time < read and node not in own]
-        return nodes + [name for name, use in self.uses.items() if use.first <= exit_.time < use.last]
+        nodes = [node for made, read, node in self.crossings if made <= exit_.time < read and node not in own]
+        return [*map(self._origin, nodes), *(name for name, use in self.uses.items() if use.first <= exit_.time < use.last)]
+
+    def _origin(self, node: Node) -> str:
+        """Return which submodule made a tensor, or the operation that did."""
+        return next((f"the output of {exit_.name!r}" for exit_ in self.exits if node in exit_.nodes), node.name())
 
 
 def profile(model: nn.Module, example: Inputs) -> Profile:
