@@ -30,9 +30,9 @@ def test_it_prints_as_a_table() -> None:
     assert lines[0].split("  ")[0] == "stage"
     for column in ("ends after", "features", "parameters", "multiply-adds", "kept bytes", "head"):
         assert column in lines[0]
-    assert lines[1].split() == ["1", "layer1", "16x8x8", "12,345", "2.00", "M", "3", "KiB", "conv", "0.50", "M"]
+    assert lines[1].split() == ["1", "layer1", "16x8x8", "12,345", "2.00", "M", "3", "KiB", "conv", "99", "0.50", "M"]
     assert lines[2].split()[:3] == ["2", "the", "model"]
-    assert lines[3] == "heads: 12.5 % of the trunk's multiply-adds"
+    assert lines[3] == "heads: 198 parameters, 12.5 % of the trunk's multiply-adds"
     assert all(line == line.rstrip() for line in lines)
     assert lines[1].index("layer1") == lines[0].index("ends after")
 

@@ -32,12 +32,14 @@ class Plan:
         return sum(stage.head_operations for stage in self.stages) / max(sum(stage.operations for stage in self.stages), 1)
 
     def __str__(self) -> str:
-        rows = [("stage", "ends after", "features", "parameters", "multiply-adds", "kept bytes", "head", "its multiply-adds")]
+        rows = [("stage", "ends after", "features", "parameters", "multiply-adds", "kept bytes", "head", "its parameters", "its multiply-adds")]
         for i, stage in enumerate(self.stages, 1):
             shape = "x".join(map(str, stage.features))
             kept = f"{stage.kept_bytes / 2**10:.0f} KiB"
             own = (f"{stage.parameters:,}", f"{stage.operations / 1e6:.2f} M", kept)
-            rows.append((str(i), stage.cut or "the model", shape, *own, stage.head, f"{stage.head_operations / 1e6:.2f} M"))
+            head = (stage.head, f"{stage.head_parameters:,}", f"{stage.head_operations / 1e6:.2f} M")
+            rows.append((str(i), stage.cut or "the model", shape, *own, *head))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, f"heads: {100 * self.head_share:.1f} % of the trunk's multiply-adds"])
+        parameters = sum(stage.head_parameters for stage in self.stages)
+        return "\n".join([*lines, f"heads: {parameters:,} parameters, {100 * self.head_share:.1f} % of the trunk's multiply-adds"])
