@@ -32,7 +32,8 @@ class Plan:
         return sum(stage.head_operations for stage in self.stages) / max(sum(stage.operations for stage in self.stages), 1)
 
     def __str__(self) -> str:
-        rows = [("stage", "ends after", "features", "parameters", "multiply-adds", "kept bytes", "head", "its parameters", "its multiply-adds")]
+        trunk = ("stage", "ends after", "features", "parameters", "multiply-adds", "kept bytes")
+        rows = [(*trunk, "head", "its parameters", "its multiply-adds")]
         for i, stage in enumerate(self.stages, 1):
             shape = "x".join(map(str, stage.features))
             kept = f"{stage.kept_bytes / 2**10:.0f} KiB"
