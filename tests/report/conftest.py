@@ -33,6 +33,7 @@ class Fake:
     noise: dict[str, Any] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     plan: list[dict[str, Any]] | None = None
+    kept_bytes: int | None = 25_165_824
     warnings: Sequence[str] = ()
 
 
@@ -221,6 +222,7 @@ def manifest(path: Path, fake: Fake) -> dict[str, Any]:
         "parameters": 412_340,
         "plan": fake.plan,
         "locality": local if cascade else plain,
+        **({"kept_bytes": fake.kept_bytes} if fake.kept_bytes else {}),  # older runs do not have it
         "train_seconds": 9.6 + fake.depth / 3 + fake.seed / 10,
         "peak_memory_mib": 402.5 + 6 * fake.depth,
     }

@@ -112,3 +112,12 @@ def test_different_hardware_is_noted(make_run: Make) -> None:
 def test_no_runs_is_an_error() -> None:
     with pytest.raises(RunError, match="name one run directory"):
         comparison([])
+
+
+def test_the_last_weights_have_a_difference_of_their_own(make_run: Make) -> None:
+    paths = [make_run("a"), make_run("b", label="Backprop", error=0.2)]
+    splits = [run.last.test for run in map(load_run, paths) if run.last is not None]
+    first, second = [split.correct for split in splits if split is not None and split.correct is not None]
+    row = comparison(paths).rows[1]
+    assert row.difference_last == paired_difference(second, first)
+    assert row.difference_last != row.difference

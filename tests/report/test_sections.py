@@ -80,6 +80,21 @@ def test_costs_compare_methods_and_follow_a_single_run(make_run: Make) -> None:
     assert [drawing.title for drawing in alone.drawings] == ["Images a second by epoch", "Memory by epoch, MiB"]
 
 
+def test_tradeoffs_need_two_methods_and_what_they_cost(make_run: Make) -> None:
+    a, b = make_run("a"), make_run("b", label="Backprop")
+    section = sections.tradeoffs(comparison([a, b]))
+    assert [drawing.title.partition(":")[0] for drawing in section.drawings] == [
+        "Test accuracy against memory",
+        "Test accuracy against training time",
+    ]
+    assert len(section.sentences) == 1
+    assert sections.tradeoffs(comparison([a])) == sections.Section(())
+    older = make_run("c", label="Other", kept_bytes=None)
+    section = sections.tradeoffs(comparison([a, older]))
+    assert [drawing.title for drawing in section.drawings] == ["Test accuracy against training time: upper left is better"]
+    assert section.sentences == ()
+
+
 def test_conflicts_count_the_pairs_and_name_who_recorded_nothing(make_run: Make) -> None:
     a, b = make_run("a", depth=2, epochs=1), make_run("b", label="Backprop", conflict=False)
     lines = [json.loads(line) for line in (a / "metrics.jsonl").read_text().splitlines()]

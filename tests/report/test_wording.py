@@ -3,7 +3,7 @@ from math import inf, nan
 import pytest
 
 from torchsid.report import comparison, headline, summary_table
-from torchsid.report.wording import duration, kl_by_stage, listing, number, percent, points
+from torchsid.report.wording import duration, kl_by_stage, listing, mebibytes, number, percent, points, thrift
 
 from .conftest import Make
 
@@ -93,3 +93,27 @@ def test_summary_table_of_one_method_has_no_difference(make_run: Make) -> None:
     table = summary_table(comparison([make_run(status="interrupted")]))
     assert "Difference" not in table.columns
     assert table.rows[0][table.columns.index("Accuracy, best")].value == "–"
+
+
+def test_thrift_says_what_the_memory_saved_costs(make_run: Make) -> None:
+    full, half = make_run("a", label="Backprop", error=0.02), make_run("b", error=0.4, kept_bytes=12_582_912)
+    assert mebibytes(25_165_824) == "24.0 MiB"
+    said = thrift(comparison([full, half]))
+    assert said.startswith("SID keeps the least for backward, 12.0 MiB a step or 0.50 of the 24.0 MiB of Backprop, and reaches ")
+    assert "test accuracy after the last epoch" in said
+    assert "points below Backprop (paired over 360 test samples" in said
+    assert "no difference found" not in said
+    said = thrift(comparison([half, full]))
+    assert said.startswith(
+        "No other method keeps less for backward than SID, 12.0 MiB a step; Backprop keeps 24.0 MiB and reaches "
+    )
+
+
+def test_thrift_says_when_no_difference_is_found(make_run: Make) -> None:
+    runs = [make_run("a", label="Backprop"), make_run("b", label="Backprop 2", kept_bytes=12_582_912)]
+    assert ", no difference found: " in thrift(comparison(runs))
+
+
+def test_thrift_has_nothing_to_say_about_older_runs(make_run: Make) -> None:
+    assert thrift(comparison([make_run("a"), make_run("b", label="Backprop", kept_bytes=None)])) == ""
+    assert thrift(comparison([make_run("c")])) == ""

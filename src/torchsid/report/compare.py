@@ -17,6 +17,8 @@ from torchsid.evidence.statistics import (
 from torchsid.report.methods import Method, gather
 from torchsid.report.record import RunRecord, Split, Weights, load_run
 
+Choice = Callable[[RunRecord], Weights | None]  # of one of the saved weights of a run
+
 
 @dataclass(frozen=True)
 class Score:
@@ -38,10 +40,12 @@ class Row:
     last: Score | None
     chosen: Score | None  # the one to quote, see RunRecord.chosen
     difference: PairedDifference | None  # accuracy of this method minus that of the first; None for the first
+    difference_last: PairedDifference | None  # the same of the last weights
     paired_over: str | None  # "seeds", "test samples" or "validation samples"
     train_seconds: Interval | None
     images_per_second: Interval | None
     peak_memory_mib: Interval | None
+    kept_bytes: Interval | None  # for backward in a training step, at most
 
 
 @dataclass(frozen=True)
@@ -76,17 +80,20 @@ def comparison(runs: Sequence[str | Path | RunRecord]) -> Comparison:
 
 
 def _row(method: Method, reference: Method) -> Row:
-    difference, paired_over = (None, None) if method is reference else _difference(method, reference)
+    difference, paired_over = (None, None) if method is reference else _difference(method, reference, lambda run: run.chosen)
+    difference_last, _ = (None, None) if method is reference else _difference(method, reference, lambda run: run.last)
     return Row(
         method=method,
         best=_score([run.best for run in method.runs if run.best is not None and run.best.validation is not None]),
         last=_score([run.last for run in method.runs if run.last is not None]),
         chosen=_score([run.chosen for run in method.evaluated if run.chosen is not None]),
         difference=difference,
+        difference_last=difference_last,
         paired_over=paired_over,
         train_seconds=_measured(method, lambda run: run.train_seconds),
         images_per_second=_measured(method, _throughput),
         peak_memory_mib=_measured(method, lambda run: run.manifest.get("peak_memory_mib")),
+        kept_bytes=_measured(method, lambda run: run.manifest.get("kept_bytes")),
     )
 
 
@@ -129,27 +136,26 @@ def _throughput(run: RunRecord) -> float | None:
     return float(rates[middle] if len(rates) % 2 else (rates[middle - 1] + rates[middle]) / 2)
 
 
-def _difference(method: Method, reference: Method) -> tuple[PairedDifference | None, str | None]:
-    mine, theirs = _by_seed(method), _by_seed(reference)
+def _difference(method: Method, reference: Method, weights: Choice) -> tuple[PairedDifference | None, str | None]:
+    mine, theirs = _by_seed(method, weights), _by_seed(reference, weights)
     common = sorted(mine.keys() & theirs.keys())
     if len(common) > 1:
         first, second = ({seed: split.accuracy[-1] for seed, split in splits.items()} for splits in (mine, theirs))
         return paired_seeds(first, second), "seeds"
     if not mine or not theirs:
         return None, None
-    ours, yours = (method.example, reference.example) if not common else (_of(method, common), _of(reference, common))
-    if ours is None or yours is None or not _same_data(ours, yours):
-        return None, None
+    ours, yours = _of(method, common or sorted(mine)), _of(reference, common or sorted(theirs))
     a, b = mine[ours.seed], theirs[yours.seed]
-    if a.correct is None or b.correct is None or a.correct.size != b.correct.size:
+    if not _same_data(ours, yours) or a.correct is None or b.correct is None or a.correct.size != b.correct.size:
         return None, None
-    held_out = "test" if ours.chosen is not None and ours.chosen.test is not None else "validation"
+    entry = weights(ours)
+    held_out = "test" if entry is not None and entry.test is not None else "validation"
     return paired_difference(a.correct, b.correct), f"{held_out} samples"
 
 
-def _by_seed(method: Method) -> dict[int, Split]:
-    chosen = {run.seed: run.chosen for run in method.evaluated}
-    return {seed: weights.held_out for seed, weights in chosen.items() if weights and weights.held_out is not None}
+def _by_seed(method: Method, weights: Choice) -> dict[int, Split]:
+    entries = {run.seed: weights(run) for run in method.evaluated}
+    return {seed: entry.held_out for seed, entry in entries.items() if entry is not None and entry.held_out is not None}
 
 
 def _of(method: Method, seeds: list[int]) -> RunRecord:

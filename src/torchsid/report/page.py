@@ -73,6 +73,7 @@ def _context(result: Comparison) -> dict[str, Any]:
         "minds": sections.minds(result),
         "confusions": sections.confusions(result),
         "calibration": sections.calibrated(result),
+        "tradeoffs": sections.tradeoffs(result),
         "costs": sections.costs(result),
         "conflicts": sections.conflicts(result),
         "locality": sections.locality(result),

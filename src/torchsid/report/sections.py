@@ -8,10 +8,11 @@ import numpy as np
 
 from torchsid.report.compare import Comparison, Row
 from torchsid.report.figures import beliefs, calibration, conflict, confusion, cost, curves, stages
+from torchsid.report.figures.tradeoff import COSTS, Tradeoff, marks, tradeoff
 from torchsid.report.methods import Method
 from torchsid.report.record import Split
 from torchsid.report.svg import Drawing
-from torchsid.report.wording import counted, duration, kl_by_stage, listing, number, percent, verdict
+from torchsid.report.wording import counted, duration, kl_by_stage, listing, mebibytes, number, percent, thrift, verdict
 
 _TRAJECTORIES = 12  # shared out over the methods
 
@@ -147,6 +148,27 @@ def _confidence(name: str, split: Split) -> str:
     )
 
 
+def tradeoffs(result: Comparison) -> Section:
+    """What several methods reach against what they cost; nothing for a single one, or where too little was recorded."""
+    methods = [_tradeoff(row) for row in result.rows]
+    split = next((row.last.split for row in result.rows if row.last), "test")
+    shown = [cost for cost in COSTS if len(marks(methods, cost)) > 1]
+    if not shown:
+        return Section(())
+    sentence = thrift(result)
+    return Section((sentence,) if sentence else (), tuple(tradeoff(methods, [cost], split=split) for cost in shown))
+
+
+def _tradeoff(row: Row) -> Tradeoff:
+    splits = [run.last.held_out for run in row.method.runs if run.last]
+    return Tradeoff(
+        name=row.method.name,
+        accuracy=[split.accuracy[-1] for split in splits if split],
+        kept_bytes=row.kept_bytes.mean if row.kept_bytes else None,
+        seconds=row.train_seconds.mean if row.train_seconds else None,
+    )
+
+
 def costs(result: Comparison) -> Section:
     """Time, throughput and memory: bars to compare methods, curves over the epochs for a single one."""
     if len(result.rows) == 1:
@@ -167,6 +189,7 @@ def _cost(row: Row) -> str:
         f"training took {duration(row.train_seconds.mean)}" if row.train_seconds else "",
         f"the median epoch ran at {number(row.images_per_second.mean)} images a second" if row.images_per_second else "",
         f"memory peaked at {number(row.peak_memory_mib.mean)} MiB" if row.peak_memory_mib else "",
+        f"a step kept {mebibytes(row.kept_bytes.mean)} for backward" if row.kept_bytes else "",
     ]
     text = listing(list(filter(None, parts)) or ["neither time nor memory was recorded"])
     return f"{text[0].upper()}{text[1:]}."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from typing import NamedTuple
 
-from torchsid.evidence.statistics import Interval
+from torchsid.evidence.statistics import Interval, PairedDifference
 from torchsid.report.compare import Comparison, Row, Score
 
 
@@ -50,6 +50,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def mebibytes(count: float) -> str:
+    """Return `24.0 MiB` for a number of bytes."""
+    return f"{number(count / 2**20)} MiB"
+
+
 def listing(items: Sequence[object]) -> str:
     """Return `1, 4 and 7`."""
     words = [str(item) for item in items]
@@ -92,7 +97,7 @@ def headline(result: Comparison) -> str:
         return f"{_reaches(scored[0])}."
     if result.rows[0].chosen is None:
         return " ".join(f"{_reaches(row)}." for row in scored)
-    others = [f"{row.method.name} reaches {_accuracy(row)}, {_against(row, result.rows[0])}" for row in scored[1:]]
+    others = [f"{row.method.name} reaches {_accuracy(row)}, {_against(row, row.difference, result.rows[0])}" for row in scored[1:]]
     return ". ".join([_reaches(scored[0]), *others]) + "."
 
 
@@ -115,8 +120,8 @@ def basis(row: Row) -> str:
     return f"{seeds} seeds" if seeds > 1 else f"{n:,} images, one seed"
 
 
-def _against(row: Row, reference: Row) -> str:
-    other, difference = reference.method.name, row.difference
+def _against(row: Row, difference: PairedDifference | None, reference: Row) -> str:
+    other = reference.method.name
     if difference is None:
         return f"which cannot be paired with {other}"
     if difference.difference == 0 and not difference.resolved:
@@ -127,6 +132,26 @@ def _against(row: Row, reference: Row) -> str:
         return f"{text}, from one seed without an interval"
     span = f"paired over {difference.n:,} {row.paired_over}: {points(difference.low)} to {points(difference.high)}"
     return f"{text} ({span}{'' if difference.resolved else ', which includes zero'})"
+
+
+def thrift(result: Comparison) -> str:
+    """Say which method keeps the least for backward, and what that does to its accuracy; empty where it was not recorded."""
+    reference, *others = result.rows
+    measured = [(row.kept_bytes.mean, place) for place, row in enumerate(others) if row.kept_bytes and row.last]
+    if not measured or not reference.kept_bytes:
+        return ""
+    least, place = min(measured)
+    row, whole = others[place], reference.kept_bytes.mean
+    assert row.last is not None
+    name, other, found = row.method.name, reference.method.name, row.difference_last
+    if least < whole:
+        text = f"{name} keeps the least for backward, {mebibytes(least)} a step or {least / whole:.2f} of the "
+        text += f"{mebibytes(whole)} of {other},"
+    else:
+        text = f"No other method keeps less for backward than {other}, {mebibytes(whole)} a step; {name} keeps {mebibytes(least)}"
+    doubt = "no difference found: " if found is not None and found.difference and not found.resolved else ""
+    reached = f"{percent(row.last.accuracy.mean)} {row.last.split} accuracy after the last epoch"
+    return f"{text} and reaches {reached}, {doubt}{_against(row, found, reference)}."
 
 
 def summary_table(result: Comparison) -> Table:

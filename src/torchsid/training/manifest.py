@@ -3,24 +3,29 @@
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from torchsid import __version__
+from torchsid.evidence.kept_bytes import kept_bytes
 from torchsid.evidence.process_memory import peak_memory_mib
 from torchsid.evidence.provenance import git_state, hardware, now, versions
 from torchsid.learners.locality import check_locality
 from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
+from torchsid.plan import Plan
 from torchsid.staged import StagedCascade
 from torchsid.training.batches import normalisation
 from torchsid.training.setup import Setup
 from torchsid.training.toml import config_sha256
+from torchsid.undisturbed import undisturbed
 
 
 def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[str, Any]:
     """Return what manifest.json says at the start of a run."""
     config, splits = setup.config, setup.splits
     mean, std = normalisation(splits, config)
+    plan = plan_of(setup.learner.module)
     return {
         "torchsid": __version__,
         "started": now(),
@@ -49,18 +54,31 @@ def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[s
             "skipped": list(splits.skipped),
         },
         "parameters": sum(parameter.numel() for parameter in setup.learner.module.parameters()),
-        "plan": plan_of(setup.learner.module),
+        "plan": [asdict(stage) for stage in plan.stages] if plan else None,
+        "head_share": plan.head_share if plan else None,
         "locality": locality,
+        "kept_bytes": kept_bytes_of(setup),
         "train_seconds": 0.0,
         "peak_memory_mib": peak_memory_mib(setup.device),
     }
 
 
-def plan_of(module: nn.Module) -> list[dict[str, Any]] | None:
+def plan_of(module: nn.Module) -> Plan | None:
     """Return where a staged network is cut, and what each stage and its head cost; None for any other network."""
-    if not isinstance(module, StagedCascade) or module.plan is None:
-        return None
-    return [asdict(stage) for stage in module.plan.stages]
+    return module.plan if isinstance(module, StagedCascade) else None
+
+
+def kept_bytes_of(setup: Setup) -> int:
+    """Return the most bytes that autograd keeps for backward in the first training step, which is run and leaves no trace.
+
+    A gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
+    """
+    learner, training = setup.learner, setup.config.training
+    batch = next(setup.batches.epoch(1))
+    bfloat16 = torch.autocast(batch.x.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+    with undisturbed(learner.module), bfloat16:
+        learner.module.train()
+        return kept_bytes(learner.module, lambda: learner.backward(batch.x, batch.target))
 
 
 def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torchsid.report.figures.labels import label
 from torchsid.report.svg import INK, MUTED, SERIES, Drawing, canvas, finish
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ TITLE = "Memory and time of a training step: lower left is better"
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 300, 290  # of a panel, in CSS pixels
 _LEAST_WIDTH = 460  # of the figure: its title has to fit
-_FONT = 9.5
 _MARKS = {  # shape and colour, so that the shape alone tells in grey
     "sid": ("o", SERIES[0]),
     "backprop": ("s", INK),
@@ -39,11 +39,14 @@ def pareto(rows: Sequence[Row]) -> Drawing:
     lines = max(-(-len(panels) // columns), 1)
     with canvas(max(_WIDTH * columns, _LEAST_WIDTH), _HEIGHT * lines) as (figure, only):
         only.remove()
-        grid = figure.subplots(lines, columns, squeeze=False).flat
+        grid = list(figure.subplots(lines, columns, squeeze=False).flat)
         for axes, (title, group) in zip(grid, panels.items(), strict=False):
             _panel(axes, title, group)
-        for axes in list(grid)[len(panels) :]:
+        for axes in grid[len(panels) :]:
             axes.axis("off")
+        figure.draw_without_rendering()  # now every panel has its place
+        for axes, group in zip(grid, panels.values(), strict=False):
+            label(axes, [row["contender"] for row in group], list(map(_position, group)))
         described = "; ".join(f"{title}: {', '.join(map(_words, group))}" for title, group in panels.items())
         return finish(figure, TITLE, described)
 
@@ -85,32 +88,3 @@ def _panel(axes: "Axes", title: str, rows: Sequence[Row]) -> None:
     for row, (x, y) in zip(rows, points, strict=True):
         shape, colour = _MARKS[row["contender"] if row["contender"] in _MARKS else "sid"]
         axes.plot(x, y, shape, color=colour, ms=6.5, zorder=3)
-    _label(axes, [row["contender"] for row in rows], points)
-
-
-def _label(axes: "Axes", names: Sequence[str], points: Sequence[Point]) -> None:
-    """Write each name beside its mark, on the first side where it covers neither a mark nor another name."""
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    wide, tall = (right - left) / (_WIDTH - 60), (high - low) / (_HEIGHT - 70)  # of a pixel, nearly
-    taken = [_box(x - 4 * wide, y - 4 * tall, 8 * wide, 8 * tall) for x, y in points]
-    for mark, (name, (x, y)) in enumerate(zip(names, points, strict=True)):
-        width, height = 0.56 * _FONT * len(name) * wide, 1.1 * _FONT * tall
-        sides = [
-            (x + 8 * wide, y - height / 2),
-            (x - 8 * wide - width, y - height / 2),
-            *((x - width / 2, y + sign * step * tall - height / 2) for step in (14, 24, 34) for sign in (1, -1)),
-        ]
-        boxes = [_box(*side, width, height) for side in sides]
-        others = taken[:mark] + taken[mark + 1 :]
-        free = [box for box in boxes if box[0] >= left and box[1] <= right and not any(_overlap(box, other) for other in others)]
-        box = (free or boxes)[0]
-        taken.append(box)
-        axes.text(box[0], (box[2] + box[3]) / 2, name, va="center", fontsize=_FONT)
-
-
-def _box(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
-    return x, x + width, y, y + height
-
-
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
-    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
