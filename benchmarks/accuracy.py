@@ -4,7 +4,7 @@
 
 The TOML file names a recipe, the settings all runs share, the learning rates, the seeds, the contenders and the ablations. Every
 contender trains once with each rate on the first seed; the rate with the best validation accuracy after the last epoch is kept and
-trains on the other seeds. An ablation changes one contender and keeps its rate. Order of images and augmentation are those of
+trains on the other seeds. An ablation changes one contender and keeps its rate (`times` multiplies it). Order of images and augmentation are those of
 the seed, the same for all. Test images are evaluated once, after training, and select nothing. Resumes where it stopped.
 """
 
@@ -22,7 +22,11 @@ from typing import Any
 
 from torchsid.evidence.provenance import provenance
 from torchsid.evidence.statistics import mean_interval, paired_seeds
+from torchsid.report.figures.tradeoff import Tradeoff, tradeoff
+from torchsid.report.standalone import standalone
 from torchsid.training import open_run, resolve, train
+from torchsid.training.manifest import kept_bytes_of
+from torchsid.training.setup import set_up, torch_settings
 
 Row = dict[str, Any]
 
@@ -56,6 +60,12 @@ def run_one(recipe: str, runs: Path, job: Job) -> Row:
     }
 
 
+def kept_bytes(recipe: str, settings: tuple[str, ...]) -> int:
+    config = resolve(recipe, [*settings, "training.threads=1"])
+    with torch_settings(config) as device:
+        return kept_bytes_of(set_up(config, device))
+
+
 def flat(table: dict[str, Any]) -> tuple[str, ...]:
     return tuple(f"{key}={json.dumps(value)}" for key, value in table.items())
 
@@ -70,40 +80,63 @@ def best_rates(rows: Iterable[Row], seed: int) -> dict[str, float]:
     return {name: row["rate"] for name, row in best.items()}
 
 
-def table(plan: dict[str, Any], rows: list[Row]) -> str:
+@dataclass(frozen=True)
+class Result:
+    """A contender or an ablation at its rate; accuracies in per cent by seed."""
+
+    name: str
+    rate: float
+    last: dict[int, float]
+    best: dict[int, float]
+    kept: int
+    seconds: float
+
+
+def results(plan: dict[str, Any], rows: list[Row], kept: dict[str, int]) -> list[Result]:
     rates = best_rates(rows, plan["seeds"][0])
-    baseline = next(iter(plan["contenders"]))
-
-    def of(name: str, key: str) -> dict[int, float]:
-        return {
-            row["seed"]: 100 * row[key] for row in rows if row["name"] == name and row["rate"] == (rates.get(name) or row["rate"])
-        }
-
-    def cell(values: dict[int, float]) -> str:
-        if len(values) < 2:
-            return f"{next(iter(values.values())):.2f} (one seed)"
-        interval = mean_interval(list(values.values()))
-        return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
-
-    lines = [
-        "| method | rate | test accuracy in %, last epoch | best by validation | last epoch, difference to the first | seconds |",
-        "| --- |" + " --- |" * 5,
-    ]
+    found = []
     for name in [*plan["contenders"], *plan.get("ablations", {})]:
-        last, best = of(name, "test_last"), of(name, "test_best")
-        if not last:
-            continue
-        shared = {seed: value for seed, value in of(baseline, "test_last").items() if seed in last}
-        difference = "–"
-        if name != baseline and len(shared) > 1 and len(shared) == len(last):
-            paired = paired_seeds(last, shared)
-            difference = f"{paired.difference:+.2f} ({paired.low:+.2f} to {paired.high:+.2f})"
-        elif name != baseline and shared:
-            difference = f"{sum(last[seed] - shared[seed] for seed in shared) / len(shared):+.2f}"
-        rate = next(row["rate"] for row in rows if row["name"] == name and row["rate"] == rates.get(name, row["rate"]))
-        seconds = [row["seconds"] for row in rows if row["name"] == name]
-        lines.append(f"| {name} | {rate} | {cell(last)} | {cell(best)} | {difference} | {sum(seconds) / len(seconds):.0f} |")
+        own = [row for row in rows if row["name"] == name and row["rate"] == rates.get(name, row["rate"])]
+        if own:
+            last, best = ({row["seed"]: 100 * row[key] for row in own} for key in ("test_last", "test_best"))
+            seconds = sum(row["seconds"] for row in own) / len(own)
+            found.append(Result(name, own[0]["rate"], last, best, kept[name], seconds))
+    return found
+
+
+def mean_cell(values: dict[int, float]) -> str:
+    interval = mean_interval(list(values.values()))
+    return f"{interval.mean:.2f}" + (f" ({interval.low:.2f} to {interval.high:.2f})" if interval.low is not None else " (one seed)")
+
+
+def difference_cell(result: Result, baseline: Result) -> str:
+    if result is baseline:
+        return "–"
+    shared = {seed: value for seed, value in baseline.last.items() if seed in result.last}
+    paired = paired_seeds({seed: result.last[seed] for seed in shared}, shared)
+    return f"{paired.difference:+.2f}" + (f" ({paired.low:+.2f} to {paired.high:+.2f})" if paired.low is not None else "")
+
+
+def table(found: list[Result]) -> str:
+    baseline = found[0]
+    columns = ["method", "rate", "test accuracy in %, last epoch", "best by validation", f"last, less {baseline.name}"]
+    columns += [f"kept, of {baseline.name}", "seconds"]
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    lines += [
+        f"| {each.name} | {each.rate} | {mean_cell(each.last)} | {mean_cell(each.best)} | {difference_cell(each, baseline)} "
+        f"| {each.kept / baseline.kept:.2f} | {each.seconds:.0f} |"
+        for each in found
+    ]
     return "\n".join(lines) + "\n"
+
+
+def figure(plan: dict[str, Any], found: list[Result]) -> str:
+    shown = [each for each in found if each.name in plan["contenders"]]
+    points = [
+        Tradeoff(name=each.name, accuracy=[value / 100 for value in each.last.values()], kept_bytes=each.kept, seconds=each.seconds)
+        for each in shown
+    ]
+    return standalone(tradeoff(points))
 
 
 def main() -> None:
@@ -119,11 +152,17 @@ def main() -> None:
     common = (*flat(plan.get("settings", {})), f"data.path={json.dumps(args.data)}")
     runs = args.runs or args.out / "runs"
     rows: list[Row] = []
+    variants = {**plan["contenders"], **plan.get("ablations", {})}
+
+    def settings_of(each: str) -> tuple[str, ...]:
+        return (*common, *flat({key: value for key, value in variants[each].items() if key not in ("of", "times")}))
+
+    kept = {each: kept_bytes(plan["recipe"], settings_of(each)) for each in variants}
 
     def jobs(kind: str, seeds: list[int], rates: dict[str, list[float]]) -> list[Job]:
         return [
-            Job(each, kind, (*common, *flat({key: value for key, value in settings.items() if key != "of"})), rate, seed)
-            for each, settings in plan.get(f"{kind}s", {}).items()
+            Job(each, kind, settings_of(each), rate, seed)
+            for each in plan.get(f"{kind}s", {})
             for rate in rates[each]
             for seed in seeds
         ]
@@ -138,18 +177,20 @@ def main() -> None:
     def write() -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         command = " ".join(["python", *sys.argv]).replace(args.data, "DIR")
-        kept = [{**row, "settings": [each for each in row["settings"] if not each.startswith("data.path")]} for row in rows]
-        result = {"command": command, "plan": plan, "provenance": provenance(), "rows": kept}
-        (args.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-        (args.out / f"{name}.md").write_text(table(plan, rows))
+        public = [{**row, "settings": [each for each in row["settings"] if not each.startswith("data.path")]} for row in rows]
+        result = {"command": command, "plan": plan, "provenance": provenance(), "kept_bytes": kept, "rows": public}
+        (args.out / f"{name}.json").write_text(json.dumps(result) + "\n")
+        found = results(plan, rows, kept)
+        (args.out / f"{name}.md").write_text(table(found))
+        (args.out / f"{name}.svg").write_text(figure(plan, found))
 
     with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
         finish(jobs("contender", [first], dict.fromkeys(plan["contenders"], plan["rates"])), pool)
         rates = best_rates(rows, first)
         finish(jobs("contender", others, {each: [rates[each]] for each in plan["contenders"]}), pool)
-        ablated = {each: [rates[settings["of"]]] for each, settings in plan.get("ablations", {}).items()}
+        ablated = {each: [rates[settings["of"]] * settings.get("times", 1)] for each, settings in plan.get("ablations", {}).items()}
         finish(jobs("ablation", plan.get("ablation_seeds", [first]), ablated), pool)
-    print(table(plan, rows))
+    print(table(results(plan, rows, kept)))
 
 
 if __name__ == "__main__":
