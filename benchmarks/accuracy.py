@@ -4,8 +4,9 @@
 
 The TOML file names a recipe, the settings all runs share, the learning rates, the seeds, the contenders and the ablations. Every
 contender trains once with each rate on the first seed; the rate with the best validation accuracy after the last epoch is kept and
-trains on the other seeds. An ablation changes one contender and keeps its rate (`times` multiplies it). Order of images and augmentation are those of
-the seed, the same for all. Test images are evaluated once, after training, and select nothing. Resumes where it stopped.
+trains on the other seeds. An ablation changes one contender and keeps its rate, or `times` that rate. Order of images and
+augmentation are those of the seed, the same for all. Test images are evaluated once, after training, and select nothing. Resumes
+where it stopped.
 """
 
 import argparse

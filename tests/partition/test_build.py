@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torchsid import SID, staged_cascade
+from torchsid import SID, models, staged_cascade
 from torchsid.errors import CutError, HeadError
 from torchsid.heads.cost import multiply_adds
 
@@ -121,3 +121,12 @@ def test_what_cannot_be_is_explained(case: str) -> None:
     error, message, settings = REFUSED[case]
     with pytest.raises(error, match=message):
         build(**{"stages": ("b",) if "head" in case or case == "budget" else 2, **settings})
+
+
+def test_a_few_rows_of_a_large_tensor_are_an_example_like_any_other() -> None:
+    """Kept bytes are counted by storage, and the rows share theirs with the whole."""
+    whole = torch.randn(500, 3, 32, 32)
+    model = models.classifier("resnet-18", num_classes=10, in_channels=3, image_size=32, width=8)
+    plans = [staged_cascade(model, 10, 4, example).plan for example in (whole[:2], whole[:2].clone(), whole[:1])]
+    assert plans[0] == plans[1]
+    assert [stage.cut for stage in plans[0].stages] == [stage.cut for stage in plans[2].stages]

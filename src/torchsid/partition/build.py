@@ -69,7 +69,7 @@ def staged_cascade(
     """
     if by not in get_args(By):
         raise CutError(unknown_name("by", by, get_args(By)))
-    example = _at_least_two(example)
+    example = _own_copy(example)
     found = profile(model, example)
     points = candidates(found)
     if isinstance(stages, int):
@@ -130,18 +130,23 @@ def _head(
     raise AssertionError("unreachable")
 
 
-def _at_least_two(example: Inputs) -> Inputs:
-    """Return the example with two samples or more: BatchNorm in train mode needs them."""
-    if batch_size(example) > 1:
-        return example
+def _own_copy(example: Inputs) -> Inputs:
+    """Return a copy of the example with two samples or more.
 
+    BatchNorm in train mode needs two; and a few rows of a large tensor would count as kept bytes with all of its storage.
+    """
+    alone = batch_size(example) == 1
     if isinstance(example, Mapping):
-        return {name: _twice(value) for name, value in example.items()}
-    return tuple(map(_twice, example)) if isinstance(example, tuple) else torch.cat([example, example])
+        return {name: _copy(value, alone) for name, value in example.items()}
+    if isinstance(example, tuple):
+        return tuple(_copy(value, alone) for value in example)
+    return torch.cat([example, example]) if alone else example.clone()
 
 
-def _twice(value: object) -> object:
-    return torch.cat([value, value]) if isinstance(value, Tensor) and len(value) == 1 else value
+def _copy(value: object, twice: bool) -> object:
+    if not isinstance(value, Tensor):
+        return value
+    return torch.cat([value, value]) if twice and len(value) == 1 else value.clone()
 
 
 def _features(segments: Segments, model: nn.Module, example: Inputs) -> list[Tensor]:
