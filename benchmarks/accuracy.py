@@ -30,6 +30,7 @@ from torchsid.training.manifest import kept_bytes_of
 from torchsid.training.setup import set_up, torch_settings
 
 Row = dict[str, Any]
+OWN = ("of", "times", "seeds")  # what the plan says of a contender beside its settings
 
 
 @dataclass(frozen=True)
@@ -156,16 +157,17 @@ def main() -> None:
     variants = {**plan["contenders"], **plan.get("ablations", {})}
 
     def settings_of(each: str) -> tuple[str, ...]:
-        return (*common, *flat({key: value for key, value in variants[each].items() if key not in ("of", "times")}))
+        return (*common, *flat({key: value for key, value in variants[each].items() if key not in OWN}))
 
     kept = {each: kept_bytes(plan["recipe"], settings_of(each)) for each in variants}
 
-    def jobs(kind: str, seeds: list[int], rates: dict[str, list[float]]) -> list[Job]:
+    def jobs(kind: str, rates: dict[str, list[float]], seeds: list[int]) -> list[Job]:
         return [
             Job(each, kind, settings_of(each), rate, seed)
             for each in plan.get(f"{kind}s", {})
             for rate in rates[each]
             for seed in seeds
+            if seed in variants[each].get("seeds", seeds)
         ]
 
     def finish(batch: list[Job], pool: ProcessPoolExecutor) -> None:
@@ -186,11 +188,11 @@ def main() -> None:
         (args.out / f"{name}.svg").write_text(figure(plan, found))
 
     with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
-        finish(jobs("contender", [first], dict.fromkeys(plan["contenders"], plan["rates"])), pool)
+        finish(jobs("contender", dict.fromkeys(plan["contenders"], plan["rates"]), [first]), pool)
         rates = best_rates(rows, first)
-        finish(jobs("contender", others, {each: [rates[each]] for each in plan["contenders"]}), pool)
+        finish(jobs("contender", {each: [rates[each]] for each in plan["contenders"]}, others), pool)
         ablated = {each: [rates[settings["of"]] * settings.get("times", 1)] for each, settings in plan.get("ablations", {}).items()}
-        finish(jobs("ablation", plan.get("ablation_seeds", [first]), ablated), pool)
+        finish(jobs("ablation", ablated, [first]), pool)
     print(table(results(plan, rows, kept)))
 
 
