@@ -22,7 +22,7 @@ from torchsid.undisturbed import undisturbed
 Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
 _AUTO = {
-    4: ("pyramid", "conv", "linear"),
+    4: ("conv", "linear"),
     3: ("attention", "linear"),
     2: ("mlp", "linear"),
 }  # for maps, tokens, vectors: the first that fits
@@ -55,7 +55,7 @@ def staged_cascade(
             `"work"` (operations) or `"equal"` (pieces).
         by: `"boundary"` closes each stage by a forward hook and runs any model as it is; `"graph"` makes modules of the stages,
             which can be compiled or live elsewhere, for models that `torch.fx` can trace.
-        head: a name of `torchsid.heads.names()`; `"auto"` takes `"pyramid"` for maps, `"attention"` for tokens and `"mlp"` for
+        head: a name of `torchsid.heads.names()`; `"auto"` takes `"conv"` for maps, `"attention"` for tokens and `"mlp"` for
             vectors, and `"linear"` where that costs too much; or a function `(features, num_classes) -> module` that maps
             `(features, log_belief)` to logits.
         residual: heads add their logits to the previous log-belief and begin as the identity on beliefs. The features then learn
