@@ -60,7 +60,7 @@ def test_kind_and_budget_of_the_heads() -> None:
     """A residual head begins as the identity on beliefs, hence with the prior."""
     x = torch.randn(3, 1, 8, 8)
     prior = torch.full((3, 10), 0.1).log()
-    torch.testing.assert_close(staged()[1].log_beliefs(x)[1], prior)
+    torch.testing.assert_close(staged("model.stage=residual")[1].log_beliefs(x)[1], prior)
     assert not torch.allclose(staged("model.stage=plain")[1].log_beliefs(x)[1], prior, atol=1e-3)
     small, large = (
         sum(parameter.numel() for parameter in staged(f"model.max_head_share={share}")[1].heads.parameters())
