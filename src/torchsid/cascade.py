@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchsid.beliefs import to_log_belief, uniform_prior
 from torchsid.calling import Inputs, call
 from torchsid.heads import HeadKind, MLPHead
+from torchsid.undisturbed import undisturbed
 
 
 class Stage(nn.Module):
@@ -158,12 +159,7 @@ def _output_width(extractor: nn.Module, example: Tensor | None) -> int | None:
     if isinstance(declared, int):
         return declared
     if example is not None:
-        modes = {module: module.training for module in extractor.modules()}
-        try:
-            with torch.no_grad():
-                return int(extractor.eval()(example).shape[-1])
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        with torch.no_grad(), undisturbed(extractor):
+            return int(extractor.eval()(example).shape[-1])
     *_, last = extractor.modules()
     return last.out_features if isinstance(last, nn.Linear) else None

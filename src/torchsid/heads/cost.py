@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from torchsid.undisturbed import undisturbed
+
 
 def multiply_adds(module: nn.Module, *example_inputs: Tensor) -> int:
     """Return the multiply-adds of a forward pass in evaluation mode, for a sample.
@@ -15,17 +17,13 @@ def multiply_adds(module: nn.Module, *example_inputs: Tensor) -> int:
         module: left as it is found.
         example_inputs: its inputs, batch first.
     """
-    modes = {each: each.training for each in module.modules()}
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # fused attention kernels hide their products from the counter
     try:
-        module.eval()
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            module(*example_inputs)
+        with undisturbed(module), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            module.eval()(*example_inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        for each, training in modes.items():
-            each.training = training
     return int(counter.get_total_flops()) // (2 * len(example_inputs[0]))
 
 
