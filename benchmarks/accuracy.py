@@ -68,7 +68,13 @@ def kept_bytes(recipe: str, settings: tuple[str, ...]) -> int:
         return kept_bytes_of(set_up(config, device))
 
 
-def flat(table: dict[str, Any]) -> tuple[str, ...]:
+def variants(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {**plan["contenders"], **plan.get("ablations", {})}
+
+
+def settings_of(plan: dict[str, Any], name: str, data: str) -> tuple[str, ...]:
+    own = {key: value for key, value in variants(plan)[name].items() if key not in OWN}
+    table = {**plan.get("settings", {}), "data.path": data, **own}
     return tuple(f"{key}={json.dumps(value)}" for key, value in table.items())
 
 
@@ -97,7 +103,7 @@ class Result:
 def results(plan: dict[str, Any], rows: list[Row], kept: dict[str, int]) -> list[Result]:
     rates = best_rates(rows, plan["seeds"][0])
     found = []
-    for name in [*plan["contenders"], *plan.get("ablations", {})]:
+    for name in variants(plan):
         own = [row for row in rows if row["name"] == name and row["rate"] == rates.get(name, row["rate"])]
         if own:
             last, best = ({row["seed"]: 100 * row[key] for row in own} for key in ("test_last", "test_best"))
@@ -151,23 +157,18 @@ def main() -> None:
     args = parser.parse_args()
     plan = tomllib.loads(args.plan.read_text())
     name, first, others = args.plan.stem, plan["seeds"][0], plan["seeds"][1:]
-    common = (*flat(plan.get("settings", {})), f"data.path={json.dumps(args.data)}")
     runs = args.runs or args.out / "runs"
     rows: list[Row] = []
-    variants = {**plan["contenders"], **plan.get("ablations", {})}
-
-    def settings_of(each: str) -> tuple[str, ...]:
-        return (*common, *flat({key: value for key, value in variants[each].items() if key not in OWN}))
-
-    kept = {each: kept_bytes(plan["recipe"], settings_of(each)) for each in variants}
+    settings = {each: settings_of(plan, each, args.data) for each in variants(plan)}
+    kept = {each: kept_bytes(plan["recipe"], own) for each, own in settings.items()}
 
     def jobs(kind: str, rates: dict[str, list[float]], seeds: list[int]) -> list[Job]:
         return [
-            Job(each, kind, settings_of(each), rate, seed)
-            for each in plan.get(f"{kind}s", {})
+            Job(each, kind, settings[each], rate, seed)
+            for each, table in plan.get(f"{kind}s", {}).items()
             for rate in rates[each]
             for seed in seeds
-            if seed in variants[each].get("seeds", seeds)
+            if seed in table.get("seeds", seeds)
         ]
 
     def finish(batch: list[Job], pool: ProcessPoolExecutor) -> None:
@@ -183,17 +184,17 @@ def main() -> None:
         public = [{**row, "settings": [each for each in row["settings"] if not each.startswith("data.path")]} for row in rows]
         result = {"command": command, "plan": plan, "provenance": provenance(), "kept_bytes": kept, "rows": public}
         (args.out / f"{name}.json").write_text(json.dumps(result) + "\n")
-        found = results(plan, rows, kept)
-        (args.out / f"{name}.md").write_text(table(found))
-        (args.out / f"{name}.svg").write_text(figure(plan, found))
+        (args.out / f"{name}.md").write_text(table(results(plan, rows, kept)))
 
     with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
         finish(jobs("contender", dict.fromkeys(plan["contenders"], plan["rates"]), [first]), pool)
         rates = best_rates(rows, first)
         finish(jobs("contender", {each: [rates[each]] for each in plan["contenders"]}, others), pool)
-        ablated = {each: [rates[settings["of"]] * settings.get("times", 1)] for each, settings in plan.get("ablations", {}).items()}
+        ablated = {each: [rates[table["of"]] * table.get("times", 1)] for each, table in plan.get("ablations", {}).items()}
         finish(jobs("ablation", ablated, [first]), pool)
-    print(table(results(plan, rows, kept)))
+    found = results(plan, rows, kept)
+    (args.out / f"{name}.svg").write_text(figure(plan, found))
+    print(table(found))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from torch import nn
 from tests.networks import assert_untouched, gradients, snapshot
 from tests.partition.classifiers import BATCH, CASES, CLASSES, classifier, cut, images
 from torchsid import SID, StagedCascade, staged_cascade
+from torchsid.errors import CutError
 from torchsid.staged import OwnHead
 
 every_way = pytest.mark.parametrize("by", ["boundary", "graph"])
@@ -75,6 +76,19 @@ def test_the_models_own_head(residual: bool) -> None:
     cascade, (x, _) = cut("mlp"), images("mlp")
     cascade.heads[-1] = head
     torch.testing.assert_close(cascade(x).log_softmax(-1), cascade.log_beliefs(x)[-1])
+
+
+def test_stages_and_heads_are_compiled_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
+    cascade = cut("mlp", by="graph")
+    cascade.compile_stages()
+    assert compiled == [*cascade.segments.modules, *cascade.heads]
+
+
+def test_stages_that_are_no_modules_cannot_be_compiled() -> None:
+    with pytest.raises(CutError, match="cannot be compiled one by one: cut with by='graph'"):
+        cut("mlp").compile_stages()
 
 
 # Copies, precision, saving

@@ -86,9 +86,12 @@ class Cascade(BeliefNetwork):
         else:
             yield from self.stages[stage].named_parameters(prefix=f"stages.{stage}")
 
-    def refine(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the stages on features; return the last logits `[B, C]` and all log-beliefs `[L+1, B, C]`."""
-        log_beliefs = [self.prior(features)]
+    def refine(self, features: Tensor, log_belief: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run the stages on features; return the last logits `[B, C]` and all log-beliefs `[L+1, B, C]`.
+
+        Row 0 is `log_belief`, or else the prior.
+        """
+        log_beliefs = [self.prior(features) if log_belief is None else log_belief]
         for stage in self.stages:
             features, logits = stage(features, log_beliefs[-1])
             log_beliefs.append(to_log_belief(logits))

@@ -52,6 +52,14 @@ class RunError(ValueError):
     """A run directory exists already, is incomplete, or cannot be written."""
 
 
+class WorkerError(ValueError):
+    """Workers of a job cannot be reached, or one of them hangs; names the worker and the setting."""
+
+
+class PeerLostError(WorkerError):
+    """Another worker closed its connections: it failed, and its own error is the one to read."""
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the nearest of the allowed names, or an empty string when none is near."""
     nearest = get_close_matches(name, list(allowed), n=1, cutoff=0.6)

@@ -6,7 +6,7 @@ h_0 = x;   h_i = f_i(sg(h_{i−1}));   p_i = softmax(g_i(h_i, p_{i−1})),   i =
 gradient crosses a cut, so there is no global backward pass. The classifier keeps its modules, its names and its state dict.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -26,6 +26,9 @@ class Segments(Protocol):
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
         """Run the model; at each cut hand on what `close` returns. The head reads the first tensor; the last are the logits."""
+
+    def compile(self) -> None:
+        """Compile every piece by itself, in place; a `CutError` where the pieces are no modules."""
 
 
 class OwnHead(nn.Module):
@@ -60,6 +63,8 @@ class StagedCascade(BeliefNetwork):
         segments: runs the model piece by piece.
         num_classes: C.
         owned: the names of the model's parameters that belong to each stage.
+        overwritten: the stages (from 0) whose output the model changes in place behind the cut, as `nn.ReLU(inplace=True)` does.
+            Where a later backward pass needs that output, training hands on a copy.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
     """
 
@@ -71,6 +76,7 @@ class StagedCascade(BeliefNetwork):
         num_classes: int,
         *,
         owned: Sequence[Sequence[str]],
+        overwritten: Collection[int] = (),
         log_prior: Tensor | None = None,
     ) -> None:
         super().__init__(num_classes, log_prior=log_prior)
@@ -78,6 +84,7 @@ class StagedCascade(BeliefNetwork):
         self.heads = nn.ModuleList(heads)
         self.segments = segments
         self.owned = tuple(map(tuple, owned))
+        self.overwritten = frozenset(overwritten)
         self.plan: Plan | None = None
         """What each stage keeps, computes and trains, and what its head adds; `print(cascade.plan)`."""
         assert len(self.owned) == len(self.heads)
@@ -93,6 +100,16 @@ class StagedCascade(BeliefNetwork):
             yield f"model.{name}", self.model.get_parameter(name)
         yield from self.heads[stage].named_parameters(prefix=f"heads.{stage}")
 
+    def compile_stages(self) -> None:
+        """Compile the pieces of the model and the heads one by one with `torch.compile`, in place; the state dict stays as it is.
+
+        Raises:
+            CutError: the model was not cut by="graph", so that its stages are no modules.
+        """
+        self.segments.compile()
+        for head in self.heads:
+            head.compile()
+
     def run(self, x: Inputs, close: Close) -> None:
         """Run the model stage by stage; see `Segments.run`."""
         self.segments.run(self.model, x, close)
@@ -104,12 +121,12 @@ class StagedCascade(BeliefNetwork):
             return logits_of(call(self.model, x))
         return self._refine(x)[0]
 
-    def log_beliefs(self, x: Inputs) -> Tensor:
-        """Return the belief after every stage, `[L+1, B, C]`; row 0 is the prior, row L the answer."""
-        return torch.stack(self._refine(x)[1])
+    def log_beliefs(self, x: Inputs, log_belief: Tensor | None = None) -> Tensor:
+        """Return the belief after every stage, `[L+1, B, C]`; row 0 is `log_belief` or else the prior, row L the answer."""
+        return torch.stack(self._refine(x, log_belief)[1])
 
-    def _refine(self, x: Inputs) -> tuple[Tensor, list[Tensor]]:
-        log_beliefs: list[Tensor] = []
+    def _refine(self, x: Inputs, log_belief: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        log_beliefs: list[Tensor] = [] if log_belief is None else [log_belief]
         logits: list[Tensor] = []
 
         def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:

@@ -32,15 +32,33 @@ def test_the_plan_tells_what_was_cut(name: str, by: str) -> None:
     assert len(str(cascade.plan).splitlines()) == 5
 
 
-@pytest.mark.parametrize(("name", "kind"), [("resnet-18", "Conv"), ("vit with dropout", "Attention"), ("mlp", "MLP")])
+@pytest.mark.parametrize(("name", "kind"), [("resnet-18", "ConvBody"), ("vit with dropout", "MeanPool"), ("mlp", "MLPBody")])
 def test_the_automatic_head_suits_the_features(name: str, kind: str) -> None:
     cascade = staged_cascade(classifier(name), CLASSES, 2, images(name)[0], max_head_share=100.0)
-    assert type(cascade.heads[0].body).__name__ == f"{kind}Body"
+    assert type(cascade.heads[0].body).__name__ == kind
 
 
 def test_the_automatic_head_is_linear_where_another_costs_too_much() -> None:
     cascade = staged_cascade(classifier("mlp"), CLASSES, 2, images("mlp")[0], max_head_share=0.5)
     assert type(cascade.heads[0].body).__name__ == "MeanPool"
+
+
+class InPlace(Chain):
+    """What `b` and `c` return is changed in place behind them, the latter in train mode only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu, self.drop = nn.ReLU(inplace=True), nn.Dropout(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.drop(self.c(self.relu(self.b(self.a(x))))))
+
+
+@every_way
+def test_stages_whose_output_is_changed_in_place_are_known(by: str) -> None:
+    cuts = ("a", "b", "c")
+    assert build(InPlace().eval(), cuts, by=by).overwritten == {1, 2}
+    assert build(stages=cuts, by=by).overwritten == set()
 
 
 def test_a_head_of_ones_own() -> None:

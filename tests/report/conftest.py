@@ -47,6 +47,10 @@ def stage(cut: str, head: str, head_parameters: int) -> dict[str, Any]:
     return {**about, **costs, "head": head}
 
 
+def head_share(plan: list[dict[str, Any]]) -> float:
+    return sum(each["head_operations"] for each in plan) / sum(each["operations"] for each in plan)
+
+
 PLAN = [stage("layer1", "conv", 38_000), stage("layer2.0", "linear", 6_000), stage("", "the model's own", 0)]
 
 
@@ -221,6 +225,7 @@ def manifest(path: Path, fake: Fake) -> dict[str, Any]:
         },
         "parameters": 412_340,
         "plan": fake.plan,
+        "head_share": fake.plan and head_share(fake.plan),
         "locality": local if cascade else plain,
         **({"kept_bytes": fake.kept_bytes} if fake.kept_bytes else {}),  # older runs do not have it
         "train_seconds": 9.6 + fake.depth / 3 + fake.seed / 10,

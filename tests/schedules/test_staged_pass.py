@@ -235,21 +235,35 @@ def test_each_module_runs_once() -> None:
 
 
 class InPlace(nn.Sequential):
-    """Its second stage writes to what the first hands on."""
+    """Every stage but the first writes to what the one before it hands on."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Linear(6, 8), nn.Tanh(), nn.LayerNorm(8), nn.ReLU(inplace=True), nn.Linear(8, 8), nn.Linear(8, CLASSES))
+        layers = [nn.Linear(6, 8), nn.Tanh(), nn.LayerNorm(8)]
+        for _ in range(3):
+            layers += [nn.ReLU(inplace=True), nn.Linear(8, 8)]
+        super().__init__(*layers, nn.Linear(8, CLASSES))
 
 
-def test_a_stage_that_writes_to_its_input_spoils_no_gradient() -> None:
+class Keeps(nn.Linear):
+    """A head that keeps the features themselves for backward."""
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
+        return super().forward(features) + log_belief
+
+
+@every_way
+@pytest.mark.parametrize("window", [1, 2, 3, 4])
+def test_a_stage_that_writes_to_its_input_spoils_no_gradient(window: int, by: str) -> None:
     x, target = torch.randn(BATCH, 6, dtype=torch.float64), torch.arange(BATCH) % CLASSES
     found: list[dict[str, Tensor | None]] = []
     for inplace in (True, False):
         torch.manual_seed(0)
         model = InPlace().double()
-        model[3].inplace = inplace
-        model.requires_grad_()
-        cascade = randomised(staged_cascade(model, CLASSES, ["2", "4"], x, head="linear", max_head_share=100.0).double())
-        SID(cascade).backward(x, target)
+        for layer in (model[3], model[5], model[7]):
+            layer.inplace = inplace
+        cascade = staged_cascade(
+            model, CLASSES, ["2", "4", "6"], x, by=by, head=lambda features, _: Keeps(features.shape[1], CLASSES)
+        )
+        SID(cascade, window=window).backward(x, target)
         found.append(gradients(cascade))
     torch.testing.assert_close(found[0], found[1])

@@ -50,13 +50,21 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Train everything that was asked for, one after another, then write the reports and print the table."""
     plans = make_plans(args.recipes, overrides(args), seeds=args.seeds, out=args.out)
-    check_directories(plans, resume=args.resume)
-    with closing(console.choose(args.quiet)) as screen:
+    from torchsid.training.spread import started_as_worker, writes
+
+    if started_as_worker():
+        if len(plans) > 1:
+            raise ConfigError(["many workers train one recipe with one seed: give one RECIPE, without --seeds"], source="command")
+    else:
+        check_directories(plans, resume=args.resume)
+    with closing(console.choose(args.quiet or not writes(plans[0].config))) as screen:
         for plan in plans:
             if len(plans) > 1:
                 screen.note(f"{plan.config.label}, seed {plan.config.training.seed}: {plan.out}")
             if code := _train(plan, screen, args):
                 return code
+        if not writes(plans[0].config):
+            return 0
         runs = [plan.out for plan in plans]
         results.print_results(screen, results.compare_runs(runs, screen))
         _write_reports(runs, args.out or DEFAULT_OUT, screen)

@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from torchsid.calling import Inputs
 from torchsid.schedules.step import StepOutput as StepOutput
@@ -28,3 +29,15 @@ class Learner(Protocol):
 
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the prior and the belief after every stage without gradients, `[L+1, B, C]`; L = 1 for a plain network."""
+
+
+@runtime_checkable
+class StageLearner(Learner, Protocol):
+    """A learner that can update every stage by itself, as soon as its gradient is complete."""
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """Over the parameters of `module`; None when only `backward` is to be used."""
+
+    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+        """Do as `backward` and update; arguments as there."""

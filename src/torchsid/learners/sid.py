@@ -87,27 +87,37 @@ class SID:
         Raises:
             ValueError: the learner has no optimiser.
         """
-        optimizer = self.optimizer
-        if optimizer is None:
+        if self.optimizer is None:
             raise ValueError("step needs an optimiser: SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))")
+        self.optimizer.zero_grad()
+        return self.schedule(self.prepare(x, target, weight=weight, on_trained=self.update))
 
-        def update(stage: int) -> None:
-            own = {id(parameter) for _, parameter in self.module.named_stage_parameters(stage)}
-            waiting = [(each, each.grad) for each in self.module.parameters() if each.grad is not None and id(each) not in own]
-            for parameter, _ in waiting:  # in a window, later stages hold a part of their gradient
-                parameter.grad = None
-            optimizer.step()  # of the parameters that have a gradient, which are the stage's
-            optimizer.zero_grad()
-            for parameter, gradient in waiting:
-                parameter.grad = gradient
+    def update(self, stage: int) -> None:
+        """Step the optimiser for stage `stage` (from 0), whose gradients are complete, and drop them."""
+        assert self.optimizer is not None
+        waiting = self._gradients_of_others(stage) if self.window > 1 else []
+        for parameter, _ in waiting:
+            parameter.grad = None
+        self.optimizer.step()  # of the parameters that have a gradient, which are the stage's
+        self.optimizer.zero_grad()
+        for parameter, gradient in waiting:
+            parameter.grad = gradient
 
-        optimizer.zero_grad()
-        return self.schedule(self.prepare(x, target, weight=weight, on_trained=update))
+    def _gradients_of_others(self, stage: int) -> list[tuple[Tensor, Tensor]]:
+        """Return what later stages hold already of their gradient, by parameter: in a window, several losses reach them."""
+        own = {id(parameter) for _, parameter in self.module.named_stage_parameters(stage)}
+        return [(each, each.grad) for each in self.module.parameters() if each.grad is not None and id(each) not in own]
 
     def prepare(
-        self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, on_trained: Callable[[int], None] = do_nothing
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: float | Tensor = 1.0,
+        log_belief: Tensor | None = None,
+        on_trained: Callable[[int], None] = do_nothing,
     ) -> Step[Any]:
-        """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
+        """Return what `backward` hands to the schedule, checked; arguments and errors as there, the others as in `Step`."""
         log_target = self.log_target(x, target)
         weights = torch.as_tensor(weight, device=log_target.device, dtype=log_target.dtype)
         if weights.shape not in ((), (1,), (self.module.depth,)):
@@ -118,6 +128,7 @@ class SID:
             x=x,
             log_target=log_target,
             weights=weights.expand(self.module.depth),
+            log_belief=log_belief,
             combiner=self.new_combiner(),
             window=self.window,
             on_trained=on_trained,

@@ -56,6 +56,14 @@ class Boundaries:
             )
         close(len(self.cuts), [logits_of(output)])
 
+    def compile(self) -> None:
+        """Refuse: a stage is no module here.
+
+        Raises:
+            CutError: always.
+        """
+        raise CutError("by='boundary' runs the model as it is, and its stages cannot be compiled one by one: cut with by='graph'")
+
 
 class _Hooked:
     """A forward hook for as long as the block runs."""

@@ -23,7 +23,7 @@ Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
 _AUTO = {
     4: ("conv", "linear"),
-    3: ("attention", "linear"),
+    3: ("linear",),
     2: ("mlp", "linear"),
 }  # for maps, tokens, vectors: the first that fits
 
@@ -55,7 +55,7 @@ def staged_cascade(
             `"work"` (operations) or `"equal"` (pieces).
         by: `"boundary"` closes each stage by a forward hook and runs any model as it is; `"graph"` makes modules of the stages,
             which can be compiled or live elsewhere, for models that `torch.fx` can trace.
-        head: a name of `torchsid.heads.names()`; `"auto"` takes `"conv"` for maps, `"attention"` for tokens and `"mlp"` for
+        head: a name of `torchsid.heads.names()`; `"auto"` takes `"conv"` for maps, `"linear"` for tokens and `"mlp"` for
             vectors, and `"linear"` where that costs too much; or a function `(features, num_classes) -> module` that maps
             `(features, log_belief)` to logits.
         residual: heads add their logits to the previous log-belief and begin as the identity on beliefs. The features then learn
@@ -80,7 +80,7 @@ def staged_cascade(
     cuts = tuple(end.name for end in ends[:-1])
     segments: Segments = Boundaries(cuts) if by == "boundary" else GraphSegments(model, cuts)
 
-    features = _features(segments, model, example)
+    features, overwritten = _trial(segments, model, example)
     if features[-1].shape[1] != num_classes:
         raise CutError(
             f"the model returns logits {list(features[-1].shape)}, but num_classes={num_classes}: its last layer must give "
@@ -104,6 +104,7 @@ def staged_cascade(
         segments,
         num_classes,
         owned=[found.parameters(start, end.index) for start, end in zip(starts, ends, strict=True)],
+        overwritten=overwritten,
         log_prior=log_prior,
     ).to(like.device)
     cascade.log_prior = cascade.log_prior.to(torch.promote_types(like.dtype, torch.float32))
@@ -149,17 +150,24 @@ def _copy(value: object, twice: bool) -> object:
     return torch.cat([value, value]) if twice and len(value) == 1 else value.clone()
 
 
-def _features(segments: Segments, model: nn.Module, example: Inputs) -> list[Tensor]:
-    """Return what the head of each stage reads for the example, the last the model's logits; a first trial of the segments."""
+def _trial(segments: Segments, model: nn.Module, example: Inputs) -> tuple[list[Tensor], set[int]]:
+    """Run the segments in train mode without leaving a trace.
+
+    Returns:
+        What the head of each stage reads, the last the model's logits; and the stages whose output is changed in place behind the
+        cut, which PyTorch counts as a new version of the tensor.
+    """
     read: list[Tensor] = []
+    handed_on: list[tuple[int, Tensor, int]] = []
 
     def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
         read.append(tensors[0].detach())
+        handed_on.extend((stage, tensor, tensor._version) for tensor in tensors)
         return tensors
 
     with undisturbed(model), torch.no_grad():
-        segments.run(model, example, close)
-    return read
+        segments.run(model.train(), example, close)
+    return read, {stage for stage, tensor, version in handed_on if tensor._version != version}
 
 
 def _row(cascade: StagedCascade, found: Profile, stage: int, start: int, end: Exit, features: Tensor, kind: str) -> StagePlan:

@@ -44,24 +44,17 @@ class GraphSegments:
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
         """Run the stages one after the other; see `Segments.run`."""
-        values: Any = self._bind(x)
-        last = len(self.modules) - 1
-        for i, module in enumerate(self.modules):
-            _share_tensors(model, module)
-            values = module(*values)
-            if i == last:
-                close(i, [logits_of(values)])
-                return
-            features = [k for k, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
-            handed_on = dict(zip(features, close(i, [values[k] for k in features]), strict=True))
-            values = [handed_on.get(k, value) for k, value in enumerate(values)]
+        self.piece(0, len(self.modules)).run(model, self.bind(x), close)
+
+    def piece(self, first: int, end: int) -> "GraphPiece":
+        """Return the stages `first … end−1` (from 0) as something that runs alone."""
+        return GraphPiece(self.modules[first:end], ends_the_model=end == len(self.modules))
 
     def compile(self) -> None:
         """Compile every stage with `torch.compile`, in place."""
-        for module in self.modules:
-            module.compile()
+        self.piece(0, len(self.modules)).compile()
 
-    def _bind(self, x: Inputs) -> tuple[Any, ...]:
+    def bind(self, x: Inputs) -> tuple[Any, ...]:
         """Return the inputs in the order of the graph's placeholders."""
         given = dict(x) if isinstance(x, Mapping) else dict(zip(self._inputs, x if isinstance(x, tuple) else (x,), strict=False))
         values = self._inputs | given
@@ -69,6 +62,42 @@ class GraphSegments:
         if missing or len(values) > len(self._inputs):
             raise CutError(f"the model takes {', '.join(self._inputs)}, but was given {', '.join(given)}")
         return tuple(values.values())
+
+
+class GraphPiece:
+    """Consecutive stages of a model, which read the values that cross the cut before them: the part of one worker.
+
+    Args:
+        modules: the stages.
+        ends_the_model: whether the last of them returns the model's logits.
+    """
+
+    def __init__(self, modules: Sequence[fx.GraphModule], *, ends_the_model: bool) -> None:
+        self.modules = tuple(modules)
+        self.ends_the_model = ends_the_model
+        self.handed_on: tuple[Any, ...] = ()
+        """After `run`, the values that cross the cut behind the last stage, as `close` gave them back."""
+
+    def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
+        """Run the stages on `x`, the tuple of values that the first one takes; see `Segments.run`."""
+        values: Any = x
+        last = len(self.modules) - 1
+        for i, module in enumerate(self.modules):
+            _share_tensors(model, module)
+            values = module(*values)
+            if i == last and self.ends_the_model:
+                close(i, [logits_of(values)])
+                values = ()
+                break
+            features = [k for k, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
+            handed_on = dict(zip(features, close(i, [values[k] for k in features]), strict=True))
+            values = tuple(handed_on.get(k, value) for k, value in enumerate(values))
+        self.handed_on = values
+
+    def compile(self) -> None:
+        """Compile every stage with `torch.compile`, in place."""
+        for module in self.modules:
+            module.compile()
 
 
 def _trace(model: nn.Module) -> fx.Graph:

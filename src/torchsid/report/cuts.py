@@ -20,12 +20,8 @@ class Cuts(NamedTuple):
 
 def cuts(result: Comparison) -> tuple[Cuts, ...]:
     """Return the table of every method whose network is a trunk that was cut."""
-    plans = [(method.name, method.runs[0].manifest.get("plan")) for method in result.methods]
-    return tuple(
-        Cuts(name, _sentence(name, plan), Table((*_TRUNK, *_HEAD), tuple(map(_row, range(1, len(plan) + 1), plan))))
-        for name, plan in plans
-        if plan
-    )
+    manifests = [(method.name, method.runs[0].manifest) for method in result.methods]
+    return tuple(_cuts(name, manifest["plan"], manifest["head_share"]) for name, manifest in manifests if manifest.get("plan"))
 
 
 def head_parameters(plan: list[Mapping[str, Any]]) -> int:
@@ -33,12 +29,12 @@ def head_parameters(plan: list[Mapping[str, Any]]) -> int:
     return sum(int(stage["head_parameters"]) for stage in plan)
 
 
-def _sentence(name: str, plan: list[Mapping[str, Any]]) -> str:
-    share = sum(stage["head_operations"] for stage in plan) / max(sum(stage["operations"] for stage in plan), 1)
-    return (
-        f"{name}: the trunk is cut into {counted(len(plan), 'stage')}. The belief heads add {percent(share, 1)} to its "
+def _cuts(name: str, plan: list[Mapping[str, Any]], head_share: float) -> Cuts:
+    sentence = (
+        f"{name}: the trunk is cut into {counted(len(plan), 'stage')}. The belief heads add {percent(head_share, 1)} to its "
         f"multiply-adds and {head_parameters(plan):,} parameters; the trunk answers without them."
     )
+    return Cuts(name, sentence, Table((*_TRUNK, *_HEAD), tuple(map(_row, range(1, len(plan) + 1), plan))))
 
 
 def _row(number: int, stage: Mapping[str, Any]) -> tuple[Cell, ...]:

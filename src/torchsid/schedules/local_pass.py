@@ -20,7 +20,7 @@ def local_pass(step: Step[Cascade], z: Tensor, *, teachers: Tensor | None = None
     """
     cascade, objective, combiner = step.cascade, step.objective, step.combiner
     shared = features = z.detach()
-    log_beliefs = [cascade.prior(z)]
+    log_beliefs = [cascade.prior(z) if step.log_belief is None else step.log_belief]
     losses = []
     for i, (stage, alpha) in enumerate(zip(cascade.stages, objective.alphas(cascade.depth), strict=True)):
         log_previous = log_beliefs[-1] if teachers is None else teachers[i]

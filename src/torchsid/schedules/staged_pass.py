@@ -36,7 +36,7 @@ class _Losses:
     def __init__(self, step: Step[StagedCascade]) -> None:
         self.step, self.cascade = step, step.cascade
         self.alphas = step.objective.alphas(step.cascade.depth)
-        self.log_beliefs = [step.cascade.prior(step.log_target)]
+        self.log_beliefs = [step.cascade.prior(step.log_target) if step.log_belief is None else step.log_belief]
         self.values: list[Tensor] = []
 
     def judge(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,6 +48,10 @@ class _Losses:
         self.log_beliefs.append(log_belief)
         self.values.append(loss.mean())
         return logits, (step.weights[stage] / loss.numel() * gradient).to(logits.dtype)
+
+    def hand_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        """Return what the next stage may read, and change in place where it does, while these tensors wait for a backward pass."""
+        return [tensor.clone() for tensor in tensors] if stage in self.cascade.overwritten else tensors
 
 
 class _EndToEnd(_Losses):
@@ -64,7 +68,7 @@ class _EndToEnd(_Losses):
         if logits.requires_grad:
             self.logits.append(logits)
             self.gradients.append(gradient)
-        return tensors
+        return self.hand_on(stage, tensors)
 
     def finish(self) -> None:
         """Differentiate all losses at once."""
@@ -101,7 +105,7 @@ class _Local(_Losses):
         while self.pieces and stage >= self._last_loss(self.pieces[0].stage):
             self.step.on_trained(self.pieces.popleft().stage)
         self.leaves = [tensor.detach().requires_grad_(self.step.window > 1 and tensor.requires_grad) for tensor in tensors]
-        return self.leaves
+        return self.hand_on(stage, self.leaves) if self.step.window > 1 else self.leaves
 
     def finish(self) -> None:
         """Nothing is left to do."""

@@ -29,6 +29,7 @@ class Step(Generic[CascadeT]):
         log_target: `p_y` as log-probabilities, `[B, C]`.
         weights: multiply the losses that are differentiated, `[L]`.
         combiner: merges the stages' `∂L_i/∂z` for the extractor.
+        log_belief: the belief that the first stage refines, `[B, C]`; the cascade's prior when None.
         window: the number of stages that a loss reaches back over in a staged cascade; 1 is SID.
         on_trained: called with a stage's index (from 0) as soon as its gradient is complete and its graph is gone; with L for the
             extractor of a shared cascade, which is last.
@@ -40,6 +41,7 @@ class Step(Generic[CascadeT]):
     log_target: Tensor
     weights: Tensor
     combiner: GradientCombiner
+    log_belief: Tensor | None = None
     window: int = 1
     on_trained: Callable[[int], None] = do_nothing
 

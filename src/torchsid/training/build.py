@@ -11,7 +11,6 @@ from torchsid.learners.backprop import Backprop
 from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
 from torchsid.partition.build import staged_cascade
-from torchsid.partition.graph import GraphSegments
 from torchsid.staged import StagedCascade
 from torchsid.training.config import ModelConfig, RunConfig
 
@@ -99,13 +98,13 @@ def place(module: nn.Module, config: RunConfig, device: torch.device) -> nn.Modu
     if config.training.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.training.compile:
-        for part in _compiled_parts(module):
-            part.compile()
+        _compile(module)
     return module
 
 
-def _compiled_parts(module: nn.Module) -> list[nn.Module]:
+def _compile(module: nn.Module) -> None:
     if isinstance(module, StagedCascade):
-        assert isinstance(module.segments, GraphSegments)  # RunConfig asks for model.by = 'graph'
-        return [*module.segments.modules, *module.heads]
-    return [module.extractor, *module.stages] if isinstance(module, Cascade) else [module]
+        module.compile_stages()
+        return
+    for part in (module.extractor, *module.stages) if isinstance(module, Cascade) else (module,):
+        part.compile()

@@ -1,20 +1,25 @@
-"""Checkpoints: a directory with `model.safetensors`, `optimizer.safetensors` and `state.json`.
+"""Checkpoints: a directory with `model.safetensors`, `optimizer.safetensors` and `state.json`; of many workers, a shard of each.
 
 A checkpoint replaces the previous one as a whole or not at all, and none is read that is damaged or from another configuration.
 """
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.errors import CheckpointError
-from torchsid.training.durable import current, replacing_directory, write_bytes
+from torchsid.training.durable import being_written, current, os_errors, replacing_directory, write_bytes
+
+if TYPE_CHECKING:
+    from torchsid.distributed.world import World
 
 _FORMAT = 1
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -33,13 +38,48 @@ def save(directory: Path, module: nn.Module, optimizer: Optimizer, state: Mappin
     Raises:
         RunError: the operating system refuses, for instance because the disk is full.
     """
-    contents = {_MODEL: _serialise(module.state_dict()), _OPTIMIZER: _serialise(_optimizer_tensors(module, optimizer))}
-    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    header = {"format": _FORMAT, "config_sha256": config_sha256, "files": checksums, "state": dict(state)}
-    contents[_STATE] = json.dumps({"sha256": _sha256_of(header), **header}, indent=1).encode()
-    with replacing_directory(directory) as fresh:
-        for name, content in contents.items():
-            write_bytes(fresh / name, content)
+    _write(directory, module.state_dict(), _optimizer_tensors(module, optimizer), state, config_sha256)
+
+
+def save_sharded(
+    directory: Path, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any], *, config_sha256: str, world: "World"
+) -> None:
+    """Write a checkpoint together with the other workers, each what it holds; the one before is kept beside it.
+
+    Every worker calls this. Arguments as `save`; the lead's `state` counts.
+
+    Raises:
+        RunError: the operating system refuses.
+    """
+    from torchsid.distributed.checkpoint import write_shards
+
+    fresh = being_written(directory)
+    with ExitStack() as stack:
+        world.on_lead(lambda: stack.enter_context(replacing_directory(directory, keep=previous(directory))))
+        with os_errors(fresh):
+            checksums = write_shards(fresh, {**module.state_dict(), **_optimizer_tensors(module, optimizer)}, world)
+        world.on_lead(lambda: write_bytes(fresh / _STATE, _header(checksums, state, config_sha256)))
+        world.on_lead(stack.close)
+
+
+def previous(directory: Path) -> Path:
+    """Return where the sharded checkpoint before the one in `directory` is kept."""
+    return directory.with_name(f"{directory.name}-previous")
+
+
+def consolidate(directory: Path, *, config_sha256: str) -> None:
+    """Turn a sharded checkpoint into the one that a single process writes.
+
+    Raises:
+        CheckpointError: it is damaged.
+        RunError: the operating system refuses.
+    """
+    header = _read_header(current(directory) / _STATE)
+    tensors = _read_files(current(directory), header["files"])
+    model = {name: tensor for name, tensor in tensors.items() if ":" not in name}
+    optimizer = {name: tensor for name, tensor in tensors.items() if ":" in name}
+    _write(directory, model, optimizer, header["state"], config_sha256)
+    shutil.rmtree(previous(directory), ignore_errors=True)
 
 
 def exists(directory: Path) -> bool:
@@ -47,10 +87,13 @@ def exists(directory: Path) -> bool:
     return (current(directory) / _STATE).is_file()
 
 
-def load(directory: Path, module: nn.Module, optimizer: Optimizer | None = None, *, config_sha256: str) -> dict[str, Any]:
+def load(
+    directory: Path, module: nn.Module, optimizer: Optimizer | None = None, *, config_sha256: str, world: "World | None" = None
+) -> dict[str, Any]:
     """Read a checkpoint into the module and the optimiser and return its state.
 
-    Everything is checked before anything is changed.
+    Everything is checked before anything is changed. However many workers wrote it, any number can read it; with a `world`, all
+    workers call this and each takes what its module holds.
 
     Raises:
         CheckpointError: a file is missing, truncated or altered, or the checkpoint is from another configuration.
@@ -62,16 +105,32 @@ def load(directory: Path, module: nn.Module, optimizer: Optimizer | None = None,
             f"{directory} was written under another configuration: continue with the run's own config.toml, "
             "or start a new run in another directory"
         )
-    tensors = _read_tensors(directory / _MODEL, header["files"])
-    optimizer_tensors = _read_tensors(directory / _OPTIMIZER, header["files"]) if optimizer else {}
+    files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
+    tensors = _read_own(directory, files, module, world) if world else _read_files(directory, files)
     try:
-        module.load_state_dict(tensors)
+        module.load_state_dict({name: tensor for name, tensor in tensors.items() if ":" not in name})
     except RuntimeError as error:
-        raise CheckpointError(f"{directory / _MODEL} does not fit the network: {error}") from None
+        raise CheckpointError(f"{directory} does not fit the network: {error}") from None
     if optimizer:
-        _restore_optimizer(module, optimizer, optimizer_tensors)
+        _restore_optimizer(module, optimizer, {name: tensor for name, tensor in tensors.items() if ":" in name})
     state: dict[str, Any] = header["state"]
     return state
+
+
+def _write(
+    directory: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any], config_sha256: str
+) -> None:
+    contents = {_MODEL: _serialise(model), _OPTIMIZER: _serialise(optimizer)}
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[_STATE] = _header(checksums, state, config_sha256)
+    with replacing_directory(directory) as fresh:
+        for name, content in contents.items():
+            write_bytes(fresh / name, content)
+
+
+def _header(checksums: Mapping[str, str], state: Mapping[str, Any], config_sha256: str) -> bytes:
+    header = {"format": _FORMAT, "config_sha256": config_sha256, "files": dict(checksums), "state": dict(state)}
+    return json.dumps({"sha256": _sha256_of(header), **header}, indent=1).encode()
 
 
 def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
@@ -114,6 +173,22 @@ def _read_header(path: Path) -> dict[str, Any]:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} is truncated or altered; {_REMEDY}") from None
+
+
+def _read_files(directory: Path, checksums: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the tensors of all files; those of the optimiser have a colon in their name."""
+    return {name: tensor for file in checksums for name, tensor in _read_tensors(directory / file, checksums).items()}
+
+
+def _read_own(directory: Path, checksums: Mapping[str, str], module: nn.Module, world: "World") -> dict[str, Tensor]:
+    """Return the tensors of the module and of its optimiser."""
+    from torchsid.distributed.checkpoint import read_shards
+
+    own = set(module.state_dict())
+    try:
+        return read_shards(directory, lambda name: name.rpartition(":")[2] in own, checksums, world)
+    except ValueError as error:
+        raise CheckpointError(f"{error}; {_REMEDY}") from None
 
 
 def _read_tensors(path: Path, checksums: Mapping[str, str]) -> dict[str, Tensor]:

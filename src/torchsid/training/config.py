@@ -173,6 +173,22 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class DistributedConfig:
+    """Stages on many workers, started by `torchrun`; one process takes no notice. A run may go on with other values."""
+
+    replicas: Count = 1
+    """Workers that share every stage, each with a part of the batch; the others line up along the stages."""
+    wire: Literal["float32", "bfloat16"] = "float32"
+    """How features travel between workers; `bfloat16` halves the traffic and rounds them."""
+    staleness: CountOrZero = 0
+    """Batches that the extractor of a cascade runs ahead of the gradient it waits for; 0 is exact, as one process."""
+    queue: Count = 2
+    """Messages under way between two workers; a slow link needs 2 · delay / time of a step and one more."""
+    timeout: Positive = 300.0
+    """Seconds without a sign of a neighbour after which a worker counts as hanging."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class RunConfig:
     """Everything that decides a run's result.
 
@@ -196,6 +212,8 @@ class RunConfig:
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """Length, seed, machine and safeguards."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Stages on many workers."""
 
     def __post_init__(self) -> None:
         _raise(compatible.problems(self))

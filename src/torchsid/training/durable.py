@@ -35,15 +35,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing_directory(path: Path) -> Iterator[Path]:
-    """Give an empty directory to fill; at the end of the block it takes the place of `path`.
+def replacing_directory(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
+    """Give an empty directory to fill; at the end of the block it takes the place of `path`, which is kept as `keep` if asked to.
 
     No portable call exchanges two full directories in one step, so the old one is set aside for a moment; `current` finds it there.
 
     Raises:
         RunError: the operating system refuses; the old directory stays.
     """
-    fresh, old = path.with_name(f".{path.name}.new"), _set_aside(path)
+    fresh, old = being_written(path), _set_aside(path)
     with os_errors(path):
         _settle(path, fresh, old)
         try:
@@ -53,9 +53,17 @@ def replacing_directory(path: Path) -> Iterator[Path]:
             if path.exists():
                 path.rename(old)
             fresh.rename(path)
+            if keep and old.exists():
+                shutil.rmtree(keep, ignore_errors=True)
+                old.rename(keep)
             sync_directory(path.parent)
         finally:
             _settle(path, fresh, old)
+
+
+def being_written(path: Path) -> Path:
+    """Return the directory that `replacing_directory` gives for `path`."""
+    return path.with_name(f".{path.name}.new")
 
 
 def current(path: Path) -> Path:

@@ -23,6 +23,8 @@ def end_epoch(session: Session) -> None:
     if not progress.sums.samples:
         raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
     validation = _validate(session)
+    if setup.world:
+        validation = setup.world.from_lead(validation)
     record = session.log.write(
         "epoch",
         epoch=progress.epoch,

@@ -5,6 +5,7 @@ from typing import Any
 from torchsid.data import ImageSet
 from torchsid.evidence.evaluation import evaluate
 from torchsid.training import checkpoint
+from torchsid.training.run import WHICH, RunDirectory
 from torchsid.training.samples import write_samples
 from torchsid.training.session import Session
 from torchsid.training.toml import config_sha256
@@ -27,15 +28,25 @@ def evaluate_run(session: Session) -> dict[str, Any]:
     if not progress.best_epoch:
         session.save("best")
     elif best_epoch != last_epoch:
-        module = setup.learner.module
-        checkpoint.load(run.checkpoint("best"), module, config_sha256=config_sha256(setup.config))
+        module, sha256 = setup.learner.module, config_sha256(setup.config)
+        checkpoint.load(run.checkpoint("best"), module, config_sha256=sha256, world=setup.world)
         best = {"epoch": best_epoch, **_splits(session)}
     held_out = splits.validation if len(splits.validation) else splits.test
     if len(held_out):
-        write_samples(run.samples_file, setup.learner, held_out, prepare=setup.batches.prepare)
+        write_samples(run.samples_file if setup.leads else None, setup.learner, held_out, prepare=setup.batches.prepare)
     evaluation = {"best": best, "last": last}
-    run.write_evaluation(evaluation)
+    if setup.world:
+        setup.world.on_lead(lambda: _settle(run, evaluation, config_sha256(setup.config)))
+    else:
+        run.write_evaluation(evaluation)
     return evaluation
+
+
+def _settle(run: RunDirectory, evaluation: dict[str, Any], sha256: str) -> None:
+    """Write what one process would have left."""
+    for which in WHICH:
+        checkpoint.consolidate(run.checkpoint(which), config_sha256=sha256)
+    run.write_evaluation(evaluation)
 
 
 def _splits(session: Session) -> dict[str, Any]:

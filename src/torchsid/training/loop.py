@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,13 +23,18 @@ from torchsid.training.finish import evaluate_run
 from torchsid.training.interruption import stop_on_signal
 from torchsid.training.manifest import locality_of, new_manifest
 from torchsid.training.optimization import set_learning_rate
+from torchsid.training.pace import Pace, Pipeline
 from torchsid.training.reporter import Reporter, Silent
 from torchsid.training.run import RunDirectory
 from torchsid.training.session import Session
 from torchsid.training.setup import Setup, set_up, torch_settings
+from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
 from torchsid.training.start import check_directory, create_run, open_log, reopen_run
 from torchsid.training.step import training_step
 from torchsid.training.tensorboard import TensorBoardWriter, summary_writer
+
+if TYPE_CHECKING:
+    from torchsid.distributed.world import World
 
 _LOCALITY_IMAGES = 16
 _REPORT_SECONDS = 0.1  # between two calls of Reporter.step
@@ -50,37 +55,55 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the run is saved and can be resumed.
-        ConfigError: the configuration does not fit this machine.
+        ConfigError: the configuration does not fit this machine, or the workers that were started.
+        WorkerError: another worker hangs or has gone.
         DataError: the data are missing, damaged or do not fit.
         RunError: `out` holds something else already, or cannot be written.
         CheckpointError: the checkpoint is damaged, or belongs to another configuration.
         LocalityError: SID leaks a gradient between stages.
         NonFiniteError: NaN or infinity, with `training.on_non_finite = "error"`.
     """
-    reporter, run = reporter or Silent(), RunDirectory(out)
-    resume = check_directory(run, config, resume=resume)
-    if resume and run.manifest()["status"] == "finished":
-        reporter.warning(f"{out} has finished already: nothing to resume")
-        return out
-    if config.training.tensorboard:
-        summary_writer()  # a missing package is an error now, not after the first epoch
-    with torch_settings(config) as device:
-        reset_peak_memory(device)
-        setup = set_up(config, device)
-        locality = locality_of(setup.learner, *setup.batches.first(_LOCALITY_IMAGES))
-        manifest = new_manifest(setup, locality, command)
-        if resume:
-            manifest = reopen_run(run, manifest, reporter)
-        else:
-            create_run(run, config, manifest)
-        reporter.started(manifest, locality["detail"])
-        if left_out := setup.splits.skipped:
-            reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
-        with _session(setup, run, reporter) as session, _status(session, manifest):
-            _train_epochs(session)
-            evaluation = evaluate_run(session)
-    reporter.finished(out, evaluation)
+    run = RunDirectory(out)
+    with workers(config) as world:
+        reporter = reporter if reporter and (world is None or world.leads) else Silent()
+        resume = on_lead(world, lambda: check_directory(run, config, resume=resume or was_restarted()))
+        if resume and run.manifest()["status"] == "finished":
+            reporter.warning(f"{out} has finished already: nothing to resume")
+            return out
+        if config.training.tensorboard:
+            summary_writer()  # a missing package is an error now, not after the first epoch
+        with torch_settings(config) as device:
+            evaluation = _train(config, run, device, world, resume=resume, reporter=reporter, command=command)
+        reporter.finished(out, evaluation)
     return out
+
+
+def _train(
+    config: RunConfig,
+    run: RunDirectory,
+    device: torch.device,
+    world: "World | None",
+    *,
+    resume: bool,
+    reporter: Reporter,
+    command: str,
+) -> dict[str, Any]:
+    reset_peak_memory(device)
+    setup = set_up(config, device, cut_by_graph=world is not None)
+    locality = locality_of(setup.learner, *setup.batches.first(_LOCALITY_IMAGES))
+    manifest = new_manifest(setup, locality, command)
+    if world:
+        setup = spread(setup, world)
+        manifest["workers"] = who_does_what(setup, world)
+    manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
+    reporter.started(manifest, locality["detail"])
+    if world and config.training.conflict:
+        reporter.warning("training.conflict is not recorded: no worker has the gradients of all stages")
+    if left_out := setup.splits.skipped:
+        reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
+    with _session(setup, run, reporter) as session, _status(session, manifest):
+        _train_epochs(session)
+        return evaluate_run(session)
 
 
 def _train_epochs(session: Session) -> None:
@@ -89,6 +112,7 @@ def _train_epochs(session: Session) -> None:
     while progress.epoch <= training.epochs and not _out_of_patience(session):
         _train_epoch(session)
         end_epoch(session)
+        session.pace.at_epoch_end()
         session.stop_if_asked()
 
 
@@ -100,10 +124,11 @@ def _out_of_patience(session: Session) -> bool:
 def _train_epoch(session: Session) -> None:
     """Take the steps of the epoch that are left."""
     progress, sums, batches = session.progress, session.progress.sums, session.setup.batches
-    save_seconds = session.setup.config.training.checkpoint_every_seconds
-    saved = reported = started = time.perf_counter()
+    reported = started = time.perf_counter()
+    session.pace.saved()
     for batch in batches.epoch(progress.epoch, progress.step):
         fetched = time.perf_counter()
+        session.pace.before_step()
         _take_step(session, batch)
         progress.step += 1
         ended = time.perf_counter()
@@ -113,10 +138,10 @@ def _train_epoch(session: Session) -> None:
             reported = ended
             loss = sums.loss / max(sums.samples, 1)
             session.reporter.step(progress.epoch, progress.step, batches.steps, loss, sums.samples / sums.seconds)
-        if session.stop.signal is not None or 0 < save_seconds <= ended - saved:
+        if session.pace.pauses():
             session.save("last")
             session.stop_if_asked()
-            saved = time.perf_counter()
+            session.pace.saved()
         started = time.perf_counter()
 
 
@@ -143,15 +168,17 @@ def _take_step(session: Session, batch: Batch) -> None:
 
 @contextmanager
 def _session(setup: Setup, run: RunDirectory, reporter: Reporter) -> Iterator[Session]:
-    progress, log = open_log(run, setup)
+    progress, log = open_log(run, setup, reporter)
     with ExitStack() as stack:
         stack.enter_context(log)
         stop = stack.enter_context(stop_on_signal())
         board = None
-        if setup.config.training.tensorboard:
+        if setup.config.training.tensorboard and setup.leads:
             step = (progress.epoch - 1) * setup.batches.steps + progress.step
             board = stack.enter_context(closing(TensorBoardWriter(run.path / "tensorboard", step=step)))
-        yield Session(setup=setup, run=run, progress=progress, log=log, reporter=reporter, stop=stop, board=board)
+        carrier = setup.learner if isinstance(setup.learner, Pipeline) else None
+        pace = Pace(stop, setup.config.training.checkpoint_every_seconds, carrier, setup.world)
+        yield Session(setup=setup, run=run, progress=progress, log=log, reporter=reporter, pace=pace, board=board)
 
 
 @contextmanager
@@ -162,9 +189,13 @@ def _status(session: Session, manifest: dict[str, Any]) -> Iterator[None]:
         yield
         session.log.write("end")
         ended = {"status": "finished", "finished": now()}
+    except Exception as error:
+        session.log.write("error", message=f"{type(error).__name__}: {error}")
+        raise
     finally:
         sums = session.progress.sums
         ended["train_seconds"] = session.progress.seconds + sums.seconds
         ended["peak_memory_mib"] = peak_memory_mib(session.setup.device)
         with suppress(RunError) if ended["status"] == "interrupted" else ExitStack():  # the first error is the one to show
-            session.run.write_manifest({**manifest, **ended})
+            if session.setup.leads:
+                session.run.write_manifest({**manifest, **ended})

@@ -24,6 +24,7 @@ class MetricsLog:
     def __init__(self, path: Path, *, size: int | None = None) -> None:
         self._path = path
         with os_errors(path):
+            path.parent.mkdir(exist_ok=True)
             self._file = path.open("ab")
             if size is None:
                 return

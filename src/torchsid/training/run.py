@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from torchsid.training.recipes import resolve
 from torchsid.training.toml import config_sha256
 
 Which = Literal["best", "last"]
+WHICH: tuple[Which, ...] = get_args(Which)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class RunDirectory:
     def samples_file(self) -> Path:
         """Held-out images with every stage's belief."""
         return self.path / "samples.safetensors"
+
+    def log_of(self, rank: int) -> Path:
+        """The log of one of several workers; the lead's is `metrics_file`."""
+        return self.path / "logs" / f"worker-{rank}.jsonl"
 
     def checkpoint(self, which: Which) -> Path:
         """The directory of the last or the best checkpoint."""

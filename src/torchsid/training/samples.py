@@ -16,13 +16,17 @@ SAMPLES = 12
 _CANDIDATES = 2000  # looked through; more would only take longer
 
 
-def write_samples(path: Path, learner: Learner, data: ImageSet, *, prepare: Callable[[Tensor], Tensor]) -> None:
+def write_samples(path: Path | None, learner: Learner, data: ImageSet, *, prepare: Callable[[Tensor], Tensor]) -> None:
     """Write `images` uint8 `[n, C, H, W]`, `labels` `[n]`, `log_beliefs` `[L+1, n, C]` and `indices` `[n]` within the split.
+
+    Without a path nothing is written: of several workers one writes, and all are needed to predict.
 
     Raises:
         RunError: the operating system refuses.
     """
     log_beliefs = predict(learner, data.images[:_CANDIDATES], prepare=prepare)
+    if path is None:
+        return
     chosen = choose(log_beliefs, data.labels[:_CANDIDATES], SAMPLES)
     tensors = {
         "images": data.images[chosen],

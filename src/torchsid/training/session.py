@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from torchsid.training import checkpoint
-from torchsid.training.interruption import Interrupted, StopRequest
+from torchsid.training.interruption import Interrupted
 from torchsid.training.metrics import MetricsLog
 from torchsid.training.optimization import learning_rate
+from torchsid.training.pace import Pace, Pipeline
 from torchsid.training.progress import Progress
 from torchsid.training.reporter import Reporter
 from torchsid.training.run import RunDirectory, Which
@@ -23,7 +24,7 @@ class Session:
     progress: Progress
     log: MetricsLog
     reporter: Reporter
-    stop: StopRequest
+    pace: Pace
     board: TensorBoardWriter | None
 
     @property
@@ -40,8 +41,13 @@ class Session:
         """Write a checkpoint of this moment."""
         state = {"progress": self.progress.to_json(), "metrics_bytes": self.log.sync()}
         sha256 = config_sha256(self.setup.config)
-        module, optimizer = self.setup.learner.module, self.setup.optimizer
-        checkpoint.save(self.run.checkpoint(which), module, optimizer, state, config_sha256=sha256)
+        module, optimizer, directory = self.setup.learner.module, self.setup.optimizer, self.run.checkpoint(which)
+        if world := self.setup.world:
+            if isinstance(learner := self.setup.learner, Pipeline):
+                learner.settle()
+            checkpoint.save_sharded(directory, module, optimizer, state, config_sha256=sha256, world=world)
+        else:
+            checkpoint.save(directory, module, optimizer, state, config_sha256=sha256)
 
     def stop_if_asked(self) -> None:
         """Raise if a signal came; call it where the run has just been saved.
@@ -49,6 +55,6 @@ class Session:
         Raises:
             Interrupted: a signal came.
         """
-        if self.stop.signal is not None:
+        if self.pace.signal is not None:
             self.reporter.interrupted(self.run.path)
-            raise Interrupted(self.run.path, self.stop.signal)
+            raise Interrupted(self.run.path, self.pace.signal)

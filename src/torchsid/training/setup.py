@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch.optim import Optimizer
@@ -15,6 +16,9 @@ from torchsid.training.build import build_learner, build_network, choose_device,
 from torchsid.training.config import RunConfig
 from torchsid.training.optimization import build_optimizer
 
+if TYPE_CHECKING:
+    from torchsid.distributed.world import World
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -26,10 +30,17 @@ class Setup:
     batches: Batches
     learner: Learner
     optimizer: Optimizer
+    world: "World | None" = None
+    """This worker's place among several; None in one process."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run."""
+        return self.world is None or self.world.leads
 
 
-def set_up(config: RunConfig, device: torch.device) -> Setup:
-    """Load the data and build the untrained network.
+def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
+    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
 
     Raises:
         DataError: the data are missing, damaged, or not square.
@@ -42,6 +53,8 @@ def set_up(config: RunConfig, device: torch.device) -> Setup:
             f"the images of {splits.name} are {height}x{width} pixels; networks here read square images: cut or pad them"
         )
     torch.manual_seed(config.training.seed)
+    if cut_by_graph and config.model.network == "staged":
+        config = replace(config, model=replace(config.model, by="graph"))
     module = build_network(config, num_classes=splits.num_classes, channels=splits.channels, image_size=height)
     place(module, config, device)
     optimizer = build_optimizer(module, config.optimizer)

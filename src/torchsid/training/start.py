@@ -8,7 +8,7 @@ from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig
 from torchsid.training.durable import os_errors, write_text
 from torchsid.training.metrics import MetricsLog
-from torchsid.training.progress import Progress
+from torchsid.training.progress import EpochSums, Progress
 from torchsid.training.reporter import Reporter
 from torchsid.training.run import RunDirectory, open_run
 from torchsid.training.schema import differences
@@ -29,7 +29,7 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
         return False
     if not resume:
         raise RunError(f"{run.path} exists and is not empty: go on with it by --resume, or name another directory")
-    changed = differences(open_run(run.path).config(), config)
+    changed = [each for each in differences(open_run(run.path).config(), config) if not each.startswith("distributed.")]
     if changed:
         raise CheckpointError(
             f"{run.path} was begun under another configuration; resume it with its own, or start a new run in another directory:"
@@ -38,8 +38,8 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
     return True
 
 
-def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -> None:
-    """Make the run directory with configuration and manifest.
+def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Make the run directory with configuration and manifest, and return the manifest.
 
     Raises:
         RunError: the operating system refuses; nothing is left behind.
@@ -57,6 +57,7 @@ def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -
             if not existed:
                 run.path.rmdir()
         raise
+    return manifest
 
 
 def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
@@ -79,16 +80,37 @@ def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) 
     return manifest
 
 
-def open_log(run: RunDirectory, setup: Setup) -> tuple[Progress, MetricsLog]:
+def open_log(run: RunDirectory, setup: Setup, reporter: Reporter) -> tuple[Progress, MetricsLog]:
     """Return where the run stands, with its weights and optimiser restored, and its log, cut back to there.
 
+    Of several workers each has a log of its own; the lead's is the run's.
+
     Raises:
-        CheckpointError: the checkpoint is damaged.
+        CheckpointError: the checkpoint is damaged, and so is the one before it, if there is one.
         RunError: the log cannot be written.
     """
-    directory = run.checkpoint("last")
-    if not checkpoint.exists(directory):
-        return Progress(), MetricsLog(run.metrics_file, size=0)
-    sha256 = config_sha256(setup.config)
-    state = checkpoint.load(directory, setup.learner.module, setup.optimizer, config_sha256=sha256)
-    return Progress.from_json(state["progress"]), MetricsLog(run.metrics_file, size=state["metrics_bytes"])
+    state = _restore(run, setup, reporter)
+    progress = Progress.from_json(state["progress"]) if state else Progress()
+    if setup.world and not setup.world.leads:
+        progress.sums = EpochSums()  # those of the stages before the last alone
+        return progress, MetricsLog(run.log_of(setup.world.rank))
+    return progress, MetricsLog(run.metrics_file, size=state["metrics_bytes"] if state else 0)
+
+
+def _restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, Any] | None:
+    last = run.checkpoint("last")
+    found = [directory for directory in (last, checkpoint.previous(last)) if checkpoint.exists(directory)]
+    for directory in found:
+        try:
+            return checkpoint.load(
+                directory,
+                setup.learner.module,
+                setup.optimizer,
+                config_sha256=config_sha256(setup.config),
+                world=setup.world,
+            )
+        except CheckpointError as error:
+            if directory == found[-1]:
+                raise
+            reporter.warning(f"{error}. Going on from the checkpoint before it")
+    return None

@@ -14,13 +14,18 @@ def to_toml(config: RunConfig) -> str:
 
     Settings that are None are left out, because TOML has no such value and None is their default.
     """
-    tree = TypeAdapter(RunConfig).dump_python(config, mode="json")
-    return "\n".join(_lines(tree)) + "\n"
+    return "\n".join(_lines(_tree(config))) + "\n"
 
 
 def config_sha256(config: RunConfig) -> str:
-    """Return the SHA-256 of the configuration's TOML text, as hexadecimal digits."""
-    return hashlib.sha256(to_toml(config).encode()).hexdigest()
+    """Return the SHA-256 of the configuration's TOML text, as hexadecimal digits; without `distributed`, which may change."""
+    tree = {name: section for name, section in _tree(config).items() if name != "distributed"}
+    return hashlib.sha256(("\n".join(_lines(tree)) + "\n").encode()).hexdigest()
+
+
+def _tree(config: RunConfig) -> Mapping[str, object]:
+    tree: Mapping[str, object] = TypeAdapter(RunConfig).dump_python(config, mode="json")
+    return tree
 
 
 def _lines(table: Mapping[str, object], path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -2,8 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.optim import SGD
 
+from torchsid import StagedCascade
 from torchsid.errors import CutError
 from torchsid.evidence.bench.checkpointing import Checkpointed
 from torchsid.evidence.bench.contenders import Contender, Entry, build, entries, excused
@@ -65,6 +67,15 @@ def test_checkpointing_counts_what_it_computes_again() -> None:
 def test_kept_bytes_do_not_grow_with_blocks() -> None:
     kept = [build(replace(MLP, blocks=blocks, stages=(blocks,)), Entry("sid", blocks)).kept_bytes() for blocks in (4, 24)]
     assert kept[1] <= 1.05 * kept[0]
+
+
+@pytest.mark.parametrize("method", ["sid", "deep supervision"])
+def test_compiled_means_stages_and_heads(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
+    module = build(replace(MLP, variant="compiled"), Entry(method, 2)).module
+    assert isinstance(module, StagedCascade)
+    assert compiled == [*module.segments.modules, *module.heads]
 
 
 def test_errors_that_are_reasons_and_errors_that_are_not() -> None:

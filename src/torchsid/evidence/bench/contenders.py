@@ -13,7 +13,6 @@ from torchsid.evidence.bench.workload import Workload
 from torchsid.evidence.kept_bytes import kept_bytes
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID
-from torchsid.partition.graph import GraphSegments
 from torchsid.plan import Plan
 from torchsid.staged import StagedCascade
 
@@ -172,6 +171,5 @@ def _compiled(workload: Workload, module: nn.Module) -> nn.Module:
 
 def _compiled_stages(workload: Workload, cascade: StagedCascade) -> StagedCascade:
     if workload.compiled:
-        assert isinstance(cascade.segments, GraphSegments)
-        cascade.segments.compile()
+        cascade.compile_stages()
     return cascade

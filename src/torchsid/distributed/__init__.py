@@ -1,0 +1,1 @@
+"""Stages on many workers: the only folder that imports `torch.distributed`."""

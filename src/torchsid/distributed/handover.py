@@ -1,0 +1,151 @@
+"""What one worker hands to the next: the values that cross the cut, the beliefs and losses so far, and the random state.
+
+The random state travels along because in one process the stages draw (dropout) from one generator, one after the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from torchsid.calling import Inputs, batch_size
+from torchsid.distributed.channel import Message, size_of
+from torchsid.errors import CutError
+from torchsid.partition.graph import GraphSegments
+from torchsid.staged import StagedCascade
+from torchsid.undisturbed import undisturbed
+
+Wire = Literal["float32", "bfloat16"]
+_SLACK = 1024  # bytes by which the numbers in a header may grow
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a worker begins with, and what it hands on.
+
+    Attributes:
+        values: what the next stage reads.
+        log_beliefs: `p_0 … p_i`, `[i+1, B, C]`; None before the first stage.
+        stage_losses: of the stages so far, `[i]`; None outside training.
+        request: travels with a batch from the first worker to the last.
+    """
+
+    values: tuple[Any, ...]
+    log_beliefs: Tensor | None = None
+    stage_losses: Tensor | None = None
+    request: int = 0
+
+    @property
+    def log_belief(self) -> Tensor | None:
+        """The last belief, `[B, C]`; None before the first stage."""
+        return None if self.log_beliefs is None else self.log_beliefs[-1]
+
+
+def encode(handover: Handover, wire: Wire, device: torch.device) -> tuple[list[Tensor], Mapping[str, Any]]:
+    """Return a message's tensors and facts. Over a bfloat16 wire float32 features are rounded; beliefs and losses are not."""
+    assert handover.log_beliefs is not None
+    tensors, values = [], []
+    for value in handover.values:
+        if isinstance(value, Tensor):
+            values.append({"dtype": str(value.dtype).removeprefix("torch.")})
+            rounds = wire == "bfloat16" and value.dtype == torch.float32
+            tensors.append(value.bfloat16() if rounds else value)
+        else:
+            values.append({"value": value})
+    trains = handover.stage_losses is not None
+    rest = [handover.stage_losses, *_random_state(device)] if handover.stage_losses is not None else []
+    return [*tensors, handover.log_beliefs, *rest], {"values": values, "trains": trains, "request": handover.request}
+
+
+def decode(message: Message, device: torch.device) -> Handover:
+    """Return what the worker before handed on, and take over its random state; tensors lie in the message's buffer."""
+    tensors = iter(message.tensors)
+    values = tuple(
+        next(tensors).to(getattr(torch, entry["dtype"])) if "dtype" in entry else entry["value"]
+        for entry in message.facts["values"]
+    )
+    log_beliefs = next(tensors)
+    if not message.facts["trains"]:
+        return Handover(values, log_beliefs)
+    stage_losses = next(tensors)
+    _set_random_state(list(tensors), device)
+    return Handover(values, log_beliefs, stage_losses, message.facts["request"])
+
+
+def crossing(cascade: StagedCascade, ends: Sequence[int], example: Inputs) -> list[tuple[Any, ...]]:
+    """Return the values that cross the cut before each of the stages `ends` (from 0), for the example.
+
+    Raises:
+        CutError: a value is neither a tensor nor a plain number, text or None.
+    """
+    segments, found, start = cascade.segments, [], 0
+    assert isinstance(segments, GraphSegments)
+    with undisturbed(cascade), torch.no_grad():
+        values = segments.bind(example)
+        for end in ends:
+            piece = segments.piece(start, end)
+            piece.run(cascade.model, values, lambda stage, tensors: tensors)
+            values, start = piece.handed_on, end
+            found.append(values)
+    problems = [
+        f"a {type(value).__name__} crosses the cut after stage {end}, which cannot be sent to another worker: cut elsewhere"
+        for end, crossed in zip(ends, found, strict=True)
+        for value in crossed
+        if not isinstance(value, Tensor | int | float | str | None)
+    ]
+    if problems:
+        raise CutError("; ".join(problems))
+    batch = batch_size(example)
+    return [tuple(stretchable(value, batch) for value in crossed) for crossed in found]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Of a tensor that crosses a cut; None stands for the batch."""
+
+    sizes: tuple[int | None, ...]
+    dtype: torch.dtype
+
+
+def stretchable(value: object, batch: int) -> object:
+    """Return what is known of a value whatever the batch: of a tensor the sizes apart from the batch's, anything else as it is."""
+    if not isinstance(value, Tensor):
+        return value
+    return _Shape(tuple(None if size == batch else size for size in value.shape), value.dtype)
+
+
+def largest(values: Sequence[object], samples: int, depth: int, num_classes: int, *, wire: Wire) -> int:
+    """Return the bytes of the message behind stage `depth` (from 1) for so many samples."""
+    meta = torch.device("meta")
+    stretched = tuple(
+        torch.empty([samples if size is None else size for size in value.sizes], dtype=value.dtype, device=meta)
+        if isinstance(value, _Shape)
+        else value
+        for value in values
+    )
+    # In double precision, which they have in a network of double precision.
+    beliefs = torch.empty(depth + 1, samples, num_classes, device=meta, dtype=torch.float64)
+    losses = torch.empty(depth, device=meta, dtype=torch.float64)
+    here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return size_of(*encode(Handover(stretched, beliefs, losses), wire, here)) + _SLACK
+
+
+def rows_of(x: Inputs, rows: slice) -> Inputs:
+    """Return some samples of the inputs."""
+    if isinstance(x, Tensor):
+        return x[rows]
+    if isinstance(x, tuple):
+        return tuple(value[rows] if isinstance(value, Tensor) else value for value in x)
+    return {name: value[rows] if isinstance(value, Tensor) else value for name, value in x.items()}
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _set_random_state(states: Sequence[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0].cpu().clone())
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state.cpu().clone(), device)

@@ -1,0 +1,209 @@
+"""SID on many workers: every worker trains its stages, and features and beliefs travel one way.
+
+Worker k receives what its first stage reads, trains its stages on it as one process would (`schedules/staged_pass.py`), and sends
+on what crosses the cut behind its last stage. Nothing ever comes back, so worker k is at batch t while worker k+1 is at batch
+t−1 or before: no worker waits for a later one. Each stage meets the same batches with the same weights in the same order as in one
+process, so the weights are the same to the bit.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from torchsid.calling import Inputs, batch_size
+from torchsid.distributed.assign import assign
+from torchsid.distributed.channel import Incoming, Outgoing
+from torchsid.distributed.handover import Handover, Wire, crossing, decode, encode, largest, rows_of
+from torchsid.distributed.part import take_part
+from torchsid.distributed.replicas import Replicas
+from torchsid.distributed.world import World
+from torchsid.errors import CutError, ScheduleError
+from torchsid.learners.sid import SID
+from torchsid.objective import Alpha, Direction, LocalObjective
+from torchsid.partition.graph import GraphPiece, GraphSegments
+from torchsid.schedules.staged_pass import staged_pass
+from torchsid.schedules.step import StepOutput
+from torchsid.staged import StagedCascade
+
+
+class PipelinedSID:
+    """The stages of one worker, as a learner: `step(x, target)` takes the place of `SID.step`.
+
+    Every worker calls the same methods with the same batches; `x` is read on the first worker, the target on all. What a method
+    returns is complete on the last worker; on the others it has the stages so far. Replicas split the batch and average their
+    gradients.
+
+    Args:
+        cascade: the whole network, cut by its graph, the same on every worker. It keeps the tensors of this worker's stages alone.
+        world: this worker's place.
+        optimizer: makes the optimiser over the parameters that `cascade` then holds.
+        seconds: what each stage costs, the same on every worker; by that the stages are shared out. By default their operations.
+        batch_size: the most samples of a training batch.
+        example: a small batch of inputs, to see what crosses the cuts.
+        alpha, direction, label_smoothing: of the objective, as for `SID`.
+        wire: how features travel; `"bfloat16"` halves the traffic and rounds them, so that results differ from one process's.
+        queue: the most messages under way between two workers.
+
+    Raises:
+        CutError: the cascade cannot be spread, or what crosses a cut cannot be sent.
+        ConfigError: there are more workers than stages.
+        ValueError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        cascade: StagedCascade,
+        world: World,
+        *,
+        optimizer: Callable[[nn.Module], Optimizer],
+        batch_size: int,
+        example: Inputs,
+        seconds: Sequence[float] | None = None,
+        alpha: Alpha = 0.5,
+        direction: Direction = "forward",
+        label_smoothing: float = 0.0,
+        wire: Wire = "float32",
+        queue: int = 2,
+    ) -> None:
+        if queue < 1:
+            raise ScheduleError(f"queue={queue}: a worker needs 1 message or more under way")
+        if not isinstance(cascade.segments, GraphSegments):
+            raise CutError("stages of a cascade cut by='boundary' cannot live on different workers: build it with by='graph'")
+        self.assignment = assign(seconds or _work(cascade), world.positions)
+        """The stages of every position on the `stage` axis, counted from 0."""
+        own = self.assignment[world.position]
+        alphas = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing).alphas(cascade.depth)
+        values = crossing(cascade, [stages.stop for stages in self.assignment[:-1]], example)
+        self.world, self.wire = world, wire
+        self.module: nn.Module = cascade
+        self._bind = cascade.segments.bind
+        self._part = take_part(cascade, own)
+        self.optimizer = optimizer(cascade)
+        self._sid = SID(
+            self._part,
+            alpha=[float(alphas[stage]) for stage in own],
+            direction=direction,
+            label_smoothing=label_smoothing,
+            optimizer=self.optimizer,
+        )
+        self._replicas = Replicas(world)
+        self._samples = -(-batch_size // world.replicas)  # of the largest message
+        self.request = 0
+        """A number that the first worker sets before a step and every worker reads after it, of the same batch."""
+
+        def capacity(position: int) -> int:
+            depth = self.assignment[position].stop
+            return largest(values[position], self._samples, depth, cascade.num_classes, wire=wire)
+
+        self._incoming = None if world.is_first else Incoming(world, capacity=capacity(world.position - 1), queue=queue)
+        self._outgoing = None if world.is_last else Outgoing(world, capacity=capacity(world.position), queue=queue)
+
+    @property
+    def sent_bytes(self) -> int:
+        """The bytes that this worker has sent on so far."""
+        return self._outgoing.sent_bytes if self._outgoing else 0
+
+    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+        """Train this worker's stages on one batch; arguments, result and errors otherwise as `SID.step`.
+
+        Raises:
+            ValueError: `weight` is neither one number nor one a stage.
+            WorkerError: a neighbour hangs or has gone.
+        """
+        rows, share = self._replicas.split(len(target))
+        target = target[rows]
+        self.request = self._replicas.agree(self.request) if self.world.is_first else 0
+        arrived = self._receive(x, rows)
+        self.request = arrived.request
+        self.optimizer.zero_grad()
+        step = self._sid.prepare(
+            arrived.values,
+            target,
+            weight=self._own(weight) * share,
+            log_belief=arrived.log_belief,
+            on_trained=self._update,
+        )
+        out = staged_pass(step)
+        return self._hand_on(arrived, out.log_beliefs, out.stage_losses, rows, share)
+
+    @torch.no_grad()
+    def log_beliefs(self, x: Inputs) -> Tensor:
+        """Return the belief after every stage, `[L+1, B, C]`, on the last worker; on others up to their own stages.
+
+        Raises:
+            WorkerError: a neighbour hangs or has gone.
+        """
+        count = batch_size(x)
+        limit = self._samples * self.world.replicas
+        parts = [self._beliefs(rows_of(x, slice(start, start + limit))) for start in range(0, count, limit)]
+        return torch.cat(parts, dim=1)
+
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+        """Refused: the stages of a pipeline are updated one by one.
+
+        Raises:
+            ScheduleError: always.
+        """
+        raise ScheduleError("a pipeline updates every stage at once: call step, which takes the optimiser's step as well")
+
+    def settle(self) -> None:
+        """Nothing waits for an answer here; a shared cascade's extractor does."""
+
+    def flush(self) -> None:
+        """Wait until everything has been sent; call it before the connections are closed.
+
+        Raises:
+            WorkerError: a neighbour hangs or has gone.
+        """
+        if self._outgoing:
+            self._outgoing.flush()
+
+    def _own(self, weight: float | Tensor) -> Tensor:
+        """Return the weight of each of this worker's stages."""
+        weights, depth = torch.as_tensor(weight, dtype=torch.float64), self.assignment[-1].stop
+        if weights.shape not in ((), (1,), (depth,)):
+            raise ValueError(f"weight has shape {list(weights.shape)}: give one number, or one a stage, [{depth}]")
+        stages = self.assignment[self.world.position]
+        return weights.expand(depth)[stages.start : stages.stop]
+
+    def _beliefs(self, x: Inputs) -> Tensor:
+        rows, share = self._replicas.split(batch_size(x))
+        self._replicas.share_buffers(self.module)
+        arrived = self._receive(x, rows)
+        log_beliefs = self._part.log_beliefs(arrived.values, arrived.log_belief)
+        return self._hand_on(arrived, log_beliefs, None, rows, share).log_beliefs
+
+    def _receive(self, x: Inputs, rows: slice) -> Handover:
+        if self._incoming is None:
+            self._replicas.vary_randomness()
+            return Handover(self._bind(rows_of(x, rows)), request=self.request)
+        return decode(self._incoming.receive(), self.world.device)
+
+    def _hand_on(
+        self, arrived: Handover, log_beliefs: Tensor, stage_losses: Tensor | None, rows: slice, share: float
+    ) -> StepOutput:
+        """Send on what the next worker needs, and return the output of all stages so far."""
+        if arrived.log_beliefs is not None:
+            log_beliefs = torch.cat([arrived.log_beliefs, log_beliefs[1:]])
+        if stage_losses is not None and arrived.stage_losses is not None:
+            stage_losses = torch.cat([arrived.stage_losses, stage_losses])
+        piece = self._part.segments
+        assert isinstance(piece, GraphPiece)
+        if self._outgoing:
+            leaving = Handover(piece.handed_on, log_beliefs, stage_losses, arrived.request)
+            self._outgoing.send(*encode(leaving, self.wire, self.world.device))
+        piece.handed_on = ()
+        losses = stage_losses if stage_losses is not None else log_beliefs.new_zeros(0)
+        return self._replicas.join(StepOutput(losses, log_beliefs), rows, share)
+
+    def _update(self, stage: int) -> None:
+        self._replicas.average(parameter for _, parameter in self._part.named_stage_parameters(stage))
+        self._sid.update(stage)
+
+
+def _work(cascade: StagedCascade) -> list[float]:
+    """Return the operations of each stage with its head."""
+    assert cascade.plan is not None
+    return [float(stage.operations + stage.head_operations) for stage in cascade.plan.stages]

@@ -1,0 +1,183 @@
+"""SID's shared cascade on many workers: the extractor on the first, groups of stages on the others.
+
+Features and beliefs go from worker to worker, as in `pipeline.py`. Each group adds its `∂L_i/∂z` to the sum that came with the
+features, in the order of the stages, and the last group sends the sum back to the extractor:
+
+    extractor ── z ──▶ stages 1 … a ── z, p_a, Σ∂L/∂z ──▶ stages a+1 … b ── … ──▶ last group
+        ▲─────────────────────────── Σ_i ∂L_i/∂z ───────────────────────────────────┘
+
+With staleness k = 0 the extractor waits for that gradient before the next batch: exact, the same to the bit as one process. With
+k > 0 it runs ahead by k batches: `z` of batch t is computed by weights that have seen the gradients up to batch t−k−1, and all
+workers work at once. A gradient is taken at the weights that computed `z`, hence k+1 copies of the extractor's (weight stashing,
+PipeDream, arXiv 1806.03377).
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from torchsid.calling import Inputs, batch_size
+from torchsid.cascade import Cascade, Stage
+from torchsid.distributed.assign import assign
+from torchsid.distributed.handover import Wire, largest, rows_of, stretchable
+from torchsid.distributed.part import drop_others
+from torchsid.distributed.shared_roles import Extractor, Group, Ring
+from torchsid.distributed.world import World
+from torchsid.errors import ConfigError, ScheduleError
+from torchsid.learners.sid import SID
+from torchsid.objective import Alpha, Direction, LocalObjective
+from torchsid.schedules.step import StepOutput
+from torchsid.undisturbed import undisturbed
+
+
+class SharedPipelinedSID:
+    """The extractor or some stages of a shared cascade, as a learner; used like `PipelinedSID`.
+
+    Args:
+        cascade: the whole network, the same on every worker. It keeps the tensors of this worker alone.
+        world: this worker's place; two positions or more, one replica.
+        optimizer: makes the optimiser over the parameters that `cascade` then holds.
+        batch_size: the most samples of a training batch.
+        example: a small batch of inputs, to see the features.
+        staleness: k, the batches that the extractor runs ahead; 0 is exact.
+        alpha, direction, label_smoothing, combine: as for `SID`; `"pcgrad"` needs all gradients at once and is refused.
+        wire, queue: as for `PipelinedSID`.
+
+    Raises:
+        ConfigError: there are more groups than stages, or the settings do not go with many workers.
+        ScheduleError: a stage hands on features of its own.
+    """
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        world: World,
+        *,
+        optimizer: Callable[[nn.Module], Optimizer],
+        batch_size: int,
+        example: Inputs,
+        staleness: int = 0,
+        alpha: Alpha = 0.5,
+        direction: Direction = "forward",
+        label_smoothing: float = 0.0,
+        combine: str = "sum",
+        wire: Wire = "float32",
+        queue: int = 2,
+    ) -> None:
+        _check(world, staleness=staleness, combine=combine, queue=queue)
+        features = _features(cascade, example)
+        self.assignment = [range(0), *assign([1.0] * cascade.depth, world.positions - 1)]
+        """The stages of every position on the `stage` axis, counted from 0; the first has the extractor."""
+        own = self.assignment[world.position]
+        self.world, self.module = world, cascade
+
+        def size_behind(position: int) -> int:
+            values = (features, features) if position else (features,)
+            return largest(values, batch_size, self.assignment[position].stop, cascade.num_classes, wire=wire)
+
+        ring = Ring(world, size_behind, wire=wire, queue=queue, staleness=staleness)
+        self._ring, self._samples = ring, batch_size
+        stages = [cast(Stage, stage) for stage in cascade.stages[own.start : own.stop]]
+        drop_others(cascade, (cascade.extractor,) if world.is_first else stages)
+        self.optimizer = optimizer(cascade)
+        if world.is_first:
+            scale = 1 / cascade.depth if combine == "mean" else 1.0
+            self._worker: Extractor | Group = Extractor(cascade, self.optimizer, ring, staleness=staleness, scale=scale)
+        else:
+            alphas = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing).alphas(cascade.depth)
+            part = Cascade(nn.Identity(), stages, cascade.num_classes, log_prior=cascade.log_prior)
+            sid = SID(
+                part,
+                alpha=[float(alphas[stage]) for stage in own],
+                direction=direction,
+                label_smoothing=label_smoothing,
+                optimizer=self.optimizer,
+            )
+            self._worker = Group(part, sid, ring)
+
+    @property
+    def request(self) -> int:
+        """As of `PipelinedSID`."""
+        return self._ring.request
+
+    @request.setter
+    def request(self, number: int) -> None:
+        if self.world.is_first:
+            self._ring.request = number
+
+    @property
+    def sent_bytes(self) -> int:
+        """The bytes that this worker has sent so far."""
+        return self._ring.sent_bytes
+
+    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+        """Train this worker's part on one batch; see `PipelinedSID.step`.
+
+        Raises:
+            WorkerError: another worker hangs or has gone.
+        """
+        return self._worker.step(x, target, weight)
+
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+        """Refused, as by `PipelinedSID`.
+
+        Raises:
+            ScheduleError: always.
+        """
+        raise ScheduleError("a pipeline updates every stage at once: call step, which takes the optimiser's step as well")
+
+    @torch.no_grad()
+    def log_beliefs(self, x: Inputs) -> Tensor:
+        """Return the belief after every stage, `[L+1, B, C]`, on the last worker; on others up to their own stages.
+
+        Raises:
+            WorkerError: another worker hangs or has gone.
+        """
+        self.settle()
+        starts = range(0, batch_size(x), self._samples)
+        return torch.cat([self._worker.log_beliefs(rows_of(x, slice(start, start + self._samples))) for start in starts], dim=1)
+
+    def settle(self) -> None:
+        """Apply the gradients that the extractor still waits for: before an evaluation and before a checkpoint.
+
+        Raises:
+            WorkerError: another worker hangs or has gone.
+        """
+        self._worker.settle()
+
+    def flush(self) -> None:
+        """Settle, and wait until everything has been sent; see `PipelinedSID.flush`."""
+        self.settle()
+        self._ring.flush()
+
+
+def _check(world: World, *, staleness: int, combine: str, queue: int) -> None:
+    problems = []
+    if world.positions < 2:
+        problems.append(f"{world.positions} worker: a shared cascade is spread over 2 or more, the first has the extractor")
+    if world.replicas > 1:
+        problems.append(f"replicas={world.replicas}: a shared cascade has one replica of each stage, set it to 1")
+    if combine not in ("sum", "mean"):
+        problems.append(f"combine={combine!r} needs the gradients of all stages in one place: use 'sum' or 'mean'")
+    if staleness < 0:
+        problems.append(f"staleness={staleness}: give 0 (exact) or the number of batches that the extractor may run ahead")
+    if queue < 1:
+        problems.append(f"queue={queue}: a worker needs 1 message or more under way")
+    if problems:
+        raise ConfigError(problems, source="distributed job")
+
+
+def _features(cascade: Cascade, example: Inputs) -> object:
+    """Return what is known of the features that the stages read."""
+    with undisturbed(cascade), torch.no_grad():
+        z = cascade.eval().features(example)
+        for i, stage in enumerate(cascade.stages, 1):
+            if stage(z, cascade.prior(z))[0] is not z:
+                raise ScheduleError(
+                    f"stage {i} hands on features of its own: only stages that read the extractor's features can be spread; "
+                    "cut the network by staged_cascade instead"
+                )
+    return stretchable(z, batch_size(example))

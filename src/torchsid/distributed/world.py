@@ -1,0 +1,175 @@
+"""The processes of a job under `torchrun`: who this one is, and how it agrees with the others.
+
+The workers form a mesh with two named axes: `stage`, along which beliefs and features travel in one direction, and `data`, along
+which the replicas of a stage average their gradients. Worker `rank = stage · D + data`.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from torchsid.distributed.diagnosis import explaining, leave_note
+from torchsid.errors import ConfigError, PeerLostError, WorkerError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """This worker's place in the mesh. Made by `join`."""
+
+    rank: int
+    size: int
+    mesh: DeviceMesh
+    """Axes `stage` and `data`."""
+    control: dist.ProcessGroup
+    """Of all workers, on the CPU, apart from the training traffic: agreement, checkpoints."""
+    store: dist.Store
+    """Notes of the workers, for diagnosis."""
+    device: torch.device
+    timeout: float
+    """Seconds without a sign of a neighbour after which it counts as hanging."""
+
+    @property
+    def replicas(self) -> int:
+        """The length D of the `data` axis."""
+        return self.mesh["data"].size()
+
+    @property
+    def positions(self) -> int:
+        """The length of the `stage` axis."""
+        return self.mesh["stage"].size()
+
+    @property
+    def position(self) -> int:
+        """Where on the `stage` axis this worker stands, from 0."""
+        return self.mesh.get_local_rank("stage")
+
+    @property
+    def replica(self) -> int:
+        """Where on the `data` axis this worker stands, from 0."""
+        return self.mesh.get_local_rank("data")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker reads the input."""
+        return self.position == 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this worker has the last stage."""
+        return self.position == self.positions - 1
+
+    @property
+    def lead(self) -> int:
+        """The rank that writes the run: the first replica of the last stage, which sees every loss and every belief."""
+        return (self.positions - 1) * self.replicas
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker is the lead."""
+        return self.rank == self.lead
+
+    def neighbour(self, step: int) -> int:
+        """Return the rank `step` positions further along the `stage` axis, of the same replica."""
+        return self.rank + step * self.replicas
+
+    def gather(self, value: T) -> list[T]:
+        """Return every worker's value, by rank, on every worker."""
+        values: list[T | None] = [None] * self.size
+        with explaining(self, "an answer of all workers"):
+            dist.all_gather_object(values, value, group=self.control)
+        return values  # type: ignore[return-value]
+
+    def on_lead(self, function: Callable[[], T]) -> T | None:
+        """Call a function on the lead while the others wait, and return what it gave there; elsewhere None.
+
+        Raises:
+            PeerLostError: it raised on the lead, where its own error comes out.
+        """
+        if self.leads:
+            try:
+                value = function()
+            except BaseException:
+                with suppress(WorkerError):  # the first error is the one to show
+                    self.from_lead(False)
+                raise
+            self.from_lead(True)
+            return value
+        if not self.from_lead(None):
+            raise PeerLostError(f"worker {self.lead}, which writes the run, failed: read that worker's error")
+        return None
+
+    def from_lead(self, value: T) -> T:
+        """Return the lead's value on every worker."""
+        values = [value]
+        with explaining(self, f"an answer of worker {self.lead}"):
+            dist.broadcast_object_list(values, src=self.lead, group=self.control)
+        return values[0]
+
+
+@contextmanager
+def join(*, replicas: int = 1, device: torch.device | None = None, timeout: float = 300.0) -> Iterator[World]:
+    """Meet the other workers of the job; on exit the connections are closed.
+
+    Args:
+        replicas: the length D of the `data` axis; it must divide the number of workers.
+        device: of this worker's stages; the CPU by default.
+        timeout: seconds without a sign of a neighbour after which it counts as hanging.
+
+    Raises:
+        ConfigError: the launcher's environment is incomplete, the mesh is uneven, or PyTorch lacks the backend.
+        WorkerError: the others did not come.
+    """
+    device = device or torch.device("cpu")
+    if problems := _problems(replicas, device):
+        raise ConfigError(problems, source="distributed job")
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    patience = timedelta(seconds=timeout)
+    try:
+        store, _, _ = next(iter(dist.rendezvous("env://", rank, size, timeout=patience)))  # type: ignore[attr-defined]
+        # torchrun's static rendezvous keeps its store over a restart, and with it the addresses of the dead.
+        store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+        mesh = init_device_mesh(device.type, (size // replicas, replicas), mesh_dim_names=("stage", "data"))
+        control = dist.new_group(backend="gloo", timeout=patience)
+    except (dist.DistError, RuntimeError, OSError) as error:
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise WorkerError(f"worker {rank} of {size} ({socket.gethostname()}) cannot join the job at {address}: {error}") from None
+    assert control is not None
+    try:
+        yield World(rank=rank, size=size, mesh=mesh, control=control, store=store, device=device, timeout=timeout)
+    except BaseException as error:
+        leave_note(store, rank, error)
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _problems(replicas: int, device: torch.device) -> list[str]:
+    found = [
+        f"{name} is not set: start the job by `torchrun --nproc-per-node N -m torchsid train RECIPE`"
+        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        if name not in os.environ
+    ]
+    if not found and (replicas < 1 or int(os.environ["WORLD_SIZE"]) % replicas):
+        found.append(
+            f"{os.environ['WORLD_SIZE']} workers do not make a mesh with distributed.replicas = {replicas}: "
+            "start a multiple of it, one worker for every position and replica"
+        )
+    if not dist.is_available():
+        found.append("this build of PyTorch has no torch.distributed: install another, or train in one process")
+    elif not dist.is_gloo_available():
+        found.append("this build of PyTorch has no gloo backend, which every job needs: install another")
+    elif device.type == "cuda" and not dist.is_nccl_available():
+        found.append("this build of PyTorch has no NCCL backend for training.device = 'cuda': set training.device = 'cpu'")
+    return found
