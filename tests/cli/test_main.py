@@ -21,6 +21,15 @@ SURFACE = {
     "report": {"RUN", "--out"},
     "bench memory": {"--model", *TRUNK, "--batch-size", "--threads", "--json"},
     "bench step": {"--model", *TRUNK, "--batch-size", "--threads", "--json", "--depths", "--rounds", "--trace", "--figure"},
+    "bench pipeline": {
+        *("--model", "--workers", "--stages", "--micro-batches", "--blocks", "--width", "--image-size", "--classes", "--head"),
+        *("--batch-size", "--rounds", "--threads", "--wire", "--queue", "--memory", "--no-memory", "--json", "--figure"),
+    },
+    "plan": {
+        *("--model", "--width", "--depth", "--image-size", "--classes", "--devices", "--stages", "--data", "--link", "--latency"),
+        *("--batch-size", "--micro-batches", "--optimizer", "--precision", "--queue", "--utilisation", "--measure", "--sweep"),
+        *("--json", "--figure"),
+    },
     "list": {"kind"},
 }
 
@@ -47,7 +56,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert len(VERBS) == 7
+    assert len(VERBS) == 8
     assert all(f"    {verb.split()[0]} " in shown for verb in SURFACE)
 
 

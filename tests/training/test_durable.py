@@ -62,3 +62,26 @@ def test_a_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
         durable.write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_directory_before_is_kept_if_asked_to(tmp_path: Path) -> None:
+    path, before = tmp_path / "last", tmp_path / "last-previous"
+    for text in ("first", "second", "third"):
+        with durable.replacing_directory(path, keep=before) as fresh:
+            assert fresh == durable.being_written(path)
+            durable.write_bytes(fresh / "file", text.encode())
+    assert (path / "file").read_text() == "third"
+    assert (before / "file").read_text() == "second"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"last", "last-previous"}
+
+
+def test_what_is_kept_outlives_a_failed_write(tmp_path: Path) -> None:
+    path, before = tmp_path / "last", tmp_path / "last-previous"
+    for text in ("first", "second"):
+        with durable.replacing_directory(path, keep=before) as fresh:
+            durable.write_bytes(fresh / "file", text.encode())
+    with pytest.raises(RunError), durable.replacing_directory(path, keep=before) as fresh:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (path / "file").read_text() == "second"
+    assert (before / "file").read_text() == "first"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"last", "last-previous"}

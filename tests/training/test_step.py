@@ -20,7 +20,7 @@ def network() -> nn.Module:
 def batch(value: float = 1.0, finite: bool = True) -> Batch:
     x = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(1))
     x[0, 0, 0, 0] = value
-    return Batch(x, torch.tensor([0, 1, 2, 0, 1]), finite)
+    return Batch(x, torch.tensor([0, 1, 2, 0, 1]), finite, torch.arange(5))
 
 
 def test_a_step_moves_weights_and_counts_right_answers() -> None:
@@ -77,7 +77,9 @@ def steps(update: str, optimizer_config: OptimizerConfig, precision: str) -> tup
     for seed in range(4):
         x = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
         target = torch.tensor([0, 1, 2, 0, 1, 2])
-        numbers = training_step(learner, optimizer, Batch(x, target, True), TrainingConfig(precision=precision))
+        numbers = training_step(
+            learner, optimizer, Batch(x, target, True, torch.arange(len(x))), TrainingConfig(precision=precision)
+        )
         losses.append(numbers.loss)
     if update == "stage":
         assert all(parameter.grad is None for parameter in module.parameters())

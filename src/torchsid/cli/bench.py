@@ -4,6 +4,7 @@ torchsid bench memory --model resnet-18 vgg-11 vit-tiny         kept bytes and p
 torchsid bench memory --model mlp --blocks 8 256                kept bytes do not grow with depth
 torchsid bench step   --model resnet-18 --stages 4 8 --trace    kept bytes and step time, and the order of events
 torchsid bench step                                             the schedules of the paper's shared cascade
+torchsid bench pipeline                                         several workers, against pipelines of backpropagation
 """
 
 import argparse
@@ -11,7 +12,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import bench_tables, console, results
+from torchsid.cli import bench_pipeline, bench_tables, console, results
 from torchsid.cli.arguments import Subparsers, positive
 from torchsid.errors import ConfigError
 
@@ -51,6 +52,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     step.add_argument("--trace", action="store_true", help="print the order of events within a step")
     step.add_argument("--figure", type=Path, metavar="FILE", help="draw memory against time, as SVG")
     step.set_defaults(run=run_step)
+    bench_pipeline.add_parser(benches)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """The tables of `torchsid bench`: columns, and a row as cells."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,24 @@ def _step(row: Row) -> list[str]:
     ]
 
 
+def _pipeline(row: Row) -> list[str]:
+    return [
+        str(row["model"]) + (f", {row['blocks']} blocks" if row["blocks"] else ""),
+        row["contender"],
+        f"{row['images_per_second']:,.0f}",
+        _time(row["step_ms"]),
+        _spread(row["step_quartiles_ms"]),
+        _ratio(row["speed_up"]),
+        _ratio(row["speed_up_with_fill"]),
+        _ratio(row["over_backprop"]),
+        _percent([row["efficiency"]]),
+        _percent(row["idle"]),
+        f"{row['sent_bytes'] / 2**20:.2f} MiB",
+        _each(row["peak_mib"], lambda peak: f"{peak:.1f}", " MiB"),
+        _each(row["kept_bytes"], lambda kept: f"{kept / 2**20:.2f}", " MiB"),
+    ]
+
+
 SCHEDULES = Table(
     (
         "procedure",
@@ -89,6 +107,24 @@ STEPS = Table(
         *_HEADS,
     ),
     _step,
+)
+PIPELINES = Table(
+    (
+        "model",
+        "contender",
+        "images/s",
+        "step",
+        "quartiles",
+        "speed-up",
+        "with fill",
+        "to backprop",
+        "efficiency",
+        "idle",
+        "sent a step",
+        "peak",
+        "kept",
+    ),
+    _pipeline,
 )
 
 
@@ -122,3 +158,14 @@ def _ratio(value: float | None) -> str:
 
 def _mebibytes(value: int | None) -> str:
     return MISSING if value is None else f"{value / 2**20:.2f} MiB"
+
+
+def _percent(shares: Sequence[float | None] | None) -> str:
+    return _each(shares, lambda share: f"{100 * share:.0f}", " %")
+
+
+def _each(values: Sequence[float | None] | None, text: Callable[[float], str], unit: str) -> str:
+    """Return one value a worker, or one in all."""
+    if values is None or all(value is None for value in values):
+        return MISSING
+    return " / ".join(MISSING if value is None else text(value) for value in values) + unit

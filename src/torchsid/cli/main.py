@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from torchsid import errors
 from torchsid.__about__ import __version__
-from torchsid.cli import bench, compare, evaluate, predict, report, train
+from torchsid.cli import bench, compare, evaluate, plan, predict, report, train
 from torchsid.cli import list as list_
 
-VERBS = (train, evaluate, predict, compare, report, bench, list_)
+VERBS = (train, evaluate, predict, compare, report, bench, plan, list_)
 USER_ERRORS = (
     errors.ConfigError,
     errors.DataError,
@@ -24,6 +24,7 @@ USER_ERRORS = (
     errors.NonFiniteError,
     errors.CheckpointError,
     errors.RunError,
+    errors.WorkerError,
     OSError,
 )
 
@@ -61,6 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if args.debug or os.environ.get("TORCHSID_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
-        print(f"torchsid: error: {error}", file=sys.stderr)
+        print(f"torchsid: error: {error}", file=sys.stderr, flush=True)
+        _tell_launcher(error)
         return 2
+    except Exception as error:
+        _tell_launcher(error)
+        raise
     return code
+
+
+def _tell_launcher(error: Exception) -> None:
+    """Let `torchrun`, where it started this process, show the error of the worker that failed first."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torchsid.distributed.blame import tell_launcher
+
+        tell_launcher(error)

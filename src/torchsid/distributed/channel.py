@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from torchsid.distributed.diagnosis import finish
+from torchsid.distributed.diagnosis import explaining, finish
 from torchsid.distributed.world import World
 
 _ALIGNMENT = 64
@@ -43,10 +43,11 @@ class Outgoing:
         capacity: bytes of the largest message.
         queue: the most messages under way, 1 or more.
         step: 1 is the next position; −k goes back k positions.
+        tag: tells apart the channels between two workers.
     """
 
-    def __init__(self, world: World, *, capacity: int, queue: int, step: int = 1) -> None:
-        self._world, self._peer = world, world.neighbour(step)
+    def __init__(self, world: World, *, capacity: int, queue: int, step: int = 1, tag: int = 0) -> None:
+        self._world, self._peer, self._tag = world, world.neighbour(step), tag
         self._group = world.mesh.get_group("stage")
         self._buffers = [torch.empty(capacity, dtype=torch.uint8, device=world.device) for _ in range(queue)]
         self._under_way: list[dist.Work | None] = [None] * queue
@@ -65,7 +66,8 @@ class Outgoing:
         used = _pack(self._buffers[slot], tensors, facts)
         # NCCL wants both ends to name the same size; gloo sends what is there.
         part = self._buffers[slot] if self._world.device.type == "cuda" else self._buffers[slot][:used]
-        self._under_way[slot] = dist.isend(part, self._peer, group=self._group)
+        with explaining(self._world, f"worker {self._peer} to take a message"):
+            self._under_way[slot] = dist.isend(part, self._peer, group=self._group, tag=self._tag)
         self._next = (slot + 1) % len(self._buffers)
         self.sent_bytes += used
 
@@ -88,8 +90,8 @@ class Outgoing:
 class Incoming:
     """Receives from the worker before; arguments as `Outgoing`, which `step` positions behind sends here."""
 
-    def __init__(self, world: World, *, capacity: int, queue: int, step: int = 1) -> None:
-        self._world, self._peer = world, world.neighbour(-step)
+    def __init__(self, world: World, *, capacity: int, queue: int, step: int = 1, tag: int = 0) -> None:
+        self._world, self._peer, self._tag = world, world.neighbour(-step), tag
         self._group = world.mesh.get_group("stage")
         # One more than are under way: the last message received is still in use.
         self._buffers = [torch.empty(capacity, dtype=torch.uint8, device=world.device) for _ in range(queue + 1)]
@@ -112,7 +114,8 @@ class Incoming:
         return _unpack(self._buffers[slot])
 
     def _post(self, slot: int) -> dist.Work:
-        work = dist.irecv(self._buffers[slot], self._peer, group=self._group)
+        with explaining(self._world, f"worker {self._peer} to send a message"):
+            work = dist.irecv(self._buffers[slot], self._peer, group=self._group, tag=self._tag)
         assert work is not None
         return work
 

@@ -5,16 +5,18 @@ Names decide, not positions: what N workers wrote, M workers read.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint import CheckpointException, state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from torchsid.distributed.diagnosis import explaining
 from torchsid.distributed.world import World
 
 T = TypeVar("T")
@@ -24,11 +26,15 @@ def write_shards(directory: Path, tensors: Mapping[str, Tensor], world: World) -
     """Write this worker's tensors as a file of the directory, which exists; return the SHA-256 of all workers' files, by name.
 
     The first replica of a stage writes it.
+
+    Raises:
+        OSError: the operating system refuses on one of the workers.
+        WorkerError: another worker hangs or has gone.
     """
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()} if world.replica == 0 else {}
-    state_dict_saver.save(
-        own, storage_writer=HuggingFaceStorageWriter(str(directory), save_distributed=True), process_group=world.control
-    )
+    writer = HuggingFaceStorageWriter(str(directory), save_distributed=True)
+    with _together(world):
+        state_dict_saver.save(own, storage_writer=writer, process_group=world.control)
     checksums: dict[str, str] = {}
     for path in _share(sorted(directory.glob("*.safetensors")), world):
         with path.open("rb") as file:
@@ -42,6 +48,7 @@ def read_shards(directory: Path, wanted: Callable[[str], bool], checksums: Mappi
 
     Raises:
         ValueError: a file is missing, truncated or altered; names all of them, on every worker.
+        WorkerError: another worker hangs or has gone.
     """
     damaged = []
     for name in _share(sorted(checksums), world):
@@ -61,8 +68,19 @@ def read_shards(directory: Path, wanted: Callable[[str], bool], checksums: Mappi
         for name, entry in found.items()
         if isinstance(entry, TensorStorageMetadata) and wanted(name)
     }
-    state_dict_loader.load(tensors, storage_reader=reader, process_group=world.control)
+    with _together(world):
+        state_dict_loader.load(tensors, storage_reader=reader, process_group=world.control)
     return tensors
+
+
+@contextmanager
+def _together(world: World) -> Iterator[None]:
+    """Raise on every worker what one of them met."""
+    try:
+        with explaining(world, "the other workers at a checkpoint"):
+            yield
+    except CheckpointException as failure:
+        raise next(error for error, _ in failure.failures.values()) from None
 
 
 def _share(items: Sequence[T], world: World) -> Sequence[T]:

@@ -27,25 +27,25 @@ class Handover:
 
     Attributes:
         values: what the next stage reads.
-        log_beliefs: `p_0 … p_i`, `[i+1, B, C]`; None before the first stage.
+        log_beliefs: `p_0 … p_i`, `[i+1, B, C]`.
         stage_losses: of the stages so far, `[i]`; None outside training.
         request: travels with a batch from the first worker to the last.
     """
 
     values: tuple[Any, ...]
-    log_beliefs: Tensor | None = None
+    log_beliefs: Tensor
     stage_losses: Tensor | None = None
     request: int = 0
 
-    @property
-    def log_belief(self) -> Tensor | None:
-        """The last belief, `[B, C]`; None before the first stage."""
-        return None if self.log_beliefs is None else self.log_beliefs[-1]
+    def followed_by(self, values: tuple[Any, ...], log_beliefs: Tensor, stage_losses: Tensor | None) -> "Handover":
+        """Return what is handed on after more stages, whose beliefs are `[n, B, C]` and whose losses `[n]`."""
+        if self.stage_losses is not None and stage_losses is not None:
+            stage_losses = torch.cat([self.stage_losses, stage_losses])
+        return Handover(values, torch.cat([self.log_beliefs, log_beliefs]), stage_losses, self.request)
 
 
 def encode(handover: Handover, wire: Wire, device: torch.device) -> tuple[list[Tensor], Mapping[str, Any]]:
     """Return a message's tensors and facts. Over a bfloat16 wire float32 features are rounded; beliefs and losses are not."""
-    assert handover.log_beliefs is not None
     tensors, values = [], []
     for value in handover.values:
         if isinstance(value, Tensor):

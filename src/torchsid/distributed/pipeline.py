@@ -105,7 +105,7 @@ class PipelinedSID:
         """The bytes that this worker has sent on so far."""
         return self._outgoing.sent_bytes if self._outgoing else 0
 
-    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Train this worker's stages on one batch; arguments, result and errors otherwise as `SID.step`.
 
         Raises:
@@ -115,18 +115,30 @@ class PipelinedSID:
         rows, share = self._replicas.split(len(target))
         target = target[rows]
         self.request = self._replicas.agree(self.request) if self.world.is_first else 0
-        arrived = self._receive(x, rows)
+        arrived = self._receive(x, rows, trains=True)
         self.request = arrived.request
+        log_beliefs: list[Tensor] = []
+        losses: list[Tensor] = []
+
+        def hand_on(stage: int, log_belief: Tensor, loss: Tensor) -> None:
+            log_beliefs.append(log_belief)
+            losses.append(loss)
+            if stage == self._part.depth - 1:  # before its backward pass, so that the next worker need not wait for it
+                self._send(arrived, torch.stack(log_beliefs), torch.stack(losses))
+
         self.optimizer.zero_grad()
         step = self._sid.prepare(
             arrived.values,
             target,
             weight=self._own(weight) * share,
-            log_belief=arrived.log_belief,
+            log_belief=arrived.log_beliefs[-1],
+            on_belief=hand_on,
             on_trained=self._update,
         )
-        out = staged_pass(step)
-        return self._hand_on(arrived, out.log_beliefs, out.stage_losses, rows, share)
+        staged_pass(step)
+        done = arrived.followed_by((), torch.stack(log_beliefs), torch.stack(losses))
+        assert done.stage_losses is not None
+        return self._replicas.join(StepOutput(done.stage_losses, done.log_beliefs), rows, share)
 
     @torch.no_grad()
     def log_beliefs(self, x: Inputs) -> Tensor:
@@ -140,7 +152,7 @@ class PipelinedSID:
         parts = [self._beliefs(rows_of(x, slice(start, start + limit))) for start in range(0, count, limit)]
         return torch.cat(parts, dim=1)
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Refused: the stages of a pipeline are updated one by one.
 
         Raises:
@@ -171,32 +183,27 @@ class PipelinedSID:
     def _beliefs(self, x: Inputs) -> Tensor:
         rows, share = self._replicas.split(batch_size(x))
         self._replicas.share_buffers(self.module)
-        arrived = self._receive(x, rows)
-        log_beliefs = self._part.log_beliefs(arrived.values, arrived.log_belief)
-        return self._hand_on(arrived, log_beliefs, None, rows, share).log_beliefs
+        arrived = self._receive(x, rows, trains=False)
+        log_beliefs = self._part.log_beliefs(arrived.values, arrived.log_beliefs[-1])[1:]
+        self._send(arrived, log_beliefs, None)
+        done = arrived.followed_by((), log_beliefs, None)
+        return self._replicas.join(StepOutput(log_beliefs.new_zeros(0), done.log_beliefs), rows, share).log_beliefs
 
-    def _receive(self, x: Inputs, rows: slice) -> Handover:
-        if self._incoming is None:
-            self._replicas.vary_randomness()
-            return Handover(self._bind(rows_of(x, rows)), request=self.request)
-        return decode(self._incoming.receive(), self.world.device)
+    def _receive(self, x: Inputs, rows: slice, *, trains: bool) -> Handover:
+        if self._incoming is not None:
+            return decode(self._incoming.receive(), self.world.device)
+        self._replicas.vary_randomness()
+        prior = self._part.prior(torch.empty(rows.stop - rows.start, device=self.world.device)).unsqueeze(0)
+        return Handover(self._bind(rows_of(x, rows)), prior, prior.new_zeros(0) if trains else None, self.request)
 
-    def _hand_on(
-        self, arrived: Handover, log_beliefs: Tensor, stage_losses: Tensor | None, rows: slice, share: float
-    ) -> StepOutput:
-        """Send on what the next worker needs, and return the output of all stages so far."""
-        if arrived.log_beliefs is not None:
-            log_beliefs = torch.cat([arrived.log_beliefs, log_beliefs[1:]])
-        if stage_losses is not None and arrived.stage_losses is not None:
-            stage_losses = torch.cat([arrived.stage_losses, stage_losses])
+    def _send(self, arrived: Handover, log_beliefs: Tensor, stage_losses: Tensor | None) -> None:
+        """Send on what the next worker needs."""
         piece = self._part.segments
         assert isinstance(piece, GraphPiece)
         if self._outgoing:
-            leaving = Handover(piece.handed_on, log_beliefs, stage_losses, arrived.request)
+            leaving = arrived.followed_by(piece.handed_on, log_beliefs, stage_losses)
             self._outgoing.send(*encode(leaving, self.wire, self.world.device))
         piece.handed_on = ()
-        losses = stage_losses if stage_losses is not None else log_beliefs.new_zeros(0)
-        return self._replicas.join(StepOutput(losses, log_beliefs), rows, share)
 
     def _update(self, stage: int) -> None:
         self._replicas.average(parameter for _, parameter in self._part.named_stage_parameters(stage))

@@ -1,10 +1,11 @@
 """SID's shared cascade on many workers: the extractor on the first, groups of stages on the others.
 
-Features and beliefs go from worker to worker, as in `pipeline.py`. Each group adds its `∂L_i/∂z` to the sum that came with the
-features, in the order of the stages, and the last group sends the sum back to the extractor:
+Features pass from worker to worker at once. Beliefs follow from group to group, with the sum of `∂L_i/∂z` so far; each group adds
+its own in the order of the stages, and the last group sends the sum back to the extractor:
 
-    extractor ── z ──▶ stages 1 … a ── z, p_a, Σ∂L/∂z ──▶ stages a+1 … b ── … ──▶ last group
-        ▲─────────────────────────── Σ_i ∂L_i/∂z ───────────────────────────────────┘
+    extractor ── z ──▶ stages 1 … a ── z ──▶ stages a+1 … b ── z ──▶ … last group
+                                    ── p_a, Σ∂L/∂z ──▶            ──▶      │
+        ▲─────────────────────────── Σ_i ∂L_i/∂z ──────────────────────────┘
 
 With staleness k = 0 the extractor waits for that gradient before the next batch: exact, the same to the bit as one process. With
 k > 0 it runs ahead by k batches: `z` of batch t is computed by weights that have seen the gradients up to batch t−k−1, and all
@@ -27,6 +28,7 @@ from torchsid.distributed.part import drop_others
 from torchsid.distributed.shared_roles import Extractor, Group, Ring
 from torchsid.distributed.world import World
 from torchsid.errors import ConfigError, ScheduleError
+from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.sid import SID
 from torchsid.objective import Alpha, Direction, LocalObjective
 from torchsid.schedules.step import StepOutput
@@ -44,6 +46,8 @@ class SharedPipelinedSID:
         example: a small batch of inputs, to see the features.
         staleness: k, the batches that the extractor runs ahead; 0 is exact.
         alpha, direction, label_smoothing, combine: as for `SID`; `"pcgrad"` needs all gradients at once and is refused.
+        remembers: the number of training samples, of which every stage's beliefs are kept to teach one epoch later: all groups then
+            work on a batch at once (`BeliefMemory`). With 0 stages learn from the same batch.
         wire, queue: as for `PipelinedSID`.
 
     Raises:
@@ -64,6 +68,7 @@ class SharedPipelinedSID:
         direction: Direction = "forward",
         label_smoothing: float = 0.0,
         combine: str = "sum",
+        remembers: int = 0,
         wire: Wire = "float32",
         queue: int = 2,
     ) -> None:
@@ -74,14 +79,18 @@ class SharedPipelinedSID:
         own = self.assignment[world.position]
         self.world, self.module = world, cascade
 
-        def size_behind(position: int) -> int:
-            values = (features, features) if position else (features,)
-            return largest(values, batch_size, self.assignment[position].stop, cascade.num_classes, wire=wire)
+        def size(depth: int) -> int:
+            return largest((features,), batch_size, depth, cascade.num_classes, wire=wire)
 
-        ring = Ring(world, size_behind, wire=wire, queue=queue, staleness=staleness)
+        def answers(position: int) -> int:
+            return size(self.assignment[position].stop)
+
+        ring = Ring(world, size(0), answers, wire=wire, queue=queue, staleness=staleness)
         self._ring, self._samples = ring, batch_size
         stages = [cast(Stage, stage) for stage in cascade.stages[own.start : own.stop]]
         drop_others(cascade, (cascade.extractor,) if world.is_first else stages)
+        self.memory = BeliefMemory(remembers, len(own), cascade.log_prior, first=own.start) if remembers and own else None
+        """Of this worker's stages."""
         self.optimizer = optimizer(cascade)
         if world.is_first:
             scale = 1 / cascade.depth if combine == "mean" else 1.0
@@ -95,6 +104,7 @@ class SharedPipelinedSID:
                 direction=direction,
                 label_smoothing=label_smoothing,
                 optimizer=self.optimizer,
+                memory=self.memory,
             )
             self._worker = Group(part, sid, ring)
 
@@ -113,15 +123,15 @@ class SharedPipelinedSID:
         """The bytes that this worker has sent so far."""
         return self._ring.sent_bytes
 
-    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Train this worker's part on one batch; see `PipelinedSID.step`.
 
         Raises:
             WorkerError: another worker hangs or has gone.
         """
-        return self._worker.step(x, target, weight)
+        return self._worker.step(x, target, weight, samples)
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Refused, as by `PipelinedSID`.
 
         Raises:

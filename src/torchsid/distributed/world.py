@@ -141,6 +141,8 @@ def join(*, replicas: int = 1, device: torch.device | None = None, timeout: floa
         store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
         mesh = init_device_mesh(device.type, (size // replicas, replicas), mesh_dim_names=("stage", "data"))
+        for axis in ("stage", "data"):  # the mesh gives its groups half an hour
+            dist.distributed_c10d._set_pg_timeout(patience, mesh.get_group(axis))
         control = dist.new_group(backend="gloo", timeout=patience)
     except (dist.DistError, RuntimeError, OSError) as error:
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"

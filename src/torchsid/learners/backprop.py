@@ -27,7 +27,7 @@ class Backprop:
         self.module = module
         self.label_smoothing = label_smoothing
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Add the gradient of the one loss to every parameter; step nothing. See `Learner.backward`.
 
         Returns:

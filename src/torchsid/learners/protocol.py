@@ -17,7 +17,7 @@ class Learner(Protocol):
     def module(self) -> nn.Module:
         """The network; an ordinary module at inference."""
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Add the gradients of one batch to `.grad` of every parameter; step nothing.
 
         Args:
@@ -25,6 +25,7 @@ class Learner(Protocol):
             target: integer classes `[B]` or probability rows `[B, C]`.
             weight: multiplies the loss that is differentiated, not the one reported: `len(x) / effective_batch` to accumulate
                 gradients, `scaler.scale(torch.ones(()))` under a `GradScaler`.
+            samples: which training samples these are, int64 `[B]`; for methods that remember something of each.
         """
 
     def log_beliefs(self, x: Inputs) -> Tensor:
@@ -39,5 +40,5 @@ class StageLearner(Learner, Protocol):
     def optimizer(self) -> Optimizer | None:
         """Over the parameters of `module`; None when only `backward` is to be used."""
 
-    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Do as `backward` and update; arguments as there."""

@@ -12,6 +12,7 @@ from torchsid.beliefs import check_one_target_a_sample
 from torchsid.calling import Inputs, batch_size
 from torchsid.cascade import Cascade
 from torchsid.errors import ScheduleError
+from torchsid.learners.memory import BeliefMemory
 from torchsid.objective import Alpha, Direction, LocalObjective
 from torchsid.schedules.combine import combiner_factory
 from torchsid.schedules.staged_pass import staged_pass
@@ -35,6 +36,8 @@ class SID:
         window: how many stages a loss of a staged cascade reaches back over. 1 is SID; the number of stages is backpropagation with
             deep supervision. Memory, and the backward passes a stage takes, grow with it.
         optimizer: over the cascade's parameters; only `step` needs it.
+        memory: teaches the stages by beliefs of one epoch before, instead of those of the same batch.
+            Steps that do not say which samples they see leave it alone.
 
     Raises:
         ValueError: a setting is unknown or out of range, or does not go with this kind of cascade.
@@ -51,6 +54,7 @@ class SID:
         combine: str = "sum",
         window: int = 1,
         optimizer: Optimizer | None = None,
+        memory: BeliefMemory | None = None,
     ) -> None:
         self.module = cascade
         self.objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing)
@@ -59,14 +63,18 @@ class SID:
         self.new_combiner = combiner_factory(combine)
         self.window = window
         self.optimizer = optimizer
+        self.memory = memory
+        if memory and schedule != "streaming":
+            raise ScheduleError(f"schedule={schedule!r} makes teachers of its own: a memory goes with schedule='streaming'")
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Add `∇L_i` to every stage, and to a shared extractor their combination; step nothing.
 
         Args:
             x: the batch, `[B, ...]`; a staged cascade takes whatever its model takes.
             target: integer classes `[B]` or probability rows `[B, C]`.
             weight: multiplies the losses that are differentiated; a tensor `[L]` weighs the stages one by one.
+            samples: which samples these are, int64 `[B]`, for the memory.
 
         Returns:
             Unweighted losses and all beliefs, detached.
@@ -74,11 +82,11 @@ class SID:
         Raises:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
             ScheduleError: the schedule cannot run this cascade.
-            ValueError: `weight` is neither one number nor one a stage.
+            ValueError: `weight` is neither one number nor one a stage, or the memory has no such samples.
         """
-        return self.schedule(self.prepare(x, target, weight=weight))
+        return self._run(self.prepare(x, target, weight=weight, samples=samples), samples)
 
-    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
+    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Update every stage by the optimiser as soon as its loss is differentiated; arguments, result and errors as `backward`.
 
         Stage i has its new weights, and its gradients are gone, before stage i+1 runs forward: no stage waits for a later one, and
@@ -90,7 +98,13 @@ class SID:
         if self.optimizer is None:
             raise ValueError("step needs an optimiser: SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))")
         self.optimizer.zero_grad()
-        return self.schedule(self.prepare(x, target, weight=weight, on_trained=self.update))
+        return self._run(self.prepare(x, target, weight=weight, samples=samples, on_trained=self.update), samples)
+
+    def _run(self, step: Step[Any], samples: Tensor | None) -> StepOutput:
+        out = self.schedule(step)
+        if self.memory and samples is not None:
+            self.memory.remember(samples, out.log_beliefs)
+        return out
 
     def update(self, stage: int) -> None:
         """Step the optimiser for stage `stage` (from 0), whose gradients are complete, and drop them."""
@@ -114,7 +128,9 @@ class SID:
         target: Tensor,
         *,
         weight: float | Tensor = 1.0,
+        samples: Tensor | None = None,
         log_belief: Tensor | None = None,
+        on_belief: Callable[[int, Tensor, Tensor], None] = do_nothing,
         on_trained: Callable[[int], None] = do_nothing,
     ) -> Step[Any]:
         """Return what `backward` hands to the schedule, checked; arguments and errors as there, the others as in `Step`."""
@@ -129,8 +145,10 @@ class SID:
             log_target=log_target,
             weights=weights.expand(self.module.depth),
             log_belief=log_belief,
+            teachers=self.memory.teachers(samples).to(log_target) if self.memory and samples is not None else None,
             combiner=self.new_combiner(),
             window=self.window,
+            on_belief=on_belief,
             on_trained=on_trained,
         )
 

@@ -76,7 +76,7 @@ class GraphPiece:
         self.modules = tuple(modules)
         self.ends_the_model = ends_the_model
         self.handed_on: tuple[Any, ...] = ()
-        """After `run`, the values that cross the cut behind the last stage, as `close` gave them back."""
+        """The values that cross the cut behind the last stage, from when it has run on; with their graph, if there is one."""
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
         """Run the stages on `x`, the tuple of values that the first one takes; see `Segments.run`."""
@@ -87,12 +87,12 @@ class GraphPiece:
             values = module(*values)
             if i == last and self.ends_the_model:
                 close(i, [logits_of(values)])
-                values = ()
-                break
+                return
+            if i == last:
+                self.handed_on = values
             features = [k for k, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
             handed_on = dict(zip(features, close(i, [values[k] for k in features]), strict=True))
             values = tuple(handed_on.get(k, value) for k, value in enumerate(values))
-        self.handed_on = values
 
     def compile(self) -> None:
         """Compile every stage with `torch.compile`, in place."""

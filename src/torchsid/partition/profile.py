@@ -2,20 +2,24 @@
 
 The graph of the forward pass tells what crosses a point in time: every node that was made before it and is read after it. A model
 can be cut where a submodule returns and nothing but what it returns crosses.
+
+Fake tensors do as well as real ones, within a `FakeTensorMode`: shapes and storages are all that counts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from torchsid.calling import Inputs, call, logits_of
 from torchsid.errors import CutError
 from torchsid.partition.boundary import tensors_of
 from torchsid.undisturbed import undisturbed
+
+_ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # which the counter does not know
 
 Node = Any  # torch.autograd.graph.Node, whose sequence number has no type
 
@@ -121,15 +125,16 @@ class _Recorder:
         self.saved: list[tuple[int, int, int]] = []
         self._calls: list[tuple[int, int, int | None]] = []  # of the submodules that are running
         self._count = 0
-        self._own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-        self._kept: list[object] = []  # so that neither ids nor addresses are used again
+        self._own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._kept: list[object] = []  # so that no id is used again
 
     def record(self, example: Inputs) -> object:
         handles = []
         for name, module in self.model.named_modules():
             handles += [module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave(name))]
         try:
-            with FlopCounterMode(display=False) as self._counter, torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack):
+            counter = FlopCounterMode(display=False, custom_mapping={_ATTENTION_ON_CPU: _attention_flops})
+            with counter as self._counter, torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack):
                 return call(self.model, example)
         finally:
             for handle in handles:
@@ -154,11 +159,21 @@ class _Recorder:
         return hook
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._own:
-            self.saved.append((len(self.exits), storage.data_ptr(), storage.nbytes()))
+        if (storage := storage_id(tensor)) not in self._own:
+            self.saved.append((len(self.exits), storage, tensor.untyped_storage().nbytes()))
             self._kept.append(tensor.detach())
         return tensor
+
+
+def storage_id(tensor: Tensor) -> int:
+    """Return what tells a tensor's storage from others for as long as it lives; fake tensors have no address, but this."""
+    found: int = tensor.untyped_storage()._cdata
+    return found
+
+
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
+    return flops
 
 
 def _unpack(tensor: Tensor) -> Tensor:

@@ -41,12 +41,14 @@ class _Losses:
 
     def judge(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of a stage and the gradient that its loss gives them, both `[B, C]`."""
-        step, log_previous = self.step, self.log_beliefs[-1]
+        step = self.step
+        log_previous = self.log_beliefs[-1] if step.teachers is None else step.teachers[stage]
         logits = self.cascade.heads[stage](features, log_previous)
         log_belief = to_log_belief(logits.detach())
         loss, gradient = step.objective.loss_and_gradient(log_belief, step.log_target, log_previous, self.alphas[stage])
         self.log_beliefs.append(log_belief)
         self.values.append(loss.mean())
+        step.on_belief(stage, log_belief, self.values[-1])
         return logits, (step.weights[stage] / loss.numel() * gradient).to(logits.dtype)
 
     def hand_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:

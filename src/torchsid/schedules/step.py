@@ -14,8 +14,8 @@ from torchsid.schedules.combine import GradientCombiner
 CascadeT = TypeVar("CascadeT", bound=BeliefNetwork)
 
 
-def do_nothing(stage: int) -> None:
-    """Take no notice that a stage is trained."""
+def do_nothing(*told: object) -> None:
+    """Take no notice of a belief, or of a stage that is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,9 @@ class Step(Generic[CascadeT]):
         weights: multiply the losses that are differentiated, `[L]`.
         combiner: merges the stages' `∂L_i/∂z` for the extractor.
         log_belief: the belief that the first stage refines, `[B, C]`; the cascade's prior when None.
+        teachers: `p_0 … p_{L−1}` that the stages read and learn from, `[L, B, C]`; when None, each one's output teaches the next.
         window: the number of stages that a loss reaches back over in a staged cascade; 1 is SID.
+        on_belief: called with a stage's index (from 0), its belief `[B, C]` and its mean loss before it is differentiated.
         on_trained: called with a stage's index (from 0) as soon as its gradient is complete and its graph is gone; with L for the
             extractor of a shared cascade, which is last.
     """
@@ -42,7 +44,9 @@ class Step(Generic[CascadeT]):
     weights: Tensor
     combiner: GradientCombiner
     log_belief: Tensor | None = None
+    teachers: Tensor | None = None
     window: int = 1
+    on_belief: Callable[[int, Tensor, Tensor], None] = do_nothing
     on_trained: Callable[[int], None] = do_nothing
 
 

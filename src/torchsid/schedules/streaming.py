@@ -16,4 +16,4 @@ def streaming(step: Step[Cascade]) -> StepOutput:
     The extractor runs once: dropout draws one mask and BatchNorm updates its running statistics once, as in ordinary training.
     """
     z = step.cascade.features(step.x)
-    return local_pass(step, z)
+    return local_pass(step, z, teachers=step.teachers)

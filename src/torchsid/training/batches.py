@@ -20,6 +20,8 @@ class Batch(NamedTuple):
     """Classes `[B]` or probability rows `[B, classes]`, on the device."""
     finite: bool
     """Whether every value of `x` is finite."""
+    samples: Tensor
+    """Which training images these are, int64 `[B]`."""
 
 
 def normalisation(splits: DataSplits, config: RunConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -76,7 +78,7 @@ class Batches:
         chosen = order[step * self._size : (step + 1) * self._size]
         generator = step_generator(self._seed, epoch, step)
         x, target = self._augment(self._train.images[chosen], self._train.labels[chosen], generator)
-        return Batch(self._place(x), target.to(self._device), bool(x.isfinite().all()))
+        return Batch(self._place(x), target.to(self._device), bool(x.isfinite().all()), chosen)
 
     def _place(self, x: Tensor) -> Tensor:
         return x.to(self._device, memory_format=self._format)

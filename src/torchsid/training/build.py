@@ -8,6 +8,7 @@ from torchsid import models
 from torchsid.cascade import Cascade, shared_cascade
 from torchsid.errors import ConfigError, CutError, HeadError
 from torchsid.learners.backprop import Backprop
+from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
 from torchsid.partition.build import staged_cascade
@@ -70,8 +71,8 @@ def _cut(trunk: nn.Module, model: ModelConfig, num_classes: int, example: Tensor
         raise ConfigError([f"model.head = {model.head!r} does not fit model.trunk = {model.trunk!r}: {error}"]) from None
 
 
-def build_learner(module: nn.Module, config: RunConfig, optimizer: Optimizer | None = None) -> Learner:
-    """Return the network together with its training method; `learner.update = "stage"` needs the optimiser to train."""
+def build_learner(module: nn.Module, config: RunConfig, optimizer: Optimizer | None = None, *, samples: int = 0) -> Learner:
+    """Return the network together with its training method; to train, some need the optimiser or the number of training samples."""
     learner = config.learner
     if learner.name == "backprop":
         return Backprop(module, label_smoothing=learner.label_smoothing)
@@ -85,6 +86,7 @@ def build_learner(module: nn.Module, config: RunConfig, optimizer: Optimizer | N
         combine=learner.combine,
         window=learner.window,
         optimizer=optimizer if learner.update == "stage" else None,
+        memory=BeliefMemory(samples, module.depth, module.log_prior) if learner.teachers == "last-epoch" else None,
     )
 
 

@@ -6,9 +6,10 @@ A checkpoint replaces the previous one as a whole or not at all, and none is rea
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
@@ -22,10 +23,19 @@ if TYPE_CHECKING:
     from torchsid.distributed.world import World
 
 _FORMAT = 1
+_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
-def save(directory: Path, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any], *, config_sha256: str) -> None:
+def save(
+    directory: Path,
+    module: nn.Module,
+    optimizer: Optimizer,
+    state: Mapping[str, Any],
+    *,
+    config_sha256: str,
+    memory: Mapping[str, Tensor] = _NOTHING,
+) -> None:
     """Write a checkpoint; a crash at any moment leaves the previous one usable.
 
     Args:
@@ -34,15 +44,23 @@ def save(directory: Path, module: nn.Module, optimizer: Optimizer, state: Mappin
         optimizer: over `module.parameters()`; its tensors are stored under `STATE:PARAMETER NAME`.
         state: what JSON can hold: position, sums of the epoch, the best epoch so far.
         config_sha256: of the run's configuration.
+        memory: what the method remembers; names have a colon.
 
     Raises:
         RunError: the operating system refuses, for instance because the disk is full.
     """
-    _write(directory, module.state_dict(), _optimizer_tensors(module, optimizer), state, config_sha256)
+    _write(directory, module.state_dict(), {**_optimizer_tensors(module, optimizer), **memory}, state, config_sha256)
 
 
 def save_sharded(
-    directory: Path, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any], *, config_sha256: str, world: "World"
+    directory: Path,
+    module: nn.Module,
+    optimizer: Optimizer,
+    state: Mapping[str, Any],
+    *,
+    config_sha256: str,
+    world: "World",
+    memory: Mapping[str, Tensor] = _NOTHING,
 ) -> None:
     """Write a checkpoint together with the other workers, each what it holds; the one before is kept beside it.
 
@@ -57,7 +75,7 @@ def save_sharded(
     with ExitStack() as stack:
         world.on_lead(lambda: stack.enter_context(replacing_directory(directory, keep=previous(directory))))
         with os_errors(fresh):
-            checksums = write_shards(fresh, {**module.state_dict(), **_optimizer_tensors(module, optimizer)}, world)
+            checksums = write_shards(fresh, {**module.state_dict(), **_optimizer_tensors(module, optimizer), **memory}, world)
         world.on_lead(lambda: write_bytes(fresh / _STATE, _header(checksums, state, config_sha256)))
         world.on_lead(stack.close)
 
@@ -88,12 +106,18 @@ def exists(directory: Path) -> bool:
 
 
 def load(
-    directory: Path, module: nn.Module, optimizer: Optimizer | None = None, *, config_sha256: str, world: "World | None" = None
+    directory: Path,
+    module: nn.Module,
+    optimizer: Optimizer | None = None,
+    *,
+    config_sha256: str,
+    world: "World | None" = None,
+    memory: Mapping[str, Tensor] = _NOTHING,
 ) -> dict[str, Any]:
     """Read a checkpoint into the module and the optimiser and return its state.
 
     Everything is checked before anything is changed. However many workers wrote it, any number can read it; with a `world`, all
-    workers call this and each takes what its module holds.
+    workers call this and each takes what its module holds. The tensors of `memory` are filled in place.
 
     Raises:
         CheckpointError: a file is missing, truncated or altered, or the checkpoint is from another configuration.
@@ -106,13 +130,18 @@ def load(
             "or start a new run in another directory"
         )
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
-    tensors = _read_own(directory, files, module, world) if world else _read_files(directory, files)
+    tensors = _read_own(directory, files, {*module.state_dict(), *memory}, world) if world else _read_files(directory, files)
+    weights = module.state_dict()  # knows the versions of the modules; without them BatchNorm asks for a buffer of other workers
+    weights.clear()
+    weights |= {name: tensor for name, tensor in tensors.items() if ":" not in name}
     try:
-        module.load_state_dict({name: tensor for name, tensor in tensors.items() if ":" not in name})
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{directory} does not fit the network: {error}") from None
     if optimizer:
-        _restore_optimizer(module, optimizer, {name: tensor for name, tensor in tensors.items() if ":" in name})
+        _restore_optimizer(module, optimizer, {name: each for name, each in tensors.items() if ":" in name and name not in memory})
+        for name, tensor in memory.items():
+            tensor.copy_(tensors[name])
     state: dict[str, Any] = header["state"]
     return state
 
@@ -180,13 +209,12 @@ def _read_files(directory: Path, checksums: Mapping[str, str]) -> dict[str, Tens
     return {name: tensor for file in checksums for name, tensor in _read_tensors(directory / file, checksums).items()}
 
 
-def _read_own(directory: Path, checksums: Mapping[str, str], module: nn.Module, world: "World") -> dict[str, Tensor]:
-    """Return the tensors of the module and of its optimiser."""
+def _read_own(directory: Path, checksums: Mapping[str, str], own: Collection[str], world: "World") -> dict[str, Tensor]:
+    """Return the tensors of these names, and what the optimiser has of them."""
     from torchsid.distributed.checkpoint import read_shards
 
-    own = set(module.state_dict())
     try:
-        return read_shards(directory, lambda name: name.rpartition(":")[2] in own, checksums, world)
+        return read_shards(directory, lambda name: name in own or name.rpartition(":")[2] in own, checksums, world)
     except ValueError as error:
         raise CheckpointError(f"{error}; {_REMEDY}") from None
 

@@ -94,6 +94,11 @@ def _sid_on_a_cascade(learner: LearnerConfig) -> Iterator[str]:
 def _rest(config: RunConfig) -> Iterator[str]:
     if config.model.network == "cascade" and config.optimizer.head_learning_rate != 1:
         yield "optimizer.head_learning_rate is for the belief heads of model.network = 'staged': leave it out"
+    if config.learner.teachers == "last-epoch" and config.learner.schedule != "streaming":
+        yield (
+            f"learner.schedule = {config.learner.schedule!r} makes teachers of its own: set it to 'streaming', "
+            "or learner.teachers = 'same-batch'"
+        )
     if config.training.patience and not config.data.validation:
         yield "training.patience needs validation images: set data.validation above 0, or training.patience = 0"
 

@@ -90,6 +90,9 @@ class LearnerConfig:
     """How the stages' gradients meet in the extractor of a cascade."""
     window: Count = 1
     """How many stages of a staged network a loss reaches back over: 1 is SID, `model.depth` is deep supervision, end to end."""
+    teachers: Literal["same-batch", "last-epoch"] = "same-batch"
+    """Whose beliefs a stage learns from: the previous stage's on the same batch, or those on the same samples one epoch before, for
+    which no stage has to wait."""
     update: Literal["together", "stage"] = "together"
     """`together`: the optimiser steps when all stages have their gradients. `stage`: a staged network updates each stage at once;
     the weights are the same to the bit, and gradients take the memory of one stage."""

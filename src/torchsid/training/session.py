@@ -42,12 +42,13 @@ class Session:
         state = {"progress": self.progress.to_json(), "metrics_bytes": self.log.sync()}
         sha256 = config_sha256(self.setup.config)
         module, optimizer, directory = self.setup.learner.module, self.setup.optimizer, self.run.checkpoint(which)
+        memory = self.setup.memory
         if world := self.setup.world:
             if isinstance(learner := self.setup.learner, Pipeline):
                 learner.settle()
-            checkpoint.save_sharded(directory, module, optimizer, state, config_sha256=sha256, world=world)
+            checkpoint.save_sharded(directory, module, optimizer, state, config_sha256=sha256, world=world, memory=memory)
         else:
-            checkpoint.save(directory, module, optimizer, state, config_sha256=sha256)
+            checkpoint.save(directory, module, optimizer, state, config_sha256=sha256, memory=memory)
 
     def stop_if_asked(self) -> None:
         """Raise if a signal came; call it where the run has just been saved.

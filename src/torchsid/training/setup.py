@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid import data
 from torchsid.errors import DataError
+from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.protocol import Learner
 from torchsid.training.batches import Batches
 from torchsid.training.build import build_learner, build_network, choose_device, place
@@ -32,6 +34,12 @@ class Setup:
     optimizer: Optimizer
     world: "World | None" = None
     """This worker's place among several; None in one process."""
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """What the method remembers of the training samples, for the checkpoint."""
+        memory: BeliefMemory | None = getattr(self.learner, "memory", None)
+        return memory.tensors() if memory else {}
 
     @property
     def leads(self) -> bool:
@@ -63,7 +71,7 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
         device=device,
         splits=splits,
         batches=Batches(splits, config, device),
-        learner=build_learner(module, config, optimizer),
+        learner=build_learner(module, config, optimizer, samples=len(splits.train)),
         optimizer=optimizer,
     )
 

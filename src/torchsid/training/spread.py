@@ -87,6 +87,11 @@ def _problems(config: RunConfig) -> Iterator[str]:
         yield f"distributed.replicas = {distributed.replicas} is for staged networks: set it to 1 for model.network = 'cascade'"
     if network == "cascade" and learner.combine == "pcgrad":
         yield "learner.combine = 'pcgrad' needs the gradients of all stages in one place: set it to 'sum' or 'mean'"
+    if network == "staged" and learner.teachers != "same-batch":
+        yield (
+            f"learner.teachers = {learner.teachers!r} spares no waiting on model.network = 'staged', "
+            "whose stages wait for features: set it to 'same-batch'"
+        )
     if network == "staged" and distributed.staleness:
         yield (
             f"distributed.staleness = {distributed.staleness} is for the extractor of model.network = 'cascade': "
@@ -167,6 +172,7 @@ def _shared(setup: Setup, cascade: Cascade, world: "World") -> "SharedPipelinedS
         direction=learner.direction,
         label_smoothing=learner.label_smoothing,
         combine=learner.combine,
+        remembers=len(setup.splits.train) if learner.teachers == "last-epoch" else 0,
         wire=config.distributed.wire,
         queue=config.distributed.queue,
     )

@@ -108,6 +108,7 @@ def _restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, A
                 setup.optimizer,
                 config_sha256=config_sha256(setup.config),
                 world=setup.world,
+                memory=setup.memory,
             )
         except CheckpointError as error:
             if directory == found[-1]:

@@ -37,7 +37,8 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
     buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
     optimizer.zero_grad()
     with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        out = learner.step(batch.x, batch.target) if _updates_at_once(learner) else learner.backward(batch.x, batch.target)
+        forward_and_backward = learner.step if _updates_at_once(learner) else learner.backward
+        out = forward_and_backward(batch.x, batch.target, samples=batch.samples)
     norm = gradient_norm(module, clip=config.clip_gradient).to(out.loss)  # 0 of stages updated at once: no gradient is left
     classes = batch.target if batch.target.dim() == 1 else batch.target.argmax(dim=-1)
     correct = (out.log_beliefs[1:].argmax(dim=-1) == classes).sum(dim=-1)

@@ -10,8 +10,12 @@ from torch import Tensor, nn
 
 from torchsid import models
 from torchsid.models.block_mlp import BlockMLP
-from torchsid.partition.build import staged_cascade
+from torchsid.models.vit import ViTTiny
+from torchsid.partition.build import By, staged_cascade
 from torchsid.staged import StagedCascade
+
+VIT_BLOCKS = "vit-blocks"
+"""A narrow vision transformer with as many equal blocks as asked for, width 64 by default."""
 
 Variant = Literal["float32", "bfloat16", "channels-last", "compiled"]
 
@@ -21,11 +25,11 @@ class Workload:
     """One group of contenders; ratios are taken within it."""
 
     model: str
-    """A name of `torchsid.models.classifier_names()`."""
+    """A name of `torchsid.models.classifier_names()`, or `vit-blocks`."""
     stages: tuple[int, ...]
     """The numbers of stages that SID is measured with, ascending."""
     blocks: int | None = None
-    """Blocks of the block MLP, which is then cut after each."""
+    """Blocks of the block MLP, which is cut after each when there are as many stages, or of `vit-blocks`."""
     width: int | None = None
     batch_size: int = 128
     image_size: int = 32
@@ -54,8 +58,12 @@ class Workload:
     def new_model(self) -> nn.Module:
         """Return the classifier, in train mode on its device, with the same weights at every call."""
         torch.manual_seed(0)
-        if self.blocks:
-            model: nn.Module = BlockMLP(
+        if self.model == VIT_BLOCKS:
+            model: nn.Module = ViTTiny(
+                num_classes=self.classes, image_size=self.image_size, width=self.width or 64, depth=self.blocks or 16
+            )
+        elif self.blocks:
+            model = BlockMLP(
                 num_classes=self.classes, in_channels=3, image_size=self.image_size, width=self.width or 256, depth=self.blocks
             )
         else:
@@ -64,16 +72,16 @@ class Workload:
             )
         return self._laid_out(model).train()
 
-    def new_cascade(self, stages: int) -> StagedCascade:
-        """Return the classifier cut into stages.
+    def new_cascade(self, stages: int, by: By | None = None) -> StagedCascade:
+        """Return the classifier cut into stages, by graph where asked for or compiled, else by boundary.
 
         Raises:
             CutError: it cannot be cut so.
             HeadError: a head cannot be had.
         """
-        ends = [f"blocks.{block}" for block in range(stages - 1)] if self.blocks else stages
+        ends = [f"blocks.{block}" for block in range(stages - 1)] if stages == self.blocks else stages
         example = self.batch()[0][:2]
-        by: Literal["graph", "boundary"] = "graph" if self.compiled else "boundary"
+        by = by or ("graph" if self.compiled else "boundary")
         cascade = staged_cascade(self.new_model(), self.classes, ends, example, by=by, head=self.head)
         self._laid_out(cascade)
         return cascade

@@ -1,0 +1,1 @@
+"""A slow line on one machine: two network namespaces, joined by a relay that holds every packet back."""

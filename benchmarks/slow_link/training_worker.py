@@ -1,0 +1,36 @@
+"""One of the two workers that train over the line: takes turns with all contenders, the same as `torchsid bench pipeline`.
+
+python -m slow_link.training_worker JOB
+"""
+
+import json
+import sys
+from dataclasses import asdict, replace
+
+import torch
+
+from torchsid.distributed.bench.worker import build, take_turn
+from torchsid.distributed.world import join
+from torchsid.evidence.bench.pipeline.entries import Entry
+from torchsid.evidence.bench.pipeline.plan import Settings
+from torchsid.evidence.bench.turns import take_turns
+from torchsid.evidence.bench.workload import Workload
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    workload, settings = Workload.from_json(job["workload"]), Settings.from_json(job["settings"])
+    torch.set_num_threads(settings.threads)
+    with join() as world:
+        contenders, steps = {}, {}
+        for each in job["contenders"]:
+            own_settings = replace(settings, wire=each["wire"], queue=each["queue"])
+            contenders[each["name"]] = build(workload, Entry(**each["entry"]), own_settings, world, job["seconds"])
+            steps[each["name"]] = each["steps"]
+        own = take_turns(list(contenders), lambda name: take_turn(contenders[name], steps[name]), settings.rounds)
+        everyone = world.gather({name: [asdict(turn) for turn in turns] for name, turns in own.items()})
+    print(json.dumps({name: list(zip(*(each[name] for each in everyone), strict=True)) for name in contenders}))
+
+
+if __name__ == "__main__":
+    main()

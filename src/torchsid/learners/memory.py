@@ -1,0 +1,49 @@
+"""Beliefs from the last time each sample was seen: teachers that no stage has to wait for.
+
+In SID stage i waits for `p_{i−1}` of the same batch: a forward lock. A memory gives it the `p_{i−1}` of the same sample from one
+epoch before instead, so that all stages of a shared cascade can work on a batch at once. What they learn from is older; that is
+the price, and it is measured.
+"""
+
+from torch import Tensor
+
+
+class BeliefMemory:
+    """`p_0 … p_{L−1}` of every training sample, as log-probabilities; the prior until a sample has been seen.
+
+    Takes `4·N·L·C` bytes.
+
+    Args:
+        samples: N.
+        depth: the number of stages L, or of those of one worker.
+        log_prior: `p_0`, `[C]`.
+        first: the stage (from 0) that the first of them is in the whole cascade.
+    """
+
+    def __init__(self, samples: int, depth: int, log_prior: Tensor, *, first: int = 0) -> None:
+        self.table = log_prior.expand(samples, depth, -1).clone()
+        """`[N, L, C]`."""
+        self._first = first
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds: views `[N, C]` of the table, one for the teacher of each stage."""
+        return {f"teacher:stages.{self._first + i}": teacher for i, teacher in enumerate(self.table.unbind(1))}
+
+    def teachers(self, samples: Tensor) -> Tensor:
+        """Return what the stages learn from, `[L, B, C]`.
+
+        Args:
+            samples: indices of the batch's samples, int64 `[B]`.
+
+        Raises:
+            ValueError: there are no such samples.
+        """
+        count = len(self.table)
+        if len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
+            given = f"samples from {int(samples.min())} to {int(samples.max())}"
+            raise ValueError(f"{given}: the memory is of {count}, 0 to {count - 1}")
+        return self.table[samples.to(self.table.device)].transpose(0, 1)
+
+    def remember(self, samples: Tensor, log_beliefs: Tensor) -> None:
+        """Keep the new beliefs `p_0 … p_L`, `[L+1, B, C]`, of which the last teaches nobody."""
+        self.table[samples.to(self.table.device)] = log_beliefs[:-1].transpose(0, 1).to(self.table)

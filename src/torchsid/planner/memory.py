@@ -1,0 +1,50 @@
+"""What a device holds, in bytes. Weights, their gradients and the optimiser's state are float32 in every precision."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+FLOAT = 4
+HEADER = 10_000  # of a message, about
+
+Optimizer = Literal["sgd", "momentum", "adamw"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimiser keeps for a parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes by what they are for. What the allocator loses and what kernels need for themselves is not known here."""
+
+    parameters: float
+    gradients: float
+    optimizer: float
+    kept: float
+    """Activations kept for backward."""
+    messages: float
+    """Buffers of messages; with full sharding the gathered parameters."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.parameters + self.gradients + self.optimizer + self.kept + self.messages
+
+
+def holding(parameters: float, optimizer: Optimizer, *, gradients: float | None = None, kept: float, messages: float) -> Memory:
+    """Return the memory of a device that trains so many parameters; by default all of their gradients are there at once."""
+    return Memory(
+        parameters=FLOAT * parameters,
+        gradients=FLOAT * (parameters if gradients is None else gradients),
+        optimizer=FLOAT * STATES[optimizer] * parameters,
+        kept=kept,
+        messages=messages,
+    )
+
+
+def update_seconds(parameters: float, optimizer: Optimizer, bandwidth: float) -> float:
+    """Return the time of an update, which memory bounds: gradient read, parameter and states read and written."""
+    return FLOAT * parameters * (3 + 2 * STATES[optimizer]) / bandwidth
+
+
+def message_bytes(crossing: int, beliefs: int, classes: int, samples: float, wire: int) -> float:
+    """Return the bytes of a message of SID: what crosses the cut, the beliefs so far in float32 (the prior first), a header."""
+    return samples * (wire * crossing + FLOAT * beliefs * classes) + HEADER
