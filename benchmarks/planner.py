@@ -31,7 +31,7 @@ MODELS = (
     ModelSpec(name="resnet-18", classes=10, image_size=32),
     ModelSpec(name="vgg-11", classes=10, image_size=32),
     ModelSpec(name="vit-tiny", classes=10, image_size=32),
-    ModelSpec(name="mlp", classes=10, image_size=32, depth=16),
+    ModelSpec(name="mlp", classes=10, image_size=32, depth=16, width=512),
 )
 STAGES = 4
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from torchsid.errors import PeerLostError, WorkerError
 
@@ -47,7 +48,7 @@ def explaining(world: "World", what: str) -> Iterator[None]:
         raise _verdict(world, what, timed_out="imed out" in str(error) or "imeout" in str(error)) from None
 
 
-def leave_note(store: dist.Store, rank: int, error: BaseException) -> None:
+def leave_note(store: Store, rank: int, error: BaseException) -> None:
     """Tell the others by which error this worker ends; if it waits in vain, it has said so already."""
     note = _CUT_OFF if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
     with suppress(RuntimeError):  # the store may have gone

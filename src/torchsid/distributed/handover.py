@@ -74,53 +74,67 @@ def decode(message: Message, device: torch.device) -> Handover:
     return Handover(values, log_beliefs, stage_losses, message.facts["request"])
 
 
-def crossing(cascade: StagedCascade, ends: Sequence[int], example: Inputs) -> list[tuple[Any, ...]]:
-    """Return the values that cross the cut before each of the stages `ends` (from 0), for the example.
+def crossing(cascade: StagedCascade, ends: Sequence[int], example: Inputs) -> list[tuple[object, ...]]:
+    """Return what is known of the values that cross the cut before each of the stages `ends` (from 0), whatever the batch.
 
     Raises:
         CutError: a value is neither a tensor nor a plain number, text or None.
     """
-    segments, found, start = cascade.segments, [], 0
-    assert isinstance(segments, GraphSegments)
-    with undisturbed(cascade), torch.no_grad():
-        values = segments.bind(example)
-        for end in ends:
-            piece = segments.piece(start, end)
-            piece.run(cascade.model, values, lambda stage, tensors: tensors)
-            values, start = piece.handed_on, end
-            found.append(values)
+    few, more = (_crossing(cascade, ends, x) for x in (example, one_more(example)))
     problems = [
         f"a {type(value).__name__} crosses the cut after stage {end}, which cannot be sent to another worker: cut elsewhere"
-        for end, crossed in zip(ends, found, strict=True)
+        for end, crossed in zip(ends, few, strict=True)
         for value in crossed
         if not isinstance(value, Tensor | int | float | str | None)
     ]
     if problems:
         raise CutError("; ".join(problems))
     batch = batch_size(example)
-    return [tuple(stretchable(value, batch) for value in crossed) for crossed in found]
+    return [tuple(stretchable(*both, batch) for both in zip(*crossed, strict=True)) for crossed in zip(few, more, strict=True)]
+
+
+def _crossing(cascade: StagedCascade, ends: Sequence[int], x: Inputs) -> list[tuple[Any, ...]]:
+    segments, found, start = cascade.segments, [], 0
+    assert isinstance(segments, GraphSegments)
+    with undisturbed(cascade), torch.no_grad():
+        values = segments.bind(x)
+        for end in ends:
+            piece = segments.piece(start, end)
+            piece.run(cascade.model, values, lambda stage, tensors: tensors)
+            values, start = piece.handed_on, end
+            found.append(values)
+    return found
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Of a tensor that crosses a cut; None stands for the batch."""
+    """Of a tensor that crosses a cut: each size for a batch of 0, and what every sample adds to it."""
 
-    sizes: tuple[int | None, ...]
+    sizes: tuple[tuple[int, int], ...]
     dtype: torch.dtype
 
 
-def stretchable(value: object, batch: int) -> object:
-    """Return what is known of a value whatever the batch: of a tensor the sizes apart from the batch's, anything else as it is."""
-    if not isinstance(value, Tensor):
-        return value
-    return _Shape(tuple(None if size == batch else size for size in value.shape), value.dtype)
+def stretchable(few: object, more: object, batch: int) -> object:
+    """Return what is known of a value, given for `batch` samples and for one more: a tensor's shape, anything else itself."""
+    if not isinstance(few, Tensor) or not isinstance(more, Tensor):
+        return few
+    return _Shape(tuple((a - (b - a) * batch, b - a) for a, b in zip(few.shape, more.shape, strict=True)), few.dtype)
+
+
+def one_more(x: Inputs) -> Inputs:
+    """Return the inputs with the first sample once more."""
+    if isinstance(x, Tensor):
+        return torch.cat([x, x[:1]])
+    if isinstance(x, tuple):
+        return tuple(torch.cat([value, value[:1]]) if isinstance(value, Tensor) else value for value in x)
+    return {name: torch.cat([value, value[:1]]) if isinstance(value, Tensor) else value for name, value in x.items()}
 
 
 def largest(values: Sequence[object], samples: int, depth: int, num_classes: int, *, wire: Wire) -> int:
     """Return the bytes of the message behind stage `depth` (from 1) for so many samples."""
     meta = torch.device("meta")
     stretched = tuple(
-        torch.empty([samples if size is None else size for size in value.sizes], dtype=value.dtype, device=meta)
+        torch.empty([fixed + growth * samples for fixed, growth in value.sizes], dtype=value.dtype, device=meta)
         if isinstance(value, _Shape)
         else value
         for value in values

@@ -6,7 +6,8 @@ t−1 or before: no worker waits for a later one. Each stage meets the same batc
 process, so the weights are the same to the bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from torchsid.learners.sid import SID
 from torchsid.objective import Alpha, Direction, LocalObjective
 from torchsid.partition.graph import GraphPiece, GraphSegments
 from torchsid.schedules.staged_pass import staged_pass
-from torchsid.schedules.step import StepOutput
+from torchsid.schedules.step import StepOutput, do_nothing
 from torchsid.staged import StagedCascade
 
 
@@ -43,6 +44,8 @@ class PipelinedSID:
         batch_size: the most samples of a training batch.
         example: a small batch of inputs, to see what crosses the cuts.
         alpha, direction, label_smoothing: of the objective, as for `SID`.
+        micro_batches: parts of a batch that pass one after the other; a stage is updated after the last. Less is kept, the pipe
+            fills sooner, and BatchNorm sees one part at a time, as where one process accumulates gradients.
         wire: how features travel; `"bfloat16"` halves the traffic and rounds them, so that results differ from one process's.
         queue: the most messages under way between two workers.
 
@@ -64,11 +67,14 @@ class PipelinedSID:
         alpha: Alpha = 0.5,
         direction: Direction = "forward",
         label_smoothing: float = 0.0,
+        micro_batches: int = 1,
         wire: Wire = "float32",
         queue: int = 2,
     ) -> None:
         if queue < 1:
             raise ScheduleError(f"queue={queue}: a worker needs 1 message or more under way")
+        if micro_batches < 1:
+            raise ScheduleError(f"micro_batches={micro_batches}: a batch has 1 part or more")
         if not isinstance(cascade.segments, GraphSegments):
             raise CutError("stages of a cascade cut by='boundary' cannot live on different workers: build it with by='graph'")
         self.assignment = assign(seconds or _work(cascade), world.positions)
@@ -89,7 +95,8 @@ class PipelinedSID:
             optimizer=self.optimizer,
         )
         self._replicas = Replicas(world)
-        self._samples = -(-batch_size // world.replicas)  # of the largest message
+        self._micro_batches = micro_batches
+        self._samples = -(-batch_size // (world.replicas * micro_batches))  # of the largest message
         self.request = 0
         """A number that the first worker sets before a step and every worker reads after it, of the same batch."""
 
@@ -113,8 +120,21 @@ class PipelinedSID:
             WorkerError: a neighbour hangs or has gone.
         """
         rows, share = self._replicas.split(len(target))
-        target = target[rows]
+        weights = self._own(weight) * share
         self.request = self._replicas.agree(self.request) if self.world.is_first else 0
+        self.optimizer.zero_grad()
+        parts = list(self._parts(rows))
+        shares = [(part.stop - part.start) / (rows.stop - rows.start) for part in parts]
+        done = [
+            self._train(x, target[part], part, weights * of_rows, updates=part is parts[-1])
+            for part, of_rows in zip(parts, shares, strict=True)
+        ]
+        losses = [each.stage_losses * of_rows for each, of_rows in zip(done, shares, strict=True)]
+        out = StepOutput(torch.stack(losses).sum(0), torch.cat([each.log_beliefs for each in done], dim=1))
+        return self._replicas.join(out, rows, share)
+
+    def _train(self, x: Inputs, target: Tensor, rows: slice, weights: Tensor, *, updates: bool) -> StepOutput:
+        """Differentiate this worker's stages on some rows of the batch, and update them if these are the last."""
         arrived = self._receive(x, rows, trains=True)
         self.request = arrived.request
         log_beliefs: list[Tensor] = []
@@ -126,19 +146,23 @@ class PipelinedSID:
             if stage == self._part.depth - 1:  # before its backward pass, so that the next worker need not wait for it
                 self._send(arrived, torch.stack(log_beliefs), torch.stack(losses))
 
-        self.optimizer.zero_grad()
         step = self._sid.prepare(
             arrived.values,
             target,
-            weight=self._own(weight) * share,
+            weight=weights,
             log_belief=arrived.log_beliefs[-1],
             on_belief=hand_on,
-            on_trained=self._update,
+            on_trained=self._update if updates else do_nothing,
         )
         staged_pass(step)
         done = arrived.followed_by((), torch.stack(log_beliefs), torch.stack(losses))
         assert done.stage_losses is not None
-        return self._replicas.join(StepOutput(done.stage_losses, done.log_beliefs), rows, share)
+        return StepOutput(done.stage_losses, done.log_beliefs)
+
+    def _parts(self, rows: slice) -> Iterator[slice]:
+        """Yield the micro-batches of this replica's rows."""
+        bounds = [rows.start + (rows.stop - rows.start) * part // self._micro_batches for part in range(self._micro_batches + 1)]
+        yield from (slice(start, stop) for start, stop in pairwise(bounds) if stop > start)
 
     @torch.no_grad()
     def log_beliefs(self, x: Inputs) -> Tensor:

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from torchsid.calling import Inputs, batch_size
 from torchsid.cascade import Cascade, Stage
 from torchsid.distributed.assign import assign
-from torchsid.distributed.handover import Wire, largest, rows_of, stretchable
+from torchsid.distributed.handover import Wire, largest, one_more, rows_of, stretchable
 from torchsid.distributed.part import drop_others
 from torchsid.distributed.shared_roles import Extractor, Group, Ring
 from torchsid.distributed.world import World
@@ -190,4 +190,5 @@ def _features(cascade: Cascade, example: Inputs) -> object:
                     f"stage {i} hands on features of its own: only stages that read the extractor's features can be spread; "
                     "cut the network by staged_cascade instead"
                 )
-    return stretchable(z, batch_size(example))
+        more = cascade.features(one_more(example))
+    return stretchable(z, more, batch_size(example))

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from torchsid.distributed.diagnosis import explaining, leave_note
@@ -32,7 +33,7 @@ class World:
     """Axes `stage` and `data`."""
     control: dist.ProcessGroup
     """Of all workers, on the CPU, apart from the training traffic: agreement, checkpoints."""
-    store: dist.Store
+    store: Store
     """Notes of the workers, for diagnosis."""
     device: torch.device
     timeout: float

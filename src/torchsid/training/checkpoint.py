@@ -16,7 +16,7 @@ import safetensors.torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchsid.errors import CheckpointError
+from torchsid.errors import CheckpointError, WorkerError
 from torchsid.training.durable import being_written, current, os_errors, replacing_directory, write_bytes
 
 if TYPE_CHECKING:
@@ -86,18 +86,20 @@ def previous(directory: Path) -> Path:
 
 
 def consolidate(directory: Path, *, config_sha256: str) -> None:
-    """Turn a sharded checkpoint into the one that a single process writes.
+    """Turn a sharded checkpoint into the one that a single process writes; one that is, stays.
 
     Raises:
         CheckpointError: it is damaged.
         RunError: the operating system refuses.
     """
     header = _read_header(current(directory) / _STATE)
+    shutil.rmtree(previous(directory), ignore_errors=True)
+    if _MODEL in header["files"]:
+        return
     tensors = _read_files(current(directory), header["files"])
     model = {name: tensor for name, tensor in tensors.items() if ":" not in name}
     optimizer = {name: tensor for name, tensor in tensors.items() if ":" in name}
     _write(directory, model, optimizer, header["state"], config_sha256)
-    shutil.rmtree(previous(directory), ignore_errors=True)
 
 
 def exists(directory: Path) -> bool:
@@ -215,7 +217,9 @@ def _read_own(directory: Path, checksums: Mapping[str, str], own: Collection[str
 
     try:
         return read_shards(directory, lambda name: name in own or name.rpartition(":")[2] in own, checksums, world)
-    except ValueError as error:
+    except WorkerError:
+        raise
+    except (ValueError, OSError) as error:
         raise CheckpointError(f"{error}; {_REMEDY}") from None
 
 

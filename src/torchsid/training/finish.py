@@ -8,6 +8,7 @@ from torchsid.training import checkpoint
 from torchsid.training.run import WHICH, RunDirectory
 from torchsid.training.samples import write_samples
 from torchsid.training.session import Session
+from torchsid.training.spread import on_lead
 from torchsid.training.toml import config_sha256
 
 
@@ -35,15 +36,12 @@ def evaluate_run(session: Session) -> dict[str, Any]:
     if len(held_out):
         write_samples(run.samples_file if setup.leads else None, setup.learner, held_out, prepare=setup.batches.prepare)
     evaluation = {"best": best, "last": last}
-    if setup.world:
-        setup.world.on_lead(lambda: _settle(run, evaluation, config_sha256(setup.config)))
-    else:
-        run.write_evaluation(evaluation)
+    on_lead(setup.world, lambda: _settle(run, evaluation, config_sha256(setup.config)))
     return evaluation
 
 
 def _settle(run: RunDirectory, evaluation: dict[str, Any], sha256: str) -> None:
-    """Write what one process would have left."""
+    """Write the evaluation, and leave the checkpoints as one process writes them, whoever wrote them."""
     for which in WHICH:
         checkpoint.consolidate(run.checkpoint(which), config_sha256=sha256)
     run.write_evaluation(evaluation)

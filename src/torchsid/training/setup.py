@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torchsid import data
 from torchsid.errors import DataError
 from torchsid.learners.memory import BeliefMemory
+from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.protocol import Learner
 from torchsid.training.batches import Batches
 from torchsid.training.build import build_learner, build_network, choose_device, place
@@ -38,7 +39,7 @@ class Setup:
     @property
     def memory(self) -> dict[str, Tensor]:
         """What the method remembers of the training samples, for the checkpoint."""
-        memory: BeliefMemory | None = getattr(self.learner, "memory", None)
+        memory: BeliefMemory | PredictionMemory | None = getattr(self.learner, "memory", None)
         return memory.tensors() if memory else {}
 
     @property
@@ -61,17 +62,18 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
             f"the images of {splits.name} are {height}x{width} pixels; networks here read square images: cut or pad them"
         )
     torch.manual_seed(config.training.seed)
+    built = config
     if cut_by_graph and config.model.network == "staged":
-        config = replace(config, model=replace(config.model, by="graph"))
-    module = build_network(config, num_classes=splits.num_classes, channels=splits.channels, image_size=height)
-    place(module, config, device)
+        built = replace(config, model=replace(config.model, by="graph"))
+    module = build_network(built, num_classes=splits.num_classes, channels=splits.channels, image_size=height)
+    place(module, built, device)
     optimizer = build_optimizer(module, config.optimizer)
     return Setup(
         config=config,
         device=device,
         splits=splits,
         batches=Batches(splits, config, device),
-        learner=build_learner(module, config, optimizer, samples=len(splits.train)),
+        learner=build_learner(module, config, optimizer, samples=len(splits.train), num_classes=splits.num_classes),
         optimizer=optimizer,
     )
 

@@ -85,6 +85,8 @@ def _problems(config: RunConfig) -> Iterator[str]:
         )
     if network == "cascade" and distributed.replicas > 1:
         yield f"distributed.replicas = {distributed.replicas} is for staged networks: set it to 1 for model.network = 'cascade'"
+    if network == "cascade" and distributed.micro_batches > 1:
+        yield f"distributed.micro_batches = {distributed.micro_batches} is for staged networks: set it to 1"
     if network == "cascade" and learner.combine == "pcgrad":
         yield "learner.combine = 'pcgrad' needs the gradients of all stages in one place: set it to 'sum' or 'mean'"
     if network == "staged" and learner.teachers != "same-batch":
@@ -152,6 +154,7 @@ def _staged(setup: Setup, cascade: StagedCascade, world: "World") -> "PipelinedS
         alpha=learner.alpha,
         direction=learner.direction,
         label_smoothing=learner.label_smoothing,
+        micro_batches=config.distributed.micro_batches,
         wire=config.distributed.wire,
         queue=config.distributed.queue,
     )

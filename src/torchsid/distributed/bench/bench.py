@@ -21,8 +21,8 @@ METHOD = (
     "whole turns, in which the pipeline of SID fills and drains once; those of backpropagation do so at every step.",
     "Idle is the share of time in a full pipeline outside forward, backward and update: waiting, and handling messages.",
     "Pipelines of backpropagation and SID's are cut by the measured seconds of the stages, without and with belief heads.",
-    "BatchNorm sees one micro-batch at a time in a pipeline of backpropagation, one worker's part of the batch in data "
-    "parallelism, and the whole batch in SID's pipeline and on one worker: their networks differ by that.",
+    "Every method but data parallelism tries the numbers of micro-batches; the best counts. One worker accumulates gradients over "
+    "them. BatchNorm sees one micro-batch at a time, and in data parallelism one worker's part of the batch.",
     "What data parallelism sends is computed for a ring, 2 (N−1)/N of the gradients a worker; all else is counted.",
 )
 

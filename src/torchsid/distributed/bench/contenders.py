@@ -19,6 +19,7 @@ from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
 from torchsid.evidence.bench.workload import Workload
 from torchsid.learners.backprop import Backprop
+from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
 
 
@@ -46,41 +47,59 @@ def new_optimizer(module: nn.Module) -> SGD:
     return SGD(module.parameters(), lr=0.01, momentum=0.9)
 
 
-def backprop(workload: Workload) -> Contender:
-    """Return backpropagation on this worker alone."""
+def backprop(workload: Workload, micro_batches: int = 1) -> Contender:
+    """Return backpropagation on this worker alone; its gradients are gathered over micro-batches."""
     model = workload.new_model()
     learner, optimizer, recorder = Backprop(model), new_optimizer(model), Recorder()
     recorder.follow(model, model)
     recorder.follow_updates(optimizer)
-    x, target = workload.batch()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        learner.backward(x, target)
-        optimizer.step()
-
-    return Contender(module=model, step=step, recorder=recorder)
+    return Contender(module=model, step=_accumulating(workload, learner, optimizer, micro_batches), recorder=recorder)
 
 
-def sid(workload: Workload) -> Contender:
-    """Return SID on this worker alone, stage by stage."""
+def sid(workload: Workload, micro_batches: int = 1) -> Contender:
+    """Return SID on this worker alone, stage by stage; over micro-batches its gradients are gathered."""
     cascade, stages = cut(workload)
     optimizer, recorder = new_optimizer(cascade), Recorder()
     for stage, head in zip(stages, cascade.heads, strict=True):
         recorder.follow(stage, head)
     recorder.follow_updates(optimizer)
     learner = SID(cascade, optimizer=optimizer)
+    if micro_batches > 1:
+        return Contender(module=cascade, step=_accumulating(workload, learner, optimizer, micro_batches), recorder=recorder)
     x, target = workload.batch()
     return Contender(module=cascade, step=lambda: learner.step(x, target), recorder=recorder)
 
 
-def sid_pipeline(workload: Workload, world: World, seconds: Sequence[float], *, wire: Wire, queue: int) -> Contender:
+def _accumulating(workload: Workload, learner: Learner, optimizer: SGD, micro_batches: int) -> Callable[[], None]:
+    x, target = workload.batch()
+    parts = list(zip(x.chunk(micro_batches), target.chunk(micro_batches), strict=True))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        for part, classes in parts:
+            learner.backward(part, classes, weight=len(part) / len(x))
+        optimizer.step()
+
+    return step
+
+
+def sid_pipeline(
+    workload: Workload, world: World, seconds: Sequence[float], micro_batches: int = 1, *, wire: Wire, queue: int
+) -> Contender:
     """Return this worker's part of SID's pipeline, with connections of its own; arguments as for `PipelinedSID`."""
     world = _connected_anew(world)
     cascade, stages = cut(workload)
     x, target = workload.batch()
     learner = PipelinedSID(
-        cascade, world, optimizer=new_optimizer, batch_size=len(x), example=x[:2], seconds=seconds, wire=wire, queue=queue
+        cascade,
+        world,
+        optimizer=new_optimizer,
+        batch_size=len(x),
+        example=x[:2],
+        seconds=seconds,
+        micro_batches=micro_batches,
+        wire=wire,
+        queue=queue,
     )
     recorder = Recorder()
     for stage in learner.assignment[world.position]:

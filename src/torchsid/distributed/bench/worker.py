@@ -15,7 +15,7 @@ from torchsid.distributed.bench.contenders import Contender
 from torchsid.distributed.bench.pieces import backprop_seconds, cut
 from torchsid.distributed.handover import Wire
 from torchsid.distributed.world import World, join
-from torchsid.evidence.bench.pipeline.entries import ALONE, BACKPROP, DATA_PARALLEL, RIVALS, SID, SID_PIPELINE, Entry, entries
+from torchsid.evidence.bench.pipeline.entries import ALONE, BACKPROP, DATA_PARALLEL, SID, SID_PIPELINE, Entry, entries
 from torchsid.evidence.bench.pipeline.plan import Settings
 from torchsid.evidence.bench.pipeline.rows import best_of_each_schedule
 from torchsid.evidence.bench.pipeline.turns import Turn, Turns
@@ -65,9 +65,9 @@ class Times:
 
     seconds: Seconds
     trials: Mapping[str, Sequence[Turns]]
-    """Of the pipelines of backpropagation with every number of micro-batches."""
+    """Of every number of micro-batches."""
     rounds: Mapping[str, Sequence[Turns]]
-    """Those that count, with the best number of micro-batches of each schedule."""
+    """Those that count, with the best number of micro-batches of each method."""
 
 
 def take_time(text: str) -> list[Times] | None:
@@ -118,12 +118,12 @@ def build(workload: Workload, entry: Entry, settings: Settings, world: World, se
     if entry.method in ALONE and world.rank > 0:
         return None
     if entry.method == SID:
-        return contenders.sid(workload)
+        return contenders.sid(workload, entry.micro_batches)
     if entry.method == BACKPROP:
-        return contenders.backprop(workload)
+        return contenders.backprop(workload, entry.micro_batches)
     if entry.method == SID_PIPELINE:
         wire = cast("Wire", settings.wire)
-        return contenders.sid_pipeline(workload, world, seconds[SID], wire=wire, queue=settings.queue)
+        return contenders.sid_pipeline(workload, world, seconds[SID], entry.micro_batches, wire=wire, queue=settings.queue)
     if entry.method == DATA_PARALLEL:
         return contenders.data_parallel(workload, world)
     return rivals.pipeline(workload, entry, world, seconds[BACKPROP])
@@ -146,7 +146,7 @@ def _time_workload(workload: Workload, settings: Settings, world: World) -> Time
         return {name: [list(turns) for turns in zip(*(each[name] for each in everyone), strict=True)] for name in names}
 
     note("trying numbers of micro-batches")
-    trials = take([entry for entry in compared if entry.method in RIVALS], TRIAL_ROUNDS, TRIAL_STEPS)
+    trials = take([entry for entry in compared if entry.method != DATA_PARALLEL], TRIAL_ROUNDS, TRIAL_STEPS)
     note("taking turns")
     chosen = best_of_each_schedule(compared, trials)
     return Times(seconds=seconds, trials=trials, rounds=take(chosen, settings.rounds, settings.steps_a_turn))

@@ -30,25 +30,27 @@ class Entry:
     @property
     def name(self) -> str:
         """The method, with what tells it from others of the same."""
-        if self.method in ALONE:
-            return f"{self.method}, one worker"
-        return f"{self.method}, {self.micro_batches} micro-batches" if self.method in RIVALS else self.method
+        parts = [self.method, "one worker" if self.method in ALONE else ""]
+        parts += [f"{self.micro_batches} micro-batches"] if self.method in RIVALS or self.micro_batches > 1 else []
+        return ", ".join(filter(None, parts))
 
     @property
     def baseline(self) -> str:
-        """What the speed-up of this method is measured against: the same way of learning on one worker."""
-        return Entry(SID if self.method in (SID, SID_PIPELINE) else BACKPROP).name
+        """The method that the speed-up of this one is measured against: the same way of learning on one worker."""
+        return SID if self.method in (SID, SID_PIPELINE) else BACKPROP
 
 
 def entries(micro_batches: Sequence[int], *, workers: int, stages: int) -> tuple[list[Entry], list[str]]:
     """Return what is compared, one-worker contenders first, and why some of it is left out.
 
     Args:
-        micro_batches: numbers of micro-batches for the pipelines of backpropagation.
+        micro_batches: numbers of micro-batches to try; one worker and SID need none, and try that too.
         workers: N.
         stages: that the model is cut into.
     """
-    found = [*map(Entry, ALONE), Entry(SID_PIPELINE), Entry(DATA_PARALLEL)]
+    numbers = sorted({1, *micro_batches})
+    found = [Entry(method, number) for method in (*ALONE, SID_PIPELINE) for number in numbers]
+    found.append(Entry(DATA_PARALLEL))
     notes = []
     for method in RIVALS:
         if method == ZERO_BUBBLE_V and stages < 2 * workers:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from torchsid.evidence.bench.pipeline.entries import BACKPROP, RIVALS, Entry
+from torchsid.evidence.bench.pipeline.entries import BACKPROP, Entry
 from torchsid.evidence.bench.pipeline.turns import Turns, idle_shares, sent_a_step, steady_step_seconds, step_seconds
 from torchsid.evidence.bench.turns import quartiles, ratio
 from torchsid.evidence.bench.workload import Workload
@@ -23,7 +23,7 @@ class PipelineRow:
     rounds: int
     """That were counted; numbers of micro-batches that were only tried have few."""
     best: bool
-    """False for a number of micro-batches that was not the best of its schedule."""
+    """False for a number of micro-batches that was not the best of its method."""
     images_per_second: float
     """At the pace of a full pipeline."""
     images_per_second_with_fill: float
@@ -49,11 +49,11 @@ class PipelineRow:
 
 
 def best_of_each_schedule(contenders: Sequence[Entry], turns: Mapping[str, Sequence[Turns]]) -> list[Entry]:
-    """Return the contenders; of each pipeline of backpropagation, the number of micro-batches that is fastest in the median."""
+    """Return the contenders, each with the number of micro-batches that is fastest in the median."""
     best: dict[str, Entry] = {}
     for entry in contenders:
         kept = best.setdefault(entry.method, entry)
-        if entry.method in RIVALS and _pace(turns[entry.name]) < _pace(turns[kept.name]):
+        if entry is not kept and _pace(turns[entry.name]) < _pace(turns[kept.name]):
             best[entry.method] = entry
     return list(best.values())
 
@@ -71,7 +71,7 @@ def row(workload: Workload, entry: Entry, turns: Mapping[str, Sequence[Turns]], 
     steady, whole = list(map(steady_step_seconds, own)), list(map(step_seconds, own))
     workers = sum(bool(turn.ends) for turn in own[0])
     low, high = quartiles(steady) if len(steady) > 1 else (steady[0], steady[0])
-    one_worker, backprop = turns.get(entry.baseline), turns.get(Entry(BACKPROP).name)
+    one_worker, backprop = (_alone(turns, method) if best else None for method in (entry.baseline, BACKPROP))
     speed_up = ratio(list(map(steady_step_seconds, one_worker)), steady) if one_worker else None
     return PipelineRow(
         model=workload.model,
@@ -92,6 +92,11 @@ def row(workload: Workload, entry: Entry, turns: Mapping[str, Sequence[Turns]], 
         idle=_median_idle(own),
         sent_bytes=median(map(sent_a_step, own)),
     )
+
+
+def _alone(turns: Mapping[str, Sequence[Turns]], method: str) -> Sequence[Turns] | None:
+    """Return the turns of a method on one worker, with whatever number of micro-batches took part."""
+    return next((own for name, own in turns.items() if name.startswith(Entry(method).name)), None)
 
 
 def _pace(turns: Sequence[Turns]) -> float:

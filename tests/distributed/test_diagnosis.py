@@ -1,0 +1,107 @@
+"""The worker that hangs, failed or was killed is named, whoever waits for whom."""
+
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+from tests.distributed.networks import batches, crossing_cascade, pipelined
+from tests.distributed.workers import error_of, in_workers
+
+from torchsid.distributed.diagnosis import explaining
+from torchsid.distributed.pipeline import PipelinedSID
+from torchsid.distributed.world import World, join
+from torchsid.errors import WorkerError
+
+PATIENCE = 1.0  # seconds
+
+
+def take_part(rank: int, who: int, what: str, done: Path, replicas: int = 1) -> str:
+    """Return what a worker says when the culprit, after two steps, hangs, fails or is killed."""
+    said = error_of(partial(train, who, what, done, replicas))
+    (done / str(rank)).touch()
+    return said
+
+
+def train(who: int, what: str, done: Path, replicas: int) -> None:
+    with join(replicas=replicas, timeout=60) as world:
+        learner = pipelined(crossing_cascade(quiet=True), world, queue=1)
+        hurry(learner, world)
+        (x, target), *_ = batches()
+        for step in range(12):
+            if step == 2 and world.rank == who:
+                misbehave(what, done, world.size - 1)
+            learner.step(x, target)
+        learner.flush()
+        world.gather(None)
+
+
+def hurry(learner: PipelinedSID, world: World) -> None:
+    """Give everyone who waits a short patience; meeting at the start may take longer on a busy machine."""
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=PATIENCE), world.mesh.get_group("data"))
+    for part in (learner._incoming, learner._outgoing, learner._replicas):
+        if part is not None:
+            part._world = replace(world, timeout=PATIENCE)
+
+
+def misbehave(what: str, done: Path, others: int) -> None:
+    match what:
+        case "fails":
+            raise ZeroDivisionError("out of luck")
+        case "is killed":
+            os._exit(0)
+        case "hangs":
+            while len(list(done.iterdir())) < others:
+                time.sleep(0.02)
+            raise TimeoutError("woke up")
+
+
+@pytest.mark.parametrize(("size", "who"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)])
+def test_the_worker_that_hangs_is_named_by_all_others(tmp_path: Path, size: int, who: int) -> None:
+    said = in_workers(partial(take_part, who=who, what="hangs", done=tmp_path), size)
+    for rank in set(range(size)) - {who}:
+        assert said[rank].startswith("WorkerError: ")
+        assert f"; worker {who} gave no sign of life" in said[rank]
+        assert "distributed.timeout" in said[rank]
+
+
+def test_a_replica_that_hangs_is_named(tmp_path: Path) -> None:
+    said = in_workers(partial(take_part, who=1, what="hangs", done=tmp_path, replicas=2), 2)
+    assert "; worker 1 gave no sign of life" in said[0]
+
+
+@pytest.mark.parametrize("who", [0, 1, 2])
+def test_all_others_say_why_a_worker_failed(tmp_path: Path, who: int) -> None:
+    said = in_workers(partial(take_part, who=who, what="fails", done=tmp_path), 3)
+    assert said.pop(who) == "ZeroDivisionError: out of luck"
+    for error in said:
+        assert error.startswith("PeerLostError: ")
+        assert error.endswith(f"; worker {who} failed: ZeroDivisionError: out of luck")
+
+
+def test_all_others_say_which_worker_was_killed(tmp_path: Path) -> None:
+    first, _, last = in_workers(partial(take_part, who=1, what="is killed", done=tmp_path), 3)
+    for error in (first, last):
+        assert error.startswith("PeerLostError: ")
+        assert "; worker 1 closed the connection without a word" in error
+
+
+def slow(rank: int) -> str:
+    with join(timeout=60) as world:
+        if rank:
+            time.sleep(PATIENCE / 2)
+        short = replace(world, timeout=PATIENCE)
+        with pytest.raises(WorkerError) as caught, explaining(short, "something"):
+            raise RuntimeError("Timed out waiting")
+        world.gather(None)
+        return str(caught.value)
+
+
+def test_who_is_slow_but_alive_is_not_blamed() -> None:
+    """Everyone waits too long for something: in the end all have said so."""
+    told = in_workers(slow)
+    assert all("every worker is alive" in each for each in told)
