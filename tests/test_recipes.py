@@ -67,6 +67,26 @@ def test_twins_differ_in_the_method_alone(name: str) -> None:
     assert plain == replace(original, recipe=plain.recipe, label=plain.label, learner=learner, model=model)
 
 
+NOISE_METHODS = ("ce", "label-smoothing", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr")
+
+
+def test_the_recipes_of_label_noise_are_shipped() -> None:
+    noisy = {name for name in names() if resolve(name).data.noise.kind != "none"}
+    assert noisy == {"digits-noise", *(f"digits-noise-{method}" for method in NOISE_METHODS)}
+    original, clean = resolve("digits-noise"), resolve("digits")
+    assert (original.data.noise.kind, original.data.noise.rate) == ("symmetric", 0.4)
+    data = replace(original.data, noise=clean.data.noise)
+    assert clean == replace(original, recipe=clean.recipe, label=clean.label, data=data)
+
+
+@pytest.mark.parametrize("method", NOISE_METHODS)
+def test_rivals_under_label_noise_differ_in_the_method_alone(method: str) -> None:
+    original, rival = resolve("digits-noise"), resolve(f"digits-noise-{method}")
+    name = "backprop" if method in ("ce", "label-smoothing") else method
+    learner = replace(original.learner, name=name, label_smoothing=0.1 if method == "label-smoothing" else 0.0)
+    assert rival == replace(original, recipe=rival.recipe, label=rival.label, learner=learner)
+
+
 def test_the_paper_is_repeated_faithfully() -> None:
     config = resolve("cifar10-paper")
     assert (config.model.depth, config.training.batch_size, config.learner.alpha, config.optimizer.learning_rate) == (

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -22,8 +23,21 @@ from tests.networks import (
 from tests.partition.classifiers import classifier, cut, images
 from torchsid import SID, Backprop, Cascade, Learner, StepOutput, learners
 from torchsid.errors import TargetError
+from torchsid.learners import robust
+from torchsid.learners.elr import ELR
+from torchsid.learners.predictions import PredictionMemory
+from torchsid.learners.self_distillation import SelfDistillation
 
-FACTORIES: dict[str, Callable[[Cascade], Learner]] = {"sid": SID, "backprop": Backprop}
+FACTORIES: dict[str, Callable[[Cascade], Learner]] = {
+    "sid": SID,
+    "backprop": Backprop,
+    "soft-bootstrap": partial(Backprop, loss=robust.soft_bootstrap),
+    "hard-bootstrap": partial(Backprop, loss=robust.hard_bootstrap),
+    "self-distillation": lambda cascade: SelfDistillation(cascade, epochs=3, memory=PredictionMemory(BATCH, CLASSES)),
+    "gce": partial(Backprop, loss=robust.generalized_cross_entropy),
+    "sce": partial(Backprop, loss=robust.symmetric_cross_entropy),
+    "elr": lambda cascade: ELR(cascade, memory=PredictionMemory(BATCH, CLASSES)),
+}
 every_learner = pytest.mark.parametrize("name", learners.names())
 
 

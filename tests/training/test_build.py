@@ -31,6 +31,52 @@ def test_twins(small: Callable[..., RunConfig], recipe: str, kind: type) -> None
     assert learner.label_smoothing == 0.2
 
 
+LABELS = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7])
+IMAGES = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("soft-bootstrap", "soft_bootstrap_beta=0.5"),
+        ("hard-bootstrap", "hard_bootstrap_beta=0.5"),
+        ("self-distillation", "self_distillation_alpha=0.5"),
+        ("gce", "gce_q=0.5"),
+        ("sce", "sce_alpha=0.5"),
+        ("sce", "sce_beta=0.5"),
+        ("elr", "elr_lambda=0.5"),
+        ("elr", "elr_beta=0.5"),
+    ],
+)
+def test_each_method_for_wrong_labels_has_a_loss_and_settings_of_its_own(
+    small: Callable[..., RunConfig], name: str, setting: str
+) -> None:
+    def losses(*overrides: str) -> list[float]:
+        """Of the same images in two epochs."""
+        config = small("model.network=plain", *overrides)
+        torch.manual_seed(0)
+        learner = build_learner(build_network(config, **SIZES), config, samples=8, num_classes=10)
+        assert isinstance(learner, Backprop)
+        return [learner.backward(IMAGES, LABELS, samples=torch.arange(8)).loss.item() for _ in range(2)]
+
+    plain, own, changed = (
+        losses("learner.name=backprop"),
+        losses(f"learner.name={name}"),
+        losses(f"learner.name={name}", f"learner.robust.{setting}"),
+    )
+    assert own != pytest.approx(plain, rel=1e-5)
+    assert changed != pytest.approx(own, rel=1e-5)
+    assert losses("learner.name=backprop", f"learner.robust.{setting}") == plain  # a setting rests under other methods
+
+
+@pytest.mark.parametrize("name", ["backprop", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr"])
+def test_label_smoothing_goes_with_every_method(small: Callable[..., RunConfig], name: str) -> None:
+    config = small("learner.label_smoothing=0.2", f"learner.name={name}")
+    learner = build_learner(build_network(config, **SIZES), config)
+    assert isinstance(learner, Backprop)
+    assert learner.label_smoothing == 0.2
+
+
 def staged(*overrides: str) -> tuple[RunConfig, StagedCascade]:
     config = resolve("digits-staged", ["model.width=32", *overrides])
     torch.manual_seed(0)

@@ -36,12 +36,16 @@ def problems(recipe: str, *overrides: str) -> tuple[str, ...]:
         ("digits-staged", 'model.cuts=["blocks.1"]', "set model.depth = 2"),
         ("digits-staged", "learner.alpha=[0.5, 0.5]", "model.depth = 4"),
         ("digits-staged", "learner.name=backprop", "set model.network = 'plain'"),
+        ("digits-staged", "learner.name=gce", "set model.network = 'plain'"),
+        ("digits-noise-elr", "augment.mixup=0.2", "set both to 0"),
+        ("digits-noise-self-distillation", "augment.cutmix=1.0", "set both to 0"),
         ("digits-staged", "model.network=plain", "learner.name = 'backprop'"),
         ("digits-staged", "learner.schedule=batched", "model.network = 'cascade'"),
         ("digits-staged", "learner.combine=pcgrad", "model.network = 'cascade'"),
         ("digits-staged", "learner.window=5", "set it to 4"),
         ("digits-staged", "training.conflict=true", "shared extractor"),
         ("digits-staged", "training.compile=true", "model.by = 'graph'"),
+        ("digits", "training.on_no_descent=stop", "training.certify = true"),
     ],
 )
 def test_what_does_not_go_together_is_one_problem_with_its_way_out(recipe: str, override: str, words: str) -> None:
@@ -68,6 +72,8 @@ def test_what_describes_stages_rests_in_a_twin() -> None:
     for override in ("model.depth=3", "model.stage=plain", "model.balance=work", "model.head=linear", "learner.window=4"):
         assert not problems("digits-staged-bp", override)
     assert not problems("digits-bp-plain", "model.depth=3")
+    for override in ("learner.alpha=0.7", "learner.robust.elr_lambda=7.0", "augment.mixup=0.2", "model.network=plain"):
+        assert not problems("digits-noise-gce", override)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,10 @@ VARIANTS = {
     "no validation": ["data.validation=0.0", "training.batch_size=80"],
     "conflict": ["training.conflict=true", "training.precision=bfloat16", "training.channels_last=true"],
     "staged": [*STAGED, "optimizer.head_learning_rate=0.5", "optimizer.weight_decay=0.1", "optimizer.weight_decay_on=weights"],
+    "last epoch's teachers": ["learner.teachers=last-epoch"],
+    "GCE": ["learner.name=gce", "data.noise.kind=symmetric", "data.noise.rate=0.4"],
+    "ELR": ["learner.name=elr", "learner.label_smoothing=0.1"],
+    "self-distillation": ["learner.name=self-distillation", "augment.crop=1"],
     "stage by stage": [*STAGED, "learner.update=stage", "optimizer.head_learning_rate=2.0"],
 }
 
@@ -148,7 +152,7 @@ def test_the_files_of_a_run(small: Small, tmp_path: Path) -> None:
     assert [record["step"] for record in records] == [4, 8]
     assert set(records[0]) == {
         "event", "epoch", "step", "learning_rate", "train_loss", "train_stage_losses", "train_accuracy", "validation", "seconds",
-        "images_per_second", "memory_mib", "skipped_steps", "data_share", "conflict",
+        "images_per_second", "memory_mib", "skipped_steps", "data_share", "conflict", "descent",
     }  # fmt: skip
     assert len(records[0]["train_stage_losses"]) == len(records[0]["train_accuracy"]) == 2
     assert sum(records[0]["train_stage_losses"]) == pytest.approx(records[0]["train_loss"])

@@ -1,42 +1,45 @@
-"""`torchsid evaluate`: what a trained run reaches on its data, stage by stage."""
+"""`torchsid evaluate`: what a trained run reaches on its data, stage by stage, and when it may stop."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
-from torchsid.cli import console, results
-from torchsid.cli.arguments import Subparsers, add_weights
-from torchsid.errors import DataError
+from torchsid.cli import console, early, results, trained
+from torchsid.cli.arguments import Subparsers
+from torchsid.errors import ConfigError
 
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
-    parser = subparsers.add_parser("evaluate", help="measure a trained run, stage by stage", allow_abbrev=False)
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run's directory")
-    add_weights(parser)
-    parser.add_argument("--data", metavar="DIR", help="where the data files lie (default: where they lay in training)")
+    parser = trained.add_parser_of_a_run(subparsers, "evaluate", "measure a trained run, stage by stage")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: %(default)s)")
+    early.add_exit_when(parser)
+    parser.add_argument(
+        "--exit-curve",
+        nargs="?",
+        choices=early.MEASURES,
+        const=early.MEASURES[0],
+        help="accuracy on test images against the average stage of exit, thresholds chosen on validation images",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, confusion included")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure accuracy, divergence and calibration after every stage."""
-    from torchsid import data, training
-    from torchsid.evidence.evaluation import evaluate
+    """Measure accuracy, divergence and calibration after every stage, and early exit where it is asked for."""
+    from torchsid import training
+    from torchsid.evidence.evaluation import evaluate, predict
 
-    network = training.load_network(args.directory, args.weights)
-    source = network.config.data if args.data is None else replace(network.config.data, path=args.data)
-    splits = data.load(source, seed=network.config.training.seed)
-    images = splits.test if args.split == "test" else splits.validation
-    if not len(images):
-        raise DataError(f"{args.directory} has no {args.split} images; choose the other --split")
-    measured = evaluate(network.learner, images, prepare=network.prepare)
-
+    if args.exit_curve and args.split != "test":
+        problem = f"--split {args.split}: --exit-curve chooses on validation images and measures on test images, leave --split out"
+        raise ConfigError([problem], source="command")
     screen = console.choose()
-    trained_on = training.open_run(args.directory).manifest()["data"]["fingerprint"]
-    if splits.fingerprint[f"arrays/{args.split}"] != trained_on[f"arrays/{args.split}"]:
-        screen.warning(f"these are not the {args.split} images that the run knew: their SHA-256 differs")
+    network = training.load_network(args.directory, args.weights)
+    exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
+    cascade = early.staged_network(network, args.directory) if args.exit_curve else None
+    splits = trained.load_data(network, args)
+    images = trained.images(splits, args.split, args.directory, screen)
+    validation = trained.images(splits, "validation", args.directory, screen) if cascade else None
+    measured = evaluate(network.learner, images, prepare=network.prepare)
     screen.table(
         [f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE"],
         [
@@ -44,6 +47,20 @@ def run(args: argparse.Namespace) -> int:
             for stage, (accuracy, kl, ece) in enumerate(zip(measured["accuracy"], measured["kl"], measured["ece"], strict=True))
         ],
     )
+    if exit_early:
+        from torchsid.evidence.anytime import measure_exits
+
+        measured["early_exit"] = measure_exits(exit_early, images, prepare=network.prepare)
+        early.print_exits(screen, measured["early_exit"])
+    if cascade and validation:
+        from torchsid.evidence.anytime import exit_curve, operations
+
+        chosen, answered = (
+            (predict(network.learner, part.images, prepare=network.prepare), part.labels) for part in (validation, images)
+        )
+        cost = operations(cascade, network.prepare(images.images[:2]))
+        measured["exit_curve"] = exit_curve(chosen, answered, args.exit_curve, cost)
+        early.print_curve(screen, measured["exit_curve"])
     if args.json:
         about = {"run": str(args.directory), "weights": args.weights, "split": args.split}
         results.write_json(args.json, about | measured)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from torchsid import errors
 from torchsid.__about__ import __version__
-from torchsid.cli import bench, compare, evaluate, plan, predict, report, train
+from torchsid.cli import audit, bench, certify, compare, evaluate, experiment, plan, predict, report, train
 from torchsid.cli import list as list_
 
-VERBS = (train, evaluate, predict, compare, report, bench, plan, list_)
+VERBS = (train, evaluate, certify, predict, audit, compare, report, experiment, bench, plan, list_)
 USER_ERRORS = (
     errors.ConfigError,
     errors.DataError,
@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if args.debug or os.environ.get("TORCHSID_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
-        print(f"torchsid: error: {error}", file=sys.stderr, flush=True)
+        if not (isinstance(error, errors.ConfigError) and os.environ.get("RANK", "0") != "0"):  # all workers raise the same
+            print(f"torchsid: error: {error}", file=sys.stderr, flush=True)
         _tell_launcher(error)
         return 2
     except Exception as error:

@@ -3,6 +3,12 @@
 DESCRIPTIONS = {
     "sid": "Synergistic Information Distillation: every stage trains on its own local loss",
     "backprop": "one loss at the end, differentiated through the whole network",
+    "soft-bootstrap": "backpropagation on labels mixed with the network's own belief (Reed et al. 2014)",
+    "hard-bootstrap": "backpropagation on labels mixed with the network's own answer (Reed et al. 2014)",
+    "self-distillation": "backpropagation on labels mixed with predictions of one epoch before (PS-KD, Kim et al. 2021)",
+    "gce": "backpropagation on the generalised cross-entropy (Zhang and Sabuncu 2018)",
+    "sce": "backpropagation on the symmetric cross-entropy (Wang et al. 2019)",
+    "elr": "backpropagation with early-learning regularisation (Liu et al. 2020)",
 }
 
 

@@ -1,5 +1,7 @@
 """Backpropagation with the contract of every learner: the baseline."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,9 +11,12 @@ from torchsid.cascade import Cascade
 from torchsid.schedules.step import StepOutput
 from torchsid.staged import StagedCascade
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From a belief and its target, log-probabilities `[B, C]`, to a loss for each sample, `[B]`."""
+
 
 class Backprop:
-    """Trains a network end to end on `KL(p_y ‖ p)`, the cross-entropy less the target's entropy.
+    """Trains a network end to end, by default on `KL(p_y ‖ p)`, the cross-entropy less the target's entropy.
 
     * `Backprop(cascade)`: the paper's baseline, the same chain of stages with one loss at its end.
     * `Backprop(network)`: any classifier that returns logits `[B, C]`, such as an extractor with a linear head.
@@ -19,13 +24,15 @@ class Backprop:
     Args:
         module: a `Cascade` or a network that returns logits.
         label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
+        loss: another loss, such as those of `torchsid.learners.robust`.
     """
 
-    def __init__(self, module: nn.Module, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, module: nn.Module, *, label_smoothing: float = 0.0, loss: Loss = forward_kl) -> None:
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing={label_smoothing}: allowed is 0 to 1")
         self.module = module
         self.label_smoothing = label_smoothing
+        self.loss = loss
 
     def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
         """Add the gradient of the one loss to every parameter; step nothing. See `Learner.backward`.
@@ -40,9 +47,13 @@ class Backprop:
         num_classes, dtype = log_beliefs.shape[-1], log_beliefs.dtype
         log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype).to(log_beliefs.device)
         check_one_target_a_sample(log_p_y, batch_size(x))
-        loss = forward_kl(log_beliefs[-1], log_p_y).mean()
+        loss = self.losses(log_beliefs[-1], log_p_y, samples).mean()
         (weight * loss).backward()  # type: ignore[no-untyped-call]
         return StepOutput(loss.detach().unsqueeze(0), log_beliefs.detach())
+
+    def losses(self, log_belief: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
+        """Return the loss of each sample, `[B]`, from the last belief and the target, `[B, C]`; `samples` as for `backward`."""
+        return self.loss(log_belief, log_target)
 
     @torch.no_grad()
     def log_beliefs(self, x: Inputs) -> Tensor:

@@ -38,12 +38,21 @@ class BeliefMemory:
         Raises:
             ValueError: there are no such samples.
         """
-        count = len(self.table)
-        if len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
-            given = f"samples from {int(samples.min())} to {int(samples.max())}"
-            raise ValueError(f"{given}: the memory is of {count}, 0 to {count - 1}")
-        return self.table[samples.to(self.table.device)].transpose(0, 1)
+        return self.table[rows_of(samples, self.table)].transpose(0, 1)
 
     def remember(self, samples: Tensor, log_beliefs: Tensor) -> None:
         """Keep the new beliefs `p_0 … p_L`, `[L+1, B, C]`, of which the last teaches nobody."""
         self.table[samples.to(self.table.device)] = log_beliefs[:-1].transpose(0, 1).to(self.table)
+
+
+def rows_of(samples: Tensor, table: Tensor) -> Tensor:
+    """Return the indices of the batch's samples, int64 `[B]`, on the device of a table with one row a training sample.
+
+    Raises:
+        ValueError: there are no such samples.
+    """
+    count = len(table)
+    if len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
+        given = f"samples from {int(samples.min())} to {int(samples.max())}"
+        raise ValueError(f"{given}: the memory is of {count}, 0 to {count - 1}")
+    return samples.to(table.device)

@@ -8,7 +8,7 @@ from typing import Any
 from torchsid.report.record import RunRecord
 
 # Settings that do not make another method of a run: a repetition may change them.
-_NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.conflict", "training.tensorboard"}
+_NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.certify", "training.conflict", "training.tensorboard"}
 _NOT_THE_METHOD |= {"training.checkpoint_every_seconds", "training.threads"}
 
 
@@ -71,6 +71,6 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             settings.update(_settings(value, f"{prefix}{key}."))
-        elif prefix + key not in _NOT_THE_METHOD:
+        elif prefix != "distributed." and prefix + key not in _NOT_THE_METHOD:
             settings[prefix + key] = value
     return settings

@@ -1,15 +1,22 @@
 """From a configuration to a network with its learner, on a device."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid import models
+from torchsid.beliefs import forward_kl
 from torchsid.cascade import Cascade, shared_cascade
 from torchsid.errors import ConfigError, CutError, HeadError
-from torchsid.learners.backprop import Backprop
+from torchsid.learners.backprop import Backprop, Loss
+from torchsid.learners.elr import ELR
 from torchsid.learners.memory import BeliefMemory
+from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.protocol import Learner
+from torchsid.learners.robust import generalized_cross_entropy, hard_bootstrap, soft_bootstrap, symmetric_cross_entropy
+from torchsid.learners.self_distillation import SelfDistillation
 from torchsid.learners.sid import SID
 from torchsid.partition.build import staged_cascade
 from torchsid.staged import StagedCascade
@@ -71,11 +78,16 @@ def _cut(trunk: nn.Module, model: ModelConfig, num_classes: int, example: Tensor
         raise ConfigError([f"model.head = {model.head!r} does not fit model.trunk = {model.trunk!r}: {error}"]) from None
 
 
-def build_learner(module: nn.Module, config: RunConfig, optimizer: Optimizer | None = None, *, samples: int = 0) -> Learner:
-    """Return the network together with its training method; to train, some need the optimiser or the number of training samples."""
+def build_learner(
+    module: nn.Module, config: RunConfig, optimizer: Optimizer | None = None, *, samples: int = 0, num_classes: int = 0
+) -> Learner:
+    """Return the network together with its training method.
+
+    To train, some need the optimiser, or the numbers of training samples and classes for what they remember.
+    """
     learner = config.learner
-    if learner.name == "backprop":
-        return Backprop(module, label_smoothing=learner.label_smoothing)
+    if learner.name != "sid":
+        return _end_to_end(module, config, samples, num_classes)
     assert isinstance(module, Cascade | StagedCascade)  # RunConfig refuses SID on anything else
     return SID(
         module,
@@ -88,6 +100,25 @@ def build_learner(module: nn.Module, config: RunConfig, optimizer: Optimizer | N
         optimizer=optimizer if learner.update == "stage" else None,
         memory=BeliefMemory(samples, module.depth, module.log_prior) if learner.teachers == "last-epoch" else None,
     )
+
+
+def _end_to_end(module: nn.Module, config: RunConfig, samples: int, num_classes: int) -> Backprop:
+    learner, robust = config.learner, config.learner.robust
+    smoothing = learner.label_smoothing
+    if learner.name in ("self-distillation", "elr"):
+        memory = PredictionMemory(samples, num_classes, device=next(module.parameters()).device)
+        if learner.name == "elr":
+            return ELR(module, memory=memory, strength=robust.elr_lambda, beta=robust.elr_beta, label_smoothing=smoothing)
+        alpha, epochs = robust.self_distillation_alpha, config.training.epochs
+        return SelfDistillation(module, memory=memory, alpha=alpha, epochs=epochs, label_smoothing=smoothing)
+    losses: dict[str, Loss] = {
+        "backprop": forward_kl,
+        "soft-bootstrap": partial(soft_bootstrap, beta=robust.soft_bootstrap_beta),
+        "hard-bootstrap": partial(hard_bootstrap, beta=robust.hard_bootstrap_beta),
+        "gce": partial(generalized_cross_entropy, q=robust.gce_q),
+        "sce": partial(symmetric_cross_entropy, alpha=robust.sce_alpha, beta=robust.sce_beta),
+    }
+    return Backprop(module, label_smoothing=smoothing, loss=losses[learner.name])
 
 
 def place(module: nn.Module, config: RunConfig, device: torch.device) -> nn.Module:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _OF_A_TRUNK = ("trunk", "width")
 _OF_ITS_STAGES = ("cuts", "balance", "by", "head", "max_head_share")
 _OF_A_CASCADE = ("extractor", "feature_dim", "hidden")
+_REMEMBERS = ("self-distillation", "elr")
 
 
 def problems(config: RunConfig) -> list[str]:
@@ -48,10 +49,10 @@ def _method(config: RunConfig) -> Iterator[str]:
             f"learner.alpha has {len(learner.alpha)} values for model.depth = {depth}: "
             "give one value a stage, one number, or a schedule such as 'linear:1.0:0.2'"
         )
-    if learner.name == "backprop":
+    if learner.name != "sid":
         if network == "staged":
             yield (
-                "learner.name = 'backprop' would leave the belief heads of model.network = 'staged' untrained: "
+                f"learner.name = {learner.name!r} would leave the belief heads of model.network = 'staged' untrained: "
                 "set model.network = 'plain', which is the same trunk"
             )
     elif network == "plain":
@@ -98,6 +99,13 @@ def _rest(config: RunConfig) -> Iterator[str]:
         yield (
             f"learner.schedule = {config.learner.schedule!r} makes teachers of its own: set it to 'streaming', "
             "or learner.teachers = 'same-batch'"
+        )
+    if config.training.on_no_descent == "stop" and not config.training.certify:
+        yield "training.on_no_descent = 'stop' acts on what training.certify measures: set training.certify = true"
+    if config.learner.name in _REMEMBERS and (config.augment.mixup or config.augment.cutmix):
+        yield (
+            f"learner.name = {config.learner.name!r} remembers what was predicted for each image, "
+            "but augment.mixup and augment.cutmix blend two: set both to 0, or choose another method"
         )
     if config.training.patience and not config.data.validation:
         yield "training.patience needs validation images: set data.validation above 0, or training.patience = 0"

@@ -14,6 +14,7 @@ from torchsid import heads, models
 from torchsid.data.config import AugmentConfig, DataConfig
 from torchsid.errors import ConfigError, unknown_name
 from torchsid.training import compatible
+from torchsid.training.robust import RobustConfig
 
 # Strict, because `epochs = true` and `epochs = "3"` are slips and not numbers.
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -76,8 +77,9 @@ class ModelConfig:
 class LearnerConfig:
     """The training method. `alpha` to `update`, apart from `label_smoothing`, belong to SID."""
 
-    name: Literal["sid", "backprop"] = "sid"
-    """`sid` (every stage learns from its own loss) or `backprop` (one loss, end to end)."""
+    name: Literal["sid", "backprop", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr"] = "sid"
+    """`sid` (every stage learns from its own loss), `backprop` (one loss, end to end), or backpropagation with a loss that was made
+    for wrong labels; `torchsid list learners` describes them."""
     alpha: float | list[float] | str = 0.5
     """Weight of the target in [0, 1]: a number, one a stage, or over the stages `linear:FIRST:LAST` or `cosine:FIRST:LAST`."""
     direction: Literal["forward", "reverse"] = "forward"
@@ -96,6 +98,8 @@ class LearnerConfig:
     update: Literal["together", "stage"] = "together"
     """`together`: the optimiser steps when all stages have their gradients. `stage`: a staged network updates each stage at once;
     the weights are the same to the bit, and gradients take the memory of one stage."""
+    robust: RobustConfig = field(default_factory=RobustConfig)
+    """Settings of the methods for wrong labels."""
 
     def __post_init__(self) -> None:
         problems = list(_alpha_problems(self.alpha))
@@ -169,6 +173,11 @@ class TrainingConfig:
     """Seconds between checkpoints inside an epoch; 0 saves only at the end of each epoch."""
     conflict: bool = False
     """Record after every epoch how far the stages' gradients agree in the extractor (SID on a cascade only)."""
+    certify: bool = False
+    """Record after every epoch for which share of a few held-out images each stage brings the belief closer to the label, and warn
+    where a stage on average does not. `torchsid certify` measures more, on all images."""
+    on_no_descent: Literal["warn", "stop"] = "warn"
+    """What a stage that takes beliefs away from the labels leads to: a warning alone, or the end of the run; needs `certify`."""
     tensorboard: bool = False
     """Write TensorBoard files as well; needs `pip install 'torchsid[tensorboard]'`."""
     patience: CountOrZero = 0
@@ -181,6 +190,8 @@ class DistributedConfig:
 
     replicas: Count = 1
     """Workers that share every stage, each with a part of the batch; the others line up along the stages."""
+    micro_batches: Count = 1
+    """Parts of a batch that pass through the stages one after the other, which are updated after the last (staged networks)."""
     wire: Literal["float32", "bfloat16"] = "float32"
     """How features travel between workers; `bfloat16` halves the traffic and rounds them."""
     staleness: CountOrZero = 0

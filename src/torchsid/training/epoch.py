@@ -7,6 +7,7 @@ from torchsid.evidence.evaluation import evaluate
 from torchsid.evidence.process_memory import peak_memory_mib
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID
+from torchsid.training.descent import heed_descent, measure_descent
 from torchsid.training.session import Session
 
 _CONFLICT_IMAGES = 64
@@ -25,6 +26,7 @@ def end_epoch(session: Session) -> None:
     validation = _validate(session)
     if setup.world:
         validation = setup.world.from_lead(validation)
+    descent = measure_descent(setup)
     record = session.log.write(
         "epoch",
         epoch=progress.epoch,
@@ -35,10 +37,13 @@ def end_epoch(session: Session) -> None:
         seconds=progress.sums.seconds,
         memory_mib=peak_memory_mib(setup.device),
         conflict=_conflict(session),
+        descent=descent.shares if descent else None,
     )
     session.reporter.epoch(record)
     if session.board:
         session.board.write(record)
+    if descent:
+        heed_descent(session, descent)
 
     improved = validation is not None and validation["accuracy"][-1] > progress.best_accuracy
     if validation is not None and improved:

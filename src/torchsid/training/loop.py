@@ -18,6 +18,7 @@ from torchsid.evidence.process_memory import peak_memory_mib, reset_peak_memory
 from torchsid.evidence.provenance import now
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig
+from torchsid.training.descent import descent_has_stopped
 from torchsid.training.epoch import end_epoch
 from torchsid.training.finish import evaluate_run
 from torchsid.training.interruption import stop_on_signal
@@ -109,16 +110,17 @@ def _train(
 def _train_epochs(session: Session) -> None:
     progress, training = session.progress, session.setup.config.training
     session.log.write("resume" if session.global_step else "start", epoch=progress.epoch, step=progress.step)
-    while progress.epoch <= training.epochs and not _out_of_patience(session):
+    while progress.epoch <= training.epochs and not _ends_early(session):
         _train_epoch(session)
         end_epoch(session)
         session.pace.at_epoch_end()
         session.stop_if_asked()
 
 
-def _out_of_patience(session: Session) -> bool:
-    patience, progress = session.setup.config.training.patience, session.progress
-    return patience > 0 and progress.epoch - 1 - progress.best_epoch >= patience
+def _ends_early(session: Session) -> bool:
+    training, progress = session.setup.config.training, session.progress
+    out_of_patience = training.patience > 0 and progress.epoch - 1 - progress.best_epoch >= training.patience
+    return out_of_patience or (training.on_no_descent == "stop" and descent_has_stopped(progress))
 
 
 def _train_epoch(session: Session) -> None:

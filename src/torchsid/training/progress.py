@@ -49,6 +49,8 @@ class Progress:
     best_epoch: int = 0
     best_accuracy: float = -1.0
     seconds: float = 0.0
+    rising: list[int] = field(default_factory=list)
+    """For how many epochs in a row each stage has taken beliefs away from the labels, `[L]`; empty without `training.certify`."""
 
     def start_next_epoch(self) -> None:
         """Move to the first step of the next epoch."""

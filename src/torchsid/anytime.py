@@ -1,0 +1,252 @@
+"""Anytime inference: a sample leaves a cascade at the first stage whose belief is sure enough; later stages do not run for it.
+
+i* = min { i : p_i is sure }, or L where none is;   the answer is p_{i*}
+"""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from torchsid.beliefs import entropy, to_log_belief
+from torchsid.calling import Inputs, batch_size
+from torchsid.cascade import BeliefNetwork, Cascade
+from torchsid.errors import ConfigError, CutError, did_you_mean
+from torchsid.partition.boundary import Boundaries
+from torchsid.partition.graph import GraphSegments
+from torchsid.staged import Segments, StagedCascade
+from torchsid.undisturbed import undisturbed
+
+Measure = Literal["confidence", "entropy"]
+_SIGN: dict[Measure, str] = {"confidence": ">", "entropy": "<"}
+_ALLOWED = "confidence>T with T from 0 to 1 (confidence>0.95), or entropy<T with T of 0 or more, in nats (entropy<0.1)"
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """When a belief is sure: `confidence` (its largest probability) above a threshold, or `entropy` (in nats) below one.
+
+    `ExitRule("confidence", 1.0)` never holds: inference is then the ordinary one.
+    """
+
+    measure: Measure
+    threshold: float
+
+    @classmethod
+    def parse(cls, text: str) -> "ExitRule":
+        """Return the rule that a text such as `confidence>0.95` states.
+
+        Raises:
+            ConfigError: it states none; lists the allowed forms.
+        """
+        found = re.fullmatch(r"\s*([a-z]+)\s*([<>]=?|=)\s*([0-9.eE+-]+)\s*", text)
+        name, sign, number = found.groups() if found else (text, "", "")
+        with suppress(ValueError):
+            for measure, own_sign in _SIGN.items():
+                limit = 1.0 if measure == "confidence" else float("inf")
+                if (name, sign) == (measure, own_sign) and 0.0 <= float(number) <= limit:
+                    return cls(measure, float(number))
+        hint = did_you_mean(name, _SIGN) if found and name not in _SIGN else ""
+        raise ConfigError([f"{text!r} is none{hint}; allowed is {_ALLOWED}"], source="rule to exit by")
+
+    def __str__(self) -> str:
+        return f"{self.measure}{_SIGN[self.measure]}{self.threshold!r}"
+
+    def __call__(self, log_belief: Tensor) -> Tensor:
+        """Return which of the beliefs `[B, C]` are sure, bool `[B]`."""
+        if self.measure == "confidence":
+            return confidence(log_belief) > self.threshold
+        return entropy(log_belief) < self.threshold
+
+
+def confidence(log_belief: Tensor) -> Tensor:
+    """Return the largest probability, `[..., C]` to `[...]`."""
+    return log_belief.max(-1).values.exp()
+
+
+class Early(NamedTuple):
+    """What a batch of B samples left a cascade with."""
+
+    log_belief: Tensor
+    """The answers, `[B, C]`: of each sample the belief at its exit."""
+    depth: Tensor
+    """Stage (from 1) at which each sample was sure, L for those that never were; int64 `[B]`."""
+    computed: Tensor
+    """Stages that ran for each sample; int64 `[B]`. More than `depth` where a sample could not leave its batch."""
+
+
+class EarlyExit:
+    """Runs a cascade stage by stage, and each sample no further than it needs.
+
+    Sure samples leave the batch, so that the later stages compute on what is left:
+
+    * in a shared cascade, before every stage;
+    * in a staged cascade, at every cut that nothing but rows of samples crosses, `[B, ...]`, when `torch.fx` can make modules of
+      its pieces. A cascade cut by="boundary" is cut anew that way; it keeps its weights and its cuts.
+
+    Where the batch cannot be divided it goes on whole, and stops at the first cut behind which all its samples have been sure;
+    `whole_batches` then says why. Put the cascade into evaluation mode before: BatchNorm in train mode would mix the samples.
+
+    Args:
+        cascade: trained, shared or staged.
+        rule: an `ExitRule`, or a text such as `"confidence>0.95"`.
+
+    Raises:
+        ConfigError: the text states no rule.
+    """
+
+    def __init__(self, cascade: Cascade | StagedCascade, rule: ExitRule | str) -> None:
+        self.cascade = cascade
+        self.rule = ExitRule.parse(rule) if isinstance(rule, str) else rule
+        self.whole_batches = ""
+        """From the first batch on: why sure samples wait until all in their batch are sure; empty when they leave it."""
+        self._segments: Segments | None = None
+
+    @torch.no_grad()
+    def __call__(self, x: Inputs) -> Early:
+        """Return answers, exits and the stages that were computed for a batch; samples keep their order."""
+        if isinstance(self.cascade, Cascade):
+            return self._shared(self.cascade, x)
+        if self._segments is None:
+            self._segments, self.whole_batches = _divisible(self.cascade, x)
+        if isinstance(self._segments, GraphSegments):
+            return self._pieces(self.cascade, self._segments, x)
+        return self._whole(self.cascade, x)
+
+    def _shared(self, cascade: Cascade, x: Inputs) -> Early:
+        features, batch = cascade.features(x), _Batch(cascade, self.rule)
+        for stage in cascade.stages:
+            features, logits = stage(features, batch.before(features))
+            batch.close(logits)
+            if batch.sure:
+                break
+            if (staying := batch.divide()) is not None:
+                features = features[staying]
+        return batch.result()
+
+    def _pieces(self, cascade: StagedCascade, segments: GraphSegments, x: Inputs) -> Early:
+        values, batch = segments.bind(x), _Batch(cascade, self.rule)
+        read: list[Tensor] = []
+
+        def close(_: int, tensors: list[Tensor]) -> list[Tensor]:
+            read[:] = tensors[:1]
+            return tensors
+
+        for stage, head in enumerate(cascade.heads):
+            piece = segments.piece(stage, stage + 1)
+            piece.run(cascade.model, values, close)
+            values = piece.handed_on
+            batch.close(head(*read, batch.before(*read)))
+            if batch.sure:
+                break
+            if not all(batch.has_row(value) for value in values):
+                self.whole_batches = f"more than rows of samples crosses the cut behind stage {stage + 1}"
+            elif (staying := batch.divide()) is not None:
+                values = tuple(value[staying] for value in values)
+        return batch.result()
+
+    def _whole(self, cascade: StagedCascade, x: Inputs) -> Early:
+        batch = _Batch(cascade, self.rule)
+
+        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+            batch.close(cascade.heads[stage](tensors[0], batch.before(tensors[0])))
+            if batch.sure:
+                raise _AllSureError
+            return tensors
+
+        with suppress(_AllSureError):
+            cascade.run(x, close)
+        return batch.result()
+
+
+class _Batch:
+    """The samples that are being computed (b of them), and what has been decided for all B."""
+
+    def __init__(self, cascade: BeliefNetwork, rule: ExitRule) -> None:
+        self._cascade, self._rule = cascade, rule
+        self._log_belief: Tensor | None = None  # [b, C], the newest of those that are computed
+        self._answers: Tensor | None = None  # [B, C]
+
+    def before(self, features: Tensor) -> Tensor:
+        """Return the beliefs `[b, C]` that the next stage reads beside its features; at first the prior."""
+        if self._log_belief is None:
+            self._log_belief = self._cascade.prior(features)
+            self._rows = torch.arange(len(features), device=features.device)  # [b], which samples of the batch these are
+            self._open = torch.ones_like(self._rows, dtype=torch.bool)  # [B], whether they are not sure yet
+            self._depth, self._computed = torch.zeros_like(self._rows), torch.zeros_like(self._rows)  # [B]
+        return self._log_belief
+
+    def close(self, logits: Tensor) -> None:
+        """Take the logits `[b, C]` of one more stage."""
+        self._log_belief = to_log_belief(logits)
+        if self._answers is None:
+            self._answers = torch.empty_like(self._log_belief)
+        self._computed[self._rows] += 1
+        here = self._open[self._rows]
+        waiting, log_belief = self._rows[here], self._log_belief[here]
+        self._answers[waiting] = log_belief
+        self._depth[waiting] += 1
+        self._open[waiting] = ~self._rule(log_belief)
+
+    @property
+    def sure(self) -> bool:
+        """Whether no sample needs a further stage."""
+        return not bool(self._open.any())
+
+    def has_row(self, value: object) -> bool:
+        """Return whether a value has one row a sample that is being computed."""
+        return isinstance(value, Tensor) and value.dim() > 0 and len(value) == len(self._rows)
+
+    def divide(self) -> Tensor | None:
+        """Drop the sure samples; return which rows of the running batch stay, int64, or None when all do."""
+        assert self._log_belief is not None
+        staying = self._open[self._rows].nonzero().flatten()
+        if len(staying) == len(self._rows):
+            return None
+        self._rows, self._log_belief = self._rows[staying], self._log_belief[staying]
+        return staying
+
+    def result(self) -> Early:
+        assert self._answers is not None
+        return Early(self._answers, self._depth, self._computed)
+
+
+class _AllSureError(Exception):
+    """Leaves the model in the middle of its forward pass."""
+
+
+def _divisible(cascade: StagedCascade, x: Inputs) -> tuple[Segments, str]:
+    """Return the segments to run, and why the batch must stay whole, if it must."""
+    own = cascade.segments
+    if isinstance(own, GraphSegments):
+        return own, ""
+    if not isinstance(own, Boundaries):
+        return own, f"the pieces of {type(cascade.model).__name__} are no modules"
+    try:
+        graph = GraphSegments(cascade.model, own.cuts)
+    except CutError:
+        return own, f"torch.fx makes no modules of the pieces of {type(cascade.model).__name__}"
+    count = batch_size(x)
+    one = tree_map(lambda value: value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value, x)
+    with undisturbed(cascade.model):
+        cascade.model.eval()
+        trained, new = (_read(segments, cascade.model, one) for segments in (own, graph))
+    if all(len(a) == len(b) and all(map(torch.equal, a, b)) for a, b in zip(trained, new, strict=True)):
+        return graph, ""
+    return own, "where several tensors cross a cut, the heads would read another one than they were trained on"
+
+
+def _read(segments: Segments, model: nn.Module, x: Inputs) -> list[list[Tensor]]:
+    """Return what the head of each stage reads, a list that is empty where no tensor crosses the cut."""
+    read: list[list[Tensor]] = []
+
+    def close(_: int, tensors: list[Tensor]) -> list[Tensor]:
+        read.append([tensor.clone() for tensor in tensors[:1]])
+        return tensors
+
+    segments.run(model, x, close)
+    return read

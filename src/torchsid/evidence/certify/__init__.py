@@ -1,0 +1,1 @@
+"""Certificates: which statements of the theory hold for a trained cascade, on which data. Import the modules themselves."""

@@ -1,0 +1,113 @@
+"""The files of an experiment: tidy rows in Parquet, a summary in JSON, figures, the page."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.util import find_spec
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from torchsid.errors import RunError
+from torchsid.experiments.analysis import Contrast, Summary, contrasts, metrics_of, summaries
+from torchsid.experiments.figures import figures
+from torchsid.experiments.findings import notes, verdict
+from torchsid.experiments.metrics import METRICS
+from torchsid.experiments.page import render
+from torchsid.experiments.plan import slug
+from torchsid.experiments.result import COLUMNS, Result, tidy
+from torchsid.report.standalone import standalone
+from torchsid.training.durable import write_bytes, write_text
+
+_NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
+
+
+def check_packages() -> None:
+    """Raise before hours of training what would stop their result from being written.
+
+    Raises:
+        RunError: packages are missing; names the extras that bring them.
+    """
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        extras = ",".join(sorted({_NEEDED[package] for package in missing}))
+        raise RunError(f"experiments need {', '.join(missing)}: pip install 'torchsid[{extras}]'")
+
+
+def write(result: Result, out: Path) -> dict[str, Path]:
+    """Write `results.parquet`, `results.json`, one SVG a figure and `report.html` into `out`, and return them by kind.
+
+    Raises:
+        RunError: the operating system refuses.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
+    _write_parquet(result, files["rows"])
+    write_text(files["summary"], json.dumps(_finite(as_json(result)), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    for name, drawing in figures(result).items():
+        write_text(out / f"{slug(name)}.svg", standalone(drawing))
+    write_text(files["report"], render(result))
+    return files
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Return question, sizes, tuning, summaries and contrasts, with all their digits."""
+    first = next(iter(result.runs.values()), None)
+    manifest = first.manifest if first else {}
+    return {
+        "command": result.command,
+        "experiment": asdict(result.experiment),
+        "ran": {**asdict(result.grid), "missing": result.missing, "dropped": result.dropped},
+        "verdict": verdict(result),
+        "notes": notes(result),
+        "versions": manifest.get("versions"),
+        "hardware": manifest.get("hardware"),
+        "git": manifest.get("git"),
+        "finished": max((str(run.manifest.get("finished")) for run in result.runs.values()), default=None),
+        "data": {run.manifest["data"]["name"]: run.fingerprint for run in result.runs.values()},
+        "tuning": [
+            {"contender": t.job.cell.contender, "value": t.job.cell.value, "rate": t.job.rate, "validation": t.validation}
+            for t in result.trials
+        ],
+        "summary": [_summary(each, metrics_of(result)) for each in summaries(result).values()],
+        "contrasts": [_contrast(each) for metric in metrics_of(result) for each in contrasts(result, metric)],
+        "units": {name: METRICS[name].unit for name in metrics_of(result)},
+    }
+
+
+def _summary(summary: Summary, metrics: tuple[str, ...]) -> dict[str, Any]:
+    intervals = {name: summary.interval(name) for name in metrics}
+    return {
+        **asdict(summary.cell),
+        "rate": summary.rate,
+        "diverged": summary.diverged,
+        "metrics": {
+            name: {**asdict(interval), "by_seed": dict(summary.by_seed[name])} for name, interval in intervals.items() if interval
+        },
+    }
+
+
+def _contrast(contrast: Contrast) -> dict[str, Any]:
+    found = asdict(contrast)
+    return {**found.pop("cell"), "metric": found.pop("metric"), "reference": found.pop("reference"), **found.pop("paired"), **found}
+
+
+def _write_parquet(result: Result, path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in COLUMNS.items()])
+    buffer = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist(list(tidy(result)), schema=schema), buffer)
+    draft = path.with_name(f".{path.name}.new")
+    write_bytes(draft, buffer.getvalue().to_pybytes())
+    draft.replace(path)
+
+
+def _finite(value: object) -> object:
+    """Return the value with null for NaN and infinity, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

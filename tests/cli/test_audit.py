@@ -1,0 +1,89 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from torchsid import data
+from torchsid.cli.main import main
+from torchsid.training import open_run
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., list[str]]) -> Path:
+    """A run that was trained on labels of which a third are wrong."""
+    directory = tmp_path_factory.mktemp("noisy") / "run"
+    noise = ["--set", "data.noise.kind=symmetric", "--set", "data.noise.rate=0.3"]
+    assert main([*tiny("digits", "--out", directory, "--quiet"), *noise, "--set", "training.epochs=6"]) == 0
+    return directory
+
+
+def test_wrong_labels_come_first(noisy: Path, capsys: Output) -> None:
+    assert main(["audit", str(noisy), "--top", "5", "--json", "out.json"]) == 0
+    shown = capsys.readouterr().out
+    found = json.loads(Path("out.json").read_text())
+    images = data.load(open_run(noisy).config().data, seed=0).train
+    ranked = found["ranked"]
+    assert sorted(ranked["image"]) == list(range(found["n"])) == list(range(len(images)))
+    assert ranked["score"] == sorted(ranked["score"])
+    assert ranked["label"] == images.labels[ranked["image"]].tolist()
+    assert ranked["true"] == images.clean_labels[ranked["image"]].tolist()
+    wrong = int((images.labels != images.clean_labels).sum())
+    assert found["labels"]["wrong"] == wrong
+    hits = sum(label != true for label, true in zip(ranked["label"][:wrong], ranked["true"][:wrong], strict=True))
+    assert found["rankings"]["margin over stages"]["precision_at_k"] == pytest.approx(hits / wrong)
+    assert found["rankings"]["margin over stages"]["auroc"] > 0.7
+    header, *rows = shown.splitlines()[:6]
+    assert header.split() == ["training", "image", "label", "suggested", "score", "agrees", "from", "true"]
+    assert [int(row.split()[0]) for row in rows] == ranked["image"][:5]
+    assert f"precision at {wrong}" in shown
+
+
+def test_without_noise_nobody_knows_what_is_true(runs: Path, capsys: Output) -> None:
+    assert main(["audit", str(runs / "digits"), "--json", "out.json"]) == 0
+    found = json.loads(Path("out.json").read_text())
+    assert set(found["labels"]) == {"disputed"}
+    assert "true" not in found["ranked"]
+    assert "rankings" not in found
+    shown = capsys.readouterr().out
+    assert "true" not in shown
+    assert len(shown.split("\n\n")[0].splitlines()) == 21
+
+
+def test_noise_that_changed_nothing_leaves_nothing_to_find(tmp_path: Path, tiny: Callable[..., list[str]]) -> None:
+    noise = ["--set", "data.noise.kind=pair", "--set", "data.noise.rate=0"]
+    assert main([*tiny("digits-bp", "--out", tmp_path / "run", "--quiet"), *noise]) == 0
+    assert main(["audit", str(tmp_path / "run"), "--json", "out.json"]) == 0
+    found = json.loads(Path("out.json").read_text())
+    assert found["labels"]["wrong"] == 0
+    assert found["labels"]["recall"] is None
+    assert "rankings" not in found
+
+
+def test_other_images_than_those_trained_on_are_pointed_out(noisy: Path, tmp_path: Path, capsys: Output) -> None:
+    manifest = noisy / "manifest.json"
+    text = manifest.read_text()
+    content = json.loads(text)
+    content["data"]["fingerprint"]["arrays/train"] = "0" * 64
+    manifest.write_text(json.dumps(content))
+    try:
+        assert main(["audit", str(noisy)]) == 0
+    finally:
+        manifest.write_text(text)
+    assert "train images" in capsys.readouterr().err
+
+
+def test_stages_that_were_not_trained_to_answer_are_not_asked(runs: Path, capsys: Output) -> None:
+    assert main(["audit", str(runs / "digits-bp"), "--json", "out.json"]) == 0
+    assert "only the last belief counts" in capsys.readouterr().out
+    ranked = json.loads(Path("out.json").read_text())["ranked"]
+    assert set(ranked["agrees_from"]) <= {1, 2}
+    assert main(["audit", str(runs / "digits")]) == 0
+    assert "only the last belief counts" not in capsys.readouterr().out
+
+
+def test_no_run_is_an_error(capsys: Output) -> None:
+    assert main(["audit", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err

@@ -1,0 +1,191 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.networks import INPUTS, small_cascade, staged_cascade
+from tests.partition.toys import CLASSES, Chain, LongSkip, TwoTensorsCross
+from torchsid import Cascade, StagedCascade
+from torchsid import staged_cascade as cut
+from torchsid.anytime import EarlyExit, ExitRule
+from torchsid.beliefs import entropy
+from torchsid.errors import ConfigError
+
+BATCH = 40
+
+
+class Untraceable(Chain):
+    """Looks at its data, which `torch.fx` cannot follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x).relu()
+        return self.d(self.c(self.b(h if x.isfinite().all() else h.nan_to_num()).relu()).relu())
+
+
+class SizeCrosses(Chain):
+    """The batch size is read before the cuts and used behind them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = x.size(0)
+        return self.d(self.c(self.b(self.a(x).relu()).relu()).reshape(count, 8).relu())
+
+
+def cut_in_three(model: nn.Module, by: str) -> StagedCascade:
+    cascade = cut(model.double(), CLASSES, ["a", "b"], torch.randn(4, 4, dtype=torch.float64), by=by, max_head_share=1e3)
+    with torch.no_grad():
+        for parameter in cascade.parameters():
+            parameter.normal_(std=0.7)
+    return cascade.eval()
+
+
+CASCADES = {
+    "shared": lambda: small_cascade(3),
+    "shared, features change": lambda: staged_cascade(3),
+    "graph": lambda: cut_in_three(Chain(), "graph"),
+    "graph, a skip crosses": lambda: cut_in_three(LongSkip(), "graph"),
+    "graph, a size crosses": lambda: cut_in_three(SizeCrosses(), "graph"),
+    "boundary": lambda: cut_in_three(Chain(), "boundary"),
+    "boundary, cannot be traced": lambda: cut_in_three(Untraceable(), "boundary"),
+    "boundary, two tensors cross": lambda: cut_in_three(TwoTensorsCross(), "boundary"),
+}
+WHOLE = ("graph, a size crosses", "boundary, cannot be traced", "boundary, two tensors cross")
+
+
+@pytest.fixture(params=CASCADES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def cascade(name: str) -> Cascade | StagedCascade:
+    return CASCADES[name]().eval()
+
+
+@pytest.fixture
+def x(name: str) -> Tensor:
+    return 2 * torch.randn(BATCH, INPUTS if name.startswith("shared") else 4, dtype=torch.float64)
+
+
+def middle(log_beliefs: Tensor) -> float:
+    """A threshold at which some samples leave, and others do not."""
+    return log_beliefs[1:].max(-1).values.exp().median().item()
+
+
+def test_a_threshold_of_1_is_the_ordinary_inference_bit_by_bit(cascade: Cascade, x: Tensor) -> None:
+    answer = EarlyExit(cascade, "confidence>1")(x)
+    assert torch.equal(answer.log_belief, cascade.log_beliefs(x)[-1])
+    assert answer.depth.tolist() == answer.computed.tolist() == [3] * BATCH
+    assert not answer.log_belief.requires_grad
+
+
+def test_a_threshold_of_0_runs_one_stage(cascade: Cascade, x: Tensor) -> None:
+    answer = EarlyExit(cascade, "confidence>0")(x)
+    assert torch.equal(answer.log_belief, cascade.log_beliefs(x)[1])
+    assert answer.depth.tolist() == answer.computed.tolist() == [1] * BATCH
+
+
+@pytest.mark.parametrize("measure", ["confidence", "entropy"])
+def test_every_sample_leaves_with_its_first_sure_belief(cascade: Cascade, x: Tensor, measure: str) -> None:
+    beliefs = cascade.log_beliefs(x)
+    if measure == "confidence":
+        rule = ExitRule("confidence", middle(beliefs))
+        sure = beliefs.exp().amax(-1) > rule.threshold
+    else:
+        rule = ExitRule("entropy", entropy(beliefs[1:]).median().item())
+        sure = entropy(beliefs) < rule.threshold
+    answer = EarlyExit(cascade, rule)(x)
+    expected = [next((i for i in (1, 2) if sure[i, n]), 3) for n in range(BATCH)]
+    assert answer.depth.tolist() == expected
+    assert len(set(expected)) > 1
+    torch.testing.assert_close(answer.log_belief, beliefs[answer.depth, torch.arange(BATCH)], rtol=1e-12, atol=1e-12)
+
+
+def test_a_higher_threshold_is_no_shallower(cascade: Cascade, x: Tensor) -> None:
+    depths = [EarlyExit(cascade, ExitRule("confidence", threshold))(x).depth for threshold in torch.linspace(0, 1, 9).tolist()]
+    assert all((later >= earlier).all() for earlier, later in pairwise(depths))
+    assert depths[0].sum() < depths[-1].sum()
+
+
+def test_the_work_of_later_stages_is_really_left_out(name: str, cascade: Cascade | StagedCascade, x: Tensor) -> None:
+    """Counted in rows that the heads, and in a cut trunk the last layer, have seen."""
+    seen: list[int] = []
+    heads = [stage.head for stage in cascade.stages] if isinstance(cascade, Cascade) else cascade.heads
+    for head in heads:
+        head.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    rule = ExitRule("confidence", middle(cascade.log_beliefs(x)))
+    early = EarlyExit(cascade, rule)
+    seen.clear()
+    answer = early(x)
+    assert sum(seen) == int(answer.computed.sum())
+    if name in WHOLE:
+        assert seen == [BATCH] * 3
+        assert early.whole_batches
+    else:
+        assert torch.equal(answer.computed, answer.depth)
+        assert early.whole_batches == ""
+        if isinstance(cascade, StagedCascade):
+            rows: list[int] = []
+            cascade.model.d.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+            early(x)
+            assert rows == [int((answer.depth == 3).sum())]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_batch_that_cannot_be_divided_stops_when_all_are_sure(cascade: StagedCascade, x: Tensor) -> None:
+    ran: list[int] = []
+    cascade.model.c.register_forward_pre_hook(lambda module, args: ran.append(1))
+    second = cascade.log_beliefs(x)[1:3].exp().amax(-1).amax(0).min().item()
+    early = EarlyExit(cascade, ExitRule("confidence", 0.999 * second))
+    early(x)  # sees whether batches can be divided, which takes a pass through all stages
+    ran.clear()
+    answer = early(x)
+    assert answer.computed.tolist() == [2] * BATCH
+    assert 1 <= int(answer.depth.min()) <= int(answer.depth.max()) == 2
+    assert ran == []
+    assert not cascade.model.a._forward_hooks
+
+
+def test_a_boundary_cascade_is_left_as_it_was() -> None:
+    cascade = cut_in_three(Chain(), "boundary").train()
+    before, segments = {k: v.clone() for k, v in cascade.state_dict().items()}, cascade.segments
+    EarlyExit(cascade, "confidence>0.5")(torch.randn(5, 4, dtype=torch.float64))
+    assert cascade.segments is segments
+    assert cascade.training
+    assert all(torch.equal(before[key], value) for key, value in cascade.state_dict().items())
+
+
+def test_the_order_of_the_samples_does_not_matter() -> None:
+    cascade = small_cascade(4)
+    x = torch.randn(30, INPUTS, dtype=torch.float64)
+    order = torch.randperm(30)
+    early = EarlyExit(cascade, ExitRule("confidence", middle(cascade.log_beliefs(x))))
+    assert torch.equal(early(x).depth[order], early(x[order]).depth)
+
+
+RULES = ("confidence>0.95", " confidence > 1e-3 ", "confidence>0", "confidence>1", "entropy<0.1", "entropy<3")
+NO_RULES = (
+    *("", "0.95", "confidence", "confidence<0.5", "entropy>1", "confidence>=0.5", "confidence>1.5", "confidence>-0.1"),
+    *("entropy<-1", "confidence>high", "confidence>nan", "margin>0.5", "confidence>0.5 and entropy<1", "confidence>1e"),
+)
+
+
+@pytest.mark.parametrize("text", RULES)
+def test_rules_are_read_as_they_are_written(text: str) -> None:
+    rule = ExitRule.parse(text)
+    assert ExitRule.parse(str(rule)) == rule
+    assert rule.measure in text
+    assert rule.threshold == float(text.replace("<", ">").split(">")[1])
+
+
+@pytest.mark.parametrize("text", NO_RULES)
+def test_a_text_that_is_no_rule_is_told_what_is(text: str) -> None:
+    with pytest.raises(ConfigError, match="is none") as error:
+        ExitRule.parse(text)
+    assert "confidence>0.95" in str(error.value)
+    assert "entropy<0.1" in str(error.value)
+
+
+def test_a_slip_of_the_pen_is_recognised() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'confidence'"):
+        ExitRule.parse("confidense>0.9")
