@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -308,3 +309,32 @@ def test_more_workers_than_stages_are_refused_on_every_worker() -> None:
     for too_many, *_ in in_workers(refusals, 3):
         assert too_many.startswith("ConfigError: ")
         assert "3 workers for 2 stages" in too_many
+
+
+def accumulated(parts: int) -> dict[str, Any]:
+    """What one process makes of gradients gathered over parts of every batch."""
+    torch.set_num_threads(1)
+    learner = alone(crossing_cascade(quiet=True))
+    learner.module.train()
+    losses = []
+    for x, target in batches():
+        bounds = [len(x) * part // parts for part in range(parts + 1)]
+        learner.optimizer.zero_grad()
+        outs = [
+            (stop - start, learner.backward(x[start:stop], target[start:stop], weight=(stop - start) / len(x)))
+            for start, stop in pairwise(bounds)
+            if stop > start
+        ]
+        learner.optimizer.step()
+        losses.append(sum(count * out.stage_losses for count, out in outs) / len(x))
+    return {"losses": torch.stack(losses), **{f"weights.{name}": value for name, value in learner.module.state_dict().items()}}
+
+
+@pytest.mark.parametrize("parts", [2, 6])
+def test_micro_batches_are_gathered_gradients(parts: int) -> None:
+    build = partial(crossing_cascade, quiet=True)
+    workers, one = in_workers(partial(train_in_worker, build=build, micro_batches=parts)), accumulated(parts)
+    torch.testing.assert_close(workers[-1]["losses"], one["losses"])
+    torch.testing.assert_close(union(workers), weights(one))
+    whole = in_workers(partial(train_in_worker, build=build))
+    torch.testing.assert_close(whole[-1]["losses"], one["losses"])  # without BatchNorm the parts do not show

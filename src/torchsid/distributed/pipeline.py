@@ -126,15 +126,17 @@ class PipelinedSID:
         parts = list(self._parts(rows))
         shares = [(part.stop - part.start) / (rows.stop - rows.start) for part in parts]
         done = [
-            self._train(x, target[part], part, weights * of_rows, updates=part is parts[-1])
+            self._train(x, target[part], part, weights * of_rows, at_once=len(parts) == 1)
             for part, of_rows in zip(parts, shares, strict=True)
         ]
+        if len(parts) > 1:
+            self._update_all()
         losses = [each.stage_losses * of_rows for each, of_rows in zip(done, shares, strict=True)]
         out = StepOutput(torch.stack(losses).sum(0), torch.cat([each.log_beliefs for each in done], dim=1))
         return self._replicas.join(out, rows, share)
 
-    def _train(self, x: Inputs, target: Tensor, rows: slice, weights: Tensor, *, updates: bool) -> StepOutput:
-        """Differentiate this worker's stages on some rows of the batch, and update them if these are the last."""
+    def _train(self, x: Inputs, target: Tensor, rows: slice, weights: Tensor, *, at_once: bool) -> StepOutput:
+        """Differentiate this worker's stages on some rows of the batch; update each at once if these are all."""
         arrived = self._receive(x, rows, trains=True)
         self.request = arrived.request
         log_beliefs: list[Tensor] = []
@@ -152,7 +154,7 @@ class PipelinedSID:
             weight=weights,
             log_belief=arrived.log_beliefs[-1],
             on_belief=hand_on,
-            on_trained=self._update if updates else do_nothing,
+            on_trained=self._update if at_once else do_nothing,
         )
         staged_pass(step)
         done = arrived.followed_by((), torch.stack(log_beliefs), torch.stack(losses))
@@ -228,6 +230,11 @@ class PipelinedSID:
             leaving = arrived.followed_by(piece.handed_on, log_beliefs, stage_losses)
             self._outgoing.send(*encode(leaving, self.wire, self.world.device))
         piece.handed_on = ()
+
+    def _update_all(self) -> None:
+        self._replicas.average(self._part.parameters())
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def _update(self, stage: int) -> None:
         self._replicas.average(parameter for _, parameter in self._part.named_stage_parameters(stage))

@@ -93,8 +93,8 @@ class SharedPipelinedSID:
         """Of this worker's stages."""
         self.optimizer = optimizer(cascade)
         if world.is_first:
-            scale = 1 / cascade.depth if combine == "mean" else 1.0
-            self._worker: Extractor | Group = Extractor(cascade, self.optimizer, ring, staleness=staleness, scale=scale)
+            shares = cascade.depth if combine == "mean" else 1
+            self._worker: Extractor | Group = Extractor(cascade, self.optimizer, ring, staleness=staleness, shares=shares)
         else:
             alphas = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing).alphas(cascade.depth)
             part = Cascade(nn.Identity(), stages, cascade.num_classes, log_prior=cascade.log_prior)

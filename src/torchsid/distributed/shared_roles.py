@@ -102,9 +102,9 @@ class Ring:
 class Extractor:
     """The first worker: `z = c(x)`, and the extractor's backward pass when the stages' gradient is back."""
 
-    def __init__(self, cascade: Cascade, optimizer: Optimizer, ring: Ring, *, staleness: int, scale: float) -> None:
+    def __init__(self, cascade: Cascade, optimizer: Optimizer, ring: Ring, *, staleness: int, shares: int) -> None:
         self._cascade, self._optimizer, self._ring = cascade, optimizer, ring
-        self._staleness, self._scale = staleness, scale
+        self._staleness, self._shares = staleness, shares
         self._waiting: deque[tuple[Tensor, dict[str, Tensor]]] = deque()  # z with its graph, and the weights that computed it
 
     def step(self, x: Inputs, target: Tensor, weight: float | Tensor, samples: Tensor | None) -> StepOutput:
@@ -140,7 +140,7 @@ class Extractor:
         z, weights = self._waiting.popleft()
         gradient = self._ring.receive_gradient()
         self._optimizer.zero_grad()
-        z.backward(gradient * self._scale if self._scale != 1 else gradient)  # type: ignore[no-untyped-call]
+        z.backward(gradient / self._shares)  # type: ignore[no-untyped-call]
         for name, parameter in self._cascade.extractor.named_parameters():
             parameter.grad = weights[name].grad
         self._optimizer.step()

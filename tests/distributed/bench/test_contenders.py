@@ -1,5 +1,5 @@
 import torch
-from tests.distributed.bench.workers import in_workers
+from tests.distributed.workers import in_workers
 
 from torchsid.distributed.bench.contenders import backprop, sid, sid_pipeline
 from torchsid.distributed.bench.rivals import pipeline

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from tests.distributed.bench.workers import in_workers
+from tests.distributed.workers import in_workers
 
 from torchsid.distributed.bench.contenders import Contender, backprop, data_parallel
 from torchsid.distributed.bench.rivals import pipeline
