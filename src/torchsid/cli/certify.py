@@ -1,12 +1,12 @@
 """`torchsid certify`: which statements of the theory hold for a trained cascade, on which share of which data."""
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import console, results
-from torchsid.cli.arguments import Subparsers, add_weights
+from torchsid.cli import console, results, trained
+from torchsid.cli.arguments import Subparsers
 from torchsid.errors import DataError, RunError
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
-    parser = subparsers.add_parser("certify", help="say which statements of the theory hold, and where", allow_abbrev=False)
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run's directory")
-    add_weights(parser)
-    parser.add_argument("--data", metavar="DIR", help="where the data files lie (default: where they lay in training)")
+    parser = trained.add_parser_of_a_run(subparsers, "certify", "say which statements of the theory hold, and where")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="which images (default: all there are)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, every failing sample included")
     parser.set_defaults(run=run)
@@ -30,7 +27,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what theory says of the run, then for each split and set of labels a table and the findings in words."""
-    from torchsid import data, training
+    from torchsid import training
     from torchsid.cli import certify_tables
     from torchsid.evidence.certify.certificate import certify
     from torchsid.evidence.certify.theory import scope
@@ -40,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     config = network.config
     if config.model.network == "plain":
         raise RunError(f"{args.directory} has model.network = 'plain', without stages: there is nothing to certify")
-    source = config.data if args.data is None else replace(config.data, path=args.data)
-    splits = data.load(source, seed=config.training.seed)
+    splits = trained.load_data(network, args)
     chosen = {name: getattr(splits, name) for name in dict.fromkeys(args.split or SPLITS)}
     if args.split and (empty := [name for name, images in chosen.items() if not len(images)]):
         raise DataError(f"{args.directory} has no {' and no '.join(empty)} images; choose another --split")
@@ -50,13 +46,11 @@ def run(args: argparse.Namespace) -> int:
     objective = objective_of(config.learner)
     theory = [*scope(objective), *certify_tables.circumstances(config)]
     print("\n".join(theory), flush=True)
-    trained_on = training.open_run(args.directory).manifest()["data"]["fingerprint"]
     certificates: list[dict[str, Any]] = []
     for name, images in chosen.items():
         if not len(images):
             continue
-        if splits.fingerprint[f"arrays/{name}"] != trained_on[f"arrays/{name}"]:
-            screen.warning(f"these are not the {name} images that the run knew: their SHA-256 differs")
+        trained.warn_of_others(splits, name, args.directory, screen)
         found = certify(network.learner, images.images, _labels(name, images), objective, prepare=network.prepare)
         for labels, certificate in found.items():
             print()

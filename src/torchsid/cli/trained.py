@@ -37,12 +37,17 @@ def images(splits: "DataSplits", split: str, run: Path, screen: Console) -> "Ima
     Raises:
         DataError: there are none.
     """
-    from torchsid import training
-
     found: ImageSet = getattr(splits, split)
     if not len(found):
         raise DataError(f"{run} has no {split} images; choose the other --split, or train with data.validation above 0")
+    warn_of_others(splits, split, run, screen)
+    return found
+
+
+def warn_of_others(splits: "DataSplits", split: str, run: Path, screen: Console) -> None:
+    """Warn where the images of a split are others than the run knew."""
+    from torchsid import training
+
     trained_on = training.open_run(run).manifest()["data"]["fingerprint"]
     if splits.fingerprint[f"arrays/{split}"] != trained_on[f"arrays/{split}"]:
         screen.warning(f"these are not the {split} images that the run knew: their SHA-256 differs")
-    return found

@@ -1,10 +1,8 @@
 """The page of an experiment: question, verdict, table, figures, tuning, and all that is needed to repeat it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from torchsid.__about__ import __version__
-from torchsid.errors import RunError
 from torchsid.evidence.statistics import Interval
 from torchsid.experiments.analysis import Contrast, Summary, contrasts, metrics_of, summaries
 from torchsid.experiments.figures import figures
@@ -12,11 +10,9 @@ from torchsid.experiments.findings import notes, signed, verdict
 from torchsid.experiments.metrics import METRICS, Metric
 from torchsid.experiments.result import Result
 from torchsid.experiments.sizing import ORDER
+from torchsid.report.page import environment
 from torchsid.report.provenance import Fact, facts
 from torchsid.report.wording import NOTHING, Cell, Table, duration, listing, percent
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 _OF_ALL = ("torchsid", "Version", "Hardware", "Git", "Data", "Images", "SHA-256")  # facts that belong to the experiment
 _NOT_OF_ALL = ("SHA-256 of config.toml",)
@@ -30,7 +26,7 @@ def render(result: Result) -> str:
     """
     experiment, sentences = result.experiment, verdict(result)
     return (
-        _environment()
+        environment("page", "torchsid.experiments")
         .get_template("experiment.html.j2")
         .render(
             version=__version__,
@@ -49,15 +45,6 @@ def render(result: Result) -> str:
             facts=list(_facts(result)),
         )
     )
-
-
-def _environment() -> "Environment":
-    try:
-        from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise RunError("the page needs Jinja; install it with pip install 'torchsid[report]'") from None
-    loader = ChoiceLoader([PackageLoader("torchsid.experiments"), PackageLoader("torchsid.report")])  # the second has the style
-    return Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def _subtitle(result: Result) -> str:

@@ -29,7 +29,7 @@ def render(runs: Sequence[str | Path], out: str | Path) -> Path:
     out = Path(out)
     if out.is_dir():
         raise RunError(f"{out} is a directory; name the file to write, for example {out / 'report.html'}")
-    page = _environment().get_template("page.html.j2").render(_context(comparison(runs)))
+    page = environment("report").get_template("page.html.j2").render(_context(comparison(runs)))
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -40,20 +40,25 @@ def render(runs: Sequence[str | Path], out: str | Path) -> Path:
     return out
 
 
-def _environment() -> "Environment":
+def environment(page: str, *packages: str) -> "Environment":
+    """Return what fills the templates of the packages, the first that has one, and then of the report; `page` is for the message.
+
+    Raises:
+        RunError: Jinja is missing.
+    """
     try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     except ImportError:
-        raise RunError("the report needs Jinja; install it with pip install 'torchsid[report]'") from None
-    environment = Environment(
-        loader=PackageLoader("torchsid.report"),
+        raise RunError(f"the {page} needs Jinja; install it with pip install 'torchsid[report]'") from None
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, __package__)]),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
-    return environment
+    made.filters["percent"] = percent
+    return made
 
 
 def _context(result: Comparison) -> dict[str, Any]:
