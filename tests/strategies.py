@@ -6,6 +6,7 @@ from torch import Tensor
 
 alphas = st.floats(0.01, 0.99)
 inner_alphas = st.floats(0.05, 0.95)
+temperatures = st.floats(0.25, 4)
 directions = st.sampled_from(["forward", "reverse"])
 
 

@@ -54,6 +54,31 @@ def test_residual_stages_start_as_the_identity_on_beliefs(depth: int, log_prior:
 
 
 @pytest.mark.parametrize("kind", ["plain", "residual"])
+def test_how_the_stages_begin(kind: HeadKind) -> None:
+    def built(**init: str) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        return shared_cascade(nn.Linear(INPUTS, FEATURES), CLASSES, 3, stage=kind, **init).state_dict()  # type: ignore[arg-type]
+
+    default = built()
+    torch.manual_seed(0)
+    extractor = nn.Linear(INPUTS, FEATURES)
+    stages = [Stage(MLPHead(FEATURES, CLASSES, kind=kind)) for _ in range(3)]
+    by_hand = Cascade(extractor, stages, CLASSES).state_dict()
+    assert all(torch.equal(value, by_hand[name]) for name, value in default.items())  # the stream of random numbers is the same
+    for init in ("pytorch", "xavier", "kaiming", "orthogonal", "zero"):
+        weights = built(init=init)
+        assert weights.keys() == default.keys()
+        assert torch.equal(weights["extractor.weight"], default["extractor.weight"])
+        drawn = not torch.equal(weights["stages.2.head.hidden.weight"], default["stages.2.head.hidden.weight"])
+        assert drawn == (init not in ("pytorch", "zero"))
+
+
+def test_plain_stages_can_begin_with_the_uniform_belief() -> None:
+    log_beliefs = shared_cascade(nn.Linear(INPUTS, FEATURES), CLASSES, 3, init="zero").log_beliefs(small_batch(torch.float32)[0])
+    torch.testing.assert_close(log_beliefs, uniform_prior(CLASSES).expand_as(log_beliefs))
+
+
+@pytest.mark.parametrize("kind", ["plain", "residual"])
 def test_the_cascade_is_the_papers_recursion(kind: HeadKind) -> None:
     cascade, (x, _) = small_cascade(3, stage=kind), small_batch()
     z, p = cascade.extractor(x), torch.full((BATCH, CLASSES), 1 / CLASSES, dtype=torch.float64)

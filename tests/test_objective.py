@@ -11,7 +11,7 @@ from torchsid import LocalObjective, beliefs
 from torchsid.errors import TargetError
 from torchsid.objective import Alpha, Direction, alphas_of
 
-from .strategies import alphas, directions, inner_alphas
+from .strategies import alphas, directions, inner_alphas, temperatures
 from .strategies import beliefs as random_beliefs
 
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -23,20 +23,29 @@ both_directions = pytest.mark.parametrize("direction", ["forward", "reverse"])
 # The minimisers (Proposition 1)
 
 
-@given(direction=directions, pair=random_beliefs(2), alpha=alphas, seed=st.integers(0, 2**31), size=st.floats(1e-3, 3))
+@given(
+    direction=directions,
+    temperature=temperatures,
+    pair=random_beliefs(2),
+    alpha=alphas,
+    seed=st.integers(0, 2**31),
+    size=st.floats(1e-3, 3),
+)
 def test_no_perturbation_is_better_than_the_minimiser(
-    direction: Direction, pair: tuple[Tensor, Tensor], alpha: float, seed: int, size: float
+    direction: Direction, temperature: float, pair: tuple[Tensor, Tensor], alpha: float, seed: int, size: float
 ) -> None:
-    objective = LocalObjective(direction=direction)
+    objective = LocalObjective(direction=direction, temperature=temperature)
     best = objective.minimiser(*pair, alpha)
     noise = torch.randn(64, len(best), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     others = (best + size * noise).log_softmax(-1)
     assert (objective(others, *pair, alpha) >= objective(best, *pair, alpha) - 1e-12).all()
 
 
-@given(direction=directions, pair=random_beliefs(2), alpha=alphas)
-def test_the_gradient_at_the_minimiser_is_zero(direction: Direction, pair: tuple[Tensor, Tensor], alpha: float) -> None:
-    objective = LocalObjective(direction=direction)
+@given(direction=directions, temperature=temperatures, pair=random_beliefs(2), alpha=alphas)
+def test_the_gradient_at_the_minimiser_is_zero(
+    direction: Direction, temperature: float, pair: tuple[Tensor, Tensor], alpha: float
+) -> None:
+    objective = LocalObjective(direction=direction, temperature=temperature)
     logits = objective.minimiser(*pair, alpha).requires_grad_()
     objective(beliefs.to_log_belief(logits), *pair, alpha).backward()
     assert logits.grad.abs().max().item() < 1e-12
@@ -128,9 +137,11 @@ def assert_closed_form_is_autograds(objective: LocalObjective, logits: Tensor, l
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0, "by stage"])
 @pytest.mark.parametrize("target", ["soft", "one-hot"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.5])
 @both_directions
-def test_the_closed_form_gradient_is_autograds(direction: Direction, target: str, alpha: float | str) -> None:
-    objective = LocalObjective(direction=direction, label_smoothing=0.1 if direction == "reverse" else 0.0)
+def test_the_closed_form_gradient_is_autograds(direction: Direction, temperature: float, target: str, alpha: float | str) -> None:
+    smoothing = 0.1 if direction == "reverse" else 0.0
+    objective = LocalObjective(direction=direction, label_smoothing=smoothing, temperature=temperature)
     given_target = torch.randn(6, 5, dtype=torch.float64).softmax(-1) if target == "soft" else torch.randint(5, (6,))
     log_target = objective.log_target(given_target, 5, dtype=torch.float64)
     by_stage = torch.linspace(0, 1, 4, dtype=torch.float64).unsqueeze(-1)  # [L, 1]
@@ -138,10 +149,10 @@ def test_the_closed_form_gradient_is_autograds(direction: Direction, target: str
     assert_closed_form_is_autograds(objective, logits, log_target, by_stage if isinstance(alpha, str) else alpha)
 
 
-@given(direction=directions, triple=random_beliefs(3, largest_logit=40.0), alpha=alphas)
-def test_the_closed_form_gradient_of_sharp_beliefs(direction: Direction, triple: Triple, alpha: float) -> None:
+@given(direction=directions, temperature=temperatures, triple=random_beliefs(3, largest_logit=40.0), alpha=alphas)
+def test_the_closed_form_gradient_of_sharp_beliefs(direction: Direction, temperature: float, triple: Triple, alpha: float) -> None:
     logits, log_target, log_previous = triple
-    objective = LocalObjective(direction=direction)
+    objective = LocalObjective(direction=direction, temperature=temperature)
     leaf = logits.clone().requires_grad_()
     objective(beliefs.to_log_belief(leaf), log_target, log_previous, alpha).backward()
     _, gradient = objective.loss_and_gradient(beliefs.to_log_belief(logits), log_target, log_previous, alpha)
@@ -156,6 +167,42 @@ def test_the_previous_belief_is_a_constant(direction: Direction) -> None:
     LocalObjective(direction=direction)(log_belief, log_target, log_previous, 0.5).sum().backward()
     assert log_previous.grad is None
     assert log_belief.grad is not None
+
+
+# The teacher's temperature
+
+
+@given(triple=random_beliefs(3), temperature=temperatures, alpha=alphas, direction=directions)
+def test_a_tempered_teacher_is_a_power_of_the_previous_belief(
+    triple: Triple, temperature: float, alpha: float, direction: Direction
+) -> None:
+    log_p, log_target, log_previous = triple
+    power = log_previous.exp() ** (1 / temperature)
+    tempered = (power / power.sum()).log()
+    warm, plain = LocalObjective(direction=direction, temperature=temperature), LocalObjective(direction=direction)
+    torch.testing.assert_close(warm.teacher(log_previous), tempered, atol=1e-12, rtol=1e-12)
+    for method in ("__call__", "loss_and_gradient"):
+        ours = getattr(warm, method)(log_p, log_target, log_previous, alpha)
+        torch.testing.assert_close(ours, getattr(plain, method)(log_p, log_target, tempered, alpha), atol=1e-11, rtol=1e-11)
+    best = warm.minimiser(log_target, log_previous, alpha)
+    torch.testing.assert_close(best, plain.minimiser(log_target, tempered, alpha), atol=1e-11, rtol=1e-11)
+
+
+@given(pair=random_beliefs(2))
+def test_heat_softens_and_cold_sharpens(pair: tuple[Tensor, Tensor]) -> None:
+    entropies = [beliefs.entropy(LocalObjective(temperature=t).teacher(pair[0])).item() for t in (0.5, 1.0, 2.0)]
+    assert entropies[0] - 1e-12 <= entropies[1] <= entropies[2] + 1e-12
+
+
+def test_a_temperature_of_one_is_no_operation() -> None:
+    log_previous = torch.randn(4, 5).log_softmax(-1)
+    assert LocalObjective().teacher(log_previous) is log_previous
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match=rf"temperature={temperature}: allowed is any number above 0"):
+        LocalObjective(temperature=temperature)
 
 
 def test_forward_is_a_cross_entropy_against_the_mixture() -> None:
@@ -271,6 +318,13 @@ def test_all_problems_are_named_at_once() -> None:
 )
 def test_alphas_over_the_stages(alpha: Alpha, expected: list[float]) -> None:
     assert alphas_of(alpha, 3) == pytest.approx(expected)
+
+
+def test_the_objective_of_some_stages_has_their_alphas() -> None:
+    objective = LocalObjective(alpha="linear:1.0:0.2", direction="reverse", label_smoothing=0.1, temperature=2.0)
+    part = objective.of_stages(range(2, 4), 5)
+    assert part.alphas(2) == objective.alphas(5)[2:4]
+    assert (part.direction, part.label_smoothing, part.temperature) == ("reverse", 0.1, 2.0)
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine"])

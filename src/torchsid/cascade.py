@@ -4,13 +4,16 @@ z = c(x);   p_0 = prior;   p_i = softmax(f_i(z, p_{i−1})),  i = 1 … L       
 """
 
 from collections.abc import Iterable, Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from torchsid.beliefs import to_log_belief, uniform_prior
 from torchsid.calling import Inputs, call
+from torchsid.errors import unknown_name
 from torchsid.heads import HeadKind, MLPHead
+from torchsid.heads.initialise import Init, initialise
 from torchsid.undisturbed import undisturbed
 
 
@@ -119,6 +122,7 @@ def shared_cascade(
     *,
     hidden: int = 256,
     stage: HeadKind = "plain",
+    init: Init = "pytorch",
     feature_dim: int | None = None,
     example: Tensor | None = None,
     log_prior: Tensor | None = None,
@@ -131,13 +135,15 @@ def shared_cascade(
         depth: the number of stages L.
         hidden: width of each stage's hidden layer.
         stage: `"plain"` (the paper's) or `"residual"` (begins as the identity on beliefs).
+        init: how the weights of the stages begin: `"pytorch"` (its own way), `"xavier"`, `"kaiming"`, `"orthogonal"`, or `"zero"`
+            for the last layer of each, so that a plain stage begins with the uniform belief; see `torchsid.heads.initialise`.
         feature_dim: F; when not given, it is the extractor's `feature_dim` attribute, the width of its output for `example`, or
             the width of the linear layer it ends in.
         example: a small batch of inputs, to see the width of the features.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
 
     Raises:
-        ValueError: `num_classes < 2`, `depth < 1`, or `feature_dim` cannot be inferred; all problems at once.
+        ValueError: `num_classes < 2`, `depth < 1`, `feature_dim` cannot be inferred, or `init` is unknown; all problems at once.
     """
     problems = []
     if num_classes < 2:
@@ -149,11 +155,15 @@ def shared_cascade(
         problems.append(
             f"the output width of {type(extractor).__name__} cannot be seen from its layers: give feature_dim or example"
         )
+    if init not in get_args(Init):
+        problems.append(unknown_name("init", init, get_args(Init)))
     if problems:
         raise ValueError("; ".join(problems))
     assert feature_dim is not None
-    stages = [Stage(MLPHead(feature_dim, num_classes, hidden=hidden, kind=stage)) for _ in range(depth)]
-    return Cascade(extractor, stages, num_classes, log_prior=log_prior)
+    heads = [MLPHead(feature_dim, num_classes, hidden=hidden, kind=stage) for _ in range(depth)]
+    for head in heads:
+        initialise(head, init)
+    return Cascade(extractor, map(Stage, heads), num_classes, log_prior=log_prior)
 
 
 def _output_width(extractor: nn.Module, example: Tensor | None) -> int | None:

@@ -2,12 +2,13 @@
 
     L_i = α_i · D(p_i, p_y) + (1 − α_i) · D(p_i, sg(p_{i−1}))                      (arXiv 2510.03273, the objective of module i)
 
-`sg` is the stop-gradient: the previous belief is a constant.
+`sg` is the stop-gradient: the previous belief, the stage's teacher, is a constant. A temperature T softens or sharpens it:
+`p_{i−1}^{1/T} / Z` takes its place, as in distillation (Hinton et al., arXiv 1503.02531).
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -29,11 +30,14 @@ class LocalObjective:
     | forward   | KL(q ‖ p)  | arithmetic: `α p_y + (1−α) p_{i−1}`      | any           |
     | reverse   | KL(p ‖ q)  | geometric: `p_y^α · p_{i−1}^{1−α}` / Z   | full support  |
 
+    With a temperature T other than 1, `p_{i−1}^{1/T} / Z` stands for `p_{i−1}`; Propositions 2 and 4 speak of T = 1 alone.
+
     Args:
         alpha: weight of the target in [0, 1]: a number, one number a stage, or a schedule over the stages,
             `"linear:FIRST:LAST"` or `"cosine:FIRST:LAST"`.
         direction: `"forward"` (the reference code; the default) or `"reverse"` (the theory).
         label_smoothing: ε in [0, 1]; the target becomes `(1−ε)·p_y + ε/C`.
+        temperature: T above 0, of the previous belief as a teacher: above 1 it is softer, below 1 sharper.
 
     Raises:
         ValueError: a setting is out of range; all of them are named.
@@ -42,6 +46,7 @@ class LocalObjective:
     alpha: Alpha = 0.5
     direction: Direction = "forward"
     label_smoothing: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         problems = []
@@ -49,6 +54,8 @@ class LocalObjective:
             problems.append(unknown_name("direction", self.direction, get_args(Direction)))
         if not 0.0 <= self.label_smoothing <= 1.0:
             problems.append(f"label_smoothing={self.label_smoothing}: allowed is 0 to 1")
+        if not 0.0 < self.temperature < math.inf:
+            problems.append(f"temperature={self.temperature}: allowed is any number above 0; 1 leaves the previous belief as it is")
         try:
             alphas_of(self.alpha, depth=None)
         except ValueError as error:
@@ -59,6 +66,14 @@ class LocalObjective:
     def alphas(self, depth: int) -> tuple[float, ...]:
         """Return α of each of the `depth` stages."""
         return alphas_of(self.alpha, depth)
+
+    def of_stages(self, stages: range, depth: int) -> "LocalObjective":
+        """Return the objective of some neighbouring stages (from 0) of `depth`, each with the α that it has among all."""
+        return replace(self, alpha=self.alphas(depth)[stages.start : stages.stop])
+
+    def teacher(self, log_previous: Tensor) -> Tensor:
+        """Return `p_{i−1}^{1/T} / Z` as log-probabilities, `[..., C]`: `p_{i−1}` itself for T = 1."""
+        return log_previous if self.temperature == 1.0 else (log_previous / self.temperature).log_softmax(-1)
 
     def log_target(self, target: Tensor, num_classes: int, *, dtype: torch.dtype | None = None) -> Tensor:
         """Return the smoothed target `p_y` as log-probabilities `[..., C]`.
@@ -84,14 +99,15 @@ class LocalObjective:
             alpha: `α_i`, a number or a tensor that broadcasts with `[...]`.
         """
         divergence = beliefs.forward_kl if self.direction == "forward" else beliefs.reverse_kl
-        return alpha * divergence(log_belief, log_target) + (1 - alpha) * divergence(log_belief, log_previous.detach())
+        log_teacher = self.teacher(log_previous.detach())
+        return alpha * divergence(log_belief, log_target) + (1 - alpha) * divergence(log_belief, log_teacher)
 
     def minimiser(self, log_target: Tensor, log_previous: Tensor, alpha: float | Tensor) -> Tensor:
         """Return the belief that minimises `L_i`, `[..., C]`: the arithmetic or the geometric mixture (Proposition 1)."""
         if isinstance(alpha, Tensor):
             alpha = alpha.unsqueeze(-1)
         mixture = beliefs.arithmetic_mixture if self.direction == "forward" else beliefs.geometric_mixture
-        return mixture(log_target, log_previous, alpha)
+        return mixture(log_target, self.teacher(log_previous), alpha)
 
     def loss_and_gradient(
         self, log_belief: Tensor, log_target: Tensor, log_previous: Tensor, alpha: float | Tensor
@@ -102,7 +118,10 @@ class LocalObjective:
           `L_i = −Σ m log p_i − α H(p_y) − (1−α) H(p_{i−1})` and the gradient `p_i − m`;
         * reverse, with `s = log p_i − α log p_y − (1−α) log p_{i−1}`:
           `L_i = Σ p_i s` and the gradient `p_i ⊙ (s − L_i)`.
+
+        With T ≠ 1 the tempered belief stands for `p_{i−1}` in both.
         """
+        log_previous = self.teacher(log_previous)
         weight = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
         belief = log_belief.exp()
         if self.direction == "forward":

@@ -1,6 +1,7 @@
 """A small network that is hard to spread, its batches, and what one process makes of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -77,13 +78,18 @@ def alone(cascade: StagedCascade, optimizer: MakeOptimizer = sgd, **settings: ob
     return SID(cascade, optimizer=optimizer(cascade), **settings)
 
 
-def trained(learner: Learner, data: Batches, *, autocast: bool = False) -> dict[str, Any]:
-    """Take a step a batch; return weights, the losses `[T, L]`, the beliefs of the last batch and those of all samples."""
+def trained(learner: Learner, data: Batches, *, autocast: bool = False, new_alpha: float | None = None) -> dict[str, Any]:
+    """Take a step a batch; return weights, the losses `[T, L]`, the beliefs of the last batch and those of all samples.
+
+    After the first step all stages learn with `new_alpha` if there is one.
+    """
     assert isinstance(learner, SID | PipelinedSID)
     learner.module.train()
     losses, beliefs = [], []
     for number, (x, target) in enumerate(data):
         torch.manual_seed(100 + number)
+        if number and new_alpha is not None:
+            learner.objective = replace(learner.objective, alpha=new_alpha)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             out = learner.step(x, target)
         losses.append(out.stage_losses)

@@ -35,11 +35,12 @@ def train_in_worker(
     data: Callable[[], Any] = batches,
     replicas: int = 1,
     autocast: bool = False,
+    new_alpha: float | None = None,
     **settings: object,
 ) -> dict[str, Any]:
     with join(replicas=replicas, timeout=60) as world:
         learner = pipelined(build(), world, optimizer, **settings)
-        result = trained(learner, data(), autocast=autocast)
+        result = trained(learner, data(), autocast=autocast, new_alpha=new_alpha)
         learner.flush()
         world.gather(None)
         stages = learner.assignment[world.position]
@@ -93,9 +94,17 @@ def test_the_length_of_the_queue_changes_nothing(queue: int) -> None:
 
 
 def test_the_settings_of_the_objective_reach_every_stage() -> None:
-    settings = {"alpha": "linear:1.0:0.2", "direction": "reverse", "label_smoothing": 0.1}
+    settings = {"alpha": "linear:1.0:0.2", "direction": "reverse", "label_smoothing": 0.1, "temperature": 2.0}
     workers = in_workers(partial(train_in_worker, **settings), 3)
     assert_same(workers, trained(alone(crossing_cascade(), **settings), batches()))
+
+
+def test_another_objective_between_two_steps_reaches_every_stage() -> None:
+    settings = {"alpha": "linear:1.0:0.2", "temperature": 2.0}
+    workers = in_workers(partial(train_in_worker, new_alpha=0.9, **settings), 3)
+    changed = trained(alone(crossing_cascade(), **settings), batches(), new_alpha=0.9)
+    assert_same(workers, changed)
+    assert not torch.equal(changed["losses"], trained(alone(crossing_cascade(), **settings), batches())["losses"])
 
 
 def test_autocast_is_one_process_to_the_bit() -> None:

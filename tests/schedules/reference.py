@@ -11,7 +11,14 @@ from torchsid import Cascade
 
 
 def algorithm_1(
-    cascade: Cascade, x: Tensor, p_y: Tensor, *, alphas: Sequence[float], direction: str, weights: Sequence[float] | None = None
+    cascade: Cascade,
+    x: Tensor,
+    p_y: Tensor,
+    *,
+    alphas: Sequence[float],
+    direction: str,
+    temperature: float = 1.0,
+    weights: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Fill `.grad` by one backward pass over the sum of all local losses; return losses `[L]` and beliefs `[L+1, B, C]`.
 
@@ -21,6 +28,7 @@ def algorithm_1(
         p_y: target probabilities `[B, C]`, smoothed already.
         alphas: α of each stage.
         direction: `"forward"` or `"reverse"`.
+        temperature: of the previous belief as a teacher.
         weights: multiply the losses that are differentiated; 1 by default.
     """
     random = torch.get_rng_state()
@@ -39,7 +47,8 @@ def algorithm_1(
         made, logits = stage(features, previous.log())
         features = features if made is features else made.detach()  # a stage of a cut trunk hands on detached features
         log_p = logits.log_softmax(-1)
-        losses.append(alpha * divergence(log_p, p_y, direction) + (1 - alpha) * divergence(log_p, previous, direction))
+        to_teacher = divergence(log_p, tempered(previous, temperature), direction)
+        losses.append(alpha * divergence(log_p, p_y, direction) + (1 - alpha) * to_teacher)
     weighted = [loss * weight for loss, weight in zip(losses, weights or [1.0] * len(losses), strict=True)]
     if any(loss.requires_grad for loss in weighted):
         torch.autograd.backward(torch.stack(weighted).sum())
@@ -51,6 +60,12 @@ def divergence(log_p: Tensor, q: Tensor, direction: str) -> Tensor:
     if direction == "forward":
         return F.kl_div(log_p, q, reduction="batchmean")
     return F.kl_div(q.log(), log_p, reduction="batchmean", log_target=True)
+
+
+def tempered(p: Tensor, temperature: float) -> Tensor:
+    """Return `p^{1/T} / Z`, `[B, C]`."""
+    powers = p ** (1 / temperature)
+    return powers / powers.sum(-1, keepdim=True)
 
 
 def smoothed(target: Tensor, num_classes: int, label_smoothing: float, dtype: torch.dtype) -> Tensor:

@@ -40,6 +40,8 @@ SETTINGS = {
     "forward, smoothed, a sequence of alphas": {"label_smoothing": 0.1, "alpha": [(i + 1) / DEPTH for i in range(DEPTH)]},
     "reverse, smoothed": {"direction": "reverse", "label_smoothing": 0.1, "alpha": 0.3},
     "reverse, a schedule of alphas": {"direction": "reverse", "label_smoothing": 0.05, "alpha": "cosine:1.0:0.1"},
+    "forward, soft teachers": {"temperature": 2.0, "alpha": 0.3},
+    "reverse, sharp teachers": {"direction": "reverse", "label_smoothing": 0.1, "temperature": 0.5},
 }
 EXTRACTORS: dict[str, Callable[[], nn.Module]] = {
     "dropout and batch norm": restless_extractor,
@@ -62,6 +64,7 @@ def assert_runs_as_the_paper(learner: SID, x: Tensor, target: Tensor, *, weight:
         smoothed(target, CLASSES, objective.label_smoothing, dtype),
         alphas=objective.alphas(cascade.depth),
         direction=objective.direction,
+        temperature=objective.temperature,
         weights=weight if isinstance(weight, list) else [weight] * cascade.depth,
     )
     torch.manual_seed(7)

@@ -44,6 +44,7 @@ def assert_runs_as_written(learner: SID, name: str, *, weights: list[float] | No
         smoothed(target, CLASSES, objective.label_smoothing, torch.float64),
         alphas=objective.alphas(3),
         direction=objective.direction,
+        temperature=objective.temperature,
         weights=weights,
         detach=detach,
     )
@@ -66,6 +67,11 @@ def test_gradients_are_those_of_the_formula(name: str, by: str, setting: str, tr
     learner = SID(cut(name, by=by).train(training), **SETTINGS[setting])
     assert_runs_as_written(learner, name)
     assert all(parameter.grad is not None for parameter in learner.module.parameters())
+
+
+@pytest.mark.parametrize(("window", "temperature"), [(1, 2.0), (1, 0.5), (3, 2.0)])
+def test_teachers_of_another_temperature(window: int, temperature: float) -> None:
+    assert_runs_as_written(SID(cut("mlp"), temperature=temperature, window=window), "mlp", detach=window == 1)
 
 
 @every_way

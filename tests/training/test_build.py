@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid import SID, Backprop, Cascade, StagedCascade
+from torchsid import SID, Backprop, Cascade, StagedCascade, learners
 from torchsid.errors import ConfigError
+from torchsid.learners.deep_supervision import DeepSupervision
 from torchsid.training import RunConfig, resolve
 from torchsid.training.build import build_learner, build_network, choose_device, place
 
@@ -13,13 +14,16 @@ SIZES = {"num_classes": 10, "channels": 1, "image_size": 8}
 
 
 def test_settings_reach_network_and_method(small: Callable[..., RunConfig]) -> None:
-    config = small("learner.alpha=[0.9, 0.1]", "model.extractor=simple-cnn", "learner.label_smoothing=0.1")
+    settings = ["learner.alpha=[0.9, 0.1]", "learner.label_smoothing=0.1", "learner.temperature=3"]
+    config = small(*settings, "model.extractor=simple-cnn", "model.init=zero")
     learner = build_learner(build_network(config, **SIZES), config)
     assert isinstance(learner, SID)
     assert learner.module.depth == 2
     assert learner.objective.alphas(2) == (0.9, 0.1)
     assert learner.objective.label_smoothing == 0.1
+    assert learner.objective.temperature == 3.0
     assert learner.log_beliefs(torch.zeros(3, 1, 8, 8)).shape == (3, 3, 10)
+    torch.testing.assert_close(learner.log_beliefs(torch.randn(3, 1, 8, 8)), torch.full((3, 3, 10), 0.1).log())
 
 
 @pytest.mark.parametrize(("recipe", "kind"), [("digits-bp", Cascade), ("digits-bp-plain", torch.nn.Sequential)])
@@ -69,7 +73,14 @@ def test_each_method_for_wrong_labels_has_a_loss_and_settings_of_its_own(
     assert losses("learner.name=backprop", f"learner.robust.{setting}") == plain  # a setting rests under other methods
 
 
-@pytest.mark.parametrize("name", ["backprop", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr"])
+def test_deep_supervision_is_built(small: Callable[..., RunConfig]) -> None:
+    config = small("learner.name=deep-supervision")
+    learner = build_learner(build_network(config, **SIZES), config)
+    assert isinstance(learner, DeepSupervision)
+    assert len(learner.backward(IMAGES, LABELS).stage_losses) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in learners.names() if name != "sid"])
 def test_label_smoothing_goes_with_every_method(small: Callable[..., RunConfig], name: str) -> None:
     config = small("learner.label_smoothing=0.2", f"learner.name={name}")
     learner = build_learner(build_network(config, **SIZES), config)

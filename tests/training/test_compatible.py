@@ -35,6 +35,9 @@ def problems(recipe: str, *overrides: str) -> tuple[str, ...]:
         ("digits-staged-bp", "model.hidden=64", "model.network = 'cascade'"),
         ("digits-staged", 'model.cuts=["blocks.1"]', "set model.depth = 2"),
         ("digits-staged", "learner.alpha=[0.5, 0.5]", "model.depth = 4"),
+        ("digits-staged", "model.init=xavier", "model.network = 'cascade'"),
+        ("digits-staged", "learner.name=deep-supervision", "learner.window = 4"),
+        ("digits-bp-plain", "learner.name=deep-supervision", "set model.network = 'cascade'"),
         ("digits-staged", "learner.name=backprop", "set model.network = 'plain'"),
         ("digits-staged", "learner.name=gce", "set model.network = 'plain'"),
         ("digits-noise-elr", "augment.mixup=0.2", "set both to 0"),
@@ -60,6 +63,14 @@ def test_stages_that_are_updated_at_once_allow_nothing_that_needs_the_whole_grad
     assert "learner.update = 'stage'" in problem
     assert override.partition("=")[0] in problem
     assert not problems("digits-staged", override)
+
+
+def test_a_schedule_over_one_epoch_leads_nowhere() -> None:
+    over_epochs = ["learner.alpha_over=epochs", "learner.alpha=linear:1.0:0.2"]
+    (problem,) = problems("digits", *over_epochs, "training.epochs=1")
+    assert "learner.alpha_over = 'epochs'" in problem
+    assert "training.epochs" in problem
+    assert not problems("digits", *over_epochs, "training.epochs=2")
 
 
 def test_all_problems_come_at_once() -> None:

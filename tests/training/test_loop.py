@@ -33,6 +33,8 @@ VARIANTS = {
     "staged": [*STAGED, "optimizer.head_learning_rate=0.5", "optimizer.weight_decay=0.1", "optimizer.weight_decay_on=weights"],
     "last epoch's teachers": ["learner.teachers=last-epoch"],
     "GCE": ["learner.name=gce", "data.noise.kind=symmetric", "data.noise.rate=0.4"],
+    "α over the epochs": ["learner.alpha_over=epochs", "learner.alpha=linear:1.0:0.2", "learner.temperature=2"],
+    "deep supervision": ["learner.name=deep-supervision", "model.init=xavier"],
     "ELR": ["learner.name=elr", "learner.label_smoothing=0.1"],
     "self-distillation": ["learner.name=self-distillation", "augment.crop=1"],
     "stage by stage": [*STAGED, "learner.update=stage", "optimizer.head_learning_rate=2.0"],

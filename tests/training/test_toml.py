@@ -28,3 +28,10 @@ def test_lists_and_booleans() -> None:
 def test_the_checksum_follows_the_settings() -> None:
     assert config_sha256(resolve("digits")) == config_sha256(resolve("digits"))
     assert config_sha256(resolve("digits")) != config_sha256(resolve("digits", ["training.seed=1"]))
+
+
+def test_settings_of_later_versions_leave_the_checksum_alone_until_they_are_used() -> None:
+    before = "837f5ff3cd6e62395e8cc85126b47ac91dd7d239451c364b3c38ab37f12fc303"
+    assert config_sha256(resolve("digits")) == before
+    assert config_sha256(resolve("digits", ["learner.temperature=2.0"])) != before
+    assert config_sha256(resolve("digits", ["model.init=xavier"])) != before

@@ -43,7 +43,7 @@ class PipelinedSID:
         seconds: what each stage costs, the same on every worker; by that the stages are shared out. By default their operations.
         batch_size: the most samples of a training batch.
         example: a small batch of inputs, to see what crosses the cuts.
-        alpha, direction, label_smoothing: of the objective, as for `SID`.
+        alpha, direction, label_smoothing, temperature: of the objective, as for `SID`.
         micro_batches: parts of a batch that pass one after the other; a stage is updated after the last. Less is kept, the pipe
             fills sooner, and BatchNorm sees one part at a time, as where one process accumulates gradients.
         wire: how features travel; `"bfloat16"` halves the traffic and rounds them, so that results differ from one process's.
@@ -67,6 +67,7 @@ class PipelinedSID:
         alpha: Alpha = 0.5,
         direction: Direction = "forward",
         label_smoothing: float = 0.0,
+        temperature: float = 1.0,
         micro_batches: int = 1,
         wire: Wire = "float32",
         queue: int = 2,
@@ -80,7 +81,8 @@ class PipelinedSID:
         self.assignment = assign(seconds or _work(cascade), world.positions)
         """The stages of every position on the `stage` axis, counted from 0."""
         own = self.assignment[world.position]
-        alphas = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing).alphas(cascade.depth)
+        self._objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing, temperature=temperature)
+        objective = self._objective.of_stages(own, cascade.depth)
         values = crossing(cascade, [stages.stop for stages in self.assignment[:-1]], example)
         self.world, self.wire = world, wire
         self.module: nn.Module = cascade
@@ -89,9 +91,10 @@ class PipelinedSID:
         self.optimizer = optimizer(cascade)
         self._sid = SID(
             self._part,
-            alpha=[float(alphas[stage]) for stage in own],
+            alpha=objective.alpha,
             direction=direction,
             label_smoothing=label_smoothing,
+            temperature=temperature,
             optimizer=self.optimizer,
         )
         self._replicas = Replicas(world)
@@ -106,6 +109,17 @@ class PipelinedSID:
 
         self._incoming = None if world.is_first else Incoming(world, capacity=capacity(world.position - 1), queue=queue)
         self._outgoing = None if world.is_last else Outgoing(world, capacity=capacity(world.position), queue=queue)
+
+    @property
+    def objective(self) -> LocalObjective:
+        """What all stages minimise; as `SID.objective` it may be exchanged between two steps, on every worker at the same one."""
+        return self._objective
+
+    @objective.setter
+    def objective(self, objective: LocalObjective) -> None:
+        depth = self.assignment[-1].stop
+        self._sid.objective = objective.of_stages(self.assignment[self.world.position], depth)
+        self._objective = objective
 
     @property
     def sent_bytes(self) -> int:

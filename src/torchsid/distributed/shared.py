@@ -45,7 +45,8 @@ class SharedPipelinedSID:
         batch_size: the most samples of a training batch.
         example: a small batch of inputs, to see the features.
         staleness: k, the batches that the extractor runs ahead; 0 is exact.
-        alpha, direction, label_smoothing, combine: as for `SID`; `"pcgrad"` needs all gradients at once and is refused.
+        alpha, direction, label_smoothing, temperature, combine: as for `SID`; `"pcgrad"` needs all gradients at once, and is
+            refused.
         remembers: the number of training samples, of which every stage's beliefs are kept to teach one epoch later: all groups then
             work on a batch at once (`BeliefMemory`). With 0 stages learn from the same batch.
         wire, queue: as for `PipelinedSID`.
@@ -67,6 +68,7 @@ class SharedPipelinedSID:
         alpha: Alpha = 0.5,
         direction: Direction = "forward",
         label_smoothing: float = 0.0,
+        temperature: float = 1.0,
         combine: str = "sum",
         remembers: int = 0,
         wire: Wire = "float32",
@@ -92,21 +94,32 @@ class SharedPipelinedSID:
         self.memory = BeliefMemory(remembers, len(own), cascade.log_prior, first=own.start) if remembers and own else None
         """Of this worker's stages."""
         self.optimizer = optimizer(cascade)
+        self._objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing, temperature=temperature)
         if world.is_first:
             shares = cascade.depth if combine == "mean" else 1
             self._worker: Extractor | Group = Extractor(cascade, self.optimizer, ring, staleness=staleness, shares=shares)
         else:
-            alphas = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing).alphas(cascade.depth)
             part = Cascade(nn.Identity(), stages, cascade.num_classes, log_prior=cascade.log_prior)
             sid = SID(
                 part,
-                alpha=[float(alphas[stage]) for stage in own],
+                alpha=self._objective.of_stages(own, cascade.depth).alpha,
                 direction=direction,
                 label_smoothing=label_smoothing,
+                temperature=temperature,
                 optimizer=self.optimizer,
                 memory=self.memory,
             )
             self._worker = Group(part, sid, ring)
+
+    @property
+    def objective(self) -> LocalObjective:
+        """As of `PipelinedSID`."""
+        return self._objective
+
+    @objective.setter
+    def objective(self, objective: LocalObjective) -> None:
+        self._worker.set_objective(objective.of_stages(self.assignment[self.world.position], self.assignment[-1].stop))
+        self._objective = objective
 
     @property
     def request(self) -> int:

@@ -16,6 +16,7 @@ from torchsid.distributed.channel import Incoming, Outgoing
 from torchsid.distributed.handover import Handover, Wire, decode, encode
 from torchsid.distributed.world import World
 from torchsid.learners.sid import SID
+from torchsid.objective import LocalObjective
 from torchsid.schedules.local_pass import local_pass
 from torchsid.schedules.step import StepOutput
 
@@ -131,6 +132,9 @@ class Extractor:
         self._ring.send_features(Handover((z,), prior))
         return prior
 
+    def set_objective(self, objective: LocalObjective) -> None:
+        """No stage is here that would minimise it."""
+
     def settle(self) -> None:
         """Apply every gradient that is still to come."""
         while self._waiting:
@@ -187,6 +191,10 @@ class Group:
 
     def settle(self) -> None:
         """Nothing waits here."""
+
+    def set_objective(self, objective: LocalObjective) -> None:
+        """Train the stages by it from the next step on."""
+        self._sid.objective = objective
 
     def _update(self, stage: int) -> None:
         if stage < self._part.depth:  # the last call is for the extractor, which is elsewhere

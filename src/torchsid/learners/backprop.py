@@ -42,14 +42,21 @@ class Backprop:
 
         Raises:
             TargetError: the target does not fit.
+            ValueError: `weight` is neither one number nor one a loss.
         """
         log_beliefs = self._log_beliefs(x)
         num_classes, dtype = log_beliefs.shape[-1], log_beliefs.dtype
         log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype).to(log_beliefs.device)
         check_one_target_a_sample(log_p_y, batch_size(x))
-        loss = self.losses(log_beliefs[-1], log_p_y, samples).mean()
-        (weight * loss).backward()  # type: ignore[no-untyped-call]
-        return StepOutput(loss.detach().unsqueeze(0), log_beliefs.detach())
+        losses = self.stage_losses(log_beliefs, log_p_y, samples)
+        if (shape := torch.as_tensor(weight).shape) not in ((), (1,), losses.shape):
+            raise ValueError(f"weight has shape {list(shape)}: give one number, or one a loss, {list(losses.shape)}")
+        (weight * losses).mean().backward()  # type: ignore[no-untyped-call]
+        return StepOutput(losses.detach(), log_beliefs.detach())
+
+    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
+        """Return the mean loss of every belief that has one, `[1]` for the last, from all beliefs, `[L+1, B, C]`."""
+        return self.losses(log_beliefs[-1], log_target, samples).mean().unsqueeze(0)
 
     def losses(self, log_belief: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
         """Return the loss of each sample, `[B]`, from the last belief and the target, `[B, C]`; `samples` as for `backward`."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.calling import Inputs
+from torchsid.objective import LocalObjective
 from torchsid.schedules.step import StepOutput as StepOutput
 
 
@@ -30,6 +31,14 @@ class Learner(Protocol):
 
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the prior and the belief after every stage without gradients, `[L+1, B, C]`; L = 1 for a plain network."""
+
+
+@runtime_checkable
+class LocalLearner(Learner, Protocol):
+    """A learner whose stages minimise a local objective; another one may be set between two steps."""
+
+    objective: LocalObjective
+    """Of all stages, also where this process has only some of them."""
 
 
 @runtime_checkable

@@ -30,6 +30,7 @@ class SID:
         alpha: weight of the target: a number, one a stage, or a schedule over stages such as `"linear:1.0:0.2"`.
         direction: `"forward"` (finite with one-hot labels) or `"reverse"` (the paper's theory; needs label smoothing).
         label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
+        temperature: of the previous belief as a teacher; above 1 it is softer.
         schedule: `"streaming"` (least memory), `"two_phase"` (the paper's) or `"batched"` (stages stacked). Same gradients. A
             staged cascade streams.
         combine: how a shared extractor merges the stages' gradients: `"sum"` (the paper's), `"mean"` or `"pcgrad"`.
@@ -38,6 +39,9 @@ class SID:
         optimizer: over the cascade's parameters; only `step` needs it.
         memory: teaches the stages by beliefs of one epoch before, instead of those of the same batch.
             Steps that do not say which samples they see leave it alone.
+
+    What the stages minimise is `learner.objective`. It may be exchanged between two steps, to move α over time for instance:
+    `learner.objective = dataclasses.replace(learner.objective, alpha=0.3)`.
 
     Raises:
         ValueError: a setting is unknown or out of range, or does not go with this kind of cascade.
@@ -50,6 +54,7 @@ class SID:
         alpha: Alpha = 0.5,
         direction: Direction = "forward",
         label_smoothing: float = 0.0,
+        temperature: float = 1.0,
         schedule: str = "streaming",
         combine: str = "sum",
         window: int = 1,
@@ -57,7 +62,7 @@ class SID:
         memory: BeliefMemory | None = None,
     ) -> None:
         self.module = cascade
-        self.objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing)
+        self.objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing, temperature=temperature)
         self.objective.alphas(cascade.depth)  # a sequence of another length than the cascade is an error now, not at step 1
         self.schedule = _schedule(cascade, schedule, combine, window)
         self.new_combiner = combiner_factory(combine)

@@ -11,6 +11,7 @@ from torchsid.beliefs import forward_kl
 from torchsid.cascade import Cascade, shared_cascade
 from torchsid.errors import ConfigError, CutError, HeadError
 from torchsid.learners.backprop import Backprop, Loss
+from torchsid.learners.deep_supervision import DeepSupervision
 from torchsid.learners.elr import ELR
 from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.predictions import PredictionMemory
@@ -21,6 +22,7 @@ from torchsid.learners.sid import SID
 from torchsid.partition.build import staged_cascade
 from torchsid.staged import StagedCascade
 from torchsid.training.config import ModelConfig, RunConfig
+from torchsid.training.objective import objective_in
 
 
 def choose_device(name: str) -> torch.device:
@@ -54,7 +56,13 @@ def build_network(config: RunConfig, *, num_classes: int, channels: int, image_s
     if model.network == "plain":
         return nn.Sequential(extractor, nn.Linear(model.feature_dim, num_classes))
     return shared_cascade(
-        extractor, num_classes, model.depth, hidden=model.hidden, stage=model.stage, feature_dim=model.feature_dim
+        extractor,
+        num_classes,
+        model.depth,
+        hidden=model.hidden,
+        stage=model.stage,
+        init=model.init,
+        feature_dim=model.feature_dim,
     )
 
 
@@ -89,11 +97,13 @@ def build_learner(
     if learner.name != "sid":
         return _end_to_end(module, config, samples, num_classes)
     assert isinstance(module, Cascade | StagedCascade)  # RunConfig refuses SID on anything else
+    objective = objective_in(config, config.training.epochs)  # that of the finished network; training sets each epoch's
     return SID(
         module,
-        alpha=learner.alpha,
-        direction=learner.direction,
-        label_smoothing=learner.label_smoothing,
+        alpha=objective.alpha,
+        direction=objective.direction,
+        label_smoothing=objective.label_smoothing,
+        temperature=objective.temperature,
         schedule=learner.schedule,
         combine=learner.combine,
         window=learner.window,
@@ -105,6 +115,8 @@ def build_learner(
 def _end_to_end(module: nn.Module, config: RunConfig, samples: int, num_classes: int) -> Backprop:
     learner, robust = config.learner, config.learner.robust
     smoothing = learner.label_smoothing
+    if learner.name == "deep-supervision":
+        return DeepSupervision(module, label_smoothing=smoothing)
     if learner.name in ("self-distillation", "elr"):
         memory = PredictionMemory(samples, num_classes, device=next(module.parameters()).device)
         if learner.name == "elr":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _OF_A_TRUNK = ("trunk", "width")
 _OF_ITS_STAGES = ("cuts", "balance", "by", "head", "max_head_share")
-_OF_A_CASCADE = ("extractor", "feature_dim", "hidden")
+_OF_A_CASCADE = ("extractor", "feature_dim", "hidden", "init")
 _REMEMBERS = ("self-distillation", "elr")
 
 
@@ -49,7 +49,14 @@ def _method(config: RunConfig) -> Iterator[str]:
             f"learner.alpha has {len(learner.alpha)} values for model.depth = {depth}: "
             "give one value a stage, one number, or a schedule such as 'linear:1.0:0.2'"
         )
-    if learner.name != "sid":
+    if learner.alpha_over == "epochs" and config.training.epochs < 2:
+        yield (
+            "learner.alpha_over = 'epochs' leads from the first epoch to the last: "
+            "set training.epochs to 2 or more, or learner.alpha_over = 'stages'"
+        )
+    if learner.name == "deep-supervision":
+        yield from _deep_supervision(config)
+    elif learner.name != "sid":
         if network == "staged":
             yield (
                 f"learner.name = {learner.name!r} would leave the belief heads of model.network = 'staged' untrained: "
@@ -61,6 +68,17 @@ def _method(config: RunConfig) -> Iterator[str]:
         yield from _sid_on_stages(config)
     else:
         yield from _sid_on_a_cascade(learner)
+
+
+def _deep_supervision(config: RunConfig) -> Iterator[str]:
+    name = "learner.name = 'deep-supervision'"
+    if config.model.network == "staged":
+        yield (
+            f"{name} is for the stages of model.network = 'cascade': a staged network has learner.name = 'sid' with "
+            f"learner.window = {config.model.depth}, model.depth, for it"
+        )
+    elif config.model.network == "plain":
+        yield f"{name} trains stages: set model.network = 'cascade', or learner.name = 'backprop'"
 
 
 def _sid_on_stages(config: RunConfig) -> Iterator[str]:

@@ -47,6 +47,9 @@ class ModelConfig:
     """Width of the hidden layer of each stage of a cascade."""
     stage: Literal["plain", "residual"] = "plain"
     """Kind of stage: the paper's, or one that adds its logits to the previous log-belief."""
+    init: Literal["pytorch", "xavier", "kaiming", "orthogonal", "zero"] = "pytorch"
+    """How the weights of the stages of a cascade begin. `zero` is for the last layer of each: a plain stage then begins with the
+    uniform belief. The last layer of a residual stage begins with zero in any case."""
     trunk: str = ""
     """Name of a whole classifier; `torchsid list classifiers` shows them."""
     width: CountOrZero = 0
@@ -77,13 +80,20 @@ class ModelConfig:
 class LearnerConfig:
     """The training method. `alpha` to `update`, apart from `label_smoothing`, belong to SID."""
 
-    name: Literal["sid", "backprop", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr"] = "sid"
-    """`sid` (every stage learns from its own loss), `backprop` (one loss, end to end), or backpropagation with a loss that was made
-    for wrong labels; `torchsid list learners` describes them."""
+    name: Literal[
+        "sid", "backprop", "deep-supervision", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr"
+    ] = "sid"
+    """`sid` (every stage learns from its own loss), `backprop` (one loss, end to end), `deep-supervision` (a loss at every stage of
+    a cascade, end to end), or backpropagation with a loss that was made for wrong labels; `torchsid list learners` describes
+    them."""
     alpha: float | list[float] | str = 0.5
-    """Weight of the target in [0, 1]: a number, one a stage, or over the stages `linear:FIRST:LAST` or `cosine:FIRST:LAST`."""
+    """Weight of the target in [0, 1]: a number, one a stage, or a schedule `linear:FIRST:LAST` or `cosine:FIRST:LAST`."""
+    alpha_over: Literal["stages", "epochs"] = "stages"
+    """What a schedule in `alpha` runs over. `epochs`: all stages have FIRST in the first epoch and LAST in the last."""
     direction: Literal["forward", "reverse"] = "forward"
     """`forward`: D(p, q) = KL(q‖p), as in the reference code. `reverse`: KL(p‖q), as in the theory; needs `label_smoothing`."""
+    temperature: Positive = 1.0
+    """Of the previous belief as a teacher: above 1 it is softer, below 1 sharper."""
     label_smoothing: Share = 0.0
     """Share ε of the target that is spread evenly over the classes."""
     schedule: Literal["streaming", "two_phase", "batched"] = "streaming"
@@ -103,6 +113,11 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         problems = list(_alpha_problems(self.alpha))
+        if self.alpha_over == "epochs" and not isinstance(self.alpha, str):
+            problems.append(
+                f"learner.alpha_over = 'epochs' needs a schedule, not learner.alpha = {self.alpha!r}: "
+                "set learner.alpha to 'linear:FIRST:LAST' or 'cosine:FIRST:LAST', or learner.alpha_over to 'stages'"
+            )
         if self.name == "sid" and self.direction == "reverse" and self.label_smoothing == 0:
             problems.append(
                 "learner.direction = 'reverse' is infinite for one-hot targets: "

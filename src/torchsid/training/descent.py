@@ -8,7 +8,7 @@ from torch import Tensor
 from torchsid.evidence.certify.propositions import divergence
 from torchsid.evidence.certify.samples import rounding
 from torchsid.evidence.evaluation import predict
-from torchsid.objective import LocalObjective
+from torchsid.objective import LocalObjective, alphas_of
 from torchsid.training.config import LearnerConfig
 from torchsid.training.progress import Progress
 from torchsid.training.session import Session
@@ -84,8 +84,12 @@ def descent_has_stopped(progress: Progress) -> bool:
 
 
 def objective_of(learner: LearnerConfig) -> LocalObjective:
-    """Return what each stage minimises; of a network trained end to end, what its stages are compared by."""
-    return LocalObjective(alpha=learner.alpha, direction=learner.direction, label_smoothing=learner.label_smoothing)
+    """Return what each stage minimises in the last epoch; of a network trained end to end, what its stages are compared by.
+
+    The temperature is 1 whatever the run's, because the propositions say nothing of another.
+    """
+    alpha = alphas_of(learner.alpha, 2)[-1] if learner.alpha_over == "epochs" else learner.alpha
+    return LocalObjective(alpha=alpha, direction=learner.direction, label_smoothing=learner.label_smoothing)
 
 
 def _in_words(stages: list[int], descent: Descent) -> str:

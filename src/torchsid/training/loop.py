@@ -23,6 +23,7 @@ from torchsid.training.epoch import end_epoch
 from torchsid.training.finish import evaluate_run
 from torchsid.training.interruption import stop_on_signal
 from torchsid.training.manifest import locality_of, new_manifest
+from torchsid.training.objective import begin_epoch
 from torchsid.training.optimization import set_learning_rate
 from torchsid.training.pace import Pace, Pipeline
 from torchsid.training.reporter import Reporter, Silent
@@ -128,6 +129,7 @@ def _train_epoch(session: Session) -> None:
     progress, sums, batches = session.progress, session.progress.sums, session.setup.batches
     reported = started = time.perf_counter()
     session.pace.saved()
+    begin_epoch(session.setup.learner, session.setup.config, progress.epoch)
     for batch in batches.epoch(progress.epoch, progress.step):
         fetched = time.perf_counter()
         session.pace.before_step()

@@ -8,6 +8,9 @@ from pydantic import TypeAdapter
 
 from torchsid.training.config import RunConfig
 
+_ADDED = {"learner.alpha_over": "stages", "learner.temperature": 1.0, "model.init": "pytorch"}
+"""Settings that came after the first format of checkpoints, and their defaults."""
+
 
 def to_toml(config: RunConfig) -> str:
     """Return the configuration as TOML text that `load_recipe` reads back to an equal one.
@@ -18,9 +21,19 @@ def to_toml(config: RunConfig) -> str:
 
 
 def config_sha256(config: RunConfig) -> str:
-    """Return the SHA-256 of the configuration's TOML text, as hexadecimal digits; without `distributed`, which may change."""
-    tree = {name: section for name, section in _tree(config).items() if name != "distributed"}
+    """Return the SHA-256 of the configuration's TOML text, as hexadecimal digits; without `distributed`, which may change.
+
+    Settings of later versions count only where they are used, so that the checkpoints of earlier ones can be read.
+    """
+    tree = {name: _without_unused(name, section) for name, section in _tree(config).items() if name != "distributed"}
     return hashlib.sha256(("\n".join(_lines(tree)) + "\n").encode()).hexdigest()
+
+
+def _without_unused(section: str, value: object) -> object:
+    """Return a section of the tree without the settings of later versions that have their default value."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: each for key, each in value.items() if (f"{section}.{key}", each) not in _ADDED.items()}
 
 
 def _tree(config: RunConfig) -> Mapping[str, object]:

@@ -1,0 +1,41 @@
+"""Deep supervision: every stage answers for itself, and every loss reaches the input (C.-Y. Lee et al., arXiv 1409.5185)."""
+
+from torch import Tensor, nn
+
+from torchsid.beliefs import forward_kl
+from torchsid.cascade import Cascade
+from torchsid.learners.backprop import Backprop
+
+
+class DeepSupervision(Backprop):
+    """Trains a cascade end to end with a loss at every stage.
+
+        L = (1/L) Σ_i KL(p_y ‖ p_i),     i = 1 … L
+
+    Nothing is detached: `KL(p_y ‖ p_i)` is differentiated through the beliefs `p_{i−1} … p_1` as well, and into the extractor. SID
+    with α = 1 has the same losses, and cuts the chain of beliefs before each stage. Every graph is kept until the backward pass.
+
+    `stage_losses` of what `backward` returns is `KL(p_y ‖ p_i)`, `[L]`, whose mean is differentiated; a `weight` may weigh the
+    stages, `[L]`.
+
+    Source: AISTATS 2015; there the losses of hidden layers fade during training, here all count the same.
+
+    Args:
+        cascade: a shared cascade. A staged one has `SID(cascade, window=cascade.depth)` for this.
+        label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
+
+    Raises:
+        ValueError: the network is no `Cascade`, or `label_smoothing` is out of range.
+    """
+
+    def __init__(self, cascade: nn.Module, *, label_smoothing: float = 0.0) -> None:
+        if not isinstance(cascade, Cascade):
+            raise ValueError(
+                f"DeepSupervision trains the stages of a Cascade, not a {type(cascade).__name__}: "
+                "give one, or for a staged cascade use SID(cascade, window=cascade.depth)"
+            )
+        super().__init__(cascade, label_smoothing=label_smoothing)
+
+    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
+        """Return `KL(p_y ‖ p_i)` of every stage, mean over the batch, `[L]`."""
+        return forward_kl(log_beliefs[1:], log_target).mean(dim=1)
