@@ -70,13 +70,15 @@ def test_under_noise_the_clean_labels_have_certificates_of_their_own(noisy: Path
     assert parts["train", "training"]["stages"][-1]["kl"] != parts["train", "clean"]["stages"][-1]["kl"]
     assert [stage["alpha"] for stage in parts["test", "held-out"]["stages"]] == [0.8, 0.3]
     assert [stage["ideal_residual"] for stage in parts["test", "held-out"]["stages"]] == pytest.approx([0.2, 0.14])
-    assert found["objective"] == {"alpha": [0.8, 0.3], "direction": "reverse", "label_smoothing": 0.1}
+    assert found["objective"] == {"alpha": [0.8, 0.3], "direction": "reverse", "label_smoothing": 0.1, "temperature": 1.0}
     assert "apply as the paper states them" in capsys.readouterr().out
 
 
 def test_splits_can_be_chosen(runs: Path, capsys: Output) -> None:
     assert main(["certify", str(runs / "digits"), "--split", "test", "train"]) == 0
     shown = capsys.readouterr().out
+    assert "certificate.html" in shown
+    assert "train, training labels" in (runs / "digits" / "certificate.html").read_text()
     assert shown.index("test, held-out labels") < shown.index("train, training labels")
     assert "validation" not in shown
 
@@ -114,3 +116,32 @@ def test_other_images_are_pointed_out(runs: Path, tmp_path: Path, capsys: Output
     manifest.write_text(json.dumps(content))
     assert main(["certify", str(tmp_path / "run"), "--split", "train", "test"]) == 0
     assert capsys.readouterr().err.count("SHA-256 differs") == 1
+
+
+def test_the_page_shows_what_became_of_wrong_labels(noisy: Path, capsys: Output) -> None:
+    words = ["--split", "train", "--page", "page.html", "--figures", "svg", "--classes", "7", "0", "3"]
+    assert main(["certify", str(noisy), *words]) == 0
+    page = Path("page.html").read_text()
+    assert 'id="noise"' in page
+    assert "7, 0 and 3, chosen on the command line" in page
+    assert "test, held-out labels" not in page
+    assert Path("svg/fates.svg").is_file()
+    assert f"page: {Path('page.html').resolve().as_uri()}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("classes", "problem"),
+    [(("0", "1", "10"), "unknown class '10'"), (("0", "1", "0"), "three different classes"), (("0", "x", "x"), "2 problems")],
+)
+def test_classes_must_be_three_that_there_are(noisy: Path, capsys: Output, classes: tuple[str, ...], problem: str) -> None:
+    assert main(["certify", str(noisy), "--classes", *classes]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_fails_only_if_it_was_asked_for(runs: Path, tmp_path: Path, capsys: Output) -> None:
+    shutil.copytree(runs / "digits", tmp_path / "run")
+    (tmp_path / "run" / "certificate.html").unlink(missing_ok=True)
+    (tmp_path / "run" / "certificate.html").mkdir()
+    assert main(["certify", "run", "--split", "test"]) == 0
+    assert "no page: run/certificate.html is a directory" in capsys.readouterr().err
+    assert main(["certify", "run", "--split", "test", "--page", "run"]) == 2

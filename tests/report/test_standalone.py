@@ -21,3 +21,13 @@ def test_the_file_stands_alone() -> None:
     assert "currentColor" not in text
     assert "#0072b2" in text
     assert not re.findall(r"#0[0-9a-f]0{3}\d", text)
+
+
+def test_a_long_title_takes_several_lines() -> None:
+    with canvas(300, 200) as (figure, _):
+        text = standalone(finish(figure, "A title that says what is seen, in more words than fit", "Described"))
+    root = ElementTree.fromstring(text)
+    assert root.attrib["viewBox"] == "0 -46 300 246"
+    lines = [element for element in root.iter("{http://www.w3.org/2000/svg}text") if element.get("font-weight") == "bold"]
+    assert [line.text for line in lines] == ["A title that says what is seen, in more", "words than fit"]
+    assert [line.get("y") for line in lines] == ["-27", "-9"]

@@ -1,71 +1,160 @@
-"""`torchsid certify`: which statements of the theory hold for a trained cascade, on which share of which data."""
+"""`torchsid certify`: which statements of the theory hold for a trained cascade, on which share of which data, and why."""
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torchsid.cli import console, results, trained
 from torchsid.cli.arguments import Subparsers
-from torchsid.errors import DataError, RunError
+from torchsid.errors import ConfigError, DataError, RunError, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from torchsid.data import ImageSet
+    from torchsid.data import DataSplits, ImageSet
+    from torchsid.objective import LocalObjective
+    from torchsid.report.certificate.part import Part, Subject
+    from torchsid.training import LoadedNetwork
 
 SPLITS = ("train", "validation", "test")
 
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
-    parser = trained.add_parser_of_a_run(subparsers, "certify", "say which statements of the theory hold, and where")
+    parser = trained.add_parser_of_a_run(subparsers, "certify", "say which statements of the theory hold, where, and why")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="which images (default: all there are)")
+    parser.add_argument("--classes", nargs=3, metavar="CLASS", help="corners of the triangle (default: those most often confused)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes (default: certificate.html in RUN)")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, every failing sample included")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what theory says of the run, then for each split and set of labels a table and the findings in words."""
+    """Print what theory says of the run, then for each split and set of labels a table and the findings; write the page."""
     from torchsid import training
     from torchsid.cli import certify_tables
-    from torchsid.evidence.certify.certificate import certify
-    from torchsid.evidence.certify.theory import scope
+    from torchsid.report.certificate.statements import heading
     from torchsid.training.descent import objective_of
 
     network = training.load_network(args.directory, args.weights)
-    config = network.config
-    if config.model.network == "plain":
+    if network.config.model.network == "plain":
         raise RunError(f"{args.directory} has model.network = 'plain', without stages: there is nothing to certify")
+    screen, objective = console.choose(), objective_of(network.config.learner)
+    subject = _subject(network, objective, args)
     splits = trained.load_data(network, args)
-    chosen = {name: getattr(splits, name) for name in dict.fromkeys(args.split or SPLITS)}
-    if args.split and (empty := [name for name, images in chosen.items() if not len(images)]):
-        raise DataError(f"{args.directory} has no {' and no '.join(empty)} images; choose another --split")
+    chosen = _chosen(splits, args)
 
-    screen = console.choose()
-    objective = objective_of(config.learner)
-    theory = [*scope(objective), *certify_tables.circumstances(config)]
-    print("\n".join(theory), flush=True)
-    certificates: list[dict[str, Any]] = []
+    print("\n".join(subject.theory), flush=True)
+    parts = []
     for name, images in chosen.items():
-        if not len(images):
-            continue
         trained.warn_of_others(splits, name, args.directory, screen)
-        found = certify(network.learner, images.images, _labels(name, images), objective, prepare=network.prepare)
-        for labels, certificate in found.items():
+        part = _certified(network, name, images, objective)
+        for labels, certificate in part.certificates.items():
             print()
-            certify_tables.show(screen, f"{name}, {labels} labels", certificate, network.class_names)
-            certificates.append({"split": name, "labels": labels, **asdict(certificate)})
+            certify_tables.show(screen, heading(name, labels, certificate), certificate, network.class_names)
+        parts.append(part)
     if args.json:
-        about = {"run": str(args.directory), "weights": args.weights, "class_names": network.class_names, "theory": theory}
-        results.write_json(args.json, about | {"objective": asdict(objective), "certificates": certificates})
+        _write_json(args, subject, objective, parts)
         screen.file("certificate", args.json)
+    _write_page(args, subject, parts, screen)
     return 0
 
 
-def _labels(split: str, images: "ImageSet") -> dict[str, "Tensor"]:
+def _chosen(splits: "DataSplits", args: argparse.Namespace) -> "dict[str, ImageSet]":
+    """Return the images of the splits asked for, or of all that have some.
+
+    Raises:
+        DataError: a split asked for has none.
+    """
+    found = {name: getattr(splits, name) for name in dict.fromkeys(args.split or SPLITS)}
+    empty = [name for name, images in found.items() if not len(images)]
+    if args.split and empty:
+        raise DataError(f"{args.directory} has no {' and no '.join(empty)} images; choose another --split")
+    return {name: images for name, images in found.items() if name not in empty}
+
+
+def _certified(network: "LoadedNetwork", split: str, images: "ImageSet", objective: "LocalObjective") -> "Part":
+    """Return the certificates of a split, and what its pictures need, from one pass over the images."""
+    from torchsid.evidence.atlas import AtlasMaker
+    from torchsid.evidence.certify.certificate import certify
+    from torchsid.report.certificate.part import Part
+
+    labels = _labels(split, images)
+    maker = AtlasMaker(labels)
+    found = certify(network.learner, images.images, labels, objective, prepare=network.prepare, onlooker=maker.add)
+    return Part(split, images.images, labels, found, maker.atlas())
+
+
+def _labels(split: str, images: "ImageSet") -> "dict[str, Tensor]":
     """Return the labels to certify against: those that a run has, and where noise has changed some, the clean ones too."""
     labels = {"training" if split == "train" else "held-out": images.labels}
     if bool((images.labels != images.clean_labels).any()):
         labels["clean"] = images.clean_labels
     return labels
+
+
+def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
+    from torchsid.evidence.certify.theory import scope
+    from torchsid.evidence.evaluation import predict
+    from torchsid.report.certificate.findings import circumstances
+    from torchsid.report.certificate.part import Subject
+
+    config = network.config
+    alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(config.model.depth)))
+    description = (
+        f"Data {config.data.name}",
+        f"{config.model.depth} stage{'s' if config.model.depth > 1 else ''}",
+        f"α {alphas}, {objective.direction}",
+        f"{args.weights} weights",
+    )
+    return Subject(
+        name=args.directory.resolve().name,
+        description=" · ".join(description),
+        class_names=network.class_names,
+        theory=[*scope(objective), *circumstances(config)],
+        log_beliefs=lambda images: predict(network.learner, images, prepare=network.prepare),
+        classes=_corners(args.classes, network.class_names) if args.classes else None,
+    )
+
+
+def _corners(names: "Sequence[str]", class_names: "Sequence[str]") -> tuple[int, int, int]:
+    """Return the indices of three different classes.
+
+    Raises:
+        ConfigError: a name is no class, or given twice.
+    """
+    problems = [unknown_name("class", name, class_names) for name in dict.fromkeys(names) if name not in class_names]
+    if len(set(names)) < len(names):
+        problems.append(f"--classes {' '.join(names)}: a triangle needs three different classes")
+    if problems:
+        raise ConfigError(problems, source="command")
+    first, second, third = (list(class_names).index(name) for name in names)
+    return first, second, third
+
+
+def _write_json(args: argparse.Namespace, subject: "Subject", objective: "LocalObjective", parts: "Sequence[Part]") -> None:
+    about = {"run": str(args.directory), "weights": args.weights, "class_names": subject.class_names, "theory": subject.theory}
+    certificates = [
+        {"split": part.split, "labels": labels, **asdict(certificate)}
+        for part in parts
+        for labels, certificate in part.certificates.items()
+    ]
+    results.write_json(args.json, about | {"objective": asdict(objective), "certificates": certificates})
+
+
+def _write_page(args: argparse.Namespace, subject: "Subject", parts: "Sequence[Part]", screen: console.Console) -> None:
+    """Write the page; where nobody asked for it, the tables stand without it."""
+    from torchsid.report.certificate.page import render
+
+    try:
+        page = render(subject, parts, args.page or args.directory / "certificate.html", figures=args.figures)
+    except RunError as error:
+        if args.page or args.figures:
+            raise
+        screen.warning(f"no page: {error}")
+    else:
+        screen.file("page", page)

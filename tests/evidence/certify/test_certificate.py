@@ -88,5 +88,10 @@ def test_images_are_read_in_batches_once_for_all_labels() -> None:
     assert list(found) == ["noisy", "clean"]
     assert found["noisy"] != found["clean"]
     assert found["noisy"].class_sizes == tuple(labels["noisy"].bincount(minlength=4).tolist())
+    seen = []
+    certify(
+        network, images, labels, LocalObjective(), prepare=lambda x: x, batch_size=6, onlooker=lambda *batch: seen.append(batch)
+    )
+    assert [(batch, log_beliefs.shape) for batch, log_beliefs in seen] == [(slice(0, 6), (3, 6, 4)), (slice(6, 12), (3, 5, 4))]
     with pytest.raises(TargetError):
         certify(network, images, {"wrong": torch.full((11,), 4)}, LocalObjective(), prepare=lambda x: x / 255)

@@ -96,6 +96,7 @@ def certify(
     *,
     prepare: Callable[[Tensor], Tensor],
     batch_size: int = 500,
+    onlooker: Callable[[slice, Tensor], None] | None = None,
 ) -> dict[str, Certificate]:
     """Return a certificate for each set of labels of the same images.
 
@@ -106,6 +107,7 @@ def certify(
         objective: what each stage minimises.
         prepare: from uint8 images to what the network reads, on its device.
         batch_size: images a pass; the result is the same for every size, up to rounding.
+        onlooker: is shown every batch, its places in the split and its log-beliefs `[L+1, B, C]`, so that one pass serves several.
 
     Raises:
         TargetError: a label is no class of the network, or the target lacks the full support that `reverse` needs.
@@ -116,6 +118,8 @@ def certify(
         batch = slice(start, start + batch_size)
         log_beliefs = predict(predictor, images[batch], prepare=prepare, batch_size=batch_size)  # [L+1, B, C]
         num_classes = log_beliefs.shape[-1]
+        if onlooker:
+            onlooker(batch, log_beliefs)
         for name, classes in labels.items():
             parts[name].append(measure(log_beliefs, classes[batch], objective))
     return {name: certificate(SampleNumbers.joined(parts[name]), labels[name], num_classes, objective) for name in labels}

@@ -47,7 +47,7 @@ def trajectories(samples: Samples, class_names: Sequence[str], limit: int = 12) 
     order = sorted(chosen, key=lambda k: (kinds.index(described[k][0]), k))
     return [
         Trajectory(
-            _data_uri(samples.images[k]),
+            data_uri(samples.images[k]),
             described[k][1],
             described[k][0],
             _river(samples.beliefs[:, k], int(samples.labels[k]), class_names, described[k][1]),
@@ -96,7 +96,7 @@ def _river(beliefs: NDArray[np.float64], label: int, class_names: Sequence[str],
         return finish(figure, "Belief by stage", caption)
 
 
-def _data_uri(image: NDArray[np.uint8]) -> str:
+def data_uri(image: NDArray[np.uint8]) -> str:
     """Encode one image `[C, H, W]`, grey or colour, as a PNG in a data URI."""
     try:
         from PIL import Image

@@ -52,7 +52,7 @@ def kl_band(method: Method, index: int) -> Drawing | None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
-        _stage_axis(axes, len(stages) - 1)
+        stage_axis(axes, len(stages) - 1)
         described = f"{kl_by_stage(split.kl)}; the median ends at {number(float(bands[0.5][-1]))}"
         return finish(figure, f"{method.name}: KL of single samples, nats", described)
 
@@ -75,11 +75,12 @@ def _draw(methods: Sequence[Method], values: Callable[[Split], Sequence[float]],
             axes.plot(range(first, len(means)), means[first:], color=colour, ls=dashes, marker=marker, ms=4)
         if first == 0:
             axes.set_ylim(bottom=0)
-        _stage_axis(axes, deepest)
+        stage_axis(axes, deepest)
         return finish(figure, title, "; ".join(described) or "Nothing evaluated")
 
 
-def _stage_axis(axes: "Axes", depth: int) -> None:
+def stage_axis(axes: "Axes", depth: int) -> None:
+    """Let the horizontal axis count the stages, from the prior on."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
     few = depth <= 12
