@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def test_wrong_labels_come_first(noisy: Path, capsys: Output) -> None:
     images = data.load(open_run(noisy).config().data, seed=0).train
     ranked = found["ranked"]
     assert sorted(ranked["image"]) == list(range(found["n"])) == list(range(len(images)))
+    assert ranked["row"] == images.rows[ranked["image"]].tolist()
     assert ranked["score"] == sorted(ranked["score"])
     assert ranked["label"] == images.labels[ranked["image"]].tolist()
     assert ranked["true"] == images.clean_labels[ranked["image"]].tolist()
@@ -36,9 +38,28 @@ def test_wrong_labels_come_first(noisy: Path, capsys: Output) -> None:
     assert found["rankings"]["margin over stages"]["precision_at_k"] == pytest.approx(hits / wrong)
     assert found["rankings"]["margin over stages"]["auroc"] > 0.7
     header, *rows = shown.splitlines()[:6]
-    assert header.split() == ["training", "image", "label", "suggested", "score", "agrees", "from", "true"]
+    assert header.split() == ["training", "image", "row", "label", "suggested", "score", "agrees", "from", "true"]
     assert [int(row.split()[0]) for row in rows] == ranked["image"][:5]
+    assert [int(row.split()[1]) for row in rows] == ranked["row"][:5]
     assert f"precision at {wrong}" in shown
+
+
+def test_the_page_shows_the_images(noisy: Path, runs: Path, capsys: Output) -> None:
+    assert main(["audit", str(noisy), "--top", "3", "--page", "page.html", "--json", "out.json"]) == 0
+    page, ranked = Path("page.html").read_text(), json.loads(Path("out.json").read_text())["ranked"]
+    assert "page: file://" in capsys.readouterr().out
+    assert page.count("<img ") == 3
+    rivers = [page.index(f"row {row} ·") for row in ranked["row"][:3]]
+    assert rivers == sorted(rivers)
+    assert "true: " in page
+    assert f"torchsid audit {noisy} --top 3 --page page.html" in page
+    assert main(["audit", str(runs / "digits-bp"), "--top", "2", "--page", "page.html"]) == 0
+    page = Path("page.html").read_text()
+    assert "Only the last belief counts" in page
+    bands = re.findall(r'points="([^"]+)"', page)
+    assert len(bands) >= 2
+    assert all(len(band.split()) == 4 for band in bands)  # two ends of an edge, the prior and one belief
+    assert "true: " not in page
 
 
 def test_without_noise_nobody_knows_what_is_true(runs: Path, capsys: Output) -> None:

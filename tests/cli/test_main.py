@@ -16,9 +16,9 @@ TRUNK = ("--stages", "--blocks", "--width", "--image-size", "--classes", "--head
 SURFACE = {
     "train": {"RECIPE", "--out", "--data", "--set", "--seeds", "--resume", "--quiet", "--on-bad-sample"},
     "evaluate": {"RUN", "--weights", "--data", "--split", "--exit-when", "--exit-curve", "--json"},
-    "certify": {"RUN", "--weights", "--data", "--split", "--json"},
+    "certify": {"RUN", "--weights", "--data", "--split", "--classes", "--page", "--figures", "--json"},
     "predict": {"RUN", "IMAGE", "--top", "--exit-when", "--weights"},
-    "audit": {"RUN", "--weights", "--data", "--top", "--json"},
+    "audit": {"RUN", "--weights", "--data", "--top", "--json", "--page"},
     "compare": {"RUN", "--json"},
     "report": {"RUN", "--out"},
     "experiment": {"NAME", "--list", "--data", "--budget", "--out", "--workers"},

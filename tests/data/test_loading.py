@@ -1,3 +1,4 @@
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from torchsid.data.config import DataConfig, NoiseConfig
+from torchsid.data.digits import scaled
 from torchsid.data.loading import load
 from torchsid.data.raw import RawSet
 from torchsid.data.splits import DataSplits
@@ -82,6 +84,17 @@ def test_noise_changes_the_fingerprint_of_what_it_changes() -> None:
     assert clean.fingerprint["arrays/test"] == noisy.fingerprint["arrays/test"]
 
 
+def test_rows_find_every_image_in_its_file() -> None:
+    with resources.files("torchsid.data").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
+        images, labels = scaled(stored["images"])[:, None], stored["labels"]
+    splits = digits_with(limit=500, noise=NOISES[1])
+    for part in (splits.train, splits.validation, splits.test):
+        rows = part.rows.numpy()
+        assert rows.dtype == np.int64
+        assert np.array_equal(part.images.numpy(), images[rows])
+        assert np.array_equal(part.clean_labels.numpy(), labels[rows])
+
+
 def test_without_validation_everything_is_trained_on() -> None:
     splits = digits_with(validation=0.0)
     assert (len(splits.train), len(splits.validation)) == (1442, 0)
@@ -131,6 +144,8 @@ def test_skipped_samples_are_reported(mnist_folder: Path) -> None:
     splits = load(DataConfig(name="mnist", path=str(mnist_folder), on_bad_sample="skip"), seed=0)
     assert len(splits.skipped) == 1
     assert "mnist-train.parquet, row" in splits.skipped[0]
+    rows = torch.cat([splits.train.rows, splits.validation.rows]).sort().values
+    assert set(range(150)) - set(rows.tolist()) == {int(splits.skipped[0].split("row ")[1].split()[0].strip(",:"))}
     assert len(splits.train) + len(splits.validation) == 149
 
 

@@ -66,7 +66,7 @@ def _cut(config: DataConfig, raw: RawSet, seed: int) -> tuple[Labels, Labels]:
 
 def _image_set(part: RawPart, labels: Labels, index: Labels) -> ImageSet:
     whole = len(index) == len(part.labels)  # then a copy of all the images is avoided
-    arrays = (array if whole else array[index] for array in (part.images, labels, part.labels))
+    arrays = (array if whole else array[index] for array in (part.images, labels, part.labels, part.rows))
     return ImageSet(*(torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in arrays))
 
 

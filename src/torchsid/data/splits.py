@@ -14,18 +14,21 @@ class ImageSet:
         images: uint8 `[N, C, H, W]`.
         labels: int64 `[N]`, the labels to train on, with noise if any was asked for.
         clean_labels: int64 `[N]`, the labels as the data set gives them.
+        rows: int64 `[N]`, the row of the data set's own file, from 0, that each image was read from; several files count on, and
+            where the test part is cut from the same file, both are counted together.
     """
 
     images: Tensor
     labels: Tensor
     clean_labels: Tensor
+    rows: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: Tensor) -> "ImageSet":
         """Return the samples at `index` (int64 `[n]`)."""
-        return ImageSet(self.images[index], self.labels[index], self.clean_labels[index])
+        return ImageSet(self.images[index], self.labels[index], self.clean_labels[index], self.rows[index])
 
 
 @dataclass(frozen=True)

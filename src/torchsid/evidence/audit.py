@@ -62,16 +62,25 @@ def audit(predictor: Predictor, data: LabelledImages, *, prepare: Callable[[Tens
         predictor: a trained learner, which is put into evaluation mode meanwhile.
         data: the images it was trained on, as they were labelled; at least one.
         prepare: from uint8 images to what the network reads, on its device.
-        last_alone: judge by the last belief, as of one stage; for networks whose other stages were not trained to answer.
+        last_alone: see `beliefs_that_judge`.
     """
-
-    def beliefs(images: Tensor) -> Tensor:
-        log_beliefs = predict(predictor, images, prepare=prepare)
-        return log_beliefs[[0, -1]] if last_alone else log_beliefs
-
     chunks = zip(torch.split(data.images, CHUNK), torch.split(data.labels, CHUNK), strict=True)
-    found = [judge(beliefs(images), labels) for images, labels in chunks]
+    found = [
+        judge(beliefs_that_judge(predictor, images, prepare=prepare, last_alone=last_alone), labels) for images, labels in chunks
+    ]
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def beliefs_that_judge(
+    predictor: Predictor, images: Tensor, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False
+) -> Tensor:
+    """Return the log-beliefs `[L+1, N, C]` about images, row 0 of which is the prior.
+
+    With `last_alone` they are the prior and the last belief, as of one stage: for networks whose other stages were not trained to
+    answer.
+    """
+    log_beliefs = predict(predictor, images, prepare=prepare)
+    return log_beliefs[[0, -1]] if last_alone else log_beliefs
 
 
 def rankings(verdicts: Verdicts, labels: Tensor) -> dict[str, Tensor]:
