@@ -58,3 +58,42 @@ def test_a_budget_is_a_number_of_minutes(minutes: str, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         main(["experiment", "alpha", "--budget", minutes])
     assert "minutes above 0" in capsys.readouterr().err
+
+
+TINY_TIMING = """
+kind = "timing"
+question = "Where?"
+rounds = 2
+
+[[shared]]
+extractor = "mlp"
+depths = [2]
+hidden = 8
+batch_size = 8
+image_size = 4
+"""
+
+
+def test_an_experiment_of_another_kind_measures_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cost.toml").write_text(TINY_TIMING)
+    arguments = ["experiment", str(tmp_path / "cost.toml")]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "cost, small: Where?" in shown
+    assert "What runs one after another" in shown
+    out = Path("experiments/cost-small")
+    assert {path.name for path in out.iterdir()} == {
+        *("measured.jsonl", "results.json", "results.parquet", "report.html"),
+        *("parts.svg", "steps-shared.svg", "workers.svg"),
+    }
+    assert main(arguments) == 0
+    assert "already there" in capsys.readouterr().out
+
+
+def test_measured_steps_take_no_data_and_no_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "timing", "--data", "d", "--workers", "2"]) == 2
+    message = capsys.readouterr().err
+    assert "2 problems" in message
+    assert "timing makes its own batches: leave --data out" in message
+    assert "leave --workers out" in message
+    assert not Path("experiments").exists()

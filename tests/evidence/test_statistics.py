@@ -69,6 +69,18 @@ def test_bootstrap_interval_agrees_with_scipy_and_is_reproducible() -> None:
     assert interval != bootstrap_interval(values.tolist(), seed=1)
 
 
+def test_of_three_values_the_bootstrap_covers_three_quarters_and_student_what_it_says() -> None:
+    """The reason why experiments show Student's intervals: 1,000 samples of three, whose mean is 0."""
+    samples = np.random.default_rng(3).normal(size=(1000, 3)).tolist()
+
+    def covered(interval_of: IntervalOf) -> float:
+        found = [interval_of(sample) for sample in samples]
+        return sum(each.low is not None and each.high is not None and each.low <= 0 <= each.high for each in found) / len(found)
+
+    assert covered(mean_interval) == pytest.approx(0.95, abs=0.02)  # three standard errors
+    assert covered(lambda values: bootstrap_interval(values, resamples=2000)) == pytest.approx(0.75, abs=0.04)
+
+
 def test_bootstrap_in_several_blocks_draws_every_resample() -> None:
     values = np.random.default_rng(4).normal(0, 1, 30_000)  # 33 resamples a block
     interval = bootstrap_interval(values.tolist(), resamples=200)

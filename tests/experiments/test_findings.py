@@ -1,9 +1,12 @@
 from dataclasses import replace
 
-from tests.experiments.samples import experiment, result
+from tests.experiments.samples import experiment, record, result
 from torchsid.experiments.findings import at_the_edge, notes, verdict
 from torchsid.experiments.grid import Cell, Job
+from torchsid.experiments.metrics import METRICS
 from torchsid.experiments.plan import Axis, Contender
+from torchsid.experiments.result import Result
+from torchsid.report.record import RunRecord
 
 SAME, ALIKE, WORSE = [96.0, 97.0, 95.0], [96.2, 96.7, 95.1], [90.1, 91.0, 88.9]
 TWO = {"SID": Contender(), "BP": Contender(settings={"learner.name": "backprop"})}
@@ -44,6 +47,41 @@ def test_a_difference_that_does_not_outlive_the_correction_says_so() -> None:
     assert "after correction)" in sentence
 
 
+def with_other(found: Result, contender: str, **other: list[float]) -> Result:
+    """The result with other accuracies at the best epoch, or other KL, of one contender."""
+
+    def changed(job: Job, run: RunRecord) -> RunRecord:
+        if job.cell.contender != contender:
+            return run
+        values = {name: own[job.seed] for name, own in other.items()}
+        accuracy = METRICS["accuracy"].of(run)
+        assert accuracy is not None
+        kl = (2.3, 0.5, values.get("kl", 0.4))
+        return record(job.seed, accuracy / 100, best=values.get("best", accuracy) / 100, kl=kl)
+
+    return replace(found, runs={job: changed(job, run) for job, run in found.runs.items()})
+
+
+def test_another_conclusion_at_the_best_epoch_is_said() -> None:
+    scores = {(name, value): SAME for name in TWO for value in ("2", "4", "8")}
+    about = experiment(contenders=TWO, axis=Axis(name="L", setting="model.depth", values=[2, 4, 8]))
+    found = result(scores | {("BP", "8"): WORSE}, of=about, values=("2", "4", "8"))
+    assert len(verdict(found)) == 1
+    (_, sentence) = verdict(with_other(found, "BP", best=WORSE))
+    expected = "BP against SID, lower instead of no difference found at L = 2 and 4"
+    assert sentence == f"The best epoch by validation leads to another conclusion: {expected}."
+
+
+def test_other_metrics_are_told_where_they_are_sure() -> None:
+    about = experiment(axis=None, contenders=TWO, metrics=["kl", "speed"])
+    found = result({("SID", ""): SAME, ("BP", ""): SAME}, of=about)
+    assert len(verdict(found)) == 1
+    sure, doubtful = ([0.61, 0.6, 0.59], [0.3, 0.6, 0.5])
+    (_, sentence) = verdict(with_other(found, "BP", kl=sure))
+    assert sentence == "KL of the last stage, after correction: BP against SID, higher."
+    assert len(verdict(with_other(found, "BP", kl=doubtful))) == 1
+
+
 def test_beside_the_axis_the_value_compared_with_is_named() -> None:
     scores = {("SID", "4"): SAME, ("flat", ""): WORSE}
     (sentence,) = verdict(result(scores, values=("4",)))
@@ -64,9 +102,23 @@ def test_notes_say_what_limits_the_result() -> None:
     assert "left out 2 of 3 seeds (1, 2)" in text
     assert f"1 run diverged: {job.directory}." in text
     assert "One seed" in text
+    assert "several processes" not in text
+
+
+def test_several_processes_are_noted() -> None:
+    about = experiment(axis=None, contenders={"SID": Contender(), "ahead": Contender(workers=2)})
+    assert notes(result({("SID", ""): SAME, ("ahead", ""): ALIKE}, of=about)) == [
+        "Trained under torchrun, by several processes: ahead (2)."
+    ]
 
 
 def test_rates_at_the_edge_of_the_grid_are_named() -> None:
     found = result({("SID", ""): SAME, ("BP", ""): ALIKE}, of=NO_AXIS)
     assert at_the_edge(found) == []
     assert at_the_edge(replace(found, rates={Cell("SID"): 0.001, Cell("BP"): 0.002})) == ["SID"]
+
+
+def test_many_cells_at_the_edge_are_counted() -> None:
+    found = result({("SID", value): [96.0] for value in ("2", "4", "8", "16", "32")} | {("BP", "2"): [95.0], ("BP", "4"): [95.0]})
+    at_the_end = replace(found, rates=dict.fromkeys(found.rates, 0.001))
+    assert "for 7 of 7 cells (see the table of tuning)" in " ".join(notes(at_the_end))

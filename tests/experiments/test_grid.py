@@ -78,3 +78,10 @@ def test_problems_of_all_cells_are_named_with_their_contender() -> None:
     with pytest.raises(ConfigError) as error:
         check(experiment(contenders=contenders, axis=None), "")
     assert [problem.partition(":")[0] for problem in error.value.problems] == ["SID", "BP"]
+
+
+def test_workers_without_a_stage_are_named_at_their_value() -> None:
+    about = experiment(contenders={"SID": Contender(), "four": Contender(workers=4)})
+    with pytest.raises(ConfigError, match=r"four at 2: workers = 4 for model\.depth = 2: at most 3") as error:
+        check(about, "")
+    assert len(error.value.problems) == 1

@@ -34,7 +34,7 @@ minutes = 30
 
 
 @pytest.mark.parametrize("size", ["small", "medium"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", names("training"))
 def test_shipped_experiments_are_made_of_settings_that_fit(name: str, size: Size) -> None:
     found = load(name, size)
     assert (found.name, found.size) == (name, size)
@@ -43,9 +43,9 @@ def test_shipped_experiments_are_made_of_settings_that_fit(name: str, size: Size
 
 
 def test_the_small_ones_need_no_files() -> None:
-    needed = {name: {"data.name", "data.path"} & set(load(name).settings) for name in names()}
+    needed = {name: {"data.name", "data.path"} & set(load(name).settings) for name in names("training")}
     assert not any(needed.values())
-    assert all(load(name).recipe.startswith("digits") for name in names())
+    assert all(load(name).recipe.startswith("digits") for name in names("training"))
 
 
 @pytest.fixture
@@ -89,6 +89,7 @@ def test_one_size_is_small(tiny: str) -> None:
         ("rates = [0.001]", "rates = [0.0]", "greater than 0"),
         ("seeds = [0]", "seds = [0]", "seds"),
         ("question", "[", "not valid TOML"),
+        ('[contenders."SID"]', '[contenders."SID"]\nworkers = 0', r"contenders = 0: should be greater than or equal to 1"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tiny: str, old: str, new: str, message: str) -> None:
@@ -116,3 +117,8 @@ def test_all_contradictions_are_reported_at_once() -> None:
     assert all(
         part in text for part in ("'nobody'", "times = 2.0", "contenders.late.seeds", "'acuracy'", "either `setting`", "'3'")
     )
+
+
+def test_a_file_about_costs_names_what_reads_it() -> None:
+    with pytest.raises(ConfigError, match=r"kind = 'timing' measures costs: torchsid\.experiments\.costs\.load reads it"):
+        load("timing")

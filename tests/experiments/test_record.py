@@ -35,6 +35,18 @@ def test_the_summary_has_all_that_is_needed_to_judge(tmp_path: Path) -> None:
     (contrast,) = [row for row in found["contrasts"] if (row["contender"], row["value"], row["metric"]) == ("BP", "4", "accuracy")]
     assert (contrast["difference"], contrast["n"]) == (pytest.approx(-1.25), 2)
     assert contrast["reference"] == {"contender": "SID", "value": "4"}
+    assert contrast["by_seed"] == {"0": -1.0, "1": -1.5}
+    assert (contrast["bootstrap_low"], contrast["bootstrap_high"]) == (-1.5, -1.0)  # of two, their range
+    assert contrast["low"] < -1.5 < -1.0 < contrast["high"]
+    summary = next(row["metrics"]["accuracy"] for row in found["summary"] if (row["contender"], row["value"]) == ("SID", "2"))
+    assert (summary["bootstrap_low"], summary["bootstrap_high"]) == (90.0, 91.0)
+
+
+def test_one_seed_has_no_interval_of_either_kind(tmp_path: Path) -> None:
+    record.write(result({("SID", "4"): [96.0], ("BP", "4"): [95.0]}, values=("4",)), tmp_path)
+    found = json.loads((tmp_path / "results.json").read_text())
+    rows = [*found["contrasts"], *(row["metrics"]["accuracy"] for row in found["summary"] if row["metrics"])]
+    assert {row[name] for row in rows for name in ("low", "high", "bootstrap_low", "bootstrap_high")} == {None}
 
 
 def test_numbers_that_json_lacks_become_null() -> None:

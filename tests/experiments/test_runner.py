@@ -111,6 +111,12 @@ def test_runs_of_another_configuration_are_not_mixed_in(out: Path) -> None:
         run(tiny(settings={**TINY, "training.epochs": 1}), out, say=lambda line: None)
 
 
+def test_runs_of_another_staleness_are_not_mixed_in(out: Path) -> None:
+    contenders = {"SID": Contender(workers=2, settings={"distributed.staleness": 1})}
+    with pytest.raises(CheckpointError, match=r"begun otherwise: distributed\.staleness: 0 -> 1"):
+        run(tiny(contenders=contenders), out, say=lambda line: None)
+
+
 def test_a_run_that_diverges_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
     about = tiny(rates=[0.001, 1e30], axis=None, seeds=[0], contenders={"SID": Contender(settings={"model.depth": 2})})
     found = run(about, tmp_path, say=lambda line: None)

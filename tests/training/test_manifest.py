@@ -17,7 +17,7 @@ CUTS = 'model.cuts=["stem", "blocks.3", "blocks.5"]'
         ("digits-staged", 1, "local", "12 ordered pairs"),
         ("digits-staged", 2, "windowed", "more than 2 of 4"),
         ("digits-staged", 4, "global", "4 stages reaches the input"),
-        ("digits-staged-bp", 1, "global", "one loss"),
+        ("digits-staged-bp", 1, "global", "crosses all stages"),
     ],
 )
 def test_the_manifest_of_a_cut_trunk_and_its_twin(recipe: str, window: int, verdict: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""`torchsid experiment`: a question about the method, answered by a grid of runs, with intervals and one page."""
+"""`torchsid experiment`: a question about the method, answered by runs or by measured steps, with intervals and one page."""
 
 import argparse
 import shlex
@@ -11,6 +11,7 @@ from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
     from torchsid.experiments import Experiment
+    from torchsid.experiments.costs import Memory, Timing
 
 DEFAULT_OUT = Path("experiments")
 
@@ -21,7 +22,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, or a TOML file")
     parser.add_argument("--list", action="store_true", help="list the experiments and their questions")
     parser.add_argument("--data", metavar="DIR", help="where the data files lie; without them the package's own digits are used")
-    parser.add_argument("--budget", type=_minutes, metavar="MINUTES", help="leave out seeds and values until it fits")
+    parser.add_argument("--budget", type=_minutes, metavar="MINUTES", help="leave out seeds, values or rounds until it fits")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {DEFAULT_OUT}/NAME-SIZE; what is there already is kept")
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="runs at a time, one thread each")
     parser.set_defaults(run=run)
@@ -34,14 +35,16 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: no such experiment, or its settings do not fit; names all problems.
     """
     from torchsid import experiments
+    from torchsid.experiments import costs
 
     if args.list:
         console.choose().table(["experiment", "question"], [list(row) for row in experiments.names().items()])
         return 0
     if args.name is None:
         raise ConfigError(["name an experiment, or see --list"], source="command")
-    chosen = experiments.choose(args.name, data=bool(args.data), minutes=args.budget)
-    return _run(args, chosen)
+    if costs.is_cost(args.name):
+        return _measure(args, costs.load(args.name))
+    return _run(args, experiments.choose(args.name, data=bool(args.data), minutes=args.budget))
 
 
 def _run(args: argparse.Namespace, chosen: "Experiment") -> int:
@@ -49,17 +52,42 @@ def _run(args: argparse.Namespace, chosen: "Experiment") -> int:
     from torchsid.experiments import run as run_experiment
     from torchsid.experiments.findings import notes, verdict
 
-    screen = console.choose()
-    record.check_packages()
-    out = args.out or DEFAULT_OUT / f"{chosen.name}-{chosen.size}"
-    screen.note(f"{chosen.name}, {chosen.size}: {chosen.question}")
+    screen, out = _begin(args, chosen)
     command = shlex.join(["torchsid", *("DIR" if args.data and word == args.data else word for word in args.command)])
     result = run_experiment(
         chosen, out, data=args.data or "", minutes=args.budget, workers=args.workers, command=command, say=screen.note
     )
-    files = record.write(result, out)
+    return _end(screen, [*verdict(result), *notes(result)], record.write(result, out))
+
+
+def _measure(args: argparse.Namespace, chosen: "Timing | Memory") -> int:
+    from torchsid.experiments import costs
+    from torchsid.experiments.costs import record
+
+    problems = [f"{chosen.name} makes its own batches: leave --data out"] if args.data else []
+    if args.workers != 1:
+        problems.append(f"{chosen.name} measures in one process, where nothing disturbs it: leave --workers out")
+    if problems:
+        raise ConfigError(problems, source="command")
+    screen, out = _begin(args, chosen)
+    command = shlex.join(["torchsid", *args.command])
+    result = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
+    return _end(screen, [*record.verdict(result), *record.notes(result)], record.write(result, out))
+
+
+def _begin(args: argparse.Namespace, chosen: "Experiment | Timing | Memory") -> tuple[console.Console, Path]:
+    """Check what would stop the result from being written, say what is asked, and return where the answer goes."""
+    from torchsid.experiments import record
+
+    record.check_packages()
+    screen = console.choose()
+    screen.note(f"{chosen.name}, {chosen.size}: {chosen.question}")
+    return screen, args.out or DEFAULT_OUT / f"{chosen.name}-{chosen.size}"
+
+
+def _end(screen: console.Console, sentences: list[str], files: dict[str, Path]) -> int:
     print()
-    for sentence in (*verdict(result), *notes(result)):
+    for sentence in sentences:
         print(sentence)
     for kind, path in files.items():
         screen.file(kind, path)

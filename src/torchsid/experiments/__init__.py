@@ -1,5 +1,7 @@
 """Questions about the method that one command answers: grids of runs, equal tuning, paired seeds, one page.
 
+`torchsid.experiments.costs` is for the questions that need no training: what a step costs.
+
 Public names are loaded on first use; reading an experiment needs no torch.
 """
 

@@ -42,6 +42,8 @@ class Contrast:
     paired: PairedDifference
     effect: float | None
     """Cohen's d of paired samples."""
+    by_seed: BySeed
+    """The differences themselves."""
     corrected: float | None = None
     """The p-value after Holm's correction for the number of comparisons of this metric."""
 
@@ -77,7 +79,8 @@ def contrasts(result: Result, metric: str = "accuracy") -> list[Contrast]:
         if reference in found:
             a, b = found[cell].by_seed[metric], found[reference].by_seed[metric]
             if a.keys() & b.keys():
-                raw.append(Contrast(cell, reference, metric, paired_seeds(a, b), paired_effect(a, b)))
+                differences = {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+                raw.append(Contrast(cell, reference, metric, paired_seeds(a, b), paired_effect(a, b), differences))
     return [replace(each, corrected=p) for each, p in zip(raw, holm([each.paired.p_value for each in raw]), strict=True)]
 
 

@@ -1,21 +1,32 @@
-"""Trainings one after another in this process, or several at a time in processes of their own."""
+"""Trainings one after another in this process, or several at a time in processes of their own; each perhaps a job of workers."""
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-from torchsid.errors import NonFiniteError
+from torchsid.errors import CheckpointError, NonFiniteError
 from torchsid.experiments.grid import Job
+from torchsid.experiments.launch import train_on_workers
+from torchsid.experiments.pool import at_once
 from torchsid.training.config import RunConfig
 from torchsid.training.interruption import Interrupted
+from torchsid.training.loop import train
+from torchsid.training.run import open_run
+from torchsid.training.schema import differences
 
-Task = tuple[RunConfig, Path]
 _BEFORE_TRAINING = {"config.toml", ".config.toml.new", ".manifest.json.new"}  # all that a run killed at its start has left
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train, where to, and by how many workers."""
+
+    config: RunConfig
+    path: Path
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -36,51 +47,55 @@ def execute(
     """Train every task, go on with those that were interrupted, and leave finished ones as they are.
 
     Args:
-        tasks: configuration and run directory by job.
-        workers: processes; 1 trains in this one.
+        tasks: by job.
+        workers: runs at a time, each in a process of its own; 1 trains in this one.
         command: for the manifests.
         finished: called after each, in the order of the tasks.
 
     Raises:
-        Interrupted: a signal came; runs under way are saved.
+        KeyboardInterrupt: a signal came; runs under way are saved.
+        RunError: the workers of a run failed, or a process was killed.
+        CheckpointError: a run was begun under another configuration.
     """
     one = partial(train_one, command=command)
     outcomes: dict[Job, Outcome] = {}
-    for job, outcome in zip(tasks, _in_turn_or_at_once(one, list(tasks.values()), workers), strict=True):
+    each = list(tasks.values())
+    for job, outcome in zip(tasks, map(one, each) if workers == 1 else at_once(one, each, workers), strict=True):
         if outcome.signal:
-            raise Interrupted(tasks[job][1], outcome.signal)
+            raise Interrupted(tasks[job].path, outcome.signal)
         outcomes[job] = outcome
         finished(job, outcome)
     return outcomes
 
 
-def _in_turn_or_at_once(one: Callable[[Task], Outcome], tasks: list[Task], workers: int) -> Iterator[Outcome]:
-    if workers == 1 or len(tasks) < 2:
-        yield from map(one, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(one, tasks)
-
-
 def train_one(task: Task, command: str) -> Outcome:
     """Train one task; divergence and interruption are outcomes, which travel between processes."""
-    from torchsid.training.loop import train
-    from torchsid.training.run import open_run
-
-    config, path = task
+    config, path = task.config, task.path
     started = time.perf_counter()
     _clear_stillborn(path)
     begun = path.exists() and any(path.iterdir())
+    if begun:
+        _check_distributed(path, config)
     if begun and open_run(path).manifest()["status"] == "finished":
         train(config, path, resume=True)  # only checks that the configuration is the same
         return Outcome(0.0)
     try:
-        train(config, path, resume=begun, command=command)
+        if task.workers > 1:
+            train_on_workers(config, path, task.workers)
+        else:
+            train(config, path, resume=begun, command=command)
     except NonFiniteError as error:
         return Outcome(time.perf_counter() - started, failed=str(error).partition(";")[0])
     except Interrupted as stop:
         return Outcome(time.perf_counter() - started, signal=stop.signal)
     return Outcome(time.perf_counter() - started)
+
+
+def _check_distributed(path: Path, config: RunConfig) -> None:
+    """Refuse a run with other settings of `distributed`, which are no part of a run's identity, but of a contender's."""
+    changed = [each for each in differences(open_run(path).config(), config) if each.startswith("distributed.")]
+    if changed:
+        raise CheckpointError(f"{path} was begun otherwise: {', '.join(changed)}; name another directory by --out")
 
 
 def _clear_stillborn(path: Path) -> None:

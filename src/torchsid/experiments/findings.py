@@ -1,40 +1,82 @@
 """What an experiment found, in sentences: which differences are there, and where none was found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from torchsid.experiments.analysis import Contrast, contrasts
+from torchsid.experiments.analysis import SHOWN, Contrast, contrasts, metrics_of
+from torchsid.experiments.metrics import METRICS
 from torchsid.experiments.plan import Experiment
 from torchsid.experiments.result import Result
 from torchsid.report.wording import counted, listing
 
 SIGNIFICANT = 0.05
+_NAMED = 6  # cells that one sentence can name
 
 
-def verdict(result: Result, metric: str = "accuracy") -> list[str]:
+def verdict(result: Result) -> list[str]:
     """Return one sentence for every contender that was compared, about its accuracy after the last epoch.
 
     A difference counts as found when its 95 % interval excludes zero; one that does not outlive the correction for the number of
-    comparisons says so.
+    comparisons says so. Then follow where the best epoch leads to another conclusion, and what was found in the other metrics.
     """
-    found = contrasts(result, metric)
+    found = contrasts(result)
     if not found:
         return ["Nothing to compare: no two cells have a seed in common."]
     groups: dict[tuple[str, bool], list[Contrast]] = {}
     for each in found:
         groups.setdefault((each.cell.contender, each.cell.contender == each.reference.contender), []).append(each)
-    return [_sentence(result.experiment, group) for group in groups.values()]
+    sentences = [_sentence(result.experiment, group) for group in groups.values()]
+    return [*sentences, *_otherwise_at_best(result, found), *_beyond_accuracy(result)]
 
 
 def _sentence(experiment: Experiment, group: Sequence[Contrast]) -> str:
     head = group[0]
-    along = head.cell.contender == head.reference.contender
-    against = _at(experiment, head.reference.value) if along else head.reference.contender
-    if not head.cell.value and head.reference.value:  # beside the axis, and compared with one value of it
-        against += f" at {_at(experiment, head.reference.value)}"
-    subject = f"{head.cell.contender} against {against}: "
-    if len(group) == 1 and (not along or not head.cell.value):
-        return f"{subject}{_one(head)}."
-    return f"{subject}{'; '.join(_parts(experiment, group))}."
+    if len(group) == 1 and not (head.cell.contender == head.reference.contender and head.cell.value):
+        return f"{_subject(experiment, head)}: {_one(head)}."
+    return f"{_subject(experiment, head)}: {'; '.join(_parts(experiment, group))}."
+
+
+def _subject(experiment: Experiment, contrast: Contrast) -> str:
+    """Return what is compared with what, `SID against BP`, without the value of the axis that both have."""
+    cell, reference = contrast.cell, contrast.reference
+    against = _at(experiment, reference.value) if cell.contender == reference.contender else reference.contender
+    if not cell.value and reference.value:  # beside the axis, and compared with one value of it
+        against += f" at {_at(experiment, reference.value)}"
+    return f"{cell.contender} against {against}"
+
+
+def _otherwise_at_best(result: Result, found: Sequence[Contrast]) -> Iterator[str]:
+    """Yield a sentence on the comparisons in which last and best epoch disagree."""
+    best = {each.cell: each for each in contrasts(result, "best")}
+    pairs = ((each, best[each.cell]) for each in found if each.cell in best)
+    said = [(last, f"{_word(at_best)} instead of {_word(last)}") for last, at_best in pairs if _word(last) != _word(at_best)]
+    if said:
+        yield f"The best epoch by validation leads to another conclusion: {_gathered(result.experiment, said)}."
+
+
+def _beyond_accuracy(result: Result) -> Iterator[str]:
+    """Yield a sentence for every other metric with differences that outlive the correction."""
+    for metric in (name for name in metrics_of(result) if name not in SHOWN):
+        sure = [each for each in contrasts(result, metric) if each.paired.resolved and not _doubt(each)]
+        if sure:
+            label = METRICS[metric].label
+            told = _gathered(result.experiment, [(each, _word(each)) for each in sure])
+            yield f"{label[0].upper()}{label[1:]}, after correction: {told}."
+
+
+def _gathered(experiment: Experiment, said: Iterable[tuple[Contrast, str]]) -> str:
+    """Return what is said of comparisons, those of the same two with the same words together."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for contrast, words in said:
+        places.setdefault((_subject(experiment, contrast), words), []).append(contrast.cell.value)
+    return "; ".join(
+        f"{subject}, {words}" + (f" at {_prefix(experiment)}{listing(values)}" if any(values) else "")
+        for (subject, words), values in places.items()
+    )
+
+
+def _word(contrast: Contrast) -> str:
+    paired = contrast.paired
+    return "no difference found" if not paired.resolved else "higher" if paired.difference > 0 else "lower"
 
 
 def _one(contrast: Contrast) -> str:
@@ -45,8 +87,7 @@ def _one(contrast: Contrast) -> str:
     span = f"95\u00a0% interval {signed(paired.low)} to {signed(paired.high)}, {counted(paired.n, 'seed')}"
     if not paired.resolved:
         return f"no difference found ({signed(paired.difference)} points, {span})"
-    word = "higher" if paired.difference > 0 else "lower"
-    return f"{abs(paired.difference):.2f} points {word} ({span}{_doubt(contrast)})"
+    return f"{abs(paired.difference):.2f} points {_word(contrast)} ({span}{_doubt(contrast)})"
 
 
 def _parts(experiment: Experiment, group: Sequence[Contrast]) -> list[str]:
@@ -101,7 +142,11 @@ def notes(result: Result) -> list[str]:
     if result.failed:
         found.append(f"{counted(len(result.failed), 'run')} diverged: {listing([job.directory for job in result.failed])}.")
     if edges := at_the_edge(result):
-        found.append(f"The best learning rate lies at an end of the grid, and a better one may lie beyond, for {listing(edges)}.")
+        many = f"{len(edges)} of {len(result.rates)} cells (see the table of tuning)"
+        these = listing(edges) if len(edges) <= _NAMED else many
+        found.append(f"The best learning rate lies at an end of the grid, and a better one may lie beyond, for {these}.")
+    if spread := [f"{name} ({each.workers})" for name, each in result.experiment.contenders.items() if each.workers > 1]:
+        found.append(f"Trained under torchrun, by several processes: {listing(spread)}.")
     if len(result.grid.seeds) == 1:
         found.append("One seed: no interval says how much of a difference is luck.")
     return found

@@ -123,7 +123,7 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
 
 
 def check(experiment: Experiment, data: str) -> None:
-    """Resolve the configuration of every cell.
+    """Resolve the configuration of every cell, and see whether it fits its workers.
 
     Raises:
         ConfigError: names all problems, each with its contender.
@@ -134,8 +134,13 @@ def check(experiment: Experiment, data: str) -> None:
 
 
 def _problems(experiment: Experiment, data: str) -> Iterator[str]:
+    from torchsid.experiments import launch
+
     for cell in cells(experiment, whole(experiment)):
+        where = " at ".join(filter(None, (cell.contender, cell.value)))
         try:
-            configuration(experiment, Job(cell, experiment.rates[0], experiment.seeds[0]), data)
+            config = configuration(experiment, Job(cell, experiment.rates[0], experiment.seeds[0]), data)
         except ConfigError as error:
-            yield from (f"{' at '.join(filter(None, (cell.contender, cell.value)))}: {problem}" for problem in error.problems)
+            yield from (f"{where}: {problem}" for problem in error.problems)
+        else:
+            yield from (f"{where}: {problem}" for problem in launch.problems(config, experiment.contenders[cell.contender].workers))

@@ -75,6 +75,9 @@ METRICS = {
 }
 """By the name that an experiment uses; `accuracy` and `best` are always shown."""
 
+BY_STAGE = {"accuracy": ("accuracy, %", 100), "kl": ("KL(label ‖ belief), nats", 1), "ece": ("calibration error, %", 100)}
+"""What an experiment may draw after every stage: its name in the evaluation, its label, and its factor."""
+
 
 def _scaled(value: float | None, unit: float) -> float | None:
     return None if value is None else value / unit

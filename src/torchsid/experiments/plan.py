@@ -38,6 +38,8 @@ class Contender:
     """Factor on the learning rate that was taken over."""
     seeds: list[int] = field(default_factory=list)
     """Fewer seeds than the others; empty takes all."""
+    workers: Annotated[int, Field(ge=1, strict=True)] = 1
+    """Processes that train one run together, started by `torchrun`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -92,6 +94,8 @@ class Experiment:
     """What changes besides the contender."""
     metrics: list[str] = field(default_factory=list)
     """What is shown beside the accuracy."""
+    by_stage: list[Literal["accuracy", "kl", "ece"]] = field(default_factory=list)
+    """What is drawn after every stage, at the last value of the axis."""
     minutes: Annotated[float, Field(ge=0)] = 0
     """The smallest budget with which this size is taken."""
 
@@ -131,10 +135,15 @@ class Experiment:
         return problems
 
 
-def names() -> dict[str, str]:
-    """Return the shipped experiments: name and question, in alphabetical order."""
+def names(kind: str = "") -> dict[str, str]:
+    """Return the shipped experiments, all or those of one kind: name and question, in alphabetical order.
+
+    Args:
+        kind: `training`, or what a file says by `kind`: `timing`, `memory`.
+    """
     paths = sorted((entry for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
-    return {path.name.removesuffix(".toml"): tomllib.loads(path.read_text("utf-8"))["question"] for path in paths}
+    tables = {path.name.removesuffix(".toml"): tomllib.loads(path.read_text("utf-8")) for path in paths}
+    return {name: table["question"] for name, table in tables.items() if kind in ("", table.get("kind", "training"))}
 
 
 def load(name_or_path: str, size: Size = "small") -> Experiment:
@@ -145,7 +154,10 @@ def load(name_or_path: str, size: Size = "small") -> Experiment:
     Raises:
         ConfigError: no such experiment, unreadable TOML, or what it says does not fit; names all problems.
     """
-    name, table = _read(name_or_path)
+    name, table = read(name_or_path)
+    if kind := table.get("kind"):
+        problem = f"kind = {kind!r} measures costs: torchsid.experiments.costs.load reads it"
+        raise ConfigError([problem], source=f"experiment {name!r}")
     larger = table.pop("medium", {})
     merged = _merge(table, larger) if size == "medium" else table
     return _parse(name, size if larger else "small", merged)
@@ -180,7 +192,12 @@ def value_name(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _read(name_or_path: str) -> tuple[str, dict[str, Any]]:
+def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of an experiment and the table in its file, of whatever kind.
+
+    Raises:
+        ConfigError: no such experiment, or unreadable TOML.
+    """
     path = Path(name_or_path)
     is_file = path.suffix == ".toml" or len(path.parts) > 1
     if not is_file and name_or_path not in names():

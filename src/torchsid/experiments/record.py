@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from torchsid.errors import RunError
-from torchsid.experiments.analysis import Contrast, Summary, contrasts, metrics_of, summaries
+from torchsid.evidence.statistics import bootstrap_interval
+from torchsid.experiments.analysis import BySeed, Contrast, Summary, contrasts, metrics_of, summaries
 from torchsid.experiments.figures import figures
 from torchsid.experiments.findings import notes, verdict
 from torchsid.experiments.metrics import METRICS
 from torchsid.experiments.page import render
+from torchsid.experiments.parquet import write_parquet
 from torchsid.experiments.plan import slug
 from torchsid.experiments.result import COLUMNS, Result, tidy
 from torchsid.report.standalone import standalone
-from torchsid.training.durable import write_bytes, write_text
+from torchsid.training.durable import write_text
 
 _NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
 
@@ -42,7 +44,7 @@ def write(result: Result, out: Path) -> dict[str, Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
-    _write_parquet(result, files["rows"])
+    write_parquet(tidy(result), COLUMNS, files["rows"])
     write_text(files["summary"], json.dumps(_finite(as_json(result)), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     for name, drawing in figures(result).items():
         write_text(out / f"{slug(name)}.svg", standalone(drawing))
@@ -65,10 +67,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "git": manifest.get("git"),
         "finished": max((str(run.manifest.get("finished")) for run in result.runs.values()), default=None),
         "data": {run.manifest["data"]["name"]: run.fingerprint for run in result.runs.values()},
-        "tuning": [
-            {"contender": t.job.cell.contender, "value": t.job.cell.value, "rate": t.job.rate, "validation": t.validation}
-            for t in result.trials
-        ],
+        "tuning": [{**asdict(t.job.cell), "rate": t.job.rate, "validation": t.validation, "kl": t.kl} for t in result.trials],
         "summary": [_summary(each, metrics_of(result)) for each in summaries(result).values()],
         "contrasts": [_contrast(each) for metric in metrics_of(result) for each in contrasts(result, metric)],
         "units": {name: METRICS[name].unit for name in metrics_of(result)},
@@ -82,26 +81,23 @@ def _summary(summary: Summary, metrics: tuple[str, ...]) -> dict[str, Any]:
         "rate": summary.rate,
         "diverged": summary.diverged,
         "metrics": {
-            name: {**asdict(interval), "by_seed": dict(summary.by_seed[name])} for name, interval in intervals.items() if interval
+            name: {**asdict(interval), **_bootstrap(summary.by_seed[name]), "by_seed": dict(summary.by_seed[name])}
+            for name, interval in intervals.items()
+            if interval
         },
     }
 
 
 def _contrast(contrast: Contrast) -> dict[str, Any]:
     found = asdict(contrast)
-    return {**found.pop("cell"), "metric": found.pop("metric"), "reference": found.pop("reference"), **found.pop("paired"), **found}
+    head = {**found.pop("cell"), "metric": found.pop("metric"), "reference": found.pop("reference"), **found.pop("paired")}
+    return {**head, **_bootstrap(contrast.by_seed), **found}
 
 
-def _write_parquet(result: Result, path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in COLUMNS.items()])
-    buffer = pa.BufferOutputStream()
-    parquet.write_table(pa.Table.from_pylist(list(tidy(result)), schema=schema), buffer)
-    draft = path.with_name(f".{path.name}.new")
-    write_bytes(draft, buffer.getvalue().to_pybytes())
-    draft.replace(path)
+def _bootstrap(by_seed: BySeed) -> dict[str, float | None]:
+    """Return the percentile bootstrap interval over seeds, to stand beside Student's."""
+    interval = bootstrap_interval(list(by_seed.values()))
+    return {"bootstrap_low": interval.low, "bootstrap_high": interval.high}
 
 
 def _finite(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from torchsid.experiments.grid import Cell, Grid, Job, position
@@ -13,10 +14,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate tried in one cell; the accuracy in [0, 1] is None where the run diverged."""
+    """One learning rate tried in one cell: accuracy in [0, 1] and KL in nats on validation images, None where the run diverged."""
 
     job: Job
     validation: float | None
+    kl: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +47,21 @@ def validation_accuracy(run: RunRecord) -> float | None:
     return run.last.validation.accuracy[-1] if run.last and run.last.validation else None
 
 
+def trial(job: Job, run: RunRecord | None) -> Trial:
+    """Return what a run says of its learning rate; None is one that diverged."""
+    validation = run.last.validation if run and run.last else None
+    return Trial(job, validation.accuracy[-1], validation.kl[-1]) if validation else Trial(job, None)
+
+
 def chosen_rates(trials: tuple[Trial, ...]) -> dict[Cell, float]:
-    """Return the rate of the best validation accuracy of every cell, the first of equal ones."""
-    best: dict[Cell, Trial] = {}
-    for trial in trials:
-        before = best.get(trial.job.cell)
-        if trial.validation is not None and (before is None or trial.validation > (before.validation or 0)):
-            best[trial.job.cell] = trial
-    return {cell: trial.job.rate for cell, trial in best.items()}
+    """Return the rate of the best validation accuracy of every cell; of equal ones, which few images often give, the least KL."""
+    best: dict[Cell, tuple[tuple[float, float], float]] = {}
+    for each in trials:
+        if each.validation is not None:
+            found = (each.validation, -inf if each.kl is None else -each.kl)
+            if each.job.cell not in best or found > best[each.job.cell][0]:
+                best[each.job.cell] = found, each.job.rate
+    return {cell: rate for cell, (_, rate) in best.items()}
 
 
 def tidy(result: Result) -> Iterator[Row]:
@@ -69,9 +78,9 @@ def tidy(result: Result) -> Iterator[Row]:
                         "split": split,
                         **_at(scores, stage),
                     }
-    for trial in result.trials:
-        about = {**_about(result.experiment, trial.job), "phase": "tuning"}
-        yield {**about, "weights": "last", "split": "validation", "accuracy": trial.validation}
+    for each in result.trials:
+        about = {**_about(result.experiment, each.job), "phase": "tuning"}
+        yield {**about, "weights": "last", "split": "validation", "accuracy": each.validation, "kl": each.kl}
 
 
 COLUMNS = {

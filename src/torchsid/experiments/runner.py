@@ -10,10 +10,10 @@ from pathlib import Path
 
 from torchsid.experiments.available import with_its_data
 from torchsid.experiments.budget import decide
-from torchsid.experiments.execute import Outcome, execute
+from torchsid.experiments.execute import Outcome, Task, execute
 from torchsid.experiments.grid import Cell, Grid, Job, check, configuration, repeats, tuning, whole
 from torchsid.experiments.plan import Experiment
-from torchsid.experiments.result import Result, Trial, chosen_rates, validation_accuracy
+from torchsid.experiments.result import Result, chosen_rates, trial, validation_accuracy
 from torchsid.experiments.sizing import Sized, probes
 from torchsid.report.record import RunRecord, load_run
 
@@ -37,7 +37,7 @@ def run(
         out: its folder; the runs are in `out / "runs"`.
         data: folder of the data files, empty where none are needed.
         minutes: the budget; None runs everything.
-        workers: runs at a time, each in a process with one thread.
+        workers: runs at a time, each in a process with one thread; a contender's own `workers` are processes of one run.
         command: what was typed, for the manifests.
         say: called with one line a run.
 
@@ -45,6 +45,7 @@ def run(
         ConfigError: a cell's settings do not exist or do not go together; names all problems, before the first run.
         Interrupted: a signal came; everything so far is saved.
         DataError: the data are missing or damaged.
+        RunError: the workers of a run failed.
         CheckpointError: a run in `out` was begun under another configuration.
     """
     check(experiment, data)
@@ -66,8 +67,12 @@ class _Room:
     say: Say
 
     def run(self, jobs: Sequence[Job]) -> dict[Job, Outcome]:
-        tasks = {job: (configuration(self.experiment, job, self.data), self.runs / job.directory) for job in jobs}
+        tasks = {job: self._task(job) for job in jobs}
         return execute(tasks, workers=self.workers, command=self.command, finished=self._tell)
+
+    def _task(self, job: Job) -> Task:
+        workers = self.experiment.contenders[job.cell.contender].workers
+        return Task(configuration(self.experiment, job, self.data), self.runs / job.directory, workers)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         if outcome.failed:
@@ -112,7 +117,7 @@ def _first_jobs(experiment: Experiment, grid: Grid) -> list[Job]:
 def _run(room: _Room, sized: Sized, missing: tuple[str, ...]) -> Result:
     experiment, grid = room.experiment, sized.grid
     tuned = room.run(tuning(experiment, grid))
-    trials = tuple(Trial(job, None if outcome.failed else validation_accuracy(room.read(job))) for job, outcome in tuned.items())
+    trials = tuple(trial(job, None if outcome.failed else room.read(job)) for job, outcome in tuned.items())
     jobs = repeats(experiment, grid, chosen_rates(trials))
     done = {job: tuned[job] for job in jobs if job in tuned} | room.run([job for job in jobs if job not in tuned])
     return Result(

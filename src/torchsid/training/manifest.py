@@ -88,7 +88,7 @@ def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:
         LocalityError: a stage's loss reaches another stage.
     """
     if not isinstance(learner, SID):
-        detail = "global: one loss, all stages; not local by design"
+        detail = "global: the gradient crosses all stages; not local by design"
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}
     report = check_locality(learner, x, target)
     found = {"stages": report.stages, "runs": report.runs}

@@ -65,8 +65,8 @@ def workers(config: RunConfig) -> Iterator["World | None"]:
     if not started_as_worker():
         yield None
         return
-    if problems := list(_problems(config)):
-        raise ConfigError(problems, source="distributed job")
+    if found := list(problems(config)):
+        raise ConfigError(found, source="distributed job")
     from torchsid.distributed.world import join
 
     device = choose_device(config.training.device)
@@ -76,7 +76,8 @@ def workers(config: RunConfig) -> Iterator["World | None"]:
         yield world
 
 
-def _problems(config: RunConfig) -> Iterator[str]:
+def problems(config: RunConfig) -> Iterator[str]:
+    """Yield what of a configuration needs one process; nothing where it can be spread."""
     network, learner, distributed = config.model.network, config.learner, config.distributed
     if network == "plain" or learner.name != "sid":
         yield (
@@ -154,6 +155,7 @@ def _staged(setup: Setup, cascade: StagedCascade, world: "World") -> "PipelinedS
         alpha=learner.alpha,
         direction=learner.direction,
         label_smoothing=learner.label_smoothing,
+        temperature=learner.temperature,
         micro_batches=config.distributed.micro_batches,
         wire=config.distributed.wire,
         queue=config.distributed.queue,
@@ -174,6 +176,7 @@ def _shared(setup: Setup, cascade: Cascade, world: "World") -> "SharedPipelinedS
         alpha=learner.alpha,
         direction=learner.direction,
         label_smoothing=learner.label_smoothing,
+        temperature=learner.temperature,
         combine=learner.combine,
         remembers=len(setup.splits.train) if learner.teachers == "last-epoch" else 0,
         wire=config.distributed.wire,

@@ -1,0 +1,72 @@
+"""Measure what is missing of an experiment on costs, and return all of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from torchsid.evidence.provenance import provenance
+from torchsid.experiments.costs import memory, staged, timing
+from torchsid.experiments.costs.measured import Measured
+from torchsid.experiments.costs.plan import Memory, Timing
+from torchsid.experiments.costs.result import MemoryRow, Result, TimingRow
+
+
+def run(
+    experiment: Timing | Memory,
+    out: Path,
+    *,
+    minutes: float | None = None,
+    command: str = "",
+    say: Callable[[str], None] = print,
+) -> Result:
+    """Measure what is missing, in this process, and return all of it.
+
+    Args:
+        experiment: from `load`.
+        out: its folder, which keeps what was measured; a change of settings, versions or machine measures anew.
+        minutes: the budget: fewer rounds, or without the largest points. None measures everything.
+        command: what was typed.
+        say: called with one line a network or point.
+
+    Raises:
+        ConfigError: a network cannot be built or cut as asked; names all problems, before anything is measured.
+        RunError: `out` cannot be written.
+    """
+    staged.check(experiment.staged)
+    seconds = None if minutes is None else 60 * minutes
+    with _threads(experiment.threads):
+        origin = provenance()
+        measured = Measured(out, {"versions": origin["versions"], "hardware": origin["hardware"]})
+        rows: tuple[TimingRow, ...] = ()
+        kept: tuple[MemoryRow, ...] = ()
+        if isinstance(experiment, Timing):
+            rows = tuple(timing.measure(experiment, measured, seconds, say))
+            dropped = list(dict.fromkeys(_fewer(row, experiment.rounds) for row in rows if row.rounds < experiment.rounds))
+        else:
+            found, dropped = memory.measure(experiment, measured, seconds, say)
+            kept = tuple(found)
+    return Result(
+        experiment=experiment,
+        timing=rows,
+        memory=kept,
+        dropped=tuple(dropped),
+        command=command,
+        provenance=origin,
+        finished=measured.finished,
+    )
+
+
+def _fewer(row: TimingRow, rounds: int) -> str:
+    return f"{rounds - row.rounds} of {rounds} rounds of {row.network}"
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
