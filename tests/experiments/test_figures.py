@@ -32,7 +32,7 @@ def test_by_stage_is_drawn_at_the_last_value_with_a_level_for_one_stage() -> Non
     about = experiment(by_stage=["kl"])
     found = figures(result({**SCORES, ("BP", "4"): [95.0, 95.5]}, of=about, values=("2", "4")))
     assert list(found) == ["accuracy", "best", "kl-by-stage"]
-    assert found["kl-by-stage"].title == "KL(label ‖ belief), nats at stages L = 4, against stage"
+    assert found["kl-by-stage"].title == "KL(label ‖ belief), nats, against stage, at stages L = 4"
     assert "SID: 0.500 at 1, 0.400 at 2; BP: 0.500 at 1, 0.400 at 2" in found["kl-by-stage"].svg
 
 

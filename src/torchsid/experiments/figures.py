@@ -53,8 +53,8 @@ def _by_stage(result: Result, name: str) -> Drawing:
     stages = list(_some_of(depth))
     scale = Scale.of("stage", [str(stage) for stage in stages], stages, log=depth > _FEW)
     lines = [_stages_of(contender, seeds, scale) for contender, seeds in curves.items()]
-    where = f" at {result.experiment.axis.name} = {value}" if result.experiment.axis and value else ""
-    return against(f"{label}{where}", scale, lines)
+    where = f", at {result.experiment.axis.name} = {value}" if result.experiment.axis and value else ""
+    return against(label, scale, lines, where=where)
 
 
 def _stages_of(contender: str, seeds: Sequence[Sequence[float]], scale: Scale) -> Line:

@@ -9,6 +9,7 @@ from torchsid.experiments.result import Result
 from torchsid.report.wording import counted, listing
 
 SIGNIFICANT = 0.05
+_AGAINST = " against "
 _NAMED = 6  # cells that one sentence can name
 
 
@@ -41,7 +42,7 @@ def _subject(experiment: Experiment, contrast: Contrast) -> str:
     against = _at(experiment, reference.value) if cell.contender == reference.contender else reference.contender
     if not cell.value and reference.value:  # beside the axis, and compared with one value of it
         against += f" at {_at(experiment, reference.value)}"
-    return f"{cell.contender} against {against}"
+    return f"{cell.contender}{_AGAINST}{against}"
 
 
 def _otherwise_at_best(result: Result, found: Sequence[Contrast]) -> Iterator[str]:
@@ -64,13 +65,17 @@ def _beyond_accuracy(result: Result) -> Iterator[str]:
 
 
 def _gathered(experiment: Experiment, said: Iterable[tuple[Contrast, str]]) -> str:
-    """Return what is said of comparisons, those of the same two with the same words together."""
-    places: dict[tuple[str, str], list[str]] = {}
+    """Return what is said of comparisons, those with the same reference, words and places together."""
+    places: dict[tuple[str, str, str], list[str]] = {}
     for contrast, words in said:
-        places.setdefault((_subject(experiment, contrast), words), []).append(contrast.cell.value)
+        subject, _, reference = _subject(experiment, contrast).partition(_AGAINST)
+        places.setdefault((subject, reference, words), []).append(contrast.cell.value)
+    subjects: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (subject, reference, words), values in places.items():
+        subjects.setdefault((reference, words, tuple(values)), []).append(subject)
     return "; ".join(
-        f"{subject}, {words}" + (f" at {_prefix(experiment)}{listing(values)}" if any(values) else "")
-        for (subject, words), values in places.items()
+        f"{listing(these)}{_AGAINST}{reference}, {words}" + (f" at {_prefix(experiment)}{listing(values)}" if any(values) else "")
+        for (reference, words, values), these in subjects.items()
     )
 
 

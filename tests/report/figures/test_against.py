@@ -34,3 +34,19 @@ def test_crowded_values_share_a_text(numbers: list[float] | None) -> None:
 
 def test_a_method_without_marks_is_left_out() -> None:
     assert ">gone</text>" not in against("kl", DEPTHS, [SID, Line("gone", [])]).svg
+
+
+def test_more_methods_than_colours_have_a_legend_and_hollow_marks() -> None:
+    marks = [Mark(1.0, Interval(90.0, None, None, 1))]
+    few, many = (against("kl", DEPTHS, [Line(f"method {n}", marks) for n in range(count)]).svg for count in (5, 8))
+    assert 'id="f' in many  # marks are drawn once and used by reference
+    assert all(many.count(f">method {n}</text>") == 1 for n in range(8))
+    assert "fill: var(--paper)" in many
+    assert "fill: var(--paper)" not in few
+
+
+def test_long_names_below_the_axis_are_broken() -> None:
+    names = ["symmetric 20 %", "symmetric 40 %", "asymmetric 40 %", "the worst of three people", "none"]
+    svg = against("kl", Scale.of("noise", names, None), [FLAT]).svg
+    assert ">symmetric</text>" in svg
+    assert ">none</text>" in svg

@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from torchsid.evidence.statistics import Interval
 from torchsid.report.figures.labels import label
-from torchsid.report.svg import Drawing, canvas, finish, series
+from torchsid.report.svg import PAPER, Drawing, canvas, finish, series
 from torchsid.report.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _HEIGHT = 460, 300  # CSS pixels
-_SHAPES = "os^DvPX"  # with the colours, so that the shape alone tells in grey
+_SHAPES = "os^DvPX"  # with the colours, so that the shape alone tells in grey; hollow the second time
 _DODGE = 0.012  # between the marks of two methods at one value, as a share of the axis
+_SPREAD = 0.7  # of the distance between two names, over which the marks of all methods spread
+_LETTERS = 56  # in a line below the axis
 _ROOM = 0.34  # right of the last value, for the names
+_DIRECT = 5  # methods whose names stand beside their marks; more have a legend
 _CROWDED = 0.08  # nearer ticks share a text
 
 
@@ -60,44 +64,52 @@ class Scale:
         return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def against(metric: str, scale: Scale, lines: Sequence[Line]) -> Drawing:
+def against(metric: str, scale: Scale, lines: Sequence[Line], *, where: str = "") -> Drawing:
     """Draw means as marks, joined on a numeric axis, and 95 % intervals as bars; a method beside the axis is a level with a band.
 
     Args:
         metric: name and unit of what is drawn.
         scale: of the setting.
         lines: one a method, in the order that gives them their colours.
+        where: what else the title says.
     """
     low, high = scale.span
-    with canvas(_WIDTH, _HEIGHT) as (figure, axes):
+    crowd = len(lines) > _DIRECT
+    with canvas(_WIDTH, _HEIGHT + (18 * (1 + len(lines) // 3) if crowd else 0)) as (figure, axes):
         axes.set(xlabel=scale.name, ylabel=metric)
         axes.set_title("bars and bands: 95 % intervals over seeds")
-        axes.set_xlim(low - 0.04 * (high - low), high + _ROOM * (high - low))
+        before, after = (0.07 * (high - low) if scale.joined else 0.5), 0.07 if crowd else _ROOM
+        axes.set_xlim(low - before, high + max(before, after * (high - low)))
         _ticks(axes, scale)
         placed = [_draw(axes, index, line, scale, len(lines)) for index, line in enumerate(lines)]
-        figure.draw_without_rendering()  # now everything has its place
-        named = [(line.name, point) for line, point in zip(lines, placed, strict=True) if point]
-        label(axes, [name for name, _ in named], [point for _, point in named])
+        if crowd:
+            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=10, handlelength=1.4, columnspacing=1.2)
+        else:
+            figure.draw_without_rendering()  # now everything has its place
+            named = [(line.name, point) for line, point in zip(lines, placed, strict=True) if point]
+            label(axes, [name for name, _ in named], [point for _, point in named])
         described = "; ".join(f"{line.name}: {_words(scale, line)}" for line in lines)
-        return finish(figure, f"{metric[:1].upper()}{metric[1:]}, against {scale.name}", described)
+        return finish(figure, f"{metric[:1].upper()}{metric[1:]}, against {scale.name}{where}", described)
 
 
 def _draw(axes: "Axes", index: int, line: Line, scale: Scale, count: int) -> tuple[float, float] | None:
     """Draw one method and return where its name belongs."""
     (low, high), (colour, style) = scale.span, series(index)
+    shape, filling = _SHAPES[index % len(_SHAPES)], colour if index < len(_SHAPES) else PAPER
     if line.level:
         axes.plot([low, high], [line.level.mean] * 2, style, color=colour, lw=1.4, zorder=1)
         if line.level.low is not None and line.level.high is not None:
             axes.fill_between([low, high], line.level.low, line.level.high, color=colour, alpha=0.15, lw=0, zorder=0)
-        axes.plot(high, line.level.mean, _SHAPES[index % len(_SHAPES)], color=colour, ms=5, zorder=3)
+        axes.plot(high, line.level.mean, shape, color=colour, mfc=filling, ms=5, zorder=3, label=line.name)
         return high, line.level.mean
     if not line.marks:
         return None
-    shift = _DODGE * (high - low) * (index - (count - 1) / 2)
+    step = _DODGE * (high - low) if scale.joined else _SPREAD / count
+    shift = step * (index - (count - 1) / 2)
     places, means = [mark.x + shift for mark in line.marks], [mark.interval.mean for mark in line.marks]
     if scale.joined:
         axes.plot(places, means, style, color=colour, lw=1.4, zorder=2)
-    axes.plot(places, means, _SHAPES[index % len(_SHAPES)], color=colour, ms=5.5, zorder=3)
+    axes.plot(places, means, shape, color=colour, mfc=filling, ms=5.5, zorder=3, label=line.name)
     for x, (_, interval) in zip(places, line.marks, strict=True):
         if interval.low is not None and interval.high is not None:
             axes.plot([x, x], [interval.low, interval.high], color=colour, lw=1.4, zorder=2)
@@ -107,6 +119,10 @@ def _draw(axes: "Axes", index: int, line: Line, scale: Scale, count: int) -> tup
 def _ticks(axes: "Axes", scale: Scale) -> None:
     """Mark every value, and name those that have room."""
     low, high = scale.span
+    if not scale.joined:
+        width = max(6, _LETTERS // len(scale.places))
+        axes.set_xticks(list(scale.places.values()), [fill(value, width, break_long_words=False) for value in scale.places])
+        return
     texts, last = [], float("-inf")
     for value, place in scale.places.items():
         shown = place - last >= _CROWDED * (high - low)
