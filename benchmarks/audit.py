@@ -1,9 +1,12 @@
 """What the stages of a trained cascade know: wrong labels found among digits with label noise, and what leaving early costs.
 
     python benchmarks/audit.py --out benchmarks/results
+    python benchmarks/audit.py --out benchmarks/results --data DIR --seeds 1
 
 Trains every contender with several seeds (of network, order and noise), resumes where it stopped, and writes `audit.json` and
 `anytime.json` with provenance. Exit thresholds are chosen on validation images; test images are evaluated once, after training.
+With `--data` the images are 11,000 of CIFAR-10 with labels by people (CIFAR-10N), and the files `audit-people.json` and
+`anytime-people.json`.
 """
 
 import argparse
@@ -25,23 +28,24 @@ from torchsid.evidence.statistics import mean_interval
 from torchsid.staged import StagedCascade
 from torchsid.training import LoadedNetwork, load_network, resolve, train
 
+COMMAND = " ".join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)])
 NETWORKS = {  # label: recipe; all on the same images with the same noise
     "SID": "digits",
     "SID, staged": "digits-staged",
     "BP, same cascade": "digits-bp",
     "BP, plain": "digits-bp-plain",
 }
-COMMAND = " ".join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)])
-RATES = (0.0, 0.2, 0.4)  # of symmetric noise
+PEOPLE = {"SID": "cifar10-paper", "BP, plain": "cifar10-paper-bp-plain"}
+SMALL = ["data.limit=11000", "augment.crop=0", "training.epochs=10", "training.precision=bfloat16"]
+RATES: dict[float | str, list[str]] = {
+    rate: ["data.noise.kind=symmetric", f"data.noise.rate={rate}"] if rate else [] for rate in (0.0, 0.2, 0.4)
+}
+COLUMNS: dict[float | str, list[str]] = {"worse_label": ["data.noise.kind=column", "data.noise.column=worse_label"]}
 
 
-def trained(runs: Path, label: str, rate: float, seed: int, epochs: int | None) -> LoadedNetwork:
-    settings = [f"training.seed={seed}", "training.threads=1", "training.conflict=false"]
-    settings += [f"training.epochs={epochs}"] if epochs else []
-    if rate:
-        settings += ["data.noise.kind=symmetric", f"data.noise.rate={rate}", f"data.noise.seed={seed}"]
-    run = runs / f"{label.replace(', ', '-').replace(' ', '-')}-noise{round(100 * rate)}-seed{seed}"
-    train(resolve(NETWORKS[label], settings), run, resume=run.exists(), command=COMMAND)
+def trained(run: Path, recipe: str, settings: list[str], seed: int) -> LoadedNetwork:
+    settings = [*settings, f"training.seed={seed}", f"data.noise.seed={seed}", "training.threads=1", "training.conflict=false"]
+    train(resolve(recipe, settings), run, resume=run.exists(), command=COMMAND)
     return load_network(run, "last")
 
 
@@ -93,29 +97,37 @@ def numbers(measured: Mapping[str, Any], prefix: str = "") -> list[tuple[str, fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--data", help="where the files of CIFAR-10 and CIFAR-10N lie; without it the embedded digits are used")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="instead of the recipe's own")
     parser.add_argument("--runs", type=Path, help="where the run directories go (default: OUT/audit-runs)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    about = {"command": COMMAND, "recipes": NETWORKS, "provenance": provenance()}
+    recipes, noises = (PEOPLE, COLUMNS) if args.data else (NETWORKS, RATES)
+    common = [*SMALL, f"data.path={args.data}"] if args.data else []
+    common += [f"training.epochs={args.epochs}"] if args.epochs else []
+    command = COMMAND.replace(args.data, "DIR") if args.data else COMMAND
+    about = {"command": command, "recipes": recipes, "provenance": provenance()}
     wrong: list[dict[str, Any]] = []
     early: list[dict[str, Any]] = []
-    for label in args.networks:
-        for rate in RATES if label.startswith("SID") else RATES[1:]:
+    for label in (name for name in args.networks if name in recipes):
+        for noise, settings in noises.items():
+            if not noise and not label.startswith("SID"):
+                continue
             for seed in range(args.seeds):
-                network = trained(args.runs or args.out / "audit-runs", label, rate, seed, args.epochs)
-                row = {"network": label, "noise": rate, "seed": seed}
-                if rate:
+                run = (args.runs or args.out / "audit-runs") / f"{label.replace(', ', '-').replace(' ', '-')}-{noise}-seed{seed}"
+                network = trained(run, recipes[label], [*common, *settings], seed)
+                row = {"network": label, "noise": noise, "seed": seed}
+                if noise:
                     wrong.append({**row, "measured": audited(network)})
                 if label.startswith("SID"):
                     early.append({**row, "measured": left_early(network)})
-                print(f"{label}, {100 * rate:.0f} % noise, seed {seed}", flush=True)
+                print(f"{label}, noise {noise}, seed {seed}", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     for name, rows in (("audit", wrong), ("anytime", early)):
         result = {**about, "summary": summary(rows, ("network", "noise")), "rows": rows}
-        (args.out / f"{name}.json").write_text(json.dumps(result) + "\n")
+        (args.out / f"{name}{'-people' if args.data else ''}.json").write_text(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ _SPREAD = 0.7  # of the distance between two names, over which the marks of all 
 _LETTERS = 56  # in a line below the axis
 _ROOM = 0.34  # right of the last value, for the names
 _DIRECT = 5  # methods whose names stand beside their marks; more have a legend
+_LONG = 20  # letters of a name that stands there
 _CROWDED = 0.08  # nearer ticks share a text
 
 
@@ -74,16 +75,20 @@ def against(metric: str, scale: Scale, lines: Sequence[Line], *, where: str = ""
         where: what else the title says.
     """
     low, high = scale.span
-    crowd = len(lines) > _DIRECT
-    with canvas(_WIDTH, _HEIGHT + (18 * (1 + len(lines) // 3) if crowd else 0)) as (figure, axes):
+    longest = max((len(line.name) for line in lines), default=0)
+    crowd, columns = len(lines) > _DIRECT or longest > _LONG, 3 if longest <= _LONG else 2 if longest <= 2 * _LONG else 1
+    with canvas(_WIDTH, _HEIGHT + (16 * (1 + len(lines) // columns) if crowd else 0)) as (figure, axes):
         axes.set(xlabel=scale.name, ylabel=metric)
         axes.set_title("bars and bands: 95 % intervals over seeds")
         before, after = (0.07 * (high - low) if scale.joined else 0.5), 0.07 if crowd else _ROOM
         axes.set_xlim(low - before, high + max(before, after * (high - low)))
         _ticks(axes, scale)
-        placed = [_draw(axes, index, line, scale, len(lines)) for index, line in enumerate(lines)]
+        steps = _steps(scale, lines)
+        placed = [_draw(axes, index, line, scale, step) for index, (line, step) in enumerate(zip(lines, steps, strict=True))]
         if crowd:
-            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=10, handlelength=1.4, columnspacing=1.2)
+            figure.legend(
+                loc="outside lower center", ncols=columns, frameon=False, fontsize=10, handlelength=1.4, columnspacing=1.2
+            )
         else:
             figure.draw_without_rendering()  # now everything has its place
             named = [(line.name, point) for line, point in zip(lines, placed, strict=True) if point]
@@ -92,8 +97,15 @@ def against(metric: str, scale: Scale, lines: Sequence[Line], *, where: str = ""
         return finish(figure, f"{metric[:1].upper()}{metric[1:]}, against {scale.name}{where}", described)
 
 
-def _draw(axes: "Axes", index: int, line: Line, scale: Scale, count: int) -> tuple[float, float] | None:
-    """Draw one method and return where its name belongs."""
+def _steps(scale: Scale, lines: Sequence[Line]) -> list[float]:
+    """Return how far the marks of each line stand beside their values, so that none hides another."""
+    (low, high), marked = scale.span, [line for line in lines if line.marks]
+    step = _DODGE * (high - low) if scale.joined else _SPREAD / max(len(marked), 1)
+    return [step * (marked.index(line) - (len(marked) - 1) / 2) if line in marked else 0.0 for line in lines]
+
+
+def _draw(axes: "Axes", index: int, line: Line, scale: Scale, shift: float) -> tuple[float, float] | None:
+    """Draw one method, its marks shifted, and return where its name belongs."""
     (low, high), (colour, style) = scale.span, series(index)
     shape, filling = _SHAPES[index % len(_SHAPES)], colour if index < len(_SHAPES) else PAPER
     if line.level:
@@ -104,8 +116,6 @@ def _draw(axes: "Axes", index: int, line: Line, scale: Scale, count: int) -> tup
         return high, line.level.mean
     if not line.marks:
         return None
-    step = _DODGE * (high - low) if scale.joined else _SPREAD / count
-    shift = step * (index - (count - 1) / 2)
     places, means = [mark.x + shift for mark in line.marks], [mark.interval.mean for mark in line.marks]
     if scale.joined:
         axes.plot(places, means, style, color=colour, lw=1.4, zorder=2)
