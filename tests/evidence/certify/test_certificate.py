@@ -95,3 +95,13 @@ def test_images_are_read_in_batches_once_for_all_labels() -> None:
     assert [(batch, log_beliefs.shape) for batch, log_beliefs in seen] == [(slice(0, 6), (3, 6, 4)), (slice(6, 12), (3, 5, 4))]
     with pytest.raises(TargetError):
         certify(network, images, {"wrong": torch.full((11,), 4)}, LocalObjective(), prepare=lambda x: x / 255)
+
+
+def test_the_propositions_take_the_previous_belief_as_it_is_whatever_the_temperature_of_the_teacher() -> None:
+    log_beliefs = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    cold, warm = (
+        certify(lambda _: log_beliefs, images, {"test": LABELS}, LocalObjective(temperature=t), prepare=lambda x: x.float())
+        for t in (1.0, 2.0)
+    )
+    assert cold == warm

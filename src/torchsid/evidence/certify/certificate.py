@@ -1,7 +1,7 @@
 """A certificate: for every stage, on which share of some labelled images the statements of the theory hold, and where they fail."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -104,7 +104,7 @@ def certify(
         predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs `[L+1, B, C]`.
         images: uint8 `[N, C, H, W]`, at least one.
         labels: classes `[N]` by name, such as those trained on and the clean ones.
-        objective: what each stage minimises.
+        objective: what each stage minimises; its temperature is taken as 1, of which alone the propositions speak.
         prepare: from uint8 images to what the network reads, on its device.
         batch_size: images a pass; the result is the same for every size, up to rounding.
         onlooker: is shown every batch, its places in the split and its log-beliefs `[L+1, B, C]`, so that one pass serves several.
@@ -112,6 +112,7 @@ def certify(
     Raises:
         TargetError: a label is no class of the network, or the target lacks the full support that `reverse` needs.
     """
+    objective = replace(objective, temperature=1.0)
     parts: dict[str, list[SampleNumbers]] = {name: [] for name in labels}
     num_classes = 0
     for start in range(0, len(images), batch_size):
