@@ -138,9 +138,9 @@ def test_a_killed_experiment_leaves_no_process_and_goes_on_to_what_one_process_l
     assert not psutil.wait_procs(family, timeout=10)[1]
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
 
-    subprocess.run(command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+    again = subprocess.run(command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["status"] == "finished"
+    assert (again.returncode, manifest["status"]) == (0, "finished"), again.stdout + again.stderr
     assert [worker["extractor"] for worker in manifest["workers"]] == [True, False]
     alone = train(resolve(run / "config.toml"), tmp_path / "alone")
     assert (run / "evaluation.json").read_text() == (alone / "evaluation.json").read_text()
