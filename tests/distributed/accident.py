@@ -1,7 +1,8 @@
 """`torchsid`, in which workers meet accidents: a script for `torchrun`.
 
 The environment variable ACCIDENTS has a JSON list of [start, rank, step, kind]: in which start of the workers, from 0, to which of
-them, before which step of the run. Kinds: `kill`, `raise`, and `interrupt`, which the launcher meets.
+them, before which step of the run. Kinds: `kill`, `raise`, `interrupt`, which the launcher meets, and `halt`, of the first worker,
+which ends the run after the step that follows.
 """
 
 import json
@@ -29,6 +30,8 @@ def stumble(session: Session, batch: Batch) -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "raise":
                     raise NonFiniteError("out of luck")
+                case "halt":
+                    session.pace._stop.signal = signal.SIGTERM
                 case "interrupt":
                     os.kill(os.getppid(), signal.SIGTERM)
                     time.sleep(1)  # until it has come to the first worker, which runs ahead by a few steps at most

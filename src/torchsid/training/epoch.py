@@ -21,7 +21,7 @@ def end_epoch(session: Session) -> None:
         RunError: the operating system refuses to write.
     """
     progress, setup = session.progress, session.setup
-    if not progress.sums.samples:
+    if progress.sums.skipped_steps and not progress.sums.samples:
         raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
     validation = _validate(session)
     if setup.world:
