@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchsid import SID, shared_cascade
-from torchsid.evidence.evaluation import calibration, confusion, evaluate, expected_calibration_error
+from torchsid.evidence.evaluation import calibration, confusion, evaluate, expected_calibration_error, unbroken
 
 CLASSES, COUNT = 4, 103
 
@@ -90,3 +90,8 @@ def test_no_images_is_an_error(learner: SID, images: SimpleNamespace) -> None:
     empty = SimpleNamespace(images=images.images[:0], labels=images.labels[:0])
     with pytest.raises(ValueError, match=r"data\.validation"):
         evaluate(learner, empty, prepare=prepare)
+
+
+def test_unbroken_counts_back_from_the_last_stage() -> None:
+    holds = torch.tensor([[True, True, False, False], [False, True, True, False], [True, True, True, False]])
+    assert unbroken(holds).tolist() == [1, 3, 2, 0]

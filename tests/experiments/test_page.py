@@ -3,13 +3,15 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from tests.experiments.samples import experiment, result
+from torchsid.experiments.figures import figures
 from torchsid.experiments.page import render, summary_table, tuning_table
 
 SCORES = {("SID", "4"): [96.0, 97.5], ("BP", "4"): [95.0, 96.0], ("SID", "2"): [90.0, 91.0], ("BP", "2"): [90.5, 89.0]}
 
 
 def test_the_page_is_complete_in_itself() -> None:
-    page = render(result(SCORES, values=("2", "4"), of=experiment(claim="<b>it is deep</b>")))
+    found = result(SCORES, values=("2", "4"), of=experiment(claim="<b>it is deep</b>"))
+    page = render(found, figures(found))
     assert "<h1>How deep?</h1>" in page
     assert "The claim: &lt;b&gt;it is deep&lt;/b&gt;" in page
     assert "torchsid experiment depth" in page
@@ -19,7 +21,8 @@ def test_the_page_is_complete_in_itself() -> None:
 
 
 def test_the_page_is_well_formed() -> None:
-    page = render(result(SCORES, values=("2", "4")))
+    found = result(SCORES, values=("2", "4"))
+    page = render(found, figures(found))
     body = page[page.index("<body>") : page.index("</html>")]
     ElementTree.fromstring(body)
 

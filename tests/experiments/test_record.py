@@ -49,10 +49,6 @@ def test_one_seed_has_no_interval_of_either_kind(tmp_path: Path) -> None:
     assert {row[name] for row in rows for name in ("low", "high", "bootstrap_low", "bootstrap_high")} == {None}
 
 
-def test_numbers_that_json_lacks_become_null() -> None:
-    assert record._finite({"a": [float("nan"), (1.0, float("inf"))]}) == {"a": [None, [1.0, None]]}
-
-
 def test_without_an_axis_the_figure_is_the_trade_off(tmp_path: Path) -> None:
     about = experiment(axis=None, contenders={"SID": Contender(), "BP": Contender(settings={"learner.name": "backprop"})})
     record.write(result({("SID", ""): [96.0, 97.0], ("BP", ""): [95.0, 96.0]}, of=about), tmp_path)

@@ -11,6 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from torchsid.evidence.evaluation import unbroken
+
 
 @dataclass(frozen=True)
 class Atlas:
@@ -40,8 +42,7 @@ class Atlas:
     @cached_property
     def settled(self) -> Tensor:
         """The stage (from 1) from which on every stage gives the final answer, int64 `[N]`; above 1 it is that of the last flip."""
-        agrees = (self.answers == self.answers[-1]).flip(0).cumprod(0).sum(0)
-        return len(self.answers) + 1 - agrees
+        return len(self.answers) + 1 - unbroken(self.answers == self.answers[-1])
 
     @cached_property
     def class_sizes(self) -> Tensor:

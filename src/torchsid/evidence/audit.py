@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchsid.evidence.evaluation import LabelledImages, Predictor, predict
+from torchsid.evidence.evaluation import LabelledImages, Predictor, predict, unbroken
 
 CHUNK = 2000  # images whose beliefs are in memory at a time
 
@@ -44,11 +44,10 @@ def judge(log_beliefs: Tensor, labels: Tensor) -> Verdicts:
     given = labels.expand(len(beliefs), -1).unsqueeze(-1)  # [L, N, 1]
     own = beliefs.gather(-1, given).squeeze(-1)  # [L, N], and so the next
     margin = own - beliefs.scatter(-1, given, -1.0).amax(-1)
-    agrees = (beliefs.argmax(-1) == labels).flip(0).cumprod(0).sum(0)  # [N]: stages, from the last one backwards
     return Verdicts(
         score=margin.mean(0),
         suggested=beliefs.mean(0).argmax(-1),
-        agrees_from=len(beliefs) + 1 - agrees,
+        agrees_from=len(beliefs) + 1 - unbroken(beliefs.argmax(-1) == labels),
         last_margin=margin[-1],
         self_confidence=own[-1],
         log_belief=log_beliefs[-1],

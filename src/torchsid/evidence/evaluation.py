@@ -36,6 +36,14 @@ class LabelledImages(Protocol):
         """The classes `[N]`, int64."""
 
 
+def unbroken(holds: Tensor) -> Tensor:
+    """Return for how many stages, counted back from the last, a condition (bool `[L, N]`) has held without a break, int64 `[N]`.
+
+    `unbroken(answers == answers[-1])` is for how many stages the final answer has stood.
+    """
+    return holds.flip(0).cumprod(0).sum(0)
+
+
 def evaluate(
     predictor: Predictor | Callable[[Tensor], Tensor],
     data: LabelledImages,

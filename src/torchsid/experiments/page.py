@@ -1,28 +1,28 @@
 """The page of an experiment: question, verdict, table, figures, tuning, and all that is needed to repeat it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torchsid.__about__ import __version__
 from torchsid.evidence.statistics import Interval
 from torchsid.experiments.analysis import Contrast, Summary, contrasts, metrics_of, summaries
-from torchsid.experiments.figures import figures
 from torchsid.experiments.findings import notes, signed, verdict
 from torchsid.experiments.metrics import METRICS, Metric
 from torchsid.experiments.result import Result
 from torchsid.experiments.sizing import ORDER
 from torchsid.report.page import environment
 from torchsid.report.provenance import Fact, facts
+from torchsid.report.svg import Drawing
 from torchsid.report.wording import NOTHING, Cell, Table, duration, listing, percent
 
 _OF_ALL = ("torchsid", "Version", "Hardware", "Git", "Data", "Images", "SHA-256")  # facts that belong to the experiment
 _NOT_OF_ALL = ("SHA-256 of config.toml",)
 
 
-def render(result: Result) -> str:
-    """Return the page as one self-contained HTML text: no script, nothing loaded from anywhere.
+def render(result: Result, drawings: Mapping[str, Drawing]) -> str:
+    """Return the page, with the figures, as one self-contained HTML text: no script, nothing loaded from anywhere.
 
     Raises:
-        RunError: Jinja or matplotlib are missing.
+        RunError: Jinja is missing.
     """
     experiment, sentences = result.experiment, verdict(result)
     return (
@@ -37,7 +37,7 @@ def render(result: Result) -> str:
             sentences=sentences[1:],
             notes=notes(result),
             summary=summary_table(result),
-            drawings=list(figures(result).values()),
+            drawings=list(drawings.values()),
             tuning=tuning_table(result),
             order=ORDER,
             command=result.command or f"torchsid experiment {experiment.name}",

@@ -1,10 +1,7 @@
 """The files of an experiment: tidy rows in Parquet, a summary in JSON, figures, the page."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +9,12 @@ from torchsid.errors import RunError
 from torchsid.evidence.statistics import bootstrap_interval
 from torchsid.experiments.analysis import BySeed, Contrast, Summary, contrasts, metrics_of, summaries
 from torchsid.experiments.figures import figures
+from torchsid.experiments.files import write_files
 from torchsid.experiments.findings import notes, verdict
 from torchsid.experiments.metrics import METRICS
 from torchsid.experiments.page import render
-from torchsid.experiments.parquet import write_parquet
 from torchsid.experiments.plan import slug
 from torchsid.experiments.result import COLUMNS, Result, tidy
-from torchsid.report.standalone import standalone
-from torchsid.training.durable import write_text
 
 _NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
 
@@ -42,14 +37,15 @@ def write(result: Result, out: Path) -> dict[str, Path]:
     Raises:
         RunError: the operating system refuses.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
-    write_parquet(tidy(result), COLUMNS, files["rows"])
-    write_text(files["summary"], json.dumps(_finite(as_json(result)), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
-    for name, drawing in figures(result).items():
-        write_text(out / f"{slug(name)}.svg", standalone(drawing))
-    write_text(files["report"], render(result))
-    return files
+    drawn = figures(result)
+    return write_files(
+        out,
+        rows=tidy(result),
+        columns=COLUMNS,
+        summary=as_json(result),
+        figures={slug(name): drawing for name, drawing in drawn.items()},
+        page=render(result, drawn),
+    )
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -98,12 +94,3 @@ def _bootstrap(by_seed: BySeed) -> dict[str, float | None]:
     """Return the percentile bootstrap interval over seeds, to stand beside Student's."""
     interval = bootstrap_interval(list(by_seed.values()))
     return {"bootstrap_low": interval.low, "bootstrap_high": interval.high}
-
-
-def _finite(value: object) -> object:
-    """Return the value with null for NaN and infinity, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

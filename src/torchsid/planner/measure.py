@@ -1,8 +1,8 @@
 """What this machine does in a second: matrix products for a device without numbers, or the pieces of a model themselves."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from statistics import median
 from time import perf_counter
@@ -13,6 +13,7 @@ from torch.optim import SGD, AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
 from torchsid.beliefs import to_log_belief
+from torchsid.evidence.threads import threads
 from torchsid.planner.devices import MEASURED, PRECISIONS, Device, Precision
 from torchsid.planner.memory import Optimizer, update_seconds
 from torchsid.planner.presets import ModelSpec
@@ -110,12 +111,6 @@ def _seconds(run: Callable[[], object]) -> float:
     return median(times[1:])
 
 
-@contextmanager
-def _threads(devices: int) -> Iterator[None]:
+def _threads(devices: int) -> AbstractContextManager[None]:
     """Give PyTorch one of so many shares of its threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(before // devices, 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads(max(torch.get_num_threads() // devices, 1))

@@ -34,6 +34,13 @@ def facts(runs: tuple[RunRecord, ...]) -> tuple[Fact, ...]:
     return tuple(Fact(name, values[:1] if len(set(values)) == 1 else values) for name, values in rows)
 
 
+def origin(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return versions, hardware and commit, of a manifest or of `torchsid.evidence.provenance`, as lines of the table."""
+    found = {f"Version of {name}": _text(version) for name, version in about["versions"].items()}
+    found |= {f"Hardware: {name.replace('_', ' ')}": _text(value) for name, value in about["hardware"].items()}
+    return found | {"Git": _git(about.get("git"))}
+
+
 def _facts(run: RunRecord) -> dict[str, str]:
     manifest, data = run.manifest, run.manifest["data"]
     found = {
@@ -50,10 +57,8 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "Parameters": _parameters(manifest),
         "torchsid": _text(manifest["torchsid"]),
     }
-    found |= {f"Version of {name}": _text(version) for name, version in manifest["versions"].items()}
-    found |= {f"Hardware: {name.replace('_', ' ')}": _text(value) for name, value in manifest["hardware"].items()}
+    found |= origin(manifest)
     found |= {
-        "Git": _git(manifest.get("git")),
         "Data": _text(data["name"]),
         "Images: training, validation, test": " / ".join(
             f"{data[split]:,}" if isinstance(data.get(split), int) else "–" for split in ("train", "validation", "test")

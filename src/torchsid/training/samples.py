@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torchsid.data import ImageSet
-from torchsid.evidence.evaluation import predict
+from torchsid.evidence.evaluation import predict, unbroken
 from torchsid.learners.protocol import Learner
 from torchsid.training.durable import os_errors, write_bytes
 
@@ -50,7 +50,7 @@ def choose(log_beliefs: Tensor, labels: Tensor, count: int) -> Tensor:
     decisions come first; a third that is short is filled up from the others.
     """
     answers = log_beliefs[1:].argmax(dim=-1)  # [L, N]
-    settled = (answers == answers[-1]).flip(0).cumprod(dim=0).sum(dim=0)  # [N]: for how many stages the answer has stood
+    settled = unbroken(answers == answers[-1])  # [N]: for how many stages the answer has stood
     right = answers[-1] == labels
     late = settled < len(answers)
     by_lateness = settled.argsort(stable=True)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from torchsid import data
 from torchsid.errors import DataError
+from torchsid.evidence.threads import threads
 from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.protocol import Learner
@@ -86,10 +87,6 @@ def torch_settings(config: RunConfig) -> Iterator[torch.device]:
         ConfigError: CUDA is asked for and there is none.
     """
     device = choose_device(config.training.device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.training.threads or threads)
-    try:
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
-            yield device
-    finally:
-        torch.set_num_threads(threads)
+    forked = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
+    with threads(config.training.threads or torch.get_num_threads()), forked:
+        yield device

@@ -1,7 +1,6 @@
 """The files of an experiment on costs: tidy rows in Parquet, all in JSON, figures, the page."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from torchsid.__about__ import __version__
 from torchsid.experiments.costs import memory_findings, timing_findings
 from torchsid.experiments.costs.result import Result, TimingRow
 from torchsid.experiments.costs.sections import Section, sections
-from torchsid.experiments.parquet import write_parquet
+from torchsid.experiments.files import write_files
 from torchsid.report.page import environment
-from torchsid.report.standalone import standalone
+from torchsid.report.provenance import origin
 from torchsid.report.wording import counted, listing
-from torchsid.training.durable import write_text
 
 _SPREAD = ("median", "low", "high")
 _ROWS = {
@@ -41,16 +39,9 @@ def write(result: Result, out: Path) -> dict[str, Path]:
     Raises:
         RunError: packages are missing, or the operating system refuses.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
-    write_parquet(tidy(result), _ROWS, files["rows"])
-    write_text(files["summary"], json.dumps(as_json(result), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     shown = sections(result)
-    for section in shown:
-        for name, drawing in section.figures.items():
-            write_text(out / f"{name}.svg", standalone(drawing))
-    write_text(files["report"], _page(result, shown))
-    return files
+    figures = {name: drawing for section in shown for name, drawing in section.figures.items()}
+    return write_files(out, rows=tidy(result), columns=_ROWS, summary=as_json(result), figures=figures, page=_page(result, shown))
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -102,18 +93,6 @@ def _page(result: Result, shown: list[Section]) -> str:
             notes=notes(result),
             sections=shown,
             command=result.command or f"torchsid experiment {experiment.name}",
-            facts=_facts(result),
+            facts={"Finished": result.finished, **origin(result.provenance)},
         )
     )
-
-
-def _facts(result: Result) -> Mapping[str, str]:
-    origin = result.provenance
-    git = origin["git"]
-    commit = f"{git['commit']}{', with uncommitted changes' if git['dirty'] else ''}" if git else "not in a git repository"
-    return {
-        "Finished": result.finished,
-        **{f"Version of {name}": str(version) for name, version in origin["versions"].items()},
-        **{f"Hardware: {name.replace('_', ' ')}": str(value) for name, value in origin["hardware"].items()},
-        "Git": commit,
-    }

@@ -1,12 +1,10 @@
 """Measure what is missing of an experiment on costs, and return all of it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from torchsid.evidence.provenance import provenance
+from torchsid.evidence.threads import threads
 from torchsid.experiments.costs import memory, staged, timing
 from torchsid.experiments.costs.measured import Measured
 from torchsid.experiments.costs.plan import Memory, Timing
@@ -36,7 +34,7 @@ def run(
     """
     staged.check(experiment.staged)
     seconds = None if minutes is None else 60 * minutes
-    with _threads(experiment.threads):
+    with threads(experiment.threads):
         origin = provenance()
         measured = Measured(out, {"versions": origin["versions"], "hardware": origin["hardware"]})
         rows: tuple[TimingRow, ...] = ()
@@ -60,13 +58,3 @@ def run(
 
 def _fewer(row: TimingRow, rounds: int) -> str:
     return f"{rounds - row.rounds} of {rounds} rounds of {row.network}"
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
