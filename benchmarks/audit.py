@@ -18,15 +18,15 @@ from typing import Any
 
 import torch
 
-from torchsid import data
-from torchsid.cascade import Cascade
-from torchsid.evidence.anytime import exit_curve, operations
-from torchsid.evidence.audit import audit, detection, disputes, rankings
-from torchsid.evidence.evaluation import evaluate, predict
-from torchsid.evidence.provenance import provenance
-from torchsid.evidence.statistics import mean_interval
-from torchsid.staged import StagedCascade
+from torchsid.core.cascade import Cascade
+from torchsid.core.staged import StagedCascade
+from torchsid.study.audit import audit, detection, disputes, rankings
+from torchsid.study.early_exit import exit_curve, operations
+from torchsid.study.statistics import mean_interval
+from torchsid.tasks import images as data
 from torchsid.training import LoadedNetwork, load_network, resolve, train
+from torchsid.training.evaluation import evaluate, predict
+from torchsid.training.provenance import provenance
 
 COMMAND = " ".join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)])
 NETWORKS = {  # label: recipe; all on the same images with the same noise

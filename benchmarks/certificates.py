@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from torchsid import data
-from torchsid.evidence.certify.certificate import Certificate, certify
-from torchsid.evidence.provenance import provenance
-from torchsid.evidence.statistics import mean_interval
+from torchsid.study.certify.certificate import Certificate, certify
+from torchsid.study.statistics import mean_interval
+from torchsid.tasks import images as data
 from torchsid.training import load_network, resolve, train
 from torchsid.training.descent import objective_of
+from torchsid.training.provenance import provenance
 
 SMALL_CIFAR = ["model.extractor=mlp", "augment.crop=0", "augment.flip=false", "data.limit=11000", "training.epochs=15"]
 REVERSE = ["learner.direction=reverse", "learner.label_smoothing=0.1"]

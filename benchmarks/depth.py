@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 
-from torchsid.evidence.provenance import provenance
 from torchsid.training import open_run, resolve, train
+from torchsid.training.provenance import provenance
 
 DEPTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 METHODS = {  # label: recipe and settings

@@ -17,15 +17,15 @@ from typing import Any
 
 import torch
 
-from torchsid.evidence.kept_bytes import kept_bytes
-from torchsid.evidence.provenance import provenance
+from torchsid.core.kept_bytes import kept_bytes
+from torchsid.cut.build import staged_cascade
 from torchsid.learners.sid import SID
-from torchsid.partition.build import staged_cascade
 from torchsid.planner.forecast import SID as NAME
 from torchsid.planner.forecast import forecast
 from torchsid.planner.presets import ModelSpec
 from torchsid.planner.request import Request, resolve
 from torchsid.planner.trace import Trace, trace
+from torchsid.training.provenance import provenance
 
 MODELS = (
     ModelSpec(name="resnet-18", classes=10, image_size=32),

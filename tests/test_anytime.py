@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.cut.toys import CLASSES, Chain, LongSkip, TwoTensorsCross
 from tests.networks import INPUTS, small_cascade, staged_cascade
-from tests.partition.toys import CLASSES, Chain, LongSkip, TwoTensorsCross
 from torchsid import Cascade, StagedCascade
 from torchsid import staged_cascade as cut
 from torchsid.anytime import EarlyExit, ExitRule
-from torchsid.beliefs import entropy
+from torchsid.core.beliefs import entropy
 from torchsid.errors import ConfigError
 
 BATCH = 40

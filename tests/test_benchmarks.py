@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from torchsid.experiments import load
-from torchsid.experiments.grid import check
+from torchsid.study.experiments import load
+from torchsid.study.experiments.grid import check
 from torchsid.training import resolve, train
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -6,7 +6,7 @@ import pytest
 
 import torchsid
 
-PACKAGES = ("torchsid", "torchsid.data", "torchsid.training")
+PACKAGES = ("torchsid", "torchsid.tasks.images", "torchsid.training")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torchsid.report.svg import Drawing, canvas, finish, series
+from torchsid.show.svg import Drawing, canvas, finish, series
 
 
 def throughput(rows: Sequence[dict[str, Any]]) -> Drawing:

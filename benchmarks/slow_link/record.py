@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchsid.evidence.provenance import provenance
+from torchsid.training.provenance import provenance
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

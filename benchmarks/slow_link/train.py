@@ -13,12 +13,12 @@ from slow_link.figure import throughput
 from slow_link.link import slow_link
 from slow_link.record import table, write
 from slow_link.workers import run_workers
+from torchsid.bench.pipeline.entries import BACKPROP, GPIPE, ONE_F_ONE_B, SID, SID_PIPELINE, Entry
+from torchsid.bench.pipeline.plan import DEEP, Settings, plan_pipelines
+from torchsid.bench.pipeline.turns import Turn, sent_a_step, steady_step_seconds, step_seconds
+from torchsid.bench.workers.pieces import backprop_seconds
 from torchsid.distributed.assign import stage_seconds
-from torchsid.distributed.bench.pieces import backprop_seconds
-from torchsid.evidence.bench.pipeline.entries import BACKPROP, GPIPE, ONE_F_ONE_B, SID, SID_PIPELINE, Entry
-from torchsid.evidence.bench.pipeline.plan import DEEP, Settings, plan_pipelines
-from torchsid.evidence.bench.pipeline.turns import Turn, sent_a_step, steady_step_seconds, step_seconds
-from torchsid.report.standalone import standalone
+from torchsid.show.standalone import standalone
 
 DELAYS_MS = (0.0, 25.0, 50.0, 100.0)
 Row = dict[str, Any]

@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 
 import torch
 
-from torchsid.distributed.bench.worker import build, take_turn
+from torchsid.bench.pipeline.entries import Entry
+from torchsid.bench.pipeline.plan import Settings
+from torchsid.bench.turns import take_turns
+from torchsid.bench.workers.worker import build, take_turn
+from torchsid.bench.workload import Workload
 from torchsid.distributed.world import join
-from torchsid.evidence.bench.pipeline.entries import Entry
-from torchsid.evidence.bench.pipeline.plan import Settings
-from torchsid.evidence.bench.turns import take_turns
-from torchsid.evidence.bench.workload import Workload
 
 
 def main() -> None:

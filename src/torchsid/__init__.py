@@ -9,34 +9,40 @@ from torchsid.__about__ import __version__
 from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from torchsid.cascade import Cascade as Cascade
-    from torchsid.cascade import Stage as Stage
-    from torchsid.cascade import shared_cascade as shared_cascade
+    from torchsid.core.cascade import Cascade as Cascade
+    from torchsid.core.cascade import Stage as Stage
+    from torchsid.core.cascade import shared_cascade as shared_cascade
+    from torchsid.core.objective import LocalObjective as LocalObjective
+    from torchsid.core.staged import StagedCascade as StagedCascade
+    from torchsid.cut.build import staged_cascade as staged_cascade
     from torchsid.learners.backprop import Backprop as Backprop
     from torchsid.learners.conflict import gradient_conflict as gradient_conflict
     from torchsid.learners.locality import check_locality as check_locality
     from torchsid.learners.protocol import Learner as Learner
     from torchsid.learners.protocol import StepOutput as StepOutput
     from torchsid.learners.sid import SID as SID
-    from torchsid.objective import LocalObjective as LocalObjective
-    from torchsid.partition.build import staged_cascade as staged_cascade
-    from torchsid.staged import StagedCascade as StagedCascade
 
 _HOME = {
     "Backprop": "torchsid.learners.backprop",
-    "Cascade": "torchsid.cascade",
+    "Cascade": "torchsid.core.cascade",
     "Learner": "torchsid.learners.protocol",
-    "LocalObjective": "torchsid.objective",
+    "LocalObjective": "torchsid.core.objective",
     "SID": "torchsid.learners.sid",
-    "Stage": "torchsid.cascade",
-    "StagedCascade": "torchsid.staged",
+    "Stage": "torchsid.core.cascade",
+    "StagedCascade": "torchsid.core.staged",
     "StepOutput": "torchsid.learners.protocol",
     "check_locality": "torchsid.learners.locality",
     "gradient_conflict": "torchsid.learners.conflict",
-    "shared_cascade": "torchsid.cascade",
-    "staged_cascade": "torchsid.partition.build",
+    "shared_cascade": "torchsid.core.cascade",
+    "staged_cascade": "torchsid.cut.build",
 }
-_HOME |= {name: f"torchsid.{name}" for name in ("beliefs", "data", "evidence", "heads", "learners", "models", "report", "training")}
+_HOME |= {name: f"torchsid.{name}" for name in ("heads", "learners", "models", "show", "study", "tasks", "training")}
+_HOME |= {
+    "beliefs": "torchsid.core.beliefs:",  # as they were called before they had rooms of their own
+    "data": "torchsid.tasks.images:",
+    "evidence": "torchsid.study:",
+    "report": "torchsid.show:",
+}
 
 __all__ = [
     "SID",

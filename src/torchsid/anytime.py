@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from torchsid.beliefs import entropy, to_log_belief
-from torchsid.calling import Inputs, batch_size
-from torchsid.cascade import BeliefNetwork, Cascade
+from torchsid.core.beliefs import entropy, to_log_belief
+from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.cascade import BeliefNetwork, Cascade
+from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import Segments, StagedCascade
+from torchsid.cut.boundary import Boundaries
+from torchsid.cut.graph import GraphSegments
 from torchsid.errors import ConfigError, CutError, did_you_mean
-from torchsid.partition.boundary import Boundaries
-from torchsid.partition.graph import GraphSegments
-from torchsid.staged import Segments, StagedCascade
-from torchsid.undisturbed import undisturbed
 
 Measure = Literal["confidence", "entropy"]
 _SIGN: dict[Measure, str] = {"confidence": ">", "entropy": "<"}
@@ -232,7 +232,7 @@ def _divisible(cascade: StagedCascade, x: Inputs) -> tuple[Segments, str]:
         return own, f"torch.fx makes no modules of the pieces of {type(cascade.model).__name__}"
     count = batch_size(x)
     one = tree_map(lambda value: value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value, x)
-    with undisturbed(cascade.model):
+    with without_side_effects(cascade.model):
         cascade.model.eval()
         trained, new = (_read(segments, cascade.model, one) for segments in (own, graph))
     if all(len(a) == len(b) and all(map(torch.equal, a, b)) for a, b in zip(trained, new, strict=True)):

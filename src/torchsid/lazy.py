@@ -10,14 +10,15 @@ def lazy_names(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], o
 
     Args:
         package: its dotted name.
-        home: where each public name lives, as `module:name`, or as `module` if the name is the same or is a module itself.
+        home: where each public name lives, as `module:name`, as `module` if the name is the same or is a module itself,
+            or as `module:` if it stands for a module of another name.
     """
 
     def get(name: str) -> object:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _, symbol = home[name].partition(":")
+        module, colon, symbol = home[name].partition(":")
         loaded = import_module(module)
-        return loaded if module == f"{package}.{name}" else getattr(loaded, symbol or name)
+        return loaded if module == f"{package}.{name}" or (colon and not symbol) else getattr(loaded, symbol or name)
 
     return get, lambda: sorted({*home, *vars(sys.modules[package])})

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from torchsid import data
 from torchsid.cli.main import main
+from torchsid.tasks import images as data
 from torchsid.training import open_run
 
 Output = pytest.CaptureFixture[str]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from torchsid import schedules
+from torchsid.bench import memory
+from torchsid.bench.peak import Job, measure
 from torchsid.cli.main import main
-from torchsid.evidence.bench import memory
-from torchsid.evidence.bench.peak import Job, measure
+from torchsid.core import schedules
 
 TINY = ["--width", "32", "--image-size", "4", "--batch-size", "8"]
 CONTENDERS = ("backprop", "checkpointing", "accumulation", "deep supervision", "sid-2", "sid-4")

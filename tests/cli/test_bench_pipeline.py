@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from torchsid.bench.pipeline.entries import entries
 from torchsid.cli.main import main
-from torchsid.evidence.bench.pipeline.entries import entries
 
 TINY = ["--stages", "4", "--width", "32", "--image-size", "4", "--batch-size", "16", "--rounds", "2", "--micro-batches", "2", "4"]
 

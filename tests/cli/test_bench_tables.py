@@ -1,7 +1,7 @@
+from torchsid.bench.contenders import Entry
+from torchsid.bench.rows import MemoryRow, StepRow, identity
+from torchsid.bench.workload import Workload
 from torchsid.cli.bench_tables import MEMORY, MISSING, STEPS, title
-from torchsid.evidence.bench.contenders import Entry
-from torchsid.evidence.bench.rows import MemoryRow, StepRow, identity
-from torchsid.evidence.bench.workload import Workload
 
 ABOUT = identity(Workload(model="mlp", stages=(2,), blocks=2, variant="bfloat16"), Entry("sid", 2))
 

@@ -6,8 +6,8 @@ import torch
 from torchsid import LocalObjective
 from torchsid.cli.certify_tables import show
 from torchsid.cli.console import Console
-from torchsid.evidence.certify.certificate import certificate
-from torchsid.evidence.certify.samples import measure
+from torchsid.study.certify.certificate import certificate
+from torchsid.study.certify.samples import measure
 
 
 def test_deep_cascades_are_shown_by_their_ends(capsys: pytest.CaptureFixture[str]) -> None:

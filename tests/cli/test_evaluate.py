@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from torchsid import data
 from torchsid.cli.main import main
-from torchsid.data import loading
+from torchsid.tasks import images as data
+from torchsid.tasks.images import loading
 
 Output = pytest.CaptureFixture[str]
 

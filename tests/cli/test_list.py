@@ -1,8 +1,10 @@
 import pytest
 
-from torchsid import data, heads, learners, models, schedules
+from torchsid import heads, learners, models
 from torchsid.cli.list import KINDS
 from torchsid.cli.main import main
+from torchsid.core import schedules
+from torchsid.tasks import images as data
 from torchsid.training import recipe_names
 
 NAMES = {

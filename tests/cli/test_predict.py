@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from torchsid import data
 from torchsid.cli.main import main
-from torchsid.data import DataConfig
+from torchsid.tasks import images as data
+from torchsid.tasks.images import DataConfig
 
 Output = pytest.CaptureFixture[str]
 

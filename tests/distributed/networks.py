@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid import SID, staged_cascade
+from torchsid.core.staged import StagedCascade
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
 from torchsid.learners.protocol import Learner
-from torchsid.staged import StagedCascade
 
 CLASSES = 4
 MakeOptimizer = Callable[[nn.Module], Optimizer]

@@ -22,8 +22,8 @@ from tests.distributed.workers import error_of, in_workers
 from torch import Tensor, nn
 
 from torchsid import staged_cascade
+from torchsid.core.staged import StagedCascade
 from torchsid.distributed.world import World, join
-from torchsid.staged import StagedCascade
 
 Results = list[dict[str, Any]]
 

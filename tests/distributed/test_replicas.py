@@ -4,9 +4,9 @@ import pytest
 import torch
 from tests.distributed.workers import in_workers
 
+from torchsid.core.schedules.step import StepOutput
 from torchsid.distributed.replicas import Replicas
 from torchsid.distributed.world import join
-from torchsid.schedules.step import StepOutput
 
 BATCHES = (1, 2, 3, 5, 8)
 

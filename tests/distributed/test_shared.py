@@ -12,7 +12,7 @@ from tests.distributed.workers import error_of, in_workers
 from torch import Tensor, nn
 
 from torchsid import SID, shared_cascade
-from torchsid.cascade import Cascade, Stage
+from torchsid.core.cascade import Cascade, Stage
 from torchsid.distributed.shared import SharedPipelinedSID
 from torchsid.distributed.world import join
 from torchsid.learners.memory import BeliefMemory

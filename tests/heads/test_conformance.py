@@ -7,7 +7,7 @@ import torch
 
 from tests.heads.samples import BATCH, CLASSES, READABLE, READS, create, features, log_belief, randomise
 from torchsid import heads
-from torchsid.beliefs import to_log_belief
+from torchsid.core.beliefs import to_log_belief
 
 every_head = pytest.mark.parametrize(("kind", "form"), READABLE)
 plain_and_residual = pytest.mark.parametrize("residual", [False, True])

@@ -3,7 +3,7 @@ import torch
 
 from tests.heads.samples import CHANNELS, SHAPES, features
 from tests.networks import CLASSES, FEATURES
-from torchsid.beliefs import to_log_belief
+from torchsid.core.beliefs import to_log_belief
 from torchsid.heads import MLPHead
 from torchsid.heads.mlp import MLPBody
 from torchsid.heads.pool import MeanPool

@@ -14,7 +14,8 @@ from tests.networks import (
     snapshot,
     staged_cascade,
 )
-from torchsid import SID, Cascade, Stage, gradient_conflict, schedules
+from torchsid import SID, Cascade, Stage, gradient_conflict
+from torchsid.core import schedules
 
 
 class Tilt(nn.Module):

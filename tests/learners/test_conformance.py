@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.cut.classifiers import classifier, cut, images
 from tests.networks import (
     BATCH,
     CLASSES,
@@ -20,7 +21,6 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
-from tests.partition.classifiers import classifier, cut, images
 from torchsid import SID, Backprop, Cascade, Learner, StepOutput, learners
 from torchsid.errors import TargetError
 from torchsid.learners import robust

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.cut.classifiers import cut
 from tests.networks import (
     CLASSES,
     INPUTS,
@@ -16,7 +17,6 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
-from tests.partition.classifiers import cut
 from torchsid import SID, Backprop, Cascade
 from torchsid.learners.deep_supervision import DeepSupervision
 

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.cut import toys
+from tests.cut.classifiers import cut, images
 from tests.networks import (
     CLASSES,
     FEATURES,
@@ -18,14 +20,13 @@ from tests.networks import (
     snapshot,
     staged_cascade,
 )
-from tests.partition import toys
-from tests.partition.classifiers import cut, images
-from torchsid import SID, Backprop, Cascade, StepOutput, check_locality, schedules
+from torchsid import SID, Backprop, Cascade, StepOutput, check_locality
 from torchsid import staged_cascade as cut_model
-from torchsid.beliefs import to_log_belief
+from torchsid.core import schedules
+from torchsid.core.beliefs import to_log_belief
+from torchsid.core.schedules.step import Step
 from torchsid.errors import LocalityError
 from torchsid.learners.locality import _bit_masks
-from torchsid.schedules.step import Step
 
 
 @given(depth=st.integers(1, 130))

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.networks import BATCH, CLASSES, gradients, rows, small_batch, small_cascade
 from tests.strategies import beliefs
 from torchsid import Backprop
-from torchsid.beliefs import forward_kl, log_target
+from torchsid.core.beliefs import forward_kl, log_target
 from torchsid.learners.robust import (
     LOG_ZERO,
     early_learning_regularized,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.cut.classifiers import cut, images
 from tests.networks import (
     CLASSES,
     INPUTS,
@@ -19,8 +20,8 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
-from tests.partition.classifiers import cut, images
-from torchsid import SID, Cascade, schedules
+from torchsid import SID, Cascade
+from torchsid.core import schedules
 from torchsid.errors import ScheduleError
 
 every_schedule = pytest.mark.parametrize("schedule", schedules.names())

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.core.schedules.test_staged_pass import deep
+from tests.cut.classifiers import CASES, cut, images
 from tests.networks import CLASSES as SHARED_CLASSES
 from tests.networks import restless_extractor, small_batch, small_cascade
-from tests.partition.classifiers import CASES, cut, images
-from tests.schedules.test_staged_pass import deep
-from torchsid import SID, schedules
-from torchsid.cascade import BeliefNetwork
+from torchsid import SID
+from torchsid.core import schedules
+from torchsid.core.cascade import BeliefNetwork
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "SGD": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.optim import SGD
 
+from torchsid.core.kept_bytes import kept_bytes
+from torchsid.cut.build import staged_cascade
 from torchsid.errors import ConfigError
-from torchsid.evidence.kept_bytes import kept_bytes
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID
-from torchsid.partition.build import staged_cascade
 from torchsid.planner.devices import Precision
 from torchsid.planner.presets import ModelSpec
 from torchsid.planner.trace import Trace, trace

@@ -1,6 +1,6 @@
 import torch
 
-from torchsid import data
+from torchsid.tasks import images as data
 from torchsid.training import resolve
 from torchsid.training.batches import Batches
 

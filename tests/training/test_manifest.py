@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from torchsid.evidence.kept_bytes import kept_bytes
+from torchsid.core.kept_bytes import kept_bytes
 from torchsid.training import RunConfig, resolve
 from torchsid.training.manifest import kept_bytes_of, locality_of, new_manifest
 from torchsid.training.setup import set_up

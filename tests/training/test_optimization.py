@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid.staged import StagedCascade
+from torchsid.core.staged import StagedCascade
 from torchsid.training.build import build_network
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.optimization import build_optimizer, gradient_norm, learning_rate, set_learning_rate

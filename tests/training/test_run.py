@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from torchsid import data
 from torchsid.errors import CheckpointError, RunError
-from torchsid.evidence.evaluation import evaluate
+from torchsid.tasks import images as data
 from torchsid.training import RunConfig, load_network, open_run, train
+from torchsid.training.evaluation import evaluate
 
 Small = Callable[..., RunConfig]
 

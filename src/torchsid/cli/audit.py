@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchsid.data import ImageSet
+    from torchsid.tasks.images import ImageSet
     from torchsid.training import LoadedNetwork
 
 
@@ -29,8 +29,8 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the most suspicious labels, how many are disputed and, where the true ones are known, how many were found."""
     from torchsid import training
-    from torchsid.evidence.audit import audit, detection, disputes, rankings
     from torchsid.learners import STAGES_ANSWER
+    from torchsid.study.audit import audit, detection, disputes, rankings
 
     screen = console.choose()
     network = training.load_network(args.directory, args.weights)
@@ -114,8 +114,8 @@ def _write_page(
     *,
     every_stage: bool,
 ) -> None:
-    from torchsid.evidence.audit import beliefs_that_judge
-    from torchsid.report.audit import Suspect, render_audit
+    from torchsid.show.audit import Suspect, render_audit
+    from torchsid.study.audit import beliefs_that_judge
 
     log_beliefs = beliefs_that_judge(network.learner, images.images, prepare=network.prepare, last_alone=not every_stage)
     beliefs = log_beliefs.exp().double().numpy()  # [L+1, N, C]

@@ -17,7 +17,7 @@ from torchsid.cli.arguments import Subparsers, positive
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torchsid.evidence.bench.workload import Workload
+    from torchsid.bench.workload import Workload
 
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
@@ -83,7 +83,7 @@ def run_memory(args: argparse.Namespace) -> int:
         ConfigError: a setting is wrong; names all problems.
     """
     workloads, notes = _plan(args, [])
-    from torchsid.evidence.bench.memory import bench_memory
+    from torchsid.bench.memory import bench_memory
 
     screen = console.choose()
     result = bench_memory(workloads, threads=args.threads, progress=screen.note)
@@ -110,7 +110,7 @@ def _run_shared(args: argparse.Namespace, problems: list[str]) -> int:
         problems.append(f"{', '.join(given)}: not for the shared cascade; name a classifier, such as --model resnet-18")
     if problems:
         raise ConfigError(problems, source="command")
-    from torchsid.evidence.bench.schedules import bench_schedules
+    from torchsid.bench.schedules import bench_schedules
 
     screen = console.choose()
     result = bench_schedules(
@@ -125,7 +125,7 @@ def _run_trunks(args: argparse.Namespace, problems: list[str]) -> int:
     if args.depths:
         problems.append("--depths is for the shared cascade; classifiers are cut by --stages")
     workloads, notes = _plan(args, problems)
-    from torchsid.evidence.bench.steps import bench_steps
+    from torchsid.bench.steps import bench_steps
 
     screen = console.choose()
     result = bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note)
@@ -134,8 +134,8 @@ def _run_trunks(args: argparse.Namespace, problems: list[str]) -> int:
         result["trace"] = [_trace(screen, workload) for workload in workloads]
     _write(screen, args, {**result, "notes": notes})
     if args.figure:
-        from torchsid.report.figures.pareto import pareto
-        from torchsid.report.standalone import standalone
+        from torchsid.show.figures.pareto import pareto
+        from torchsid.show.standalone import standalone
         from torchsid.training.durable import write_text
 
         rows: Any = result["rows"]
@@ -146,7 +146,7 @@ def _run_trunks(args: argparse.Namespace, problems: list[str]) -> int:
 
 def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload], list[str]]":
     """Return the workloads and the notes, or raise every problem of the command at once."""
-    from torchsid.evidence.bench.plan import plan_workloads
+    from torchsid.bench.plan import plan_workloads
 
     given = {name: value for name in TRUNK_OPTIONS if (value := getattr(args, name)) is not None}
     if "variant" in given:
@@ -171,7 +171,7 @@ def _trace(screen: console.Console, workload: "Workload") -> dict[str, Any]:
     """Print the order of events on one workload, and return it for the file."""
     from dataclasses import asdict
 
-    from torchsid.evidence.bench.trace import trace_steps
+    from torchsid.bench.trace import trace_steps
 
     events = trace_steps(workload)
     print()

@@ -14,8 +14,8 @@ from torchsid.cli.bench_tables import PIPELINES
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torchsid.evidence.bench.pipeline.plan import Settings
-    from torchsid.evidence.bench.workload import Workload
+    from torchsid.bench.pipeline.plan import Settings
+    from torchsid.bench.workload import Workload
 
 MODELS = ("resnet-18", "vit-blocks", "mlp")
 MICRO_BATCHES = (2, 4, 8, 16)
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
         RunError: a worker failed.
     """
     workloads, settings = _plan(args)
-    from torchsid.distributed.bench.bench import bench_pipeline
-    from torchsid.distributed.bench.launch import launched
+    from torchsid.bench.workers.bench import bench_pipeline
+    from torchsid.bench.workers.launch import launched
 
     screen = console.choose()
     memory = not launched() if args.memory is None else args.memory
@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> "tuple[list[Workload], Settings]":
     """Return what is to be measured, or raise every problem of the command at once."""
-    from torchsid.distributed.bench.launch import launched, problems
-    from torchsid.evidence.bench.pipeline.plan import Settings, plan_pipelines
+    from torchsid.bench.pipeline.plan import Settings, plan_pipelines
+    from torchsid.bench.workers.launch import launched, problems
 
     settings = Settings(
         workers=args.workers,
@@ -117,8 +117,8 @@ def _plan(args: argparse.Namespace) -> "tuple[list[Workload], Settings]":
 
 def _draw(screen: console.Console, path: Path, timelines: list[dict[str, Any]]) -> None:
     """Write one figure a model; with several, the name of the model is added to that of the file."""
-    from torchsid.report.figures.timeline import timeline
-    from torchsid.report.standalone import standalone
+    from torchsid.show.figures.timeline import timeline
+    from torchsid.show.standalone import standalone
     from torchsid.training.durable import write_text
 
     models = dict.fromkeys(each["model"] for each in timelines)

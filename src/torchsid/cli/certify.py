@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchsid.data import DataSplits, ImageSet
-    from torchsid.objective import LocalObjective
-    from torchsid.report.certificate.part import Part, Subject
+    from torchsid.core.objective import LocalObjective
+    from torchsid.show.certificate.part import Part, Subject
+    from torchsid.tasks.images import DataSplits, ImageSet
     from torchsid.training import LoadedNetwork
 
 SPLITS = ("train", "validation", "test")
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what theory says of the run, then for each split and set of labels a table and the findings; write the page."""
     from torchsid import training
     from torchsid.cli import certify_tables
-    from torchsid.report.certificate.statements import heading
+    from torchsid.show.certificate.statements import heading
     from torchsid.training.descent import objective_of
 
     network = training.load_network(args.directory, args.weights)
@@ -79,9 +79,9 @@ def _chosen(splits: "DataSplits", args: argparse.Namespace) -> "dict[str, ImageS
 
 def _certified(network: "LoadedNetwork", split: str, images: "ImageSet", objective: "LocalObjective") -> "Part":
     """Return the certificates of a split, and what its pictures need, from one pass over the images."""
-    from torchsid.evidence.atlas import AtlasMaker
-    from torchsid.evidence.certify.certificate import certify
-    from torchsid.report.certificate.part import Part
+    from torchsid.show.certificate.part import Part
+    from torchsid.study.atlas import AtlasMaker
+    from torchsid.study.certify.certificate import certify
 
     labels = _labels(split, images)
     maker = AtlasMaker(labels)
@@ -98,10 +98,10 @@ def _labels(split: str, images: "ImageSet") -> "dict[str, Tensor]":
 
 
 def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
-    from torchsid.evidence.certify.theory import scope
-    from torchsid.evidence.evaluation import predict
-    from torchsid.report.certificate.findings import circumstances
-    from torchsid.report.certificate.part import Subject
+    from torchsid.show.certificate.findings import circumstances
+    from torchsid.show.certificate.part import Subject
+    from torchsid.study.certify.theory import scope
+    from torchsid.training.evaluation import predict
 
     config = network.config
     alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(config.model.depth)))
@@ -148,7 +148,7 @@ def _write_json(args: argparse.Namespace, subject: "Subject", objective: "LocalO
 
 def _write_page(args: argparse.Namespace, subject: "Subject", parts: "Sequence[Part]", screen: console.Console) -> None:
     """Write the page; where nobody asked for it, the tables stand without it."""
-    from torchsid.report.certificate.page import render
+    from torchsid.show.certificate.page import render
 
     try:
         page = render(subject, parts, args.page or args.directory / "certificate.html", figures=args.figures)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from torchsid.cli.console import Console, abridged
 
 if TYPE_CHECKING:
-    from torchsid.evidence.certify.certificate import Certificate
+    from torchsid.study.certify.certificate import Certificate
 
 _NOT_SHOWN = "…"
 
 
 def show(screen: Console, data: str, certificate: "Certificate", class_names: Sequence[str]) -> None:
     """Print the table of the stages, mean and worst, and the findings."""
-    from torchsid.report.certificate.findings import findings
-    from torchsid.report.certificate.statements import statement_table
+    from torchsid.show.certificate.findings import findings
+    from torchsid.show.certificate.statements import statement_table
 
     (_, *columns), rows = statement_table(certificate)
     texts = [["\n".join(filter(None, cell)) for cell in row] for row in rows]

@@ -9,8 +9,8 @@ from torchsid.errors import RunError
 
 if TYPE_CHECKING:
     from torchsid.anytime import EarlyExit
-    from torchsid.cascade import Cascade
-    from torchsid.staged import StagedCascade
+    from torchsid.core.cascade import Cascade
+    from torchsid.core.staged import StagedCascade
     from torchsid.training import LoadedNetwork
 
 MEASURES = ("confidence", "entropy")
@@ -41,8 +41,8 @@ def staged_network(network: "LoadedNetwork", run: Path) -> "Cascade | StagedCasc
     Raises:
         RunError: it is a plain network.
     """
-    from torchsid.cascade import Cascade
-    from torchsid.staged import StagedCascade
+    from torchsid.core.cascade import Cascade
+    from torchsid.core.staged import StagedCascade
 
     module = network.learner.module
     if not isinstance(module, Cascade | StagedCascade):

@@ -27,7 +27,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure accuracy, divergence and calibration after every stage, and early exit where it is asked for."""
     from torchsid import training
-    from torchsid.evidence.evaluation import evaluate, predict
+    from torchsid.training.evaluation import evaluate, predict
 
     if args.exit_curve and args.split != "test":
         problem = f"--split {args.split}: --exit-curve chooses on validation images and measures on test images, leave --split out"
@@ -48,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
         ],
     )
     if exit_early:
-        from torchsid.evidence.anytime import measure_exits
+        from torchsid.study.early_exit import measure_exits
 
         measured["early_exit"] = measure_exits(exit_early, images, prepare=network.prepare)
         early.print_exits(screen, measured["early_exit"])
     if cascade and validation:
-        from torchsid.evidence.anytime import exit_curve, operations
+        from torchsid.study.early_exit import exit_curve, operations
 
         chosen, answered = (
             (predict(network.learner, part.images, prepare=network.prepare), part.labels) for part in (validation, images)

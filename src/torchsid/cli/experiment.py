@@ -10,8 +10,8 @@ from torchsid.cli.arguments import Subparsers, positive
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torchsid.experiments import Experiment
-    from torchsid.experiments.costs import Memory, Timing
+    from torchsid.study.experiments import Experiment
+    from torchsid.study.experiments.costs import Memory, Timing
 
 DEFAULT_OUT = Path("experiments")
 
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: no such experiment, or its settings do not fit; names all problems.
     """
-    from torchsid import experiments
-    from torchsid.experiments import costs
+    from torchsid.study import experiments
+    from torchsid.study.experiments import costs
 
     if args.list:
         console.choose().table(["experiment", "question"], [list(row) for row in experiments.names().items()])
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, chosen: "Experiment") -> int:
-    from torchsid.experiments import record
-    from torchsid.experiments import run as run_experiment
-    from torchsid.experiments.findings import notes, verdict
+    from torchsid.study.experiments import record
+    from torchsid.study.experiments import run as run_experiment
+    from torchsid.study.experiments.findings import notes, verdict
 
     screen, out = _begin(args, chosen)
     command = shlex.join(["torchsid", *("DIR" if args.data and word == args.data else word for word in args.command)])
@@ -61,8 +61,8 @@ def _run(args: argparse.Namespace, chosen: "Experiment") -> int:
 
 
 def _measure(args: argparse.Namespace, chosen: "Timing | Memory") -> int:
-    from torchsid.experiments import costs
-    from torchsid.experiments.costs import record
+    from torchsid.study.experiments import costs
+    from torchsid.study.experiments.costs import record
 
     problems = [f"{chosen.name} makes its own batches: leave --data out"] if args.data else []
     if args.workers != 1:
@@ -77,7 +77,7 @@ def _measure(args: argparse.Namespace, chosen: "Timing | Memory") -> int:
 
 def _begin(args: argparse.Namespace, chosen: "Experiment | Timing | Memory") -> tuple[console.Console, Path]:
     """Check what would stop the result from being written, say what is asked, and return where the answer goes."""
-    from torchsid.experiments import record
+    from torchsid.study.experiments import record
 
     record.check_packages()
     screen = console.choose()

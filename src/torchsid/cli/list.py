@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
 
 def descriptions(kind: str) -> Mapping[str, str]:
     """Return names and descriptions; none of these modules imports torch."""
-    from torchsid import data, heads, learners, models, schedules
+    from torchsid import heads, learners, models
+    from torchsid.core import schedules
+    from torchsid.tasks import images as data
     from torchsid.training import recipes
 
     tables: dict[str, Mapping[str, str]] = {

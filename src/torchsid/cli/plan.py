@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         print(note)
     swept = _swept(screen, planned, args) if args.sweep else None
     if args.json:
-        from torchsid.evidence.provenance import provenance
+        from torchsid.training.provenance import provenance
 
         command = {"command": shlex.join(["torchsid", *args.command]), "provenance": provenance()}
         results.write_json(args.json, {**command, **_as_json(planned, found), "notes": notes, "sweep": swept and asdict(swept)})
@@ -127,8 +127,8 @@ def _swept(screen: console.Console, planned: "Planned", args: argparse.Namespace
     for note in [*(f"left out: {note}" for note in swept.notes), *plan_tables.ends(swept)]:
         print(note)
     if args.figure:
-        from torchsid.report.figures.scaling import scaling
-        from torchsid.report.standalone import standalone
+        from torchsid.show.figures.scaling import scaling
+        from torchsid.show.standalone import standalone
         from torchsid.training.durable import write_text
 
         write_text(args.figure, standalone(scaling(swept, plan_tables.title(planned))))

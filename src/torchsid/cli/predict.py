@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_stages(network: "LoadedNetwork", images: "Tensor", args: argparse.Namespace) -> None:
-    from torchsid.evidence.evaluation import predict
+    from torchsid.training.evaluation import predict
 
     beliefs = predict(network.learner, images, prepare=network.prepare).exp()  # [L+1, N, C]
     screen = console.choose()
@@ -58,7 +58,7 @@ def _print_stages(network: "LoadedNetwork", images: "Tensor", args: argparse.Nam
 
 
 def _print_exits(network: "LoadedNetwork", exit_early: "EarlyExit", images: "Tensor", args: argparse.Namespace) -> None:
-    from torchsid.evidence.anytime import operations
+    from torchsid.study.early_exit import operations
 
     x = network.prepare(images)
     answer = exit_early(x)  # a loaded network is in evaluation mode
@@ -83,7 +83,7 @@ def _read(paths: Sequence[Path], channels: int, size: int) -> "Tensor":
     """
     import torch
 
-    from torchsid.data import read_image
+    from torchsid.tasks.images import read_image
 
     images, problems = [], []
     for path in paths:

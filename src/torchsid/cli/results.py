@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from torchsid.cli.console import Console, abridged
 
 if TYPE_CHECKING:
-    from torchsid.report import Comparison, Row
+    from torchsid.show import Comparison, Row
 
 _FOR_THE_PAGE = {"ECE", "Locality"}  # the report has room for them
 
 
 def compare_runs(runs: Sequence[Path], screen: Console) -> "Comparison":
     """Return the comparison of the runs; without SciPy, which averages and differences need, one row a run."""
-    from torchsid.report import Comparison, comparison
+    from torchsid.show import Comparison, comparison
 
     try:
         return comparison(runs)
@@ -28,7 +28,7 @@ def compare_runs(runs: Sequence[Path], screen: Console) -> "Comparison":
 
 def print_results(screen: Console, result: "Comparison") -> None:
     """Print one row a method, runs that differ in their seed alone averaged; the same by stage; what limits the comparison."""
-    from torchsid.report import summary_table
+    from torchsid.show import summary_table
 
     columns, rows = summary_table(result)
     kept = [index for index, column in enumerate(columns) if column not in _FOR_THE_PAGE]

@@ -10,7 +10,7 @@ from torchsid.cli.console import Console
 from torchsid.errors import DataError
 
 if TYPE_CHECKING:
-    from torchsid.data import DataSplits, ImageSet
+    from torchsid.tasks.images import DataSplits, ImageSet
     from torchsid.training import LoadedNetwork
 
 
@@ -25,7 +25,7 @@ def add_parser_of_a_run(subparsers: "Subparsers[argparse.ArgumentParser]", verb:
 
 def load_data(network: "LoadedNetwork", args: argparse.Namespace) -> "DataSplits":
     """Return the data set that the network was trained on, from where it lies now."""
-    from torchsid import data
+    from torchsid.tasks import images as data
 
     config = network.config
     return data.load(config.data if args.data is None else replace(config.data, path=args.data), seed=config.training.seed)

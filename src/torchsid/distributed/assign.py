@@ -7,11 +7,11 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.balance import balanced_cuts
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
-from torchsid.partition.balance import balanced_cuts
-from torchsid.staged import StagedCascade
-from torchsid.undisturbed import undisturbed
 
 _STEPS = 3  # that are timed, after one that warms up
 
@@ -43,7 +43,7 @@ def stage_seconds(cascade: StagedCascade, x: Tensor, target: Tensor) -> list[flo
     """
     times: list[list[float]] = [[] for _ in range(cascade.depth)]
     learner = SID(cascade)
-    with undisturbed(cascade):
+    with without_side_effects(cascade):
         cascade.train()
         for step in range(_STEPS + 1):
             since = time.perf_counter()

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from torchsid.calling import Inputs, batch_size
+from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.graph import GraphSegments
 from torchsid.distributed.channel import Message, size_of
 from torchsid.errors import CutError
-from torchsid.partition.graph import GraphSegments
-from torchsid.staged import StagedCascade
-from torchsid.undisturbed import undisturbed
 
 Wire = Literal["float32", "bfloat16"]
 _SLACK = 1024  # bytes by which the numbers in a header may grow
@@ -96,7 +96,7 @@ def crossing(cascade: StagedCascade, ends: Sequence[int], example: Inputs) -> li
 def _crossing(cascade: StagedCascade, ends: Sequence[int], x: Inputs) -> list[tuple[Any, ...]]:
     segments, found, start = cascade.segments, [], 0
     assert isinstance(segments, GraphSegments)
-    with undisturbed(cascade), torch.no_grad():
+    with without_side_effects(cascade), torch.no_grad():
         values = segments.bind(x)
         for end in ends:
             piece = segments.piece(start, end)

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from torchsid.cascade import BeliefNetwork
+from torchsid.core.cascade import BeliefNetwork
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.graph import GraphSegments
 from torchsid.errors import CutError
-from torchsid.partition.graph import GraphSegments
-from torchsid.staged import StagedCascade
 
 
 def take_part(cascade: StagedCascade, stages: range) -> StagedCascade:

@@ -13,7 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchsid.calling import Inputs, batch_size
+from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.objective import Alpha, Direction, LocalObjective
+from torchsid.core.schedules.staged_pass import staged_pass
+from torchsid.core.schedules.step import StepOutput, do_nothing
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.graph import GraphPiece, GraphSegments
 from torchsid.distributed.assign import assign
 from torchsid.distributed.channel import Incoming, Outgoing
 from torchsid.distributed.handover import Handover, Wire, crossing, decode, encode, largest, rows_of
@@ -22,11 +27,6 @@ from torchsid.distributed.replicas import Replicas
 from torchsid.distributed.world import World
 from torchsid.errors import CutError, ScheduleError
 from torchsid.learners.sid import SID
-from torchsid.objective import Alpha, Direction, LocalObjective
-from torchsid.partition.graph import GraphPiece, GraphSegments
-from torchsid.schedules.staged_pass import staged_pass
-from torchsid.schedules.step import StepOutput, do_nothing
-from torchsid.staged import StagedCascade
 
 
 class PipelinedSID:

@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from torchsid.core.schedules.step import StepOutput
 from torchsid.distributed.diagnosis import finish
 from torchsid.distributed.world import World
-from torchsid.schedules.step import StepOutput
 
 
 class Replicas:

@@ -20,8 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchsid.calling import Inputs, batch_size
-from torchsid.cascade import Cascade, Stage
+from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.cascade import Cascade, Stage
+from torchsid.core.objective import Alpha, Direction, LocalObjective
+from torchsid.core.schedules.step import StepOutput
+from torchsid.core.side_effects import without_side_effects
 from torchsid.distributed.assign import assign
 from torchsid.distributed.handover import Wire, largest, one_more, rows_of, stretchable
 from torchsid.distributed.part import drop_others
@@ -30,9 +33,6 @@ from torchsid.distributed.world import World
 from torchsid.errors import ConfigError, ScheduleError
 from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.sid import SID
-from torchsid.objective import Alpha, Direction, LocalObjective
-from torchsid.schedules.step import StepOutput
-from torchsid.undisturbed import undisturbed
 
 
 class SharedPipelinedSID:
@@ -195,7 +195,7 @@ def _check(world: World, *, staleness: int, combine: str, queue: int) -> None:
 
 def _features(cascade: Cascade, example: Inputs) -> object:
     """Return what is known of the features that the stages read."""
-    with undisturbed(cascade), torch.no_grad():
+    with without_side_effects(cascade), torch.no_grad():
         z = cascade.eval().features(example)
         for i, stage in enumerate(cascade.stages, 1):
             if stage(z, cascade.prior(z))[0] is not z:

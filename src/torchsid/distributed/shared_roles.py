@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from torchsid.calling import Inputs, call
-from torchsid.cascade import Cascade
+from torchsid.core.calling import Inputs, call
+from torchsid.core.cascade import Cascade
+from torchsid.core.objective import LocalObjective
+from torchsid.core.schedules.local_pass import local_pass
+from torchsid.core.schedules.step import StepOutput
 from torchsid.distributed.channel import Incoming, Outgoing
 from torchsid.distributed.handover import Handover, Wire, decode, encode
 from torchsid.distributed.world import World
 from torchsid.learners.sid import SID
-from torchsid.objective import LocalObjective
-from torchsid.schedules.local_pass import local_pass
-from torchsid.schedules.step import StepOutput
 
 _ANSWERS = 1  # the tag of the second channel between two groups
 

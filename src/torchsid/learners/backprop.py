@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from torchsid.beliefs import check_one_target_a_sample, forward_kl, log_target, to_log_belief, uniform_prior
-from torchsid.calling import Inputs, batch_size, call, logits_of
-from torchsid.cascade import Cascade
-from torchsid.schedules.step import StepOutput
-from torchsid.staged import StagedCascade
+from torchsid.core.beliefs import check_one_target_a_sample, forward_kl, log_target, to_log_belief, uniform_prior
+from torchsid.core.calling import Inputs, batch_size, call, logits_of
+from torchsid.core.cascade import Cascade
+from torchsid.core.schedules.step import StepOutput
+from torchsid.core.staged import StagedCascade
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From a belief and its target, log-probabilities `[B, C]`, to a loss for each sample, `[B]`."""

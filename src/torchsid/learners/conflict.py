@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from torchsid.core.side_effects import without_side_effects
 from torchsid.learners.sid import SID
-from torchsid.undisturbed import undisturbed
 
 
 class _Recorder:
@@ -38,7 +38,7 @@ def gradient_conflict(learner: SID, x: Tensor, target: Tensor) -> Tensor:
     """
     recorder = _Recorder()
     depth = learner.module.depth
-    with undisturbed(learner.module):
+    with without_side_effects(learner.module):
         learner.schedule(replace(learner.prepare(x, target), combiner=recorder))
     if len(recorder.gradients) != depth:
         raise ValueError(

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from torchsid.beliefs import forward_kl
-from torchsid.cascade import Cascade
+from torchsid.core.beliefs import forward_kl
+from torchsid.core.cascade import Cascade
 from torchsid.learners.backprop import Backprop
 
 

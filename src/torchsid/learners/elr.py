@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from torchsid.beliefs import forward_kl
+from torchsid.core.beliefs import forward_kl
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.robust import clipped, early_learning_regularized

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from torchsid.calling import Inputs
+from torchsid.core.calling import Inputs
+from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import LocalityError
 from torchsid.learners.sid import SID
-from torchsid.undisturbed import undisturbed
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _check_silent(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> None
 
 def _leaks(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> list[tuple[int, str]]:
     """Return stage and name of every parameter with a gradient though no loss that reaches its stage is on."""
-    with undisturbed(learner.module):
+    with without_side_effects(learner.module):
         learner.backward(x, target, weight=mask)
         return [
             (j, name)

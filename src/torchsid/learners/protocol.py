@@ -5,9 +5,9 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchsid.calling import Inputs
-from torchsid.objective import LocalObjective
-from torchsid.schedules.step import StepOutput as StepOutput
+from torchsid.core.calling import Inputs
+from torchsid.core.objective import LocalObjective
+from torchsid.core.schedules.step import StepOutput as StepOutput
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor
 
-from torchsid.beliefs import entropy, expectation, forward_kl
+from torchsid.core.beliefs import entropy, expectation, forward_kl
 
 LOG_ZERO = math.log(1e-4)
 """What `log 0` counts in `symmetric_cross_entropy`, as in the authors' code, which raises the target to 1e-4 at least."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from torchsid.beliefs import arithmetic_mixture, forward_kl
+from torchsid.core.beliefs import arithmetic_mixture, forward_kl
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.predictions import PredictionMemory
 

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torchsid import schedules
-from torchsid.beliefs import check_one_target_a_sample
-from torchsid.calling import Inputs, batch_size
-from torchsid.cascade import Cascade
+from torchsid.core import schedules
+from torchsid.core.beliefs import check_one_target_a_sample
+from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.cascade import Cascade
+from torchsid.core.objective import Alpha, Direction, LocalObjective
+from torchsid.core.schedules.combine import combiner_factory
+from torchsid.core.schedules.staged_pass import staged_pass
+from torchsid.core.schedules.step import Step, StepOutput, do_nothing
+from torchsid.core.staged import StagedCascade
 from torchsid.errors import ScheduleError
 from torchsid.learners.memory import BeliefMemory
-from torchsid.objective import Alpha, Direction, LocalObjective
-from torchsid.schedules.combine import combiner_factory
-from torchsid.schedules.staged_pass import staged_pass
-from torchsid.schedules.step import Step, StepOutput, do_nothing
-from torchsid.staged import StagedCascade
 
 
 class SID:

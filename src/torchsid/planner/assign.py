@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from math import inf
 
-from torchsid.partition.balance import balanced_cuts
+from torchsid.cut.balance import balanced_cuts
 
 
 def assign(work: Sequence[float], ends: Sequence[float], links: Sequence[float], groups: int) -> tuple[tuple[int, int], ...]:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
-from torchsid.beliefs import to_log_belief
-from torchsid.evidence.threads import threads
+from torchsid.core.beliefs import to_log_belief
+from torchsid.core.staged import StagedCascade
+from torchsid.core.threads import threads
 from torchsid.planner.devices import MEASURED, PRECISIONS, Device, Precision
 from torchsid.planner.memory import Optimizer, update_seconds
 from torchsid.planner.presets import ModelSpec
 from torchsid.planner.speed import Speed
 from torchsid.planner.trace import cut_everywhere
-from torchsid.staged import StagedCascade
 
 _SIDE = 1024  # of the matrices
 _REPEATS = 5

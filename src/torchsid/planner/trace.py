@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from torchsid.beliefs import to_log_belief
+from torchsid.core.beliefs import to_log_belief
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.build import staged_cascade
+from torchsid.cut.cuts import candidates
+from torchsid.cut.profile import profile, storage_id
 from torchsid.errors import ConfigError, CutError, HeadError
-from torchsid.partition.build import staged_cascade
-from torchsid.partition.cuts import candidates
-from torchsid.partition.profile import profile, storage_id
 from torchsid.planner.devices import Precision
 from torchsid.planner.presets import ModelSpec
-from torchsid.staged import StagedCascade
 
 _SMALL, _LARGE = 2, 4  # batches that are traced; BatchNorm needs two samples
 _MAX_HEAD_SHARE = 0.25  # of an even stage, as `staged_cascade` has it

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchsid.data import Augmentation, DataSplits, normalise, sample_order, step_generator
+from torchsid.tasks.images import Augmentation, DataSplits, normalise, sample_order, step_generator
 from torchsid.training.config import RunConfig
 
 

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid import models
-from torchsid.beliefs import forward_kl
-from torchsid.cascade import Cascade, shared_cascade
+from torchsid.core.beliefs import forward_kl
+from torchsid.core.cascade import Cascade, shared_cascade
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.build import staged_cascade
 from torchsid.errors import ConfigError, CutError, HeadError
 from torchsid.learners.backprop import Backprop, Loss
 from torchsid.learners.deep_supervision import DeepSupervision
@@ -19,8 +21,6 @@ from torchsid.learners.protocol import Learner
 from torchsid.learners.robust import generalized_cross_entropy, hard_bootstrap, soft_bootstrap, symmetric_cross_entropy
 from torchsid.learners.self_distillation import SelfDistillation
 from torchsid.learners.sid import SID
-from torchsid.partition.build import staged_cascade
-from torchsid.staged import StagedCascade
 from torchsid.training.config import ModelConfig, RunConfig
 from torchsid.training.objective import objective_in
 

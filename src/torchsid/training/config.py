@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from torchsid import heads, models
-from torchsid.data.config import AugmentConfig, DataConfig
 from torchsid.errors import ConfigError, unknown_name
+from torchsid.tasks.images.config import AugmentConfig, DataConfig
 from torchsid.training import compatible
 from torchsid.training.robust import RobustConfig
 

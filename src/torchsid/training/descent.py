@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchsid.evidence.certify.propositions import divergence
-from torchsid.evidence.certify.samples import rounding
-from torchsid.evidence.evaluation import predict
-from torchsid.objective import LocalObjective, alphas_of
+from torchsid.core.objective import LocalObjective, alphas_of
+from torchsid.study.certify.propositions import divergence
+from torchsid.study.certify.samples import rounding
 from torchsid.training.config import LearnerConfig
+from torchsid.training.evaluation import predict
 from torchsid.training.progress import Progress
 from torchsid.training.session import Session
 from torchsid.training.setup import Setup

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from torchsid.core.process_memory import peak_memory_mib
 from torchsid.errors import NonFiniteError
-from torchsid.evidence.evaluation import evaluate
-from torchsid.evidence.process_memory import peak_memory_mib
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.training.descent import heed_descent, measure_descent
+from torchsid.training.evaluation import evaluate
 from torchsid.training.session import Session
 
 _CONFLICT_IMAGES = 64

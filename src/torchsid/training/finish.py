@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from torchsid.data import ImageSet
-from torchsid.evidence.evaluation import evaluate
+from torchsid.tasks.images import ImageSet
 from torchsid.training import checkpoint
+from torchsid.training.evaluation import evaluate
 from torchsid.training.run import WHICH, RunDirectory
 from torchsid.training.samples import write_samples
 from torchsid.training.session import Session

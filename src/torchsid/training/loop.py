@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchsid.data.order import generator_at
+from torchsid.core.process_memory import peak_memory_mib, reset_peak_memory
 from torchsid.errors import NonFiniteError, RunError
-from torchsid.evidence.process_memory import peak_memory_mib, reset_peak_memory
-from torchsid.evidence.provenance import now
+from torchsid.tasks.images.order import generator_at
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig
 from torchsid.training.descent import descent_has_stopped
@@ -26,6 +25,7 @@ from torchsid.training.manifest import locality_of, new_manifest
 from torchsid.training.objective import begin_epoch
 from torchsid.training.optimization import set_learning_rate
 from torchsid.training.pace import Pace, Pipeline
+from torchsid.training.provenance import now
 from torchsid.training.reporter import Reporter, Silent
 from torchsid.training.run import RunDirectory
 from torchsid.training.session import Session

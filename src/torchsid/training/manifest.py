@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from torchsid import __version__
-from torchsid.evidence.kept_bytes import kept_bytes
-from torchsid.evidence.process_memory import peak_memory_mib
-from torchsid.evidence.provenance import git_state, hardware, now, versions
+from torchsid.core.cut_plan import Plan
+from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.process_memory import peak_memory_mib
+from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import StagedCascade
 from torchsid.learners.locality import check_locality
 from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
-from torchsid.plan import Plan
-from torchsid.staged import StagedCascade
 from torchsid.training.batches import normalisation
+from torchsid.training.provenance import git_state, hardware, now, versions
 from torchsid.training.setup import Setup
 from torchsid.training.toml import config_sha256
-from torchsid.undisturbed import undisturbed
 
 
 def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def kept_bytes_of(setup: Setup) -> int:
     learner, training = setup.learner, setup.config.training
     batch = next(setup.batches.epoch(1))
     bfloat16 = torch.autocast(batch.x.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
-    with undisturbed(learner.module), bfloat16:
+    with without_side_effects(learner.module), bfloat16:
         learner.module.train()
         return kept_bytes(learner.module, lambda: learner.backward(batch.x, batch.target))
 

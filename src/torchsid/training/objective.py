@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from torchsid.core.objective import LocalObjective
 from torchsid.learners.protocol import Learner, LocalLearner
-from torchsid.objective import LocalObjective
 from torchsid.training.config import RunConfig
 
 

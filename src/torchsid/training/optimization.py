@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from torchsid.staged import StagedCascade
+from torchsid.core.staged import StagedCascade
 from torchsid.training.config import OptimizerConfig
 
 _FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,

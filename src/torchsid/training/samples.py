@@ -7,10 +7,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from torchsid.data import ImageSet
-from torchsid.evidence.evaluation import predict, unbroken
 from torchsid.learners.protocol import Learner
+from torchsid.tasks.images import ImageSet
 from torchsid.training.durable import os_errors, write_bytes
+from torchsid.training.evaluation import predict, unbroken
 
 SAMPLES = 12
 _CANDIDATES = 2000  # looked through; more would only take longer

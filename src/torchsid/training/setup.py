@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torchsid import data
+from torchsid.core.threads import threads
 from torchsid.errors import DataError
-from torchsid.evidence.threads import threads
 from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.protocol import Learner
+from torchsid.tasks import images as data
 from torchsid.training.batches import Batches
 from torchsid.training.build import build_learner, build_network, choose_device, place
 from torchsid.training.config import RunConfig

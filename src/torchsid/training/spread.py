@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from torchsid import __version__
-from torchsid.cascade import Cascade
+from torchsid.core.cascade import Cascade
+from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
-from torchsid.staged import StagedCascade
 from torchsid.training.build import choose_device
 from torchsid.training.config import RunConfig
 from torchsid.training.optimization import build_optimizer

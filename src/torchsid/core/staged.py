@@ -1,0 +1,141 @@
+"""The staged cascade: the trunk itself is cut, and every piece of it is a stage with a belief of its own.
+
+h_0 = x;   h_i = f_i(sg(h_{i−1}));   p_i = softmax(g_i(h_i, p_{i−1})),   i = 1 … L
+
+`f_1 … f_L` are the pieces of an ordinary classifier, `g_i` are belief heads, `sg` is the stop-gradient: while it trains, no
+gradient crosses a cut, so there is no global backward pass. The classifier keeps its modules, its names and its state dict.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from torchsid.core.beliefs import to_log_belief
+from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.cascade import BeliefNetwork
+from torchsid.core.cut_plan import Plan
+
+Close = Callable[[int, list[Tensor]], list[Tensor]]
+"""Called where stage i (from 0) ends, with the tensors that cross the cut; the next stage reads what it returns."""
+
+
+class Segments(Protocol):
+    """A way to run a model piece by piece."""
+
+    def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
+        """Run the model; at each cut hand on what `close` returns. The head reads the first tensor; the last are the logits."""
+
+    def compile(self) -> None:
+        """Compile every piece by itself, in place; a `CutError` where the pieces are no modules."""
+
+
+class OwnHead(nn.Module):
+    """The head of the last stage: the model's own logits, `logits_L = f_L(h_{L−1})`.
+
+    * `residual=False`: as they are. The deployed network is then the model itself; the other heads can be dropped.
+    * `residual=True`: added to the previous log-belief.
+    """
+
+    def __init__(self, *, residual: bool = False) -> None:
+        super().__init__()
+        self.residual = residual
+
+    def forward(self, logits: Tensor, log_belief: Tensor) -> Tensor:
+        """Return logits `[B, C]` from the model's logits `[B, C]` and the previous belief `[B, C]`."""
+        return log_belief + logits if self.residual else logits
+
+    def extra_repr(self) -> str:
+        """Name the kind in the module's printed form."""
+        return f"residual={self.residual}"
+
+
+class StagedCascade(BeliefNetwork):
+    """A classifier cut into L stages, each with a belief head; an ordinary `nn.Module` at inference.
+
+    `torchsid.staged_cascade` builds one. `cascade.model` is the classifier as it was given: its state dict is the original one,
+    and with the model's own head as the last one it is all that has to be deployed.
+
+    Args:
+        model: the classifier.
+        heads: one a stage; `(features, log_belief [B, C]) -> logits [B, C]`. The last one reads the model's logits.
+        segments: runs the model piece by piece.
+        num_classes: C.
+        owned: the names of the model's parameters that belong to each stage.
+        overwritten: the stages (from 0) whose output the model changes in place behind the cut, as `nn.ReLU(inplace=True)` does.
+            Where a later backward pass needs that output, training hands on a copy.
+        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        heads: Iterable[nn.Module],
+        segments: Segments,
+        num_classes: int,
+        *,
+        owned: Sequence[Sequence[str]],
+        overwritten: Collection[int] = (),
+        log_prior: Tensor | None = None,
+    ) -> None:
+        super().__init__(num_classes, log_prior=log_prior)
+        self.model = model
+        self.heads = nn.ModuleList(heads)
+        self.segments = segments
+        self.owned = tuple(map(tuple, owned))
+        self.overwritten = frozenset(overwritten)
+        self.plan: Plan | None = None
+        """What each stage keeps, computes and trains, and what its head adds; `print(cascade.plan)`."""
+        assert len(self.owned) == len(self.heads)
+
+    @property
+    def depth(self) -> int:
+        """The number of stages L."""
+        return len(self.heads)
+
+    def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters that stage `stage` (from 0) trains, its piece of the model and its head, under their names here."""
+        for name in self.owned[stage]:
+            yield f"model.{name}", self.model.get_parameter(name)
+        yield from self.heads[stage].named_parameters(prefix=f"heads.{stage}")
+
+    def compile_stages(self) -> None:
+        """Compile the pieces of the model and the heads one by one with `torch.compile`, in place; the state dict stays as it is.
+
+        Raises:
+            CutError: the model was not cut by="graph", so that its stages are no modules.
+        """
+        self.segments.compile()
+        for head in self.heads:
+            head.compile()
+
+    def run(self, x: Inputs, close: Close) -> None:
+        """Run the model stage by stage; see `Segments.run`."""
+        self.segments.run(self.model, x, close)
+
+    def forward(self, x: Inputs) -> Tensor:
+        """Return the logits of the last stage, `[B, C]`; the model alone runs when its own head does not read beliefs."""
+        last = self.heads[-1]
+        if isinstance(last, OwnHead) and not last.residual:
+            return logits_of(call(self.model, x))
+        return self._refine(x)[0]
+
+    def log_beliefs(self, x: Inputs, log_belief: Tensor | None = None) -> Tensor:
+        """Return the belief after every stage, `[L+1, B, C]`; row 0 is `log_belief` or else the prior, row L the answer."""
+        return torch.stack(self._refine(x, log_belief)[1])
+
+    def _refine(self, x: Inputs, log_belief: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        log_beliefs: list[Tensor] = [] if log_belief is None else [log_belief]
+        logits: list[Tensor] = []
+
+        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+            features = tensors[0]
+            if not log_beliefs:
+                log_beliefs.append(self.prior(features))
+            logits.append(self.heads[stage](features, log_beliefs[-1]))
+            log_beliefs.append(to_log_belief(logits[-1]))
+            return tensors
+
+        self.run(x, close)
+        return logits[-1], log_beliefs

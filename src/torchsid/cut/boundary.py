@@ -1,0 +1,94 @@
+"""Cut a model as it stands: forward hooks at the cuts close each stage, for the time of a call. The model is not rewritten."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.staged import Close
+from torchsid.errors import CutError
+
+Hook = Callable[[nn.Module, object, object], object]
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Stage i ends where submodule `cuts[i]` returns; the last stage ends with the model.
+
+    What the submodule returns may be a tensor, or a tuple, list, dictionary or output class that holds some; the head reads the
+    first floating-point tensor. Works for any model that can run, in train and eval mode.
+    """
+
+    cuts: tuple[str, ...]
+
+    def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
+        """Run the model; see `Segments.run`.
+
+        Raises:
+            CutError: the model did not come past the cuts one by one and in order.
+        """
+        passed: list[str] = []
+
+        def at(name: str) -> Hook:
+            def hook(module: nn.Module, args: object, output: object) -> object:
+                stage = len(passed)
+                passed.append(name)
+                if passed != list(self.cuts[: len(passed)]):
+                    raise CutError(
+                        f"the model came past {', '.join(passed)}, but the cuts are {', '.join(self.cuts)}: cut at submodules that "
+                        "each forward pass runs once, and name them in the order in which it does"
+                    )
+                return replace_tensors(output, close(stage, tensors_of(output)))
+
+            return hook
+
+        with ExitStack() as hooks:
+            for name in self.cuts:
+                hooks.enter_context(_Hooked(model.get_submodule(name), at(name)))
+            output = call(model, x)
+        if len(passed) < len(self.cuts):
+            raise CutError(
+                f"the model did not come past {self.cuts[len(passed)]!r}: cut at submodules that every forward pass runs"
+            )
+        close(len(self.cuts), [logits_of(output)])
+
+    def compile(self) -> None:
+        """Refuse: a stage is no module here.
+
+        Raises:
+            CutError: always.
+        """
+        raise CutError("by='boundary' runs the model as it is, and its stages cannot be compiled one by one: cut with by='graph'")
+
+
+class _Hooked:
+    """A forward hook for as long as the block runs."""
+
+    def __init__(self, module: nn.Module, hook: Hook) -> None:
+        self.module, self.hook = module, hook
+
+    def __enter__(self) -> None:
+        self.handle = self.module.register_forward_hook(self.hook)
+
+    def __exit__(self, *error: object) -> None:
+        self.handle.remove()
+
+
+def tensors_of(output: object) -> list[Tensor]:
+    """Return the floating-point tensors in what a module returned, in order."""
+    return [leaf for leaf in tree_flatten(output)[0] if _is_feature(leaf)]
+
+
+def replace_tensors(output: object, tensors: list[Tensor]) -> object:
+    """Return the same structure with other floating-point tensors."""
+    leaves, structure = tree_flatten(output)
+    following = iter(tensors)
+    return tree_unflatten([next(following) if _is_feature(leaf) else leaf for leaf in leaves], structure)
+
+
+def _is_feature(leaf: object) -> TypeGuard[Tensor]:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()

@@ -1,0 +1,184 @@
+"""Cut any classifier into stages that train by local losses."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from torchsid import heads
+from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.cut_plan import Plan, StagePlan
+from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import OwnHead, Segments, StagedCascade
+from torchsid.cut.boundary import Boundaries
+from torchsid.cut.cuts import Balance, candidates, choose, named
+from torchsid.cut.graph import GraphSegments
+from torchsid.cut.later import later_layers
+from torchsid.cut.profile import Exit, Profile, profile
+from torchsid.errors import CutError, HeadError, unknown_name
+from torchsid.heads.cost import multiply_adds, parameters
+
+Head = str | Callable[[Tensor, int], nn.Module]
+By = Literal["boundary", "graph"]
+_AUTO = {
+    4: ("conv", "linear"),
+    3: ("linear",),
+    2: ("mlp", "linear"),
+}  # for maps, tokens, vectors: the first that fits
+
+
+def staged_cascade(
+    model: nn.Module,
+    num_classes: int,
+    stages: int | Sequence[str],
+    example: Inputs,
+    *,
+    balance: Balance = "memory",
+    by: By = "boundary",
+    head: Head = "auto",
+    residual: bool = False,
+    max_head_share: float = 0.25,
+    log_prior: Tensor | None = None,
+) -> StagedCascade:
+    """Cut a classifier into stages, give each a belief head, and return the cascade that SID trains.
+
+    The model is neither copied nor changed: `cascade.model` is the one that was given. The last stage ends with the model's own
+    head, so the other heads can be dropped after training.
+
+    Args:
+        model: maps its inputs to logits `[B, C]` (a tensor, a field `logits`, or the first of a tuple).
+        num_classes: C.
+        stages: their number, with the cuts chosen by `balance`; or the names of the submodules after which to cut.
+        example: a small batch of inputs: a tensor, a tuple, or a mapping of names.
+        balance: what is to be even over the stages: `"memory"` (bytes kept for backward; the peak is then as low as can be),
+            `"work"` (operations) or `"equal"` (pieces).
+        by: `"boundary"` closes each stage by a forward hook and runs any model as it is; `"graph"` makes modules of the stages,
+            which can be compiled or live elsewhere, for models that `torch.fx` can trace.
+        head: a name of `torchsid.heads.names()`; `"auto"` takes `"conv"` for maps, `"linear"` for tokens and `"mlp"` for
+            vectors, and `"linear"` where that costs too much; or a function `(features, num_classes) -> module` that maps
+            `(features, log_belief)` to logits.
+        residual: heads add their logits to the previous log-belief and begin as the identity on beliefs. The features then learn
+            what is left to learn, which the model's own head, the last, cannot do without: it loses accuracy by that.
+        max_head_share: the largest number of multiply-adds of a head, as a share of an even stage's (the trunk's over the stages).
+        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+
+    Raises:
+        CutError: the model cannot be cut so; names the submodule, the tensor or the parameter in the way.
+        HeadError: a head cannot read a stage's features, or costs too much.
+    """
+    if by not in get_args(By):
+        raise CutError(unknown_name("by", by, get_args(By)))
+    example = _own_copy(example)
+    found = profile(model, example)
+    points = candidates(found)
+    if isinstance(stages, int):
+        ends = choose(found, stages, balance)
+    else:
+        names = (stages,) if isinstance(stages, str) else tuple(stages)
+        ends = named(found, names, carries_skips=by == "graph")
+    cuts = tuple(end.name for end in ends[:-1])
+    segments: Segments = Boundaries(cuts) if by == "boundary" else GraphSegments(model, cuts)
+
+    features, overwritten = _trial(segments, model, example)
+    if features[-1].shape[1] != num_classes:
+        raise CutError(
+            f"the model returns logits {list(features[-1].shape)}, but num_classes={num_classes}: its last layer must give "
+            f"[B, {num_classes}]"
+        )
+    starts = [-1, *(end.index for end in ends[:-1])]
+    budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
+    built: list[tuple[str, nn.Module]] = []
+    for stage, end in enumerate(ends[:-1], 1):
+        later = later_layers(model, found, points, end) if head == "trunk" else []
+        try:
+            built.append(_head(head, features[stage - 1], num_classes, residual, later, budget))
+        except HeadError as error:
+            raise HeadError(
+                f"stage {stage}, which ends after {end.name!r}: {error} (here by max_head_share={max_head_share})"
+            ) from None
+    like = next(model.parameters())
+    cascade = StagedCascade(
+        model,
+        [*(head.to(like.device, like.dtype) for _, head in built), OwnHead()],
+        segments,
+        num_classes,
+        owned=[found.parameters(start, end.index) for start, end in zip(starts, ends, strict=True)],
+        overwritten=overwritten,
+        log_prior=log_prior,
+    ).to(like.device)
+    cascade.log_prior = cascade.log_prior.to(torch.promote_types(like.dtype, torch.float32))
+    kinds = [*(kind for kind, _ in built), "the model's own"]
+    rows = zip(starts, ends, features, kinds, strict=True)
+    cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)))
+    return cascade
+
+
+def _head(
+    head: Head, features: Tensor, num_classes: int, residual: bool, later: Sequence[nn.Module], budget: int
+) -> tuple[str, nn.Module]:
+    """Return kind and head of one stage; `"auto"` takes the first kind of its list that fits the budget."""
+    if callable(head):
+        made = head(features, num_classes)
+        return type(made).__name__, made
+    kinds = _AUTO.get(features.dim(), ("linear",)) if head == "auto" else (head,)
+    for kind in kinds:
+        try:
+            return kind, heads.create(kind, features, num_classes, residual=residual, later=later, budget=budget)
+        except HeadError:
+            if kind == kinds[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _own_copy(example: Inputs) -> Inputs:
+    """Return a copy of the example with two samples or more.
+
+    BatchNorm in train mode needs two; and a few rows of a large tensor would count as kept bytes with all of its storage.
+    """
+    alone = batch_size(example) == 1
+    if isinstance(example, Mapping):
+        return {name: _copy(value, alone) for name, value in example.items()}
+    if isinstance(example, tuple):
+        return tuple(_copy(value, alone) for value in example)
+    return torch.cat([example, example]) if alone else example.clone()
+
+
+def _copy(value: object, twice: bool) -> object:
+    if not isinstance(value, Tensor):
+        return value
+    return torch.cat([value, value]) if twice and len(value) == 1 else value.clone()
+
+
+def _trial(segments: Segments, model: nn.Module, example: Inputs) -> tuple[list[Tensor], set[int]]:
+    """Run the segments in train mode without leaving a trace.
+
+    Returns:
+        What the head of each stage reads, the last the model's logits; and the stages whose output is changed in place behind the
+        cut, which PyTorch counts as a new version of the tensor.
+    """
+    read: list[Tensor] = []
+    handed_on: list[tuple[int, Tensor, int]] = []
+
+    def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        read.append(tensors[0].detach())
+        handed_on.extend((stage, tensor, tensor._version) for tensor in tensors)
+        return tensors
+
+    with without_side_effects(model), torch.no_grad():
+        segments.run(model.train(), example, close)
+    return read, {stage for stage, tensor, version in handed_on if tensor._version != version}
+
+
+def _row(cascade: StagedCascade, found: Profile, stage: int, start: int, end: Exit, features: Tensor, kind: str) -> StagePlan:
+    head = cascade.heads[stage]
+    return StagePlan(
+        cut=end.name,
+        features=tuple(features.shape[1:]),
+        parameters=sum(found.sizes[name] for name in cascade.owned[stage]),
+        operations=found.operations(start, end.index),
+        kept_bytes=found.kept_bytes(start, end.index),
+        head=kind,
+        head_parameters=parameters(head),
+        head_operations=multiply_adds(head, features, cascade.prior(features)),
+    )

@@ -1,0 +1,226 @@
+"""Run a model once and learn where it can be cut and what each piece of it keeps, computes and trains.
+
+The graph of the forward pass tells what crosses a point in time: every node that was made before it and is read after it. A model
+can be cut where a submodule returns and nothing but what it returns crosses.
+
+Fake tensors do as well as real ones, within a `FakeTensorMode`: shapes and storages are all that counts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.side_effects import without_side_effects
+from torchsid.cut.boundary import tensors_of
+from torchsid.errors import CutError
+
+_ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # which the counter does not know
+
+Node = Any  # torch.autograd.graph.Node, whose sequence number has no type
+
+
+@dataclass(frozen=True)
+class Exit:
+    """The moment a submodule returned."""
+
+    name: str
+    index: int  # of this exit among all
+    entered: int  # how many exits there had been when the submodule was called
+    order: int  # of the call among all calls
+    time: int  # the autograd sequence number: nodes made before it have smaller ones
+    operations: int  # of the model so far, for the whole example
+    reads: int | None  # id of the tensor it was called with, if it was one tensor
+    tensors: tuple[Tensor, ...]  # the floating-point ones that it returned; none if the first, which a head reads, has no gradient
+    nodes: tuple[Node | None, ...]  # that made them; what works in place later makes new ones
+
+
+@dataclass(frozen=True)
+class Use:
+    """When a parameter is used: the first and the last node that reads it."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one forward and no backward pass of the example showed."""
+
+    batch: int
+    exits: tuple[Exit, ...]  # in order; the last is the model's own
+    uses: dict[str, Use]
+    sizes: dict[str, int]  # elements of each parameter that is used
+    is_weight: dict[str, bool]  # of a convolution or a linear layer, rather than a bias, a scale or an added embedding
+    crossings: list[tuple[int, int, Node]] = field(repr=False)  # a node, when it was made, and when it was last read
+    saved: list[tuple[int, int, int]] = field(repr=False)  # exits so far, storage and bytes of each tensor kept for backward
+
+    def kept_bytes(self, start: int, end: int) -> int:
+        """Return the bytes a sample that are kept for the backward pass between two exits, each storage once."""
+        storages = {storage: size for exits, storage, size in self.saved if start < exits <= end}
+        return sum(storages.values()) // self.batch
+
+    def operations(self, start: int, end: int) -> int:
+        """Return the multiply-adds a sample of the forward pass between two exits; `start` = −1 is the input."""
+        before = self.exits[start].operations if start >= 0 else 0
+        return (self.exits[end].operations - before) // (2 * self.batch)
+
+    def parameters(self, start: int, end: int) -> list[str]:
+        """Return the names of the parameters that are used between two exits; `start` = −1 is the input."""
+        since = self.exits[start].time if start >= 0 else -1
+        return [name for name, use in self.uses.items() if since < use.first <= self.exits[end].time]
+
+    def crossing(self, exit_: Exit) -> list[str]:
+        """Return what crosses an exit beside its own output: tensors in words, and names of parameters used on both sides."""
+        own = set(exit_.nodes)
+        nodes = [node for made, read, node in self.crossings if made <= exit_.time < read and node not in own]
+        return [*map(self._origin, nodes), *(name for name, use in self.uses.items() if use.first <= exit_.time < use.last)]
+
+    def _origin(self, node: Node) -> str:
+        """Return which submodule made a tensor, or the operation that did."""
+        return next((f"the output of {exit_.name!r}" for exit_ in self.exits if node in exit_.nodes), node.name())
+
+
+def profile(model: nn.Module, example: Inputs) -> Profile:
+    """Run the model in train mode on the example, without a backward pass and without leaving a trace.
+
+    Raises:
+        CutError: the model cannot run the example, or nothing in it can be trained.
+        ValueError: it returns no logits.
+    """
+    recorder = _Recorder(model)
+    with without_side_effects(model), torch.enable_grad():
+        model.train()
+        try:
+            output = recorder.record(example)
+        except Exception as error:
+            raise CutError(
+                f"the model cannot run the example{_shapes(example)}: {error}; give example, a small batch of inputs"
+            ) from error
+    logits = logits_of(output)
+    if logits.grad_fn is None:
+        raise CutError("no parameter of the model requires a gradient: nothing can be trained")
+    edges = list(_edges(logits.grad_fn))
+    return Profile(
+        batch=len(logits),
+        exits=tuple(recorder.exits),
+        uses=(uses := _uses(model, edges)),
+        sizes={name: model.get_parameter(name).numel() for name in uses},
+        is_weight={name: model.get_parameter(name).dim() > 1 and len(model.get_parameter(name)) > 1 for name in uses},
+        crossings=_crossings(edges),
+        saved=recorder.saved,
+    )
+
+
+class _Recorder:
+    """Listens to every submodule, and to autograd."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.exits: list[Exit] = []
+        self.saved: list[tuple[int, int, int]] = []
+        self._calls: list[tuple[int, int, int | None]] = []  # of the submodules that are running
+        self._count = 0
+        self._own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._kept: list[object] = []  # so that no id is used again
+
+    def record(self, example: Inputs) -> object:
+        handles = []
+        for name, module in self.model.named_modules():
+            handles += [module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave(name))]
+        try:
+            counter = FlopCounterMode(display=False, custom_mapping={_ATTENTION_ON_CPU: _attention_flops})
+            with counter as self._counter, torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack):
+                return call(self.model, example)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:
+        only = args[0] if len(args) == 1 and isinstance(args[0], Tensor) else None
+        self._kept.append(only)
+        self._calls.append((len(self.exits), self._count, None if only is None else id(only)))
+        self._count += 1
+
+    def _leave(self, name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, args: object, output: object) -> None:
+            entered, order, reads = self._calls.pop()
+            tensors = tuple(tensors_of(output))
+            if tensors and tensors[0].grad_fn is None:
+                tensors = ()  # the head reads the first
+            nodes = tuple(tensor.grad_fn for tensor in tensors)
+            operations = self._counter.get_total_flops()
+            self.exits.append(Exit(name, len(self.exits), entered, order, _now(), operations, reads, tensors, nodes))
+
+        return hook
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        if (storage := storage_id(tensor)) not in self._own:
+            self.saved.append((len(self.exits), storage, tensor.untyped_storage().nbytes()))
+            self._kept.append(tensor.detach())
+        return tensor
+
+
+def storage_id(tensor: Tensor) -> int:
+    """Return what tells a tensor's storage from others for as long as it lives; fake tensors have no address, but this."""
+    found: int = tensor.untyped_storage()._cdata
+    return found
+
+
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
+    return flops
+
+
+def _unpack(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _now() -> int:
+    """Return the sequence number of a node made now."""
+    probe = torch.ones((), requires_grad=True) * 1
+    number: int = probe.grad_fn._sequence_nr()  # type: ignore[union-attr]
+    return number
+
+
+def _edges(root: Node) -> Iterator[tuple[Node, Node]]:
+    """Yield (reader, what it reads) for every node that the root depends on."""
+    seen, waiting = {root}, [root]
+    while waiting:
+        reader = waiting.pop()
+        for read, _ in reader.next_functions:
+            if read is None:
+                continue
+            yield reader, read
+            if read not in seen:
+                seen.add(read)
+                waiting.append(read)
+
+
+def _uses(model: nn.Module, edges: list[tuple[Node, Node]]) -> dict[str, Use]:
+    """Return when each parameter is used, in the order of first use."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    times: dict[str, list[int]] = {}
+    for reader, read in edges:
+        if (name := names.get(id(getattr(read, "variable", None)))) is not None:
+            times.setdefault(name, []).append(reader._sequence_nr())
+    return {name: Use(min(found), max(found)) for name, found in sorted(times.items(), key=lambda item: min(item[1]))}
+
+
+def _crossings(edges: list[tuple[Node, Node]]) -> list[tuple[int, int, Node]]:
+    """Return for every node that is no parameter: when it was made, when it was last read, and itself."""
+    last_read: dict[Node, int] = {}
+    for reader, read in edges:
+        if not hasattr(read, "variable"):
+            last_read[read] = max(last_read.get(read, -1), reader._sequence_nr())
+    return [(node._sequence_nr(), read, node) for node, read in last_read.items()]
+
+
+def _shapes(example: Inputs) -> str:
+    if isinstance(example, Tensor):
+        return f" of shape {list(example.shape)}"
+    return ""

@@ -1,0 +1,163 @@
+"""Which training labels are probably wrong, from how the belief in them grew over the stages.
+
+A label that the image supports is believed from the first stages on. A label that was only memorised is believed late, weakly, or
+not at all. The score of a sample is the mean over the stages of the margin of its label,
+
+    s = 1/L Σ_i ( p_i(y) − max_{c≠y} p_i(c) )   in [−1, 1],
+
+so that every stage has one vote, which counts as much as the stage is sure. It is the area under the margin (G. Pleiss et al.,
+arXiv 2001.10528) over stages instead of epochs, which needs one trained network and no record of its training.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchsid.training.evaluation import LabelledImages, Predictor, predict, unbroken
+
+CHUNK = 2000  # images whose beliefs are in memory at a time
+
+
+class Verdicts(NamedTuple):
+    """What the stages think of each sample's label; each `[N]`."""
+
+    score: Tensor
+    """Mean margin of the given label in [−1, 1], float; the lower, the likelier it is wrong."""
+    suggested: Tensor
+    """The class with the largest mean belief over the stages, int64; the given one for labels that seem right."""
+    agrees_from: Tensor
+    """The stage (from 1) from which on the answer is the given label, L + 1 when the last stage disagrees; int64."""
+    last_margin: Tensor
+    """Margin of the last stage alone, `p_L(y) − max_{c≠y} p_L(c)`: cleanlab's `normalized_margin`, but for its scale."""
+    self_confidence: Tensor
+    """`p_L(y)`: cleanlab's `self_confidence`."""
+    log_belief: Tensor
+    """Of the last stage, `[N, C]`, float32."""
+
+
+def judge(log_beliefs: Tensor, labels: Tensor) -> Verdicts:
+    """Return the verdicts on labels (int64 `[N]`) from log-beliefs `[L+1, N, C]`, row 0 of which is the prior."""
+    beliefs = log_beliefs[1:].exp()  # [L, N, C]
+    given = labels.expand(len(beliefs), -1).unsqueeze(-1)  # [L, N, 1]
+    own = beliefs.gather(-1, given).squeeze(-1)  # [L, N], and so the next
+    margin = own - beliefs.scatter(-1, given, -1.0).amax(-1)
+    return Verdicts(
+        score=margin.mean(0),
+        suggested=beliefs.mean(0).argmax(-1),
+        agrees_from=len(beliefs) + 1 - unbroken(beliefs.argmax(-1) == labels),
+        last_margin=margin[-1],
+        self_confidence=own[-1],
+        log_belief=log_beliefs[-1],
+    )
+
+
+def audit(predictor: Predictor, data: LabelledImages, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False) -> Verdicts:
+    """Return the verdicts on the labels of images, in their order.
+
+    Args:
+        predictor: a trained learner, which is put into evaluation mode meanwhile.
+        data: the images it was trained on, as they were labelled; at least one.
+        prepare: from uint8 images to what the network reads, on its device.
+        last_alone: see `beliefs_that_judge`.
+    """
+    chunks = zip(torch.split(data.images, CHUNK), torch.split(data.labels, CHUNK), strict=True)
+    found = [
+        judge(beliefs_that_judge(predictor, images, prepare=prepare, last_alone=last_alone), labels) for images, labels in chunks
+    ]
+    return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def beliefs_that_judge(
+    predictor: Predictor, images: Tensor, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False
+) -> Tensor:
+    """Return the log-beliefs `[L+1, N, C]` about images, row 0 of which is the prior.
+
+    With `last_alone` they are the prior and the last belief, as of one stage: for networks whose other stages were not trained to
+    answer.
+    """
+    log_beliefs = predict(predictor, images, prepare=prepare)
+    return log_beliefs[[0, -1]] if last_alone else log_beliefs
+
+
+def rankings(verdicts: Verdicts, labels: Tensor) -> dict[str, Tensor]:
+    """Return the scores `[N]` to compare, lowest first to be looked at; cleanlab's own where it is installed."""
+    scores = {
+        "margin over stages": verdicts.score,
+        "last margin": verdicts.last_margin,
+        "last self-confidence": verdicts.self_confidence,
+    }
+    try:
+        rank = import_module("cleanlab.rank")
+    except ImportError:
+        return scores
+    probabilities = verdicts.log_belief.double().softmax(-1).numpy()
+    for method in ("normalized_margin", "self_confidence"):
+        quality = rank.get_label_quality_scores(labels.numpy(), probabilities, method=method)
+        scores[f"cleanlab {method}"] = torch.from_numpy(quality)
+    return scores
+
+
+def detection(scores: Mapping[str, Tensor], wrong: Tensor) -> dict[str, dict[str, float]]:
+    """Return how well each score finds the labels that are wrong (bool `[N]`, some and not all of them).
+
+    Returns:
+        For each score: `auroc`; `precision_at_k`, the share of wrong labels among the k lowest scores, k being the number of wrong
+        ones, so that it is the recall at k as well; `recall_at_2k`, the share of them that lies in the 2k lowest.
+    """
+    k = int(wrong.sum())
+    found = {}
+    for name, score in scores.items():
+        sorted_wrong = wrong[score.argsort(stable=True)].double()
+        found[name] = {
+            "auroc": auroc(score, wrong),
+            "precision_at_k": float(sorted_wrong[:k].mean()),
+            "recall_at_2k": float(sorted_wrong[: 2 * k].sum() / k),
+        }
+    return found
+
+
+def disputes(verdicts: Verdicts, labels: Tensor, clean: Tensor | None) -> dict[str, Any]:
+    """Return how many labels the stages dispute: those for which another class has the larger mean belief.
+
+    Args:
+        verdicts: on these labels.
+        labels: as given, `[N]`.
+        clean: the true ones `[N]`, if they are known.
+
+    Returns:
+        `disputed`; with clean labels also `wrong` (how many labels are), `precision` and `recall` of the disputes, and
+        `corrected`, the share of the rightly disputed ones whose suggested class is the true one. A share of nothing is None.
+    """
+    disputed = verdicts.suggested != labels
+    if clean is None:
+        return {"disputed": int(disputed.sum())}
+    wrong = labels != clean
+    found = disputed & wrong
+    return {
+        "disputed": int(disputed.sum()),
+        "wrong": int(wrong.sum()),
+        "precision": _share(found, disputed),
+        "recall": _share(found, wrong),
+        "corrected": _share(found & (verdicts.suggested == clean), found),
+    }
+
+
+def auroc(score: Tensor, wrong: Tensor) -> float:
+    """Return the probability that a wrong label scores lower than a right one, ties counting half: Mann and Whitney's U.
+
+    Raises:
+        ValueError: all labels are wrong, or none.
+    """
+    positives, negatives = int(wrong.sum()), int((~wrong).sum())
+    if not positives or not negatives:
+        raise ValueError(f"{positives} labels are wrong and {negatives} right; AUROC compares the ones with the others")
+    right = score[~wrong].sort().values
+    below, up_to = (torch.searchsorted(right, score[wrong], right=ties).double() for ties in (False, True))
+    return float(1 - (below + up_to).mean() / (2 * negatives))
+
+
+def _share(some: Tensor, of: Tensor) -> float | None:
+    return int(some.sum()) / int(of.sum()) if bool(of.any()) else None

@@ -1,0 +1,187 @@
+"""A certificate: for every stage, on which share of some labelled images the statements of the theory hold, and where they fail."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from torchsid.core.objective import LocalObjective
+from torchsid.study.certify.propositions import error_bounds, ideal_residuals, local_errors
+from torchsid.study.certify.samples import SampleNumbers, measure, rounding
+from torchsid.training.evaluation import Predictor, predict
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A number over samples: its mean, and the worst of them."""
+
+    mean: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The samples whose belief a stage took further from the target."""
+
+    by_class: tuple[int, ...]
+    """How many of each class, by the labels that were put in."""
+    samples: tuple[int, ...]
+    """Their places in the split, the largest rise first."""
+    rises: tuple[float, ...]
+    """How far `D(p_i, p_y)` rose for each of them, nats."""
+
+
+@dataclass(frozen=True)
+class StageCertificate:
+    """What holds at one stage; shares are of samples, divergences in nats."""
+
+    stage: int
+    """Counted from 1."""
+    alpha: float
+    """Weight of the target in its loss."""
+    loss: Summary
+    """`L_i(p_i)`."""
+    epsilon: Summary
+    """`ε_i = max(0, L_i(p_i) − L_i(p_{i−1}))`."""
+    kl: Summary
+    """`D(p_i, p_y)`, the divergence to the target."""
+    premise: float
+    """Share for which `L_i(p_i) ≤ L_i(p_{i−1})`: the premise of Proposition 2."""
+    conclusion: float
+    """Share for which its conclusion holds, the term for the distance moved included."""
+    descent: float
+    """Share whose divergence to the target did not grow."""
+    mean_descends: bool
+    """Whether the mean divergence to the target did not grow."""
+    bound: Summary
+    """Proposition 4's bound on `D(p_i, p_y)`; the worst is the largest."""
+    slack: Summary
+    """The bound less what it bounds; the worst is the least, which theory forbids to be negative."""
+    distance: Summary
+    """`L_i(p_i) − min L_i`: divergence from the closed-form minimiser (Proposition 1)."""
+    residual: Summary
+    """What is left of the prior's gap to the target, as a share of it."""
+    ideal_residual: float
+    """What ideal stages leave of it, `Π_{j≤i} (1 − α_j)`."""
+    failures: Failures
+    """Where the divergence to the target grew."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What holds on some images with some labels."""
+
+    n: int
+    """How many images."""
+    class_sizes: tuple[int, ...]
+    """How many of each class, by the labels that were put in."""
+    prior_kl: Summary
+    """`D(p_0, p_y)`."""
+    premise_everywhere: float
+    """Share of samples for which the premise of Proposition 2 holds at every stage."""
+    descent_everywhere: float
+    """Share of samples whose divergence to the target grows at no stage."""
+    contradictions: int
+    """How often, over images and stages, the premise of Proposition 2 holds and its conclusion does not; never, if all is right."""
+    stages: tuple[StageCertificate, ...]
+    """Stages 1 … L."""
+
+
+def certify(
+    predictor: Predictor | Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Mapping[str, Tensor],
+    objective: LocalObjective,
+    *,
+    prepare: Callable[[Tensor], Tensor],
+    batch_size: int = 500,
+    onlooker: Callable[[slice, Tensor], None] | None = None,
+) -> dict[str, Certificate]:
+    """Return a certificate for each set of labels of the same images.
+
+    Args:
+        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs `[L+1, B, C]`.
+        images: uint8 `[N, C, H, W]`, at least one.
+        labels: classes `[N]` by name, such as those trained on and the clean ones.
+        objective: what each stage minimises; its temperature is taken as 1, of which alone the propositions speak.
+        prepare: from uint8 images to what the network reads, on its device.
+        batch_size: images a pass; the result is the same for every size, up to rounding.
+        onlooker: is shown every batch, its places in the split and its log-beliefs `[L+1, B, C]`, so that one pass serves several.
+
+    Raises:
+        TargetError: a label is no class of the network, or the target lacks the full support that `reverse` needs.
+    """
+    objective = replace(objective, temperature=1.0)
+    parts: dict[str, list[SampleNumbers]] = {name: [] for name in labels}
+    num_classes = 0
+    for start in range(0, len(images), batch_size):
+        batch = slice(start, start + batch_size)
+        log_beliefs = predict(predictor, images[batch], prepare=prepare, batch_size=batch_size)  # [L+1, B, C]
+        num_classes = log_beliefs.shape[-1]
+        if onlooker:
+            onlooker(batch, log_beliefs)
+        for name, classes in labels.items():
+            parts[name].append(measure(log_beliefs, classes[batch], objective))
+    return {name: certificate(SampleNumbers.joined(parts[name]), labels[name], num_classes, objective) for name in labels}
+
+
+def certificate(numbers: SampleNumbers, labels: Tensor, num_classes: int, objective: LocalObjective) -> Certificate:
+    """Sum up the numbers of N samples with labels `[N]`."""
+    alphas = objective.alphas(len(numbers.loss))
+    epsilon = local_errors(numbers.excess)
+    bound = error_bounds(numbers.to_target, epsilon, alphas)
+    slack = bound - numbers.to_target[1:]
+    share_left = numbers.residual[1:] / numbers.residual[0].clamp(min=torch.finfo(torch.float64).tiny)
+    allowed = rounding(numbers.to_target).mean(dim=1)
+    stages = tuple(
+        StageCertificate(
+            stage=index + 1,
+            alpha=alpha,
+            loss=_largest(numbers.loss[index]),
+            epsilon=_largest(epsilon[index]),
+            kl=_largest(numbers.to_target[index + 1]),
+            premise=_share(numbers.premise[index]),
+            conclusion=_share(numbers.conclusion[index]),
+            descent=_share(numbers.descends[index]),
+            mean_descends=bool(numbers.rise[index].mean() <= allowed[index]),
+            bound=_largest(bound[index]),
+            slack=Summary(float(slack[index].mean()), float(slack[index].min())),
+            distance=_largest(numbers.distance[index]),
+            residual=_largest(share_left[index]),
+            ideal_residual=float(ideal_residuals(alphas)[index]),
+            failures=_failures(numbers.rise[index], numbers.descends[index], labels, num_classes),
+        )
+        for index, alpha in enumerate(alphas)
+    )
+    return Certificate(
+        n=len(labels),
+        class_sizes=_counts(labels, num_classes),
+        prior_kl=_largest(numbers.to_target[0]),
+        premise_everywhere=_share(numbers.premise.all(dim=0)),
+        descent_everywhere=_share(numbers.descends.all(dim=0)),
+        contradictions=int((numbers.premise & ~numbers.conclusion).sum()),
+        stages=stages,
+    )
+
+
+def _largest(values: Tensor) -> Summary:
+    return Summary(float(values.mean()), float(values.max()))
+
+
+def _share(holds: Tensor) -> float:
+    return float(holds.double().mean())
+
+
+def _failures(rise: Tensor, descends: Tensor, labels: Tensor, num_classes: int) -> Failures:
+    order = rise.argsort(descending=True, stable=True)
+    failing = order[~descends[order]]
+    return Failures(
+        by_class=_counts(labels[failing], num_classes),
+        samples=tuple(failing.tolist()),
+        rises=tuple(rise[failing].tolist()),
+    )
+
+
+def _counts(labels: Tensor, num_classes: int) -> tuple[int, ...]:
+    return tuple(torch.bincount(labels, minlength=num_classes).tolist())

@@ -1,0 +1,186 @@
+"""What anytime inference answers and costs: measured for one rule, and calibrated over all thresholds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchsid.anytime import EarlyExit, ExitRule, Measure, confidence
+from torchsid.core.beliefs import entropy
+from torchsid.core.cascade import Cascade
+from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import OwnHead, StagedCascade
+from torchsid.heads.cost import multiply_adds
+from torchsid.training.evaluation import LabelledImages
+
+LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of accuracy on the validation images, that a threshold may cost
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Multiply-adds a sample, heads included."""
+
+    stages: tuple[int, ...]
+    """Of each stage; those of a shared extractor belong to the first."""
+    inference: int
+    """Of the ordinary pass, which leaves out heads that the deployed network does without."""
+
+    def share(self, computed: Tensor) -> float:
+        """Return what samples that ran `computed` stages (int64 `[N]`) cost on average, as a share of the ordinary pass."""
+        total = torch.tensor(self.stages, dtype=torch.float64).cumsum(0)
+        return float(total[computed.cpu() - 1].mean() / self.inference)
+
+
+def operations(cascade: Cascade | StagedCascade, example: Tensor) -> Operations:
+    """Return what each stage costs; `example` is a small batch.
+
+    Raises:
+        ValueError: a staged cascade without a plan.
+    """
+    if isinstance(cascade, StagedCascade):
+        if cascade.plan is None:
+            raise ValueError("this cascade has no plan, which lists what its stages cost: build it by torchsid.staged_cascade")
+        stages = [stage.operations + stage.head_operations for stage in cascade.plan.stages]
+        last = cascade.heads[-1]
+        alone = isinstance(last, OwnHead) and not last.residual
+        return Operations(tuple(stages), sum(stage.operations for stage in cascade.plan.stages) if alone else sum(stages))
+    with without_side_effects(cascade), torch.no_grad():
+        cascade.eval()
+        features = cascade.features(example)
+        stages, prior = [], cascade.prior(features)
+        for stage in cascade.stages:
+            stages.append(multiply_adds(stage, features, prior))
+            features, _ = stage(features, prior)
+    stages[0] += multiply_adds(cascade.extractor, example)
+    return Operations(tuple(stages), sum(stages))
+
+
+def measure_exits(
+    early: EarlyExit, data: LabelledImages, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500
+) -> dict[str, Any]:
+    """Run early exit on images and return what came of it, as JSON can hold it.
+
+    Args:
+        early: the cascade and its rule; the cascade is in evaluation mode meanwhile.
+        data: at least one image.
+        prepare: from uint8 images to what the network reads, on its device.
+        batch_size: images a pass.
+
+    Returns:
+        `rule`, `n`, `accuracy`; `average_depth` (stage of exit) and `average_computed` (stages that ran); `exits`, for each stage
+        the share of images that left there, and their accuracy (None where there is none); `operations`, the share of the
+        multiply-adds of ordinary inference; `whole_batches`, see `EarlyExit`.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not len(data.labels):
+        raise ValueError("no images to measure early exit on: choose another split")
+    cascade, parts = early.cascade, []
+    with without_side_effects(cascade):
+        cascade.eval()
+        for images in torch.split(data.images, batch_size):
+            answer = early(prepare(images))
+            parts.append(torch.stack([answer.log_belief.argmax(-1), answer.depth, answer.computed]).cpu())
+        cost = operations(cascade, prepare(data.images[:2]))
+    predictions, depth, computed = torch.cat(parts, dim=1)
+    right = (predictions == data.labels).double()
+    here = [depth == stage for stage in range(1, cascade.depth + 1)]
+    return {
+        "rule": str(early.rule),
+        "n": len(right),
+        "accuracy": float(right.mean()),
+        "average_depth": float(depth.double().mean()),
+        "average_computed": float(computed.double().mean()),
+        "exits": [
+            {"stage": i, "share": float(at.double().mean()), "accuracy": float(right[at].mean()) if at.any() else None}
+            for i, at in enumerate(here, 1)
+        ],
+        "operations": cost.share(computed),
+        "whole_batches": early.whole_batches,
+    }
+
+
+class Sweep(NamedTuple):
+    """Early exit at every threshold that makes a difference, from the loosest on; each `[T]`, float64."""
+
+    threshold: Tensor
+    accuracy: Tensor
+    depth: Tensor
+    """On average; rises from 1 to L."""
+
+
+def sweep(log_beliefs: Tensor, labels: Tensor, measure: Measure) -> Sweep:
+    """Return accuracy and average depth at all thresholds, exactly.
+
+    A sample leaves stage i < L for the next one where the threshold reaches the most that it was sure up to i. In the order of
+    these N·(L−1) thresholds each adds 1/N to the depth, and to the accuracy whatever the next stage knows better.
+
+    Args:
+        log_beliefs: `[L+1, N, C]`; row 0 is the prior.
+        labels: `[N]`.
+        measure: of the rule.
+    """
+    right = (log_beliefs[1:].argmax(-1) == labels).double()  # [L, N]
+    count = len(labels)
+    sure = confidence(log_beliefs[1:-1]) if measure == "confidence" else -entropy(log_beliefs[1:-1])
+    reached, order = sure.cummax(0).values.flatten().sort()  # [(L−1)·N]
+    first = reached[:1].nextafter(torch.full_like(reached[:1], -torch.inf))  # where every sample is sure at stage 1
+    accuracy = torch.cat([right[:1].sum(1), (right[1:] - right[:-1]).flatten()[order]]).cumsum(0) / count
+    depth = 1 + torch.arange(len(accuracy), dtype=torch.float64) / count
+    threshold = torch.cat([first if len(first) else first.new_zeros(1), reached]).double()
+    last = torch.cat([threshold.diff() != 0, torch.tensor([True])])  # of each group of equal thresholds: all of them count
+    threshold = threshold if measure == "confidence" else -threshold
+    return Sweep(threshold[last], accuracy[last], depth[last])
+
+
+def exit_depth(log_beliefs: Tensor, rule: ExitRule) -> Tensor:
+    """Return the stage at which each sample of `[L+1, N, C]` is sure, L for those that never are; int64 `[N]`."""
+    sure = torch.stack([rule(log_belief) for log_belief in log_beliefs[1:]])
+    sure[-1] = True
+    return sure.int().argmax(0) + 1
+
+
+def exit_curve(
+    validation: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], measure: Measure, cost: Operations
+) -> dict[str, Any]:
+    """Return accuracy against average depth on test images, at thresholds that the validation images chose.
+
+    For every allowed loss δ of `LOSSES`: the loosest threshold with which the accuracy on the validation images is at least that of
+    the last stage, less δ.
+
+    Args:
+        validation: log-beliefs `[L+1, N, C]` and labels `[N]`.
+        test: likewise, other images.
+        measure: of the rule.
+        cost: of the cascade.
+
+    Returns:
+        `measure`, `validation_n`, `test_n`, and `points`, one for each δ: `loss`, `rule`, `threshold`, and for `validation` and
+        `test` each `accuracy` and `average_depth`; for `test` also `operations`, the share of the multiply-adds of ordinary
+        inference when every sample leaves its batch.
+    """
+    found = sweep(*validation, measure)
+    log_beliefs, labels = test
+    full, points = float(found.accuracy[-1]), []
+    for loss in LOSSES:
+        enough = (found.accuracy >= full - loss - 1e-9).nonzero()[0, 0]
+        rule = ExitRule(measure, float(found.threshold[enough]))
+        depth = exit_depth(log_beliefs, rule)
+        answers = log_beliefs[depth, torch.arange(len(labels))].argmax(-1)
+        points.append(
+            {
+                "loss": loss,
+                "rule": str(rule),
+                "threshold": rule.threshold,
+                "validation": {"accuracy": float(found.accuracy[enough]), "average_depth": float(found.depth[enough])},
+                "test": {
+                    "accuracy": float((answers == labels).double().mean()),
+                    "average_depth": float(depth.double().mean()),
+                    "operations": cost.share(depth),
+                },
+            }
+        )
+    return {"measure": measure, "validation_n": len(validation[1]), "test_n": len(labels), "points": points}

@@ -1,0 +1,136 @@
+"""Augmentation of whole batches, as tensor operations.
+
+Images stay uint8 until the end: a quarter of the bytes to move, and one conversion. All random numbers come from the
+generator that is passed, in the same order on every device.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from torchsid.tasks.images.config import AugmentConfig
+
+
+class Augmentation:
+    """Crop, flip, cutout, then mixup or cutmix, then normalisation.
+
+    Args:
+        config: what to do.
+        mean: per channel, of images scaled to [0, 1].
+        std: standard deviation, likewise.
+        num_classes: C, the width of the rows that mixup and cutmix make of labels.
+    """
+
+    def __init__(self, config: AugmentConfig, mean: tuple[float, ...], std: tuple[float, ...], num_classes: int) -> None:
+        self.config = config
+        self.mean = mean
+        self.std = std
+        self.num_classes = num_classes
+
+    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Augment a batch.
+
+        Args:
+            images: uint8 `[B, C, H, W]`.
+            labels: int64 `[B]`.
+            generator: a CPU generator; `step_generator(seed, epoch, step)`.
+
+        Returns:
+            float32 `[B, C, H, W]`, and the labels, int64 `[B]`; under mixup or cutmix probability rows `[B, classes]`.
+        """
+        config = self.config
+        if config.crop or config.flip:
+            images = crop_and_flip(images, config.crop, config.flip, generator)
+        if config.cutout:
+            images = cutout(images, config.cutout, self.mean, generator)
+        mixing = self._mixing(generator)
+        if not mixing:
+            return self._finish(images), labels
+
+        partner = torch.randperm(len(images), generator=generator).to(images.device)
+        share = _beta(config.mixup if mixing == "mixup" else config.cutmix, len(images), generator).to(images.device)
+        if mixing == "cutmix":
+            images, share = _paste(images, partner, share, generator)
+            x = self._finish(images)
+        else:
+            x = self._finish(images)
+            x = torch.lerp(x[partner], x, share[:, None, None, None])
+        rows = F.one_hot(labels, self.num_classes).to(torch.float32)
+        return x, torch.lerp(rows[partner], rows, share[:, None])
+
+    def _mixing(self, generator: torch.Generator) -> str:
+        if self.config.mixup and self.config.cutmix:
+            return "mixup" if torch.rand((), generator=generator) < 0.5 else "cutmix"
+        return "mixup" if self.config.mixup else "cutmix" if self.config.cutmix else ""
+
+    def _finish(self, images: Tensor) -> Tensor:
+        return normalise(images, self.mean, self.std) if self.config.normalise else images.float().div_(255)
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return `(images / 255 − mean) / std`, float32 `[..., C, H, W]`, of uint8 images."""
+    centre = torch.tensor(mean, device=images.device)[:, None, None]
+    width = torch.tensor(std, device=images.device)[:, None, None]
+    return images.float().mul_(1 / (255 * width)).sub_(centre / width)
+
+
+def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to `padding` pixels either way, black flowing in, and mirror about half of them.
+
+    One gather from the padded images does both: `[B, H·W]` source positions, the same for all channels.
+    """
+    batch, channels, height, width = images.shape
+    device = images.device
+    top, left = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator).to(device)  # [B, 1] each
+    columns = torch.arange(width, device=device).expand(batch, width)  # [B, W]
+    if flip:
+        mirrored = (torch.rand(batch, 1, generator=generator) < 0.5).to(device)
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    rows = top + torch.arange(height, device=device)  # [B, H]
+    position = rows[:, :, None] * (width + 2 * padding) + (left + columns)[:, None, :]  # [B, H, W]
+    padded = F.pad(images, (padding,) * 4).flatten(2)  # [B, C, (H+2p)·(W+2p)]
+    index = position.flatten(1)[:, None].expand(batch, channels, height * width)
+    return padded.gather(2, index).view(batch, channels, height, width)
+
+
+def cutout(images: Tensor, side: int, mean: tuple[float, ...], generator: torch.Generator) -> Tensor:
+    """Paint a square in the mean colour, its centre anywhere in the image (T. DeVries and G. Taylor, 2017)."""
+    batch, _, height, width = images.shape
+    top, left = (_uniform(batch, extent, generator) - side // 2 for extent in (height, width))
+    inside = _rectangles((height, width), top, left, top + side, left + side).to(images.device)
+    colour = torch.tensor([round(255 * value) for value in mean], dtype=torch.uint8, device=images.device)
+    return torch.where(inside, colour[:, None, None], images)
+
+
+def _paste(images: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of about `1 − share` of the area from the partner (S. Yun et al., 2019).
+
+    Returns the images and the share of the area that is left.
+    """
+    batch, _, height, width = images.shape
+    side = (1 - share.cpu()).sqrt()
+    box_height, box_width = (side * height).round().long(), (side * width).round().long()
+    top = _uniform(batch, height, generator) - box_height // 2
+    left = _uniform(batch, width, generator) - box_width // 2
+    inside = _rectangles((height, width), top, left, top + box_height, left + box_width).to(images.device)
+    left_over = 1 - inside.float().mean(dim=(1, 2, 3))
+    return torch.where(inside, images[partner], images), left_over
+
+
+def _rectangles(size: tuple[int, int], top: Tensor, left: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
+    """Return a mask `[B, 1, H, W]` of rectangles given by int64 `[B]` edges, cut off at the border."""
+    rows, columns = torch.arange(size[0]), torch.arange(size[1])
+    tall = (rows >= top[:, None]) & (rows < bottom[:, None])  # [B, H]
+    wide = (columns >= left[:, None]) & (columns < right[:, None])  # [B, W]
+    return (tall[:, :, None] & wide[:, None, :])[:, None]
+
+
+def _uniform(batch: int, extent: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, extent, (batch,), generator=generator)
+
+
+def _beta(alpha: float, batch: int, generator: torch.Generator) -> Tensor:
+    """Draw float32 `[B]` from Beta(α, α); NumPy's generator, since torch's Beta takes none."""
+    seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
+    return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, size=batch).astype(np.float32))

@@ -1,0 +1,81 @@
+"""Decoded images on disk, so that a second start takes a second.
+
+An entry is one uncompressed `.npz`, named after the content of the files that it was decoded from. The archive's own
+CRC-32 is checked on reading; an entry that fails it is rebuilt.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchsid.tasks.images.raw import RawPart, RawSet
+
+_FORMAT = 1  # raise it when what is stored, or how images are decoded, changes
+
+
+def folder(setting: str) -> Path:
+    """Return the cache's folder: the setting, or the user's cache folder by the XDG rules."""
+    if setting:
+        return Path(setting).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "torchsid"
+
+
+def remember(folder: Path, name: str, key: Mapping[str, str], build: Callable[[], RawSet]) -> RawSet:
+    """Return the data set stored under `name` and `key`, or build and store it.
+
+    Args:
+        folder: the cache's folder.
+        name: begins the name of the file.
+        key: all that the result depends on: settings, and the SHA-256 of every source file.
+        build: decodes the images.
+    """
+    digest = hashlib.sha256(json.dumps([_FORMAT, sorted(key.items())]).encode()).hexdigest()
+    path = folder / f"{name}-{digest[:20]}.npz"
+    if (stored := _read(path)) is not None:
+        return stored
+    logging.getLogger(__name__).info("decoding the images of %s, this once; to be kept in %s", name, path)
+    built = build()
+    try:
+        _write(path, built)
+    except OSError as error:
+        warnings.warn(f"decoded images cannot be stored, set data.cache: {error}", RuntimeWarning, stacklevel=2)
+    return built
+
+
+def _write(path: Path, raw: RawSet) -> None:
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, part in (("train", raw.train), ("test", raw.test)):
+        arrays |= {f"{name}.images": part.images, f"{name}.labels": part.labels, f"{name}.rows": part.rows}
+    words = json.dumps({"class_names": raw.class_names, "skipped": raw.skipped}).encode()
+    arrays["words"] = np.frombuffer(words, dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> RawSet | None:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            parts = [
+                RawPart(stored[f"{name}.images"], stored[f"{name}.labels"], stored[f"{name}.rows"]) for name in ("train", "test")
+            ]
+            words = json.loads(stored["words"].tobytes())
+            names, skipped = tuple(words["class_names"]), tuple(words["skipped"])
+    except Exception:  # absent, or damaged in any way: decode again
+        return None
+    return RawSet(train=parts[0], test=parts[1], class_names=names, skipped=skipped)

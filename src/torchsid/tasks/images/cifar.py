@@ -1,0 +1,120 @@
+"""The official Python archives of CIFAR-10 and CIFAR-100, as a folder or a `.tar.gz`.
+
+Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
+https://www.cs.toronto.edu/~kriz/cifar.html. The files are pickles, a format that can run code when it is read; the
+reader here admits nothing but NumPy arrays, lists, dictionaries, strings and numbers, and refuses the rest.
+"""
+
+import io
+import pickle
+import tarfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchsid.errors import DataError
+from torchsid.tasks.images.raw import RawPart, RawSet
+from torchsid.tasks.images.sources import Files, OnBadSample
+
+_reconstruct = np.empty(0).__reduce__()[0]  # the function by which NumPy's own pickles make arrays
+_ADMITTED: Mapping[tuple[str, str], object] = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads pickles of plain values and NumPy arrays; anything else is refused before it is looked up."""
+
+    def find_class(self, module: str, name: str) -> object:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise DataError(f"asks for {module}.{name}, which no CIFAR file needs: refused") from None
+
+
+@dataclass(frozen=True)
+class CifarArchive:
+    """A data set in one of the two archives."""
+
+    folder: str
+    archive: str
+    train: tuple[str, ...]
+    test: str
+    label: str
+    names_file: str
+    names_key: str
+    decoding_is_slow: bool = False
+
+    def patterns(self) -> Sequence[str]:
+        """See `Source`."""
+        return [f"{self.folder}/{self.train[0]} …", self.archive]
+
+    def find(self, root: Path) -> Files:
+        """See `Source`; `root` may be the folder itself."""
+        for folder in (root / self.folder, root):
+            paths = [folder / name for name in (*self.train, self.test, self.names_file)]
+            if all(path.is_file() for path in paths):
+                return {"train": paths[:-2], "test": [paths[-2]], "names": [paths[-1]]}
+        archive = [root / self.archive] if (root / self.archive).is_file() else []
+        return {"train": archive, "test": archive, "names": archive}
+
+    def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
+        """See `Source`; there are no single bad samples here, a damaged file is an error."""
+        if files["train"][0].name == self.archive:
+            members = self._extract(files["train"][0])
+        else:
+            members = {path.name: path.read_bytes() for part in files.values() for path in part}
+        train = [self._batch(name, members[name]) for name in self.train]
+        names = _unpickle(self.names_file, members[self.names_file]).get(self.names_key.encode())
+        if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
+            raise DataError(f"{self.names_file} has no list {self.names_key!r}")
+        return RawSet(
+            train=RawPart.complete(*(np.concatenate(arrays) for arrays in zip(*train, strict=True))),
+            test=RawPart.complete(*self._batch(self.test, members[self.test])),
+            class_names=tuple(name.decode() for name in names),
+        )
+
+    def _extract(self, archive: Path) -> dict[str, bytes]:
+        """Return the members that are needed; nothing is written to disk."""
+        wanted = {f"{self.folder}/{name}": name for name in (*self.train, self.test, self.names_file)}
+        members = {}
+        try:
+            with tarfile.open(archive, "r|*") as tar:
+                for member in tar:
+                    name, file = wanted.get(member.name), tar.extractfile(member)
+                    if name is not None and file is not None:
+                        members[name] = file.read()
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            raise DataError(f"{archive} is truncated or no tar archive ({error})") from error
+        if absent := [name for name, short in wanted.items() if short not in members]:
+            raise DataError(f"{archive} lacks {', '.join(absent)}")
+        return members
+
+    def _batch(self, name: str, data: bytes) -> tuple[Any, Any]:
+        """Return images uint8 `[N, 3, 32, 32]` and labels `[N]` of one file; pixels are stored plane by plane."""
+        batch = _unpickle(name, data)
+        pixels, labels = batch.get(b"data"), batch.get(self.label.encode())
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
+            raise DataError(f"{name}: 'data' is no uint8 array [N, 3072]")
+        if not isinstance(labels, list) or len(labels) != len(pixels):
+            raise DataError(f"{name}: '{self.label}' is no list with one label for each of {len(pixels)} images")
+        return pixels.reshape(-1, 3, 32, 32), np.asarray(labels, dtype=np.int64)
+
+
+def _unpickle(name: str, data: bytes) -> dict[bytes, Any]:
+    try:
+        value = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+    except DataError as error:
+        raise DataError(f"{name} {error}") from None
+    except Exception as error:  # damaged pickles raise errors of every kind
+        raise DataError(f"{name} is truncated or damaged ({type(error).__name__}: {error})") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{name} holds no dictionary")
+    return value

@@ -1,0 +1,28 @@
+"""Handwritten digits that come with the package: 1,797 scans, 8x8 pixels.
+
+Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
+1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0; the part distributed with scikit-learn, unchanged.
+A pixel of the source counts the dark points of a 4x4 block, 0 to 16; it is stored as it is and scaled to 0 … 255 here.
+"""
+
+from importlib import resources
+
+import numpy as np
+
+from torchsid.tasks.images.raw import Images, RawPart, RawSet
+from torchsid.tasks.images.stratify import every_fifth
+
+
+def read() -> RawSet:
+    """Return the digits; the test set is every fifth sample of each class (`stratify.every_fifth`)."""
+    with resources.files("torchsid.tasks.images").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
+        counts, labels = stored["images"], stored["labels"].astype(np.int64)  # [1797, 8, 8] in 0 … 16; [1797]
+    whole = RawPart.complete(scaled(counts)[:, None], labels)
+    train, test = every_fifth(labels)
+    return RawSet(train=whole.take(train), test=whole.take(test), class_names=tuple("0123456789"))
+
+
+def scaled(counts: Images) -> Images:
+    """Scale 0 … 16 to 0 … 255, rounded."""
+    values: Images = np.rint(counts * (255 / 16)).astype(np.uint8)
+    return values

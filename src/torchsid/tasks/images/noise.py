@@ -1,0 +1,103 @@
+"""Wrong labels in the training set, and how many there are."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from torchsid.errors import DataError
+from torchsid.tasks.images.config import DataConfig, NoiseConfig
+from torchsid.tasks.images.order import generator_at
+from torchsid.tasks.images.parquet import integers, read_columns
+from torchsid.tasks.images.raw import Labels, RawPart
+
+_DIGITS = {"7": "1", "2": "7", "5": "6", "6": "5", "3": "8"}
+CONFUSIONS: Mapping[str, Mapping[str, str]] = {
+    "cifar10": {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"},
+    "digits": _DIGITS,
+    "mnist": _DIGITS,
+}
+"""For asymmetric noise: which class is mistaken for which (G. Patrini et al., CVPR 2017); other classes stay clean."""
+
+
+def noisy_labels(config: DataConfig, train: RawPart, class_names: tuple[str, ...]) -> Labels:
+    """Return the labels to train on, int64 `[N]`.
+
+    A label of class i becomes j with the probability `transition_matrix(...)[i, j]`, by random numbers that depend on
+    `noise.seed` alone; for `column` the labels are those of a Parquet file.
+
+    Raises:
+        DataError: the set has no table of confusions, or the file of labels does not fit.
+    """
+    noise = config.noise
+    if noise.kind == "none":
+        return train.labels
+    if noise.kind == "column":
+        return _column(config, train, len(class_names))
+    matrix = torch.from_numpy(transition_matrix(noise, config.name, class_names))
+    rows = matrix[torch.from_numpy(train.labels)]  # [N, C]
+    drawn = torch.multinomial(rows, 1, generator=generator_at("noise", noise.seed))
+    return drawn.squeeze(1).numpy()
+
+
+def transition_matrix(noise: NoiseConfig, name: str, class_names: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return `T[i, j] = P(label j | class i)`, `[C, C]`."""
+    classes = len(class_names)
+    if noise.kind == "symmetric":
+        wrong = (1 - np.eye(classes)) / (classes - 1)
+    elif noise.kind == "pair":
+        wrong = np.roll(np.eye(classes), 1, axis=1)
+    else:
+        if name not in CONFUSIONS:
+            raise DataError(
+                f"noise.kind = 'asymmetric' knows no confusions of {name}, only of {', '.join(sorted(CONFUSIONS))}; "
+                "noise.kind = 'pair' works for every data set"
+            )
+        wrong = np.eye(classes)
+        for given, taken_for in CONFUSIONS[name].items():
+            wrong[class_names.index(given)] = np.eye(classes)[class_names.index(taken_for)]
+    return (1 - noise.rate) * np.eye(classes) + noise.rate * wrong
+
+
+def measure(noise: NoiseConfig, clean: Labels, noisy: Labels, class_names: tuple[str, ...]) -> dict[str, object]:
+    """Return what was asked for and what was done: the share of changed labels and which became which."""
+    changed = clean != noisy
+    transitions: dict[str, dict[str, int]] = {}
+    pairs, counts = np.unique(np.stack([clean[changed], noisy[changed]]), axis=1, return_counts=True)
+    for (i, j), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+        transitions.setdefault(class_names[i], {})[class_names[j]] = count
+    report = {"kind": noise.kind, "rate": noise.rate, "seed": noise.seed, "column": noise.column}
+    return {**report, "share": float(changed.mean()), "transitions": transitions}
+
+
+def labels_file(config: DataConfig) -> Path:
+    """Return the file of `column` noise."""
+    if not config.noise.file and config.name != "cifar10":
+        raise DataError(f"set noise.file to the Parquet file with the labels of {config.name}")
+    return Path(config.path).expanduser() / (config.noise.file or "cifar10n-labels.parquet")
+
+
+def _column(config: DataConfig, train: RawPart, num_classes: int) -> Labels:
+    path, column = labels_file(config), config.noise.column
+    values = _read_labels(path, column)
+    try:
+        clean = _read_labels(path, "clean_label")
+    except DataError:
+        clean = None
+    expected = int(train.rows.max()) + 1
+    problems = []
+    if len(values) < expected or (clean is None and len(values) != expected):
+        problems.append(f"it has {len(values)} rows, the training set {expected}")
+    elif clean is not None and (differing := int((clean[train.rows] != train.labels).sum())):
+        problems.append(f"its clean_label differs from the training set in {differing} rows: another set or order")
+    if ((values < 0) | (values >= num_classes)).any():
+        problems.append(f"column {column!r} has labels outside 0 … {num_classes - 1}")
+    if problems:
+        raise DataError(f"{path} does not fit {config.name}: " + "; ".join(problems))
+    return values[train.rows]
+
+
+def _read_labels(path: Path, column: str) -> Labels:
+    return integers(path, column, read_columns(path, one_of=((column,),)).column(0))

@@ -1,0 +1,70 @@
+from collections import namedtuple
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from torchsid.core.calling import batch_size, call, logits_of
+
+
+class Add(nn.Module):
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return x if y is None else x + 10 * y
+
+
+ONE, TWO = torch.ones(3, 2), torch.full((3, 2), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [(ONE, 1.0), ((ONE,), 1.0), ((ONE, TWO), 21.0), ({"x": ONE}, 1.0), ({"y": ONE, "x": TWO}, 12.0)],
+    ids=["tensor", "tuple", "tuple of two", "mapping", "mapping of two"],
+)
+def test_inputs_go_to_the_model_as_they_are_meant(x: object, expected: float) -> None:
+    assert torch.equal(call(Add(), x), torch.full((3, 2), expected))
+
+
+def test_a_mapping_need_not_be_a_dict() -> None:
+    from collections import UserDict
+
+    assert torch.equal(call(Add(), UserDict(x=ONE, y=TWO)), ONE + 10 * TWO)
+
+
+Pair = namedtuple("Pair", "loss logits")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [ONE, SimpleNamespace(logits=ONE, loss=TWO), (ONE, TWO), [ONE], Pair(torch.zeros(()), ONE)],
+    ids=["tensor", "field", "tuple", "list", "named tuple"],
+)
+def test_the_logits_are_found(output: object) -> None:
+    assert logits_of(output) is ONE
+
+
+@pytest.mark.parametrize(
+    ("output", "named"),
+    [
+        (None, "NoneType"),
+        ((), "tuple"),
+        ({"logits": ONE}, "dict"),
+        (torch.zeros(3), r"Tensor of shape \[3\]"),
+        (torch.zeros(3, 2, 4), r"Tensor of shape \[3, 2, 4\]"),
+        ((torch.zeros(3, 2, 4), ONE), r"Tensor of shape \[3, 2, 4\]"),
+    ],
+)
+def test_what_is_no_classifiers_output_is_refused(output: object, named: str) -> None:
+    with pytest.raises(ValueError, match=rf"the model returns {named}; a classifier returns logits \[B, C\], as a tensor"):
+        logits_of(output)
+
+
+@pytest.mark.parametrize("x", [ONE, (ONE, TWO), (2.0, ONE), {"flag": True, "x": ONE}, {"x": ONE}])
+def test_the_batch_size_is_that_of_the_first_tensor(x: object) -> None:
+    assert batch_size(x) == 3
+
+
+@pytest.mark.parametrize("x", [(), {}, {"x": [1, 2]}])
+def test_inputs_without_a_tensor_are_refused(x: object) -> None:
+    with pytest.raises(ValueError, match="no tensor among the inputs"):
+        batch_size(x)

@@ -1,0 +1,157 @@
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_model, save_model
+from tests.cut.classifiers import BATCH, CASES, CLASSES, classifier, cut, images
+from tests.networks import assert_untouched, gradients, snapshot
+from torch import nn
+
+from torchsid import SID, StagedCascade, staged_cascade
+from torchsid.core.staged import OwnHead
+from torchsid.errors import CutError
+
+every_way = pytest.mark.parametrize("by", ["boundary", "graph"])
+NAMES = [name for name in CASES if name != "vit-tiny"]
+
+
+@every_way
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_is_the_one_that_was_given(name: str, by: str) -> None:
+    model, (x, _) = classifier(name), images(name)
+    before = snapshot(model)
+    keys = list(model.state_dict())
+    cascade = staged_cascade(model, CLASSES, CASES[name].cuts, x, by=by, max_head_share=100.0)
+    assert cascade.model is model
+    assert list(cascade.model.state_dict()) == keys
+    torch.set_rng_state(before.random)  # the heads were drawn
+    assert_untouched(model, before)
+    fresh = classifier(name)
+    assert not fresh.load_state_dict(cascade.model.state_dict()).missing_keys
+
+
+@every_way
+@pytest.mark.parametrize("name", NAMES)
+def test_the_deployed_model_gives_the_cascades_logits(name: str, by: str) -> None:
+    cascade, batch = cut(name, by=by), images(name)
+    SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.05)).step(*batch)
+    cascade.eval()
+    x = batch[0]
+    with torch.no_grad():
+        deployed = classifier(name).eval()
+        deployed.load_state_dict(cascade.model.state_dict())
+        assert torch.equal(deployed(x), cascade(x))
+        torch.testing.assert_close(cascade.log_beliefs(x)[-1], deployed(x).log_softmax(-1))
+
+
+@every_way
+def test_beliefs_run_from_the_prior_to_the_answer(by: str) -> None:
+    prior = torch.tensor([0.5, 0.2, 0.1, 0.1, 0.1]).log()
+    x = images("mlp")[0]
+    cascade = staged_cascade(classifier("mlp"), CLASSES, 4, x, by=by, log_prior=prior, residual=True, max_head_share=100.0)
+    log_beliefs = cascade.log_beliefs(x)
+    assert log_beliefs.shape == (5, BATCH, CLASSES)
+    torch.testing.assert_close(log_beliefs[0], prior.double().expand(BATCH, -1))
+    torch.testing.assert_close(log_beliefs[1:4], log_beliefs[:1].expand(3, -1, -1))  # residual heads begin as the identity
+    torch.testing.assert_close(log_beliefs.exp().sum(-1), torch.ones(5, BATCH, dtype=torch.float64))
+
+
+def test_each_parameter_belongs_to_one_stage() -> None:
+    for name in NAMES:
+        cascade = cut(name)
+        owned = [key for stage in range(3) for key, _ in cascade.named_stage_parameters(stage)]
+        assert sorted(owned) == sorted(key for key, _ in cascade.named_parameters())
+        for stage in range(3):
+            for key, parameter in cascade.named_stage_parameters(stage):
+                assert cascade.get_parameter(key) is parameter
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_the_models_own_head(residual: bool) -> None:
+    logits, log_belief = torch.randn(3, CLASSES), torch.randn(3, CLASSES).log_softmax(-1)
+    head = OwnHead(residual=residual)
+    torch.testing.assert_close(head(logits, log_belief), logits + log_belief if residual else logits)
+    assert f"residual={residual}" in repr(head)
+    cascade, (x, _) = cut("mlp"), images("mlp")
+    cascade.heads[-1] = head
+    torch.testing.assert_close(cascade(x).log_softmax(-1), cascade.log_beliefs(x)[-1])
+
+
+def test_stages_and_heads_are_compiled_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
+    cascade = cut("mlp", by="graph")
+    cascade.compile_stages()
+    assert compiled == [*cascade.segments.modules, *cascade.heads]
+
+
+def test_stages_that_are_no_modules_cannot_be_compiled() -> None:
+    with pytest.raises(CutError, match="cannot be compiled one by one: cut with by='graph'"):
+        cut("mlp").compile_stages()
+
+
+# Copies, precision, saving
+
+
+@every_way
+def test_a_copy_is_independent(by: str) -> None:
+    cascade, batch = cut("vit with dropout", by=by), images("vit with dropout")
+    twin: StagedCascade = copy.deepcopy(cascade)
+    SID(twin).backward(*batch)
+    assert all(gradient is not None for gradient in gradients(twin).values())
+    assert all(gradient is None for gradient in gradients(cascade).values())
+    assert not {id(p) for p in cascade.parameters()} & {id(p) for p in twin.parameters()}
+
+
+@every_way
+def test_a_state_dict_restores_the_answers(by: str, tmp_path: Path) -> None:
+    cascade, (x, _) = cut("resnet-18", by=by).eval(), images("resnet-18")
+    fresh = copy.deepcopy(cascade)
+    with torch.no_grad():
+        for parameter in (*cascade.parameters(), *(b for b in cascade.buffers() if b.is_floating_point())):
+            parameter.uniform_(0.1, 0.2)
+    assert not torch.allclose(fresh.log_beliefs(x), cascade.log_beliefs(x))
+    save_model(cascade, str(tmp_path / "model.safetensors"))
+    assert load_model(fresh, str(tmp_path / "model.safetensors")) == (set(), [])
+    torch.testing.assert_close(fresh.log_beliefs(x), cascade.log_beliefs(x), rtol=0, atol=0)
+
+
+@every_way
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_any_precision(dtype: torch.dtype, by: str) -> None:
+    x, target = images("resnet-18")
+    built_in_it = staged_cascade(classifier("resnet-18").to(dtype), CLASSES, 3, x.to(dtype), by=by, max_head_share=100.0)
+    for cascade in (built_in_it, cut("resnet-18", by=by).to(dtype)):
+        output = SID(cascade).backward(x.to(dtype), target)
+        assert output.log_beliefs.dtype == torch.promote_types(dtype, torch.float32)
+        assert torch.isfinite(output.loss)
+        assert all(parameter.grad.dtype == dtype and parameter.grad.isfinite().all() for parameter in cascade.parameters())
+        assert {parameter.dtype for parameter in cascade.parameters()} == {dtype}
+
+
+def test_train_and_eval_reach_the_model_and_the_heads() -> None:
+    cascade = cut("resnet-18").eval()
+    assert not any(module.training for module in cascade.modules())
+    cascade.train()
+    assert all(module.training for module in cascade.modules())
+
+
+@every_way
+def test_autocast_around_measuring_and_training(by: str) -> None:
+    cascade, (x, target) = cut("resnet-18", by=by).float(), images("resnet-18")
+    learner = SID(cascade)
+    with torch.autocast("cpu", torch.bfloat16):
+        learner.log_beliefs(x.float())
+        output = learner.backward(x.float(), target)
+    assert output.log_beliefs.dtype == torch.float32
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in cascade.parameters())
+
+
+def test_one_stage_is_the_model_itself() -> None:
+    x, target = images("mlp")
+    cascade = staged_cascade(classifier("mlp"), CLASSES, 1, x)
+    SID(cascade, alpha=1.0).backward(x, target)
+    model = classifier("mlp")
+    nn.functional.cross_entropy(model(x), target).backward()
+    torch.testing.assert_close(gradients(cascade.model), gradients(model))

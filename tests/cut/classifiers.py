@@ -1,0 +1,176 @@
+"""The classifiers of the registry, small, each taken apart by hand; and the local losses written out."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from tests.core.schedules.reference import divergence, tempered
+from torchsid import StagedCascade, models, staged_cascade
+from torchsid.models.vit import ViTTiny
+
+BATCH, CLASSES = 4, 5
+Piece = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A classifier, two cuts, and the three pieces that they make of it."""
+
+    size: int
+    cuts: tuple[str, ...]
+    pieces: Callable[[nn.Module], list[Piece]]
+    width: int = 4
+
+
+def _vit(model: nn.Module) -> list[Piece]:
+    def first(x: Tensor) -> Tensor:
+        tokens = model.patch_embed(x)
+        tokens = torch.cat([model.cls_token.expand(len(x), -1, -1), tokens], 1)
+        return model.blocks[:2](model.pos_drop(tokens + model.pos_embed))
+
+    return [first, model.blocks[2:3], lambda tokens: model.head(model.norm(model.blocks[3:](tokens)[:, 0]))]
+
+
+def _chain(*modules: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*modules)
+
+
+CASES = {
+    "simple-cnn": Case(
+        8,
+        ("extractor.4", "extractor.9"),
+        lambda m: [_chain(*(e := list(m.extractor))[:5]), _chain(*e[5:10]), _chain(*e[10:], m.head)],
+    ),
+    "mlp": Case(
+        4,
+        ("blocks.1", "blocks.4"),
+        lambda m: [_chain(m.flatten, m.stem, *m.blocks[:2]), m.blocks[2:5], _chain(*m.blocks[5:], m.norm, m.head)],
+    ),
+    "resnet-18": Case(
+        16,
+        ("layer1.0", "layer3"),
+        lambda m: [
+            _chain(m.conv1, m.bn1, m.relu, m.layer1[0]),
+            _chain(m.layer1[1], m.layer2, m.layer3),
+            _chain(m.layer4, m.avgpool, m.flatten, m.fc),
+        ],
+    ),
+    "resnet-18-imagenet": Case(
+        32, ("maxpool", "layer2"), lambda m: [_chain(*(parts := list(m))[:4]), _chain(*parts[4:6]), _chain(*parts[6:])]
+    ),
+    "vgg-11": Case(
+        32,
+        ("features.7", "features.17"),
+        lambda m: [m.features[:8], m.features[8:18], _chain(m.features[18:], m.avgpool, m.flatten, m.classifier)],
+    ),
+    "vit-tiny": Case(8, ("blocks.1", "blocks.2"), _vit, width=64),
+    "vit with dropout": Case(8, ("blocks.1", "blocks.2"), _vit),
+}
+
+
+def classifier(name: str) -> nn.Module:
+    """A small classifier in float64."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    if name == "vit with dropout":
+        vit = ViTTiny(num_classes=CLASSES, in_channels=1, image_size=case.size, width=8, heads=2, depth=4, dropout=0.3)
+        nn.init.normal_(vit.cls_token)
+        return vit.double()
+    model = models.classifier(name, num_classes=CLASSES, in_channels=1, image_size=case.size, width=case.width)
+    return model.double()
+
+
+def images(name: str) -> tuple[Tensor, Tensor]:
+    """A batch of images in float64, and its classes."""
+    generator = torch.Generator().manual_seed(1)
+    size = CASES[name].size
+    x = torch.randn(BATCH, 1, size, size, generator=generator, dtype=torch.float64)
+    return x, torch.randint(CLASSES, (BATCH,), generator=generator)
+
+
+def cut(name: str, *, by: str = "boundary", residual: bool = True, head: str = "auto") -> StagedCascade:
+    """The classifier cut in three, none of whose gradients is zero."""
+    return copy.deepcopy(_cut(name, by, residual, head))
+
+
+@cache
+def _cut(name: str, by: str, residual: bool, head: str) -> StagedCascade:
+    model = classifier(name)
+    example = images(name)[0]
+    cascade = staged_cascade(
+        model, CLASSES, CASES[name].cuts, example, by=by, residual=residual, head=head, max_head_share=100.0
+    ).double()
+    return randomised(cascade)
+
+
+def randomised(cascade: StagedCascade) -> StagedCascade:
+    """Give zero output layers, which would hide wrong gradients, values."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in cascade.heads.parameters():
+            if not parameter.any():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return cascade
+
+
+def local_losses(
+    cascade: StagedCascade,
+    pieces: Sequence[Piece],
+    x: Tensor,
+    p_y: Tensor,
+    *,
+    alphas: Sequence[float],
+    direction: str = "forward",
+    temperature: float = 1.0,
+    weights: Sequence[float] | None = None,
+    detach: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Fill `.grad` stage by stage; return losses `[L]` and beliefs `[L+1, B, C]`.
+
+    With `detach=False` the pieces stay connected: deep supervision, by one backward pass.
+    """
+    h, belief = x, torch.full((len(x), CLASSES), 1 / CLASSES, dtype=x.dtype)
+    losses, beliefs, total = [], [belief], torch.zeros((), dtype=x.dtype)
+    for piece, head, alpha, weight in zip(pieces, cascade.heads, alphas, weights or [1.0] * len(pieces), strict=True):
+        h = piece(h)
+        log_p = head(h, belief.log()).log_softmax(-1)
+        to_teacher = divergence(log_p, tempered(belief, temperature), direction)
+        loss = alpha * divergence(log_p, p_y, direction) + (1 - alpha) * to_teacher
+        if detach:
+            (weight * loss).backward()
+            h = h.detach()
+        total = total + weight * loss
+        belief = log_p.detach().exp()
+        losses.append(loss.detach())
+        beliefs.append(belief)
+    if not detach:
+        total.backward()
+    return torch.stack(losses), torch.stack(beliefs)
+
+
+def windowed_losses(
+    cascade: StagedCascade, pieces: Sequence[Piece], x: Tensor, p_y: Tensor, *, window: int, alphas: Sequence[float]
+) -> None:
+    """Fill `.grad` the plain way: for each loss a fresh forward pass through its last `window` stages, from detached features."""
+    features, beliefs = [x], [torch.full((len(x), CLASSES), 1 / CLASSES, dtype=x.dtype)]
+    with torch.no_grad():
+        for piece, head in zip(pieces, cascade.heads, strict=True):
+            features.append(piece(features[-1]))
+            beliefs.append(head(features[-1], beliefs[-1].log()).softmax(-1))
+    for i, alpha in enumerate(alphas):
+        first = max(i - window + 1, 0)
+        h = features[first]
+        for piece in pieces[first : i + 1]:
+            h = piece(h)
+        log_p = cascade.heads[i](h, beliefs[i].log()).log_softmax(-1)
+        (alpha * divergence(log_p, p_y, "forward") + (1 - alpha) * divergence(log_p, beliefs[i], "forward")).backward()
+
+
+def twin(cascade: StagedCascade, name: str) -> tuple[StagedCascade, list[Piece]]:
+    """A copy of the cascade, and the pieces of its model."""
+    other = copy.deepcopy(cascade)
+    return other, CASES[name].pieces(other.model)

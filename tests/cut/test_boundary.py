@@ -1,0 +1,117 @@
+import copy
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from torchsid.cut.boundary import Boundaries, replace_tensors, tensors_of
+from torchsid.errors import CutError
+
+from .toys import CLASSES, Branches, Chain, SharedReLU, SometimesSkips, TwoTensorsCross, X
+
+
+def untouched(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+    return tensors
+
+
+def test_stages_close_in_order_with_what_crosses() -> None:
+    model = Chain()
+    seen: list[tuple[int, list[Tensor]]] = []
+
+    def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        seen.append((stage, tensors))
+        return tensors
+
+    Boundaries(("a", "c")).run(model, X, close)
+    assert [stage for stage, _ in seen] == [0, 1, 2]
+    torch.testing.assert_close(seen[0][1], [model.a(X)])
+    torch.testing.assert_close(seen[2][1], [model(X)])
+
+
+def test_the_model_goes_on_with_what_close_returns() -> None:
+    model, logits = Chain(), []
+
+    def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        logits[:] = tensors
+        return [torch.zeros_like(tensor) for tensor in tensors]
+
+    Boundaries(("b",)).run(model, X, close)
+    torch.testing.assert_close(logits[0], model.d(model.c(torch.zeros(6, 8)).relu()))
+
+
+def test_all_tensors_that_a_submodule_returns_cross() -> None:
+    shapes: list[list[torch.Size]] = []
+
+    def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        shapes.append([tensor.shape for tensor in tensors])
+        return [tensor.detach() for tensor in tensors]
+
+    Boundaries(("b",)).run(TwoTensorsCross(), X, close)
+    assert shapes == [[(6, 8), (6, 3)], [(6, CLASSES)]]
+
+
+def test_no_hook_is_left() -> None:
+    model = Chain()
+
+    def fail(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        raise RuntimeError("stop")
+
+    Boundaries(("a", "b")).run(model, X, untouched)
+    with pytest.raises(RuntimeError, match="stop"):
+        Boundaries(("a", "b")).run(model, X, fail)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_other_hooks_stay() -> None:
+    model, calls = Chain(), []
+    model.a.register_forward_hook(lambda *_: calls.append("mine"))
+    Boundaries(("a",)).run(model, X, untouched)
+    model(X)
+    assert calls == ["mine", "mine"]
+
+
+def test_a_cut_that_runs_twice_is_named() -> None:
+    with pytest.raises(
+        CutError, match=r"the model came past relu, relu, but the cuts are relu: cut at submodules that each forward"
+    ):
+        Boundaries(("relu",)).run(SharedReLU(), X, untouched)
+
+
+def test_cuts_in_another_order_are_named() -> None:
+    with pytest.raises(CutError, match="came past a, but the cuts are b, a"):
+        Boundaries(("b", "a")).run(Chain(), X, untouched)
+
+
+def test_a_cut_that_a_batch_does_not_pass_is_named() -> None:
+    boundaries, model = Boundaries(("b",)), SometimesSkips()
+    boundaries.run(model, X.abs(), untouched)
+    with pytest.raises(CutError, match="did not come past 'b': cut at submodules that every forward pass runs"):
+        boundaries.run(model, -X.abs(), untouched)
+
+
+STRUCTURES = [
+    torch.ones(2),
+    (torch.ones(2), torch.arange(3), None),
+    [torch.ones(2), {"a": torch.zeros(1), "b": "text"}],
+    OrderedDict(x=torch.ones(2), mask=torch.ones(2, dtype=torch.bool)),
+]
+
+
+@pytest.mark.parametrize("output", STRUCTURES, ids=lambda output: type(output).__name__)
+def test_other_tensors_take_the_places_of_the_old(output: object) -> None:
+    before = copy.deepcopy(output)
+    tensors = tensors_of(output)
+    assert all(tensor.is_floating_point() for tensor in tensors)
+    replaced = replace_tensors(output, [tensor + 5 for tensor in tensors])
+    assert type(replaced) is type(output)
+    torch.testing.assert_close(tensors_of(replaced), [tensor + 5 for tensor in tensors])
+    torch.testing.assert_close(tensors_of(output), tensors_of(before))
+
+
+def test_branches_hold_two() -> None:
+    assert [tensor.shape for tensor in tensors_of(Branches()(torch.zeros(2, 8)))] == [(2, 8), (2, 3)]
+
+
+def test_nothing_is_not_a_tensor() -> None:
+    assert tensors_of(None) == tensors_of(nn.ReLU) == tensors_of(torch.arange(3)) == []

@@ -1,0 +1,153 @@
+import itertools
+
+import pytest
+import torch
+
+from torchsid.cut.cuts import candidates, choose, named
+from torchsid.cut.profile import Profile, profile
+from torchsid.errors import CutError
+
+from .classifiers import classifier, images
+from .toys import Chain, LongSkip, SharedReLU, Tied, TiedModule, X
+
+EXPECTED = {
+    "simple-cnn": "extractor.1 extractor.4 extractor.6 extractor.11 extractor",
+    "mlp": "stem blocks.0 blocks.1 blocks.2 blocks.3 blocks.4 blocks.5 blocks.6 norm",
+    "resnet-18": "relu layer1.0 layer1 layer2.0 layer2 layer3.0 layer3 layer4.0 flatten",
+    "resnet-18-imagenet": "maxpool layer1.0 layer1 layer2.0 layer2 layer3.0 layer3 layer4.0 flatten",
+    "vgg-11": "features.3 features.7 features.10 features.14 features.17 features.21 features.24 flatten",
+    "vit with dropout": "pos_drop blocks.0 blocks.1 blocks.2 norm",
+}
+
+
+def of(name: str) -> Profile:
+    return profile(classifier(name), images(name)[0])
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_candidates_lie_between_weights_behind_activation_and_pooling(name: str) -> None:
+    found = candidates(of(name))
+    assert " ".join(point.name for point in found[:-1]) == EXPECTED[name]
+    assert found[-1].name == ""
+
+
+def test_every_candidate_can_be_named() -> None:
+    found = of("resnet-18")
+    points = [point.name for point in candidates(found)[:-1]]
+    assert [end.name for end in named(found, tuple(points), carries_skips=False)] == [*points, ""]
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet-18", "vgg-11"])
+@pytest.mark.parametrize("balance", ["memory", "work", "equal"])
+def test_no_other_choice_is_better_balanced(balance: str, name: str) -> None:
+    found = of(name)
+    points = candidates(found)
+
+    def heaviest(ends: tuple[int, ...]) -> float:
+        """Of groups of candidates, by their positions."""
+        costs = []
+        for a, b in itertools.pairwise((-1, *ends)):
+            start, end = points[a].index if a >= 0 else -1, points[b].index
+            assert found.parameters(start, end)
+            costs.append({"memory": found.kept_bytes, "work": found.operations}.get(balance, lambda *_: 0)(start, end) or b - a)
+        return max(costs)
+
+    last = len(points) - 1
+    chosen = choose(found, 3, balance)
+    assert chosen[-1] is points[-1]
+    possible = [heaviest((*ends, last)) for ends in itertools.combinations(range(last), 2)]
+    assert heaviest(tuple(points.index(end) for end in chosen)) == min(possible)
+    assert min(possible) < max(possible)
+
+
+def test_the_balances_differ() -> None:
+    found = of("resnet-18")
+    cuts = {balance: tuple(end.name for end in choose(found, 3, balance)) for balance in ("memory", "work", "equal")}
+    assert cuts["memory"] != cuts["work"]
+    assert cuts["equal"] != cuts["memory"]
+
+
+@pytest.mark.parametrize("stages", [1, 2, 9])
+def test_as_many_stages_as_asked(stages: int) -> None:
+    assert len(choose(of("mlp"), stages, "memory")) == stages
+
+
+def test_too_many_stages_list_what_is_possible() -> None:
+    with pytest.raises(CutError, match=r"stages=99: this model can be cut into 1 to 10; it can be cut after relu, layer1.0"):
+        choose(of("resnet-18"), 99, "memory")
+
+
+def test_two_wrong_settings_are_told_at_once() -> None:
+    with pytest.raises(CutError, match=r"unknown balance 'memry' \(did you mean 'memory'\?\).*; stages=0: this model can be cut"):
+        choose(of("mlp"), 0, "memry")  # type: ignore[arg-type]
+
+
+def test_a_module_that_runs_twice_is_no_candidate() -> None:
+    assert [point.name for point in candidates(profile(SharedReLU(), X))] == ["a", "b", "c", ""]
+
+
+def test_nothing_but_the_output_crosses_a_candidate() -> None:
+    found = profile(LongSkip(), X)
+    assert {point.name: found.crossing(point) for point in candidates(found)[:-1]} == {"a": []}
+    assert {exit_.name: found.crossing(exit_) for exit_ in found.exits}["b"] == ["ReluBackward0"]
+
+
+@pytest.mark.parametrize("model", [Tied(), TiedModule()], ids=lambda model: type(model).__name__)
+def test_candidates_keep_tied_parameters_together(model: Chain) -> None:
+    assert "b" not in [point.name for point in candidates(profile(model, X))]
+
+
+REFUSED = {
+    "an unknown name": (Chain, ("zz",), "cut 'zz' is no submodule that the model runs;"),
+    "a name nearly right": (
+        "resnet-18",
+        ("layr2",),
+        r"cut 'layr2' is no submodule that the model runs \(did you mean 'layer2'\?\)",
+    ),
+    "two unknown names": ("resnet-18", ("layr2", "foo"), r"'layer2'\?\); cut 'foo' is no submodule"),
+    "out of order": (Chain, ("b", "a"), "the cuts b, a are not in the order in which the model runs them"),
+    "twice the same": (Chain, ("a", "a"), "the cuts a, a are not in the order"),
+    "a module that runs often": (SharedReLU, ("relu",), "cut 'relu' runs 3 times"),
+    "a stage without parameters": (
+        "resnet-18",
+        ("layer4", "flatten"),
+        "the stage that ends after 'flatten' has no parameter to train: leave a cut out",
+    ),
+    "nothing left for the last": ("resnet-18", ("fc",), "the last stage has no parameter to train: leave a cut out"),
+    "a skip connection": (
+        LongSkip,
+        ("b",),
+        r"cut 'b': ReluBackward0 crosses beside its output \(a skip connection\); use by='graph'",
+    ),
+    "a block's inside": ("resnet-18", ("layer2.0.bn1",), r"cut 'layer2.0.bn1': the output of 'layer1.1' crosses beside its output"),
+    "a tied parameter": (Tied, ("b",), "cut 'b': the parameter b.weight is used on both sides, and one stage only can train it"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_cut_that_cannot_be_is_explained(case: str) -> None:
+    model, cuts, message = REFUSED[case]
+    found = of(model) if isinstance(model, str) else profile(model(), X)
+    with pytest.raises(CutError, match=message + ".*this model can be cut after "):
+        named(found, cuts, carries_skips=False)
+
+
+def test_a_carried_skip_is_no_obstacle_but_a_tied_parameter_is() -> None:
+    assert [end.name for end in named(profile(LongSkip(), X), ("b",), carries_skips=True)] == ["b", ""]
+    with pytest.raises(CutError, match=r"the parameter b.weight is used on both sides"):
+        named(profile(Tied(), X), ("b",), carries_skips=True)
+
+
+def test_parameters_tied_inside_a_stage_are_fine() -> None:
+    assert [end.name for end in named(profile(Tied(), X), ("a", "c"), carries_skips=False)] == ["a", "c", ""]
+
+
+def test_an_output_without_gradient_is_no_cut() -> None:
+    class Constant(torch.nn.Module):
+        def forward(self, h: torch.Tensor) -> torch.Tensor:
+            return torch.ones_like(h).detach()
+
+    model = Chain()
+    model.b = Constant()  # type: ignore[assignment]
+    with pytest.raises(CutError, match="cut 'b' returns no tensor that has a gradient"):
+        named(profile(model, X), ("b",), carries_skips=False)

@@ -1,0 +1,184 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.networks import assert_same_gradients, gradients
+from torchsid import SID, StagedCascade, staged_cascade
+from torchsid.cut.graph import GraphSegments
+from torchsid.errors import CutError
+
+from .classifiers import CASES, classifier, cut, images, randomised
+from .toys import CLASSES, TARGET, Chain, FunctionalDropout, LongSkip, Scaled, TwiceInTraining, TwoInputs, TwoTensorsCross, X
+
+
+def run(segments: GraphSegments, model: nn.Module, x: object) -> list[list[Tensor]]:
+    """What crosses at every cut, and the logits."""
+    seen = []
+
+    def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        seen.append(tensors)
+        return tensors
+
+    segments.run(model, x, close)
+    return seen
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_stages_are_the_model(name: str, training: bool) -> None:
+    model, (x, _) = classifier(name).train(training), images(name)
+    pieces = CASES[name].pieces(model)
+    segments = GraphSegments(model, CASES[name].cuts)
+    torch.manual_seed(3)
+    found = run(segments, model, x)
+    torch.manual_seed(3)
+    for tensors, piece in zip(found, pieces, strict=True):
+        x = piece(x)
+        torch.testing.assert_close(tensors, [x])
+
+
+def test_a_skip_is_carried_along_behind_the_output() -> None:
+    model = LongSkip()
+    first, logits = run(GraphSegments(model, ("b",)), model, X)
+    kept = model.a(X).relu()
+    torch.testing.assert_close(first, [model.b(kept), kept])
+    torch.testing.assert_close(logits, [model(X)])
+
+
+def test_a_carried_skip_is_trained_by_no_later_loss() -> None:
+    cascade = randomised(staged_cascade(LongSkip(), CLASSES, ["b"], X, by="graph", head="linear", max_head_share=9.0))
+    SID(cascade).backward(X, TARGET, weight=torch.tensor([0.0, 1.0]))
+    assert not any(p.grad is not None and p.grad.any() for _, p in cascade.named_stage_parameters(0))
+    assert cascade.model.c.weight.grad.any()
+
+
+def test_the_head_reads_what_it_was_built_for() -> None:
+    """The submodule returns two tensors: as by="boundary", the head reads the first."""
+    cascade = staged_cascade(TwoTensorsCross(), CLASSES, ["b"], X, by="graph", head="linear", max_head_share=9.0)
+    output = SID(cascade).backward(X, TARGET)
+    assert output.log_beliefs.shape == (3, 6, CLASSES)
+
+
+def test_the_stages_share_the_models_parameters() -> None:
+    model = classifier("vit with dropout")
+    segments = GraphSegments(model, CASES["vit with dropout"].cuts)
+    own = {id(parameter) for parameter in model.parameters()}
+    shared = [id(parameter) for module in segments.modules for parameter in module.parameters()]
+    assert set(shared) == own
+    assert len(shared) == len(own)  # each in one stage
+
+
+class Buffered(Chain):
+    """Reads a buffer and a parameter of its own by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.full((8,), 2.0))
+        self.shift = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.scale * self.b(self.a(x)).relu() + self.shift))
+
+
+@pytest.mark.parametrize("assign", [False, True], ids=["copied", "assigned"])
+def test_a_state_dict_that_is_loaded_later_counts(assign: bool) -> None:
+    model, other = Buffered(), Buffered()
+    other.scale.fill_(-1.0)
+    nn.init.constant_(other.shift, 7.0)
+    segments = GraphSegments(model, ("a",))
+    model.load_state_dict(copy.deepcopy(other.state_dict()), assign=assign)
+    torch.testing.assert_close(run(segments, model, X)[-1], [other(X)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_so_does_another_precision(dtype: torch.dtype) -> None:
+    model = Buffered()
+    segments = GraphSegments(model, ("a",))
+    model.to(dtype)
+    logits = run(segments, model, X.to(dtype))[-1][0]
+    assert logits.dtype == dtype
+    torch.testing.assert_close(logits, model(X.to(dtype)))
+
+
+def test_train_and_eval_reach_the_stages() -> None:
+    cascade, (x, _) = cut("vit with dropout", by="graph"), images("vit with dropout")
+    torch.testing.assert_close(cascade.eval().log_beliefs(x), cascade.log_beliefs(x))
+    assert not torch.allclose(cascade.train().log_beliefs(x), cascade.log_beliefs(x))
+
+
+@pytest.mark.parametrize("x", [X, (X,), {"x": X}], ids=["tensor", "tuple", "mapping"])
+def test_an_input_left_out_has_its_default(x: object) -> None:
+    model = Scaled()
+    segments = GraphSegments(model, ("a",))
+    torch.testing.assert_close(run(segments, model, x)[-1], [model(X)])
+
+
+@pytest.mark.parametrize("x", [(X, torch.ones(6, 8)), {"shift": torch.ones(6, 8), "x": X}], ids=["tuple", "mapping"])
+def test_two_inputs(x: object) -> None:
+    model = TwoInputs()
+    torch.testing.assert_close(run(GraphSegments(model, ("b",)), model, x)[-1], [model(X, torch.ones(6, 8))])
+
+
+@pytest.mark.parametrize(
+    ("x", "given"),
+    [(X, "x"), ({"x": X}, "x"), ({"x": X, "shift": X, "mask": X}, "x, shift, mask")],
+    ids=["one", "a name", "too many"],
+)
+def test_inputs_that_do_not_fit_are_named(x: object, given: str) -> None:
+    model = TwoInputs()
+    with pytest.raises(CutError, match=f"the model takes x, shift, but was given {given}"):
+        run(GraphSegments(model, ("b",)), model, x)
+
+
+class ControlFlow(Chain):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        return self.d(h if h.sum() > 0 else -h)
+
+
+def test_a_model_that_cannot_be_traced_is_told_what_to_use() -> None:
+    with pytest.raises(CutError, match=r"ControlFlow cannot be traced by torch.fx: .*control flow; use by='boundary', which runs"):
+        GraphSegments(ControlFlow(), ("a",))
+
+
+@pytest.mark.parametrize(("model", "node"), [(FunctionalDropout(), "dropout"), (TwiceInTraining(), "mul")], ids=["dropout", "if"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mode_that_would_be_baked_in_is_refused(model: nn.Module, node: str, training: bool) -> None:
+    model.train(training)
+    with pytest.raises(CutError, match=f"would bake the train or eval mode in at {node}.*or by='boundary'"):
+        GraphSegments(model, ("a",))
+    assert model.training == training
+
+
+def test_a_submodule_that_never_runs_is_named() -> None:
+    with pytest.raises(CutError, match="the graph never runs the submodule 'zz': cut elsewhere"):
+        GraphSegments(Chain(), ("zz",))
+
+
+def test_cuts_out_of_order_are_named() -> None:
+    with pytest.raises(CutError, match="the submodules do not end one after the other: b, a; give the cuts in the order"):
+        GraphSegments(Chain(), ("b", "a"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlp", "vit with dropout"])
+def test_compiled_stages_have_the_same_gradients(name: str) -> None:
+    eager, batch = cut(name, by="graph").eval(), images(name)
+    compiled: StagedCascade = copy.deepcopy(eager)
+    assert isinstance(compiled.segments, GraphSegments)
+    for module in compiled.segments.modules:
+        module.compile(backend="aot_eager")
+    for cascade in (eager, compiled):
+        SID(cascade).backward(*batch)
+    assert_same_gradients(compiled, gradients(eager), 1e-10)
+    assert list(compiled.state_dict()) == list(eager.state_dict())
+
+
+def test_compile_compiles_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = GraphSegments(Chain(), ("a", "b"))
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    segments.compile()
+    assert compiled == segments.modules

@@ -1,0 +1,107 @@
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchsid import LocalObjective
+from torchsid.errors import TargetError
+from torchsid.study.certify.certificate import Certificate, certificate, certify
+from torchsid.study.certify.samples import measure
+
+LABELS = torch.tensor([0, 0, 1, 2])
+
+
+def certificate_of(probabilities: list[list[list[float]]], labels: Tensor = LABELS, **settings: object) -> Certificate:
+    objective = LocalObjective(**settings)  # type: ignore[arg-type]
+    log_beliefs = torch.tensor(probabilities, dtype=torch.float64).log()
+    return certificate(measure(log_beliefs, labels, objective), labels, log_beliefs.shape[-1], objective)
+
+
+def test_shares_failures_and_the_worst_sample() -> None:
+    third = [1 / 3, 1 / 3, 1 / 3]
+    found = certificate_of(
+        [
+            [third] * 4,
+            [[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.6, 0.2], [0.4, 0.5, 0.1]],  # towards, away, towards, further away
+            [[0.7, 0.2, 0.1], [0.2, 0.6, 0.2], [0.3, 0.5, 0.2], [0.3, 0.3, 0.4]],  # towards, nothing, away, towards
+        ]
+    )
+    first, second = found.stages
+    assert (found.n, found.class_sizes) == (4, (2, 1, 1))
+    assert (first.descent, second.descent, found.descent_everywhere) == (0.5, 0.75, 0.25)
+    assert first.failures.samples == (3, 1)  # the largest rise first
+    assert first.failures.rises == pytest.approx([torch.log(torch.tensor(third[0] / p)).item() for p in (0.1, 0.2)])
+    assert first.failures.by_class == (1, 0, 1)
+    assert second.failures.by_class == (0, 1, 0)
+    assert first.kl.worst == pytest.approx(-torch.log(torch.tensor(0.1)).item())
+    assert found.prior_kl.mean == found.prior_kl.worst == pytest.approx(torch.log(torch.tensor(3.0)).item())
+    assert (first.mean_descends, second.mean_descends) == (False, True)
+    assert found.contradictions == 0
+    assert json.loads(json.dumps(asdict(found)))["stages"][0]["failures"]["samples"] == [3, 1]
+
+
+def test_an_ideal_cascade_holds_everywhere() -> None:
+    objective = LocalObjective(alpha=[0.5, 0.2], direction="reverse", label_smoothing=0.1)
+    log_target = objective.log_target(LABELS, 3, dtype=torch.float64)
+    log_beliefs = [torch.full((4, 3), 1 / 3, dtype=torch.float64).log()]
+    for alpha in objective.alphas(2):
+        log_beliefs.append(objective.minimiser(log_target, log_beliefs[-1], alpha))
+    found = certificate(measure(torch.stack(log_beliefs), LABELS, objective), LABELS, 3, objective)
+    assert found.premise_everywhere == found.descent_everywhere == 1
+    for stage, left in zip(found.stages, (0.5, 0.4), strict=True):
+        assert (stage.premise, stage.conclusion, stage.mean_descends) == (1, 1, True)
+        assert stage.failures.samples == ()
+        assert (stage.epsilon.worst, stage.distance.worst) == pytest.approx((0, 0), abs=1e-12)
+        assert stage.residual.mean == stage.residual.worst == pytest.approx(left) == stage.ideal_residual
+        assert stage.bound.mean == pytest.approx(found.prior_kl.mean)
+        assert stage.slack.worst > 0
+
+
+def test_more_loss_than_doing_nothing_is_the_local_error() -> None:
+    found = certificate_of([[[0.5, 0.5]], [[0.1, 0.9]]], torch.tensor([0]), alpha=1.0)
+    (stage,) = found.stages
+    rise = torch.log(torch.tensor(5.0)).item()
+    assert (stage.premise, stage.epsilon.mean) == (0, pytest.approx(rise))
+    assert stage.bound.mean == pytest.approx(stage.kl.mean)  # with α = 1 the bound is the error
+    assert stage.slack.worst == pytest.approx(0, abs=1e-12)
+
+
+def test_images_are_read_in_batches_once_for_all_labels() -> None:
+    images = torch.randint(256, (11, 1, 2, 2), dtype=torch.uint8)
+    labels = {"noisy": torch.randint(4, (11,)), "clean": torch.randint(4, (11,))}
+    calls = []
+
+    def network(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return torch.stack([torch.zeros(len(x), 4), x.flatten(1), 2 * x.flatten(1)]).log_softmax(-1)
+
+    def run(batch_size: int) -> dict[str, Certificate]:
+        return certify(network, images, labels, LocalObjective(), prepare=lambda x: x / 255, batch_size=batch_size)
+
+    in_batches, at_once = run(4)["clean"], run(500)["clean"]
+    assert in_batches.stages[-1].kl.mean == pytest.approx(at_once.stages[-1].kl.mean)
+    assert in_batches.stages[-1].failures.samples == at_once.stages[-1].failures.samples
+    assert calls == [4, 4, 3, 11]
+    found = run(11)
+    assert list(found) == ["noisy", "clean"]
+    assert found["noisy"] != found["clean"]
+    assert found["noisy"].class_sizes == tuple(labels["noisy"].bincount(minlength=4).tolist())
+    seen = []
+    certify(
+        network, images, labels, LocalObjective(), prepare=lambda x: x, batch_size=6, onlooker=lambda *batch: seen.append(batch)
+    )
+    assert [(batch, log_beliefs.shape) for batch, log_beliefs in seen] == [(slice(0, 6), (3, 6, 4)), (slice(6, 12), (3, 5, 4))]
+    with pytest.raises(TargetError):
+        certify(network, images, {"wrong": torch.full((11,), 4)}, LocalObjective(), prepare=lambda x: x / 255)
+
+
+def test_the_propositions_take_the_previous_belief_as_it_is_whatever_the_temperature_of_the_teacher() -> None:
+    log_beliefs = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    cold, warm = (
+        certify(lambda _: log_beliefs, images, {"test": LABELS}, LocalObjective(temperature=t), prepare=lambda x: x.float())
+        for t in (1.0, 2.0)
+    )
+    assert cold == warm
