@@ -12,7 +12,7 @@ from torchsid import SID, staged_cascade
 from torchsid.core.staged import StagedCascade
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
-from torchsid.learners.protocol import Learner
+from torchsid.core.learner import Learner
 
 CLASSES = 4
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -93,7 +93,7 @@ def trained(learner: Learner, data: Batches, *, autocast: bool = False, new_alph
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             out = learner.step(x, target)
         losses.append(out.stage_losses)
-        beliefs.append(out.log_beliefs)
+        beliefs.append(out.log_belief)
     learner.module.eval()
     everything = torch.cat([x for x, _ in data])
     # Workers take as many samples at once as a message holds; rounding depends on how many there are.

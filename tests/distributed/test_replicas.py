@@ -44,7 +44,7 @@ def together(rank: int, batch: int) -> dict[str, object]:
         return {
             "gradient": parameter.grad,
             "loss": out.stage_losses,
-            "beliefs": out.log_beliefs,
+            "beliefs": out.log_belief,
             "agreed": replicas.agree(7 + rank),
         }
 

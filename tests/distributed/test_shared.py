@@ -16,7 +16,7 @@ from torchsid.core.cascade import Cascade, Stage
 from torchsid.distributed.shared import SharedPipelinedSID
 from torchsid.distributed.world import join
 from torchsid.learners.memory import BeliefMemory
-from torchsid.learners.protocol import LocalLearner, StageLearner
+from torchsid.core.learner import LocalLearner, StageLearner
 
 DEPTH = 5
 SIZES = (8, 8, 8, 5)
@@ -139,7 +139,7 @@ def test_staleness_is_a_delay_of_the_gradient() -> None:
         leaf = z.detach().requires_grad_()
         stages = SID(part)
         learner.optimizer.zero_grad()  # type: ignore[union-attr]
-        out = stages.schedule(stages.prepare(leaf, target))
+        out = stages.schedule(stages.new_step(leaf, target))
         learner.optimizer.step()  # type: ignore[union-attr]
         assert torch.equal(out.stage_losses, ahead[-1]["losses"][step]), step
         parameters = list(network.extractor.parameters())

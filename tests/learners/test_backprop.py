@@ -41,9 +41,9 @@ def test_the_loss_is_the_cross_entropy_less_the_targets_entropy() -> None:
 
 def test_a_plain_network_has_one_stage() -> None:
     output = Backprop(nn.Linear(INPUTS, CLASSES)).backward(*small_batch(torch.float32))
-    assert output.log_beliefs.shape == (2, BATCH, CLASSES)
+    assert output.log_belief.shape == (2, BATCH, CLASSES)
     assert output.stage_losses.shape == (1,)
-    torch.testing.assert_close(output.log_beliefs[0].exp(), torch.full((BATCH, CLASSES), 1 / CLASSES))
+    torch.testing.assert_close(output.log_belief[0].exp(), torch.full((BATCH, CLASSES), 1 / CLASSES))
 
 
 def test_label_smoothing_out_of_range_is_refused() -> None:
@@ -54,7 +54,7 @@ def test_label_smoothing_out_of_range_is_refused() -> None:
 def test_a_weight_for_stages_that_have_no_loss_is_refused() -> None:
     cascade = small_cascade(4)
     with pytest.raises(ValueError, match=r"weight has shape \[4\]: give one number, or one a loss, \[1\]"):
-        Backprop(cascade).backward(*small_batch(), weight=torch.ones(4))
+        Backprop(cascade).backward(*small_batch(), scale=torch.ones(4))
     assert all(parameter.grad is None for parameter in cascade.parameters())
 
 

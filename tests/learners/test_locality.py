@@ -57,7 +57,7 @@ def test_it_takes_two_runs_a_bit(depth: int, runs: int) -> None:
     class Counting(SID):
         def backward(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
             calls.append(weight)
-            return super().backward(x, target, weight=weight)
+            return super().backward(x, target, scale=weight)
 
     report = check_locality(Counting(small_cascade(depth)), *small_batch())
     assert (report.stages, report.runs, len(calls)) == (depth, runs, runs)

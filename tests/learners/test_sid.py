@@ -91,7 +91,7 @@ def test_small_batches_add_up_to_a_large_one(schedule: str, make: Callable[[], C
     expected = gradients(cascade)
     cascade.zero_grad()
     for part, labels in zip(x.split(sizes), target.split(sizes), strict=True):
-        learner.backward(part, labels, weight=len(part) / total)
+        learner.backward(part, labels, scale=len(part) / total)
     assert_same_gradients(cascade, expected, 1e-6)
 
 
@@ -118,7 +118,7 @@ def test_a_gradient_scaler(schedule: str, make: Callable[[], Cascade]) -> None:
     expected = gradients(cascade)
     optimizer.zero_grad()
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    learner.backward(*batch, weight=scaler.scale(torch.ones(())))
+    learner.backward(*batch, scale=scaler.scale(torch.ones(())))
     assert cascade.extractor[0].weight.grad.abs().max() > 100 * expected["extractor.0.weight"].abs().max()
     scaler.unscale_(optimizer)
     assert_same_gradients(cascade, expected, 1e-6)
@@ -136,8 +136,8 @@ def test_bfloat16_autocast(schedule: str, make: Callable[[], Cascade]) -> None:
     cascade.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
         output = learner.backward(x, target)
-    assert output.log_beliefs.dtype == torch.float32
-    torch.testing.assert_close(output.log_beliefs, expected.log_beliefs, atol=0.05, rtol=0.05)
+    assert output.log_belief.dtype == torch.float32
+    torch.testing.assert_close(output.log_belief, expected.log_belief, atol=0.05, rtol=0.05)
     rounded = gradients(cascade)
     assert all(gradient.dtype == torch.float32 for gradient in rounded.values())
     for part in ("extractor", "stages.0", "stages.1", "stages.2", "stages.3"):
@@ -163,7 +163,7 @@ def test_autocast_around_measuring_and_training(schedule: str, make: Callable[[]
 def test_a_module_in_bfloat16(schedule: str, make: Callable[[], Cascade]) -> None:
     cascade, (x, target) = make().bfloat16(), batch_of(16)
     output = SID(cascade, schedule=schedule).backward(x.bfloat16(), target)
-    assert output.log_beliefs.dtype == torch.float32
+    assert output.log_belief.dtype == torch.float32
     assert all(parameter.grad.dtype == torch.bfloat16 for parameter in cascade.parameters())
     assert all(torch.isfinite(parameter.grad).all() for parameter in cascade.parameters())
 
@@ -207,7 +207,7 @@ def test_a_weight_for_each_stage(make: Callable[[], Cascade]) -> None:
     plain = learner.backward(*batch)
     expected = gradients(cascade)
     cascade.zero_grad()
-    weighted = learner.backward(*batch, weight=torch.tensor([0.0, 1.0, 2.0, 0.5]))
+    weighted = learner.backward(*batch, scale=torch.tensor([0.0, 1.0, 2.0, 0.5]))
     assert torch.equal(weighted.stage_losses, plain.stage_losses)
     for i, factor in enumerate([0.0, 1.0, 2.0, 0.5]):
         for name, parameter in cascade.stages[i].named_parameters():
@@ -234,7 +234,7 @@ def test_memory_does_not_grow(schedule: str) -> None:
 @every_schedule
 def test_beliefs_of_the_output_hold_no_graph(schedule: str) -> None:
     output = SID(small_cascade(), schedule=schedule).backward(*small_batch())
-    assert output.log_beliefs.grad_fn is None
+    assert output.log_belief.grad_fn is None
     assert output.stage_losses.grad_fn is None
 
 
@@ -300,7 +300,7 @@ def test_a_staged_cascade_accumulates_small_batches(by: str) -> None:
     expected = gradients(cascade)
     cascade.zero_grad()
     for part, labels in zip(x.split(3), target.split(3), strict=True):
-        learner.backward(part, labels, weight=len(part) / len(x))
+        learner.backward(part, labels, scale=len(part) / len(x))
     assert_same_gradients(cascade, expected, 1e-12)
 
 

@@ -69,11 +69,11 @@ def assert_runs_as_the_paper(learner: SID, x: Tensor, target: Tensor, *, weight:
         weights=weight if isinstance(weight, list) else [weight] * cascade.depth,
     )
     torch.manual_seed(7)
-    output = learner.backward(x, target, weight=torch.tensor(weight, dtype=dtype))
+    output = learner.backward(x, target, scale=torch.tensor(weight, dtype=dtype))
     tolerance = TOLERANCE[dtype]
     assert_same_gradients(cascade, gradients(expected), tolerance)
     torch.testing.assert_close(output.stage_losses, losses, atol=tolerance, rtol=tolerance)
-    torch.testing.assert_close(output.log_beliefs.exp(), beliefs, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(output.log_belief.exp(), beliefs, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(cascade.state_dict(), expected.state_dict())
 
 
@@ -189,7 +189,7 @@ def test_all_stages_frozen(schedule: str, network: str) -> None:
 def test_everything_frozen(schedule: str, network: str) -> None:
     cascade = NETWORKS[network]().requires_grad_(False)
     output = SID(cascade, schedule=schedule).backward(*small_batch())
-    assert output.log_beliefs.shape == (DEPTH + 1, BATCH, CLASSES)
+    assert output.log_belief.shape == (DEPTH + 1, BATCH, CLASSES)
     assert all(parameter.grad is None for parameter in cascade.parameters())
 
 
