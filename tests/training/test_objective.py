@@ -13,7 +13,7 @@ import torch
 
 from tests.networks import small_batch, small_cascade
 from torchsid import SID, Backprop, LocalObjective
-from torchsid.learners.protocol import LocalLearner
+from torchsid.core.learner import LocalLearner
 from torchsid.training import Interrupted, RunConfig, RunDirectory, train
 from torchsid.training import loop as loop_module
 from torchsid.training.build import build_learner, build_network

@@ -1,8 +1,11 @@
 """Deep supervision: every stage answers for itself, and every loss reaches the input (C.-Y. Lee et al., arXiv 1409.5185)."""
 
+from typing import ClassVar
+
+import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import forward_kl
+from torchsid.core.beliefs import forward_kl, mean
 from torchsid.core.cascade import Cascade
 from torchsid.learners.backprop import Backprop
 
@@ -15,7 +18,7 @@ class DeepSupervision(Backprop):
     Nothing is detached: `KL(p_y ‖ p_i)` is differentiated through the beliefs `p_{i−1} … p_1` as well, and into the extractor. SID
     with α = 1 has the same losses, and cuts the chain of beliefs before each stage. Every graph is kept until the backward pass.
 
-    `stage_losses` of what `backward` returns is `KL(p_y ‖ p_i)`, `[L]`, whose mean is differentiated; a `weight` may weigh the
+    `stage_losses` of what `backward` returns is `KL(p_y ‖ p_i)`, `[L]`, whose mean is differentiated; a `scale` may weigh the
     stages, `[L]`.
 
     Source: AISTATS 2015; there the losses of hidden layers fade during training, here all count the same.
@@ -28,6 +31,8 @@ class DeepSupervision(Backprop):
         ValueError: the network is no `Cascade`, or `label_smoothing` is out of range.
     """
 
+    trains_stages: ClassVar[bool] = True
+
     def __init__(self, cascade: nn.Module, *, label_smoothing: float = 0.0) -> None:
         if not isinstance(cascade, Cascade):
             raise ValueError(
@@ -36,6 +41,6 @@ class DeepSupervision(Backprop):
             )
         super().__init__(cascade, label_smoothing=label_smoothing)
 
-    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
+    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None, weight: Tensor | None) -> Tensor:
         """Return `KL(p_y ‖ p_i)` of every stage, mean over the batch, `[L]`."""
-        return forward_kl(log_beliefs[1:], log_target).mean(dim=1)
+        return torch.stack([mean(losses, weight) for losses in forward_kl(log_beliefs[1:], log_target)])

@@ -21,6 +21,8 @@ class ELR(Backprop):
         label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
     """
 
+    remembers_samples = True
+
     def __init__(
         self,
         module: nn.Module,

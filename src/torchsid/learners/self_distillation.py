@@ -23,6 +23,8 @@ class SelfDistillation(Backprop):
         label_smoothing: ε; the label becomes `(1−ε)·p_y + ε/C`.
     """
 
+    remembers_samples = True
+
     def __init__(
         self,
         module: nn.Module,

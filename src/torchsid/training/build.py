@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torchsid import models
 from torchsid.core.beliefs import forward_kl
 from torchsid.core.cascade import Cascade, shared_cascade
+from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.build import staged_cascade
 from torchsid.errors import ConfigError, CutError, HeadError
@@ -17,7 +18,6 @@ from torchsid.learners.deep_supervision import DeepSupervision
 from torchsid.learners.elr import ELR
 from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.predictions import PredictionMemory
-from torchsid.learners.protocol import Learner
 from torchsid.learners.robust import generalized_cross_entropy, hard_bootstrap, soft_bootstrap, symmetric_cross_entropy
 from torchsid.learners.self_distillation import SelfDistillation
 from torchsid.learners.sid import SID

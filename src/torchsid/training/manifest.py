@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torchsid import __version__
 from torchsid.core.cut_plan import Plan
 from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.learner import Learner
 from torchsid.core.process_memory import peak_memory_mib
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.learners.locality import check_locality
-from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
 from torchsid.training.batches import normalisation
 from torchsid.training.provenance import git_state, hardware, now, versions

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
-from torchsid.learners.protocol import Learner, LocalLearner
 from torchsid.training.config import RunConfig
 
 
@@ -23,5 +23,5 @@ def objective_in(config: RunConfig, epoch: int) -> LocalObjective:
 
 def begin_epoch(learner: Learner, config: RunConfig, epoch: int) -> None:
     """Set what the stages minimise from now on, where a method has such an objective."""
-    if isinstance(learner, LocalLearner):
+    if hasattr(learner, "objective"):
         learner.objective = objective_in(config, epoch)

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from torchsid.core.learner import Learner
 from torchsid.errors import RunError
-from torchsid.learners.protocol import Learner
 from torchsid.tasks.images import normalise
 from torchsid.training import checkpoint
 from torchsid.training.build import build_learner, build_network, choose_device, place

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from torchsid.learners.protocol import Learner
+from torchsid.core.learner import Learner
 from torchsid.tasks.images import ImageSet
 from torchsid.training.durable import os_errors, write_bytes
 from torchsid.training.evaluation import predict, unbroken

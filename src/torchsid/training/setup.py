@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torchsid.core.learner import Learner
 from torchsid.core.threads import threads
 from torchsid.errors import DataError
 from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.predictions import PredictionMemory
-from torchsid.learners.protocol import Learner
 from torchsid.tasks import images as data
 from torchsid.training.batches import Batches
 from torchsid.training.build import build_learner, build_network, choose_device, place

@@ -1,13 +1,12 @@
 """One training step: forward and backward by the learner, then the optimiser, unless a number is not finite."""
 
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import torch
 from torch.optim import Optimizer
 
+from torchsid.core.learner import Learner
 from torchsid.errors import NonFiniteError
-from torchsid.learners.protocol import Learner, StageLearner
 from torchsid.training.batches import Batch
 from torchsid.training.config import TrainingConfig
 from torchsid.training.optimization import gradient_norm
@@ -57,8 +56,8 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
     )
 
 
-def _updates_at_once(learner: Learner) -> TypeGuard[StageLearner]:
-    return isinstance(learner, StageLearner) and learner.optimizer is not None
+def _updates_at_once(learner: Learner) -> bool:
+    return learner.optimizer is not None
 
 
 def _finite(value: float) -> bool:
