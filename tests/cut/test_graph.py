@@ -58,7 +58,7 @@ def test_the_head_reads_what_it_was_built_for() -> None:
     """The submodule returns two tensors: as by="boundary", the head reads the first."""
     cascade = staged_cascade(TwoTensorsCross(), CLASSES, ["b"], X, by="graph", head="linear", max_head_share=9.0)
     output = SID(cascade).backward(X, TARGET)
-    assert output.log_belief.shape == (3, 6, CLASSES)
+    assert output.log_belief.shape == (6, CLASSES)
 
 
 def test_the_stages_share_the_models_parameters() -> None:

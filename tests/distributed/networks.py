@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid import SID, staged_cascade
+from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
-from torchsid.core.learner import Learner
 
 CLASSES = 4
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -101,6 +101,6 @@ def trained(learner: Learner, data: Batches, *, autocast: bool = False, new_alph
     return {
         **{f"weights.{name}": tensor for name, tensor in learner.module.state_dict().items()},
         "losses": torch.stack(losses),
-        "beliefs": torch.cat(beliefs, dim=1),
+        "beliefs": torch.cat(beliefs),
         "evaluated": torch.cat([learner.log_beliefs(part) for part in parts], dim=1),
     }

@@ -84,5 +84,5 @@ def test_what_is_no_cascade_is_refused(module: nn.Module) -> None:
 
 
 def test_a_weight_that_fits_no_stage_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"weight has shape \[3\]: give one number, or one a loss, \[4\]"):
+    with pytest.raises(ValueError, match=r"scale has shape \[3\]: give one number, or one a loss, \[4\]"):
         DeepSupervision(small_cascade(4)).backward(*small_batch(), scale=torch.ones(3))

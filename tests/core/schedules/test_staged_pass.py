@@ -52,7 +52,7 @@ def assert_runs_as_written(learner: SID, name: str, *, weights: list[float] | No
     output = learner.backward(x, target, scale=1.0 if weights is None else torch.tensor(weights, dtype=torch.float64))
     assert_same_gradients(learner.module, gradients(expected), 1e-10)
     torch.testing.assert_close(output.stage_losses, losses, atol=1e-10, rtol=1e-10)
-    torch.testing.assert_close(output.log_belief.exp(), beliefs, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(output.log_belief.exp(), beliefs[-1], atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(learner.module.state_dict(), expected.state_dict())
 
 
@@ -143,7 +143,7 @@ def test_a_frozen_piece_of_the_trunk(window: int) -> None:
     cascade = cut("mlp")
     cascade.model.blocks[2:5].requires_grad_(False)
     output = SID(cascade, window=window).backward(*images("mlp"))
-    assert output.log_belief.shape == (4, BATCH, CLASSES)
+    assert output.log_belief.shape == (BATCH, CLASSES)
     assert all(parameter.grad is None for parameter in cascade.model.blocks[2:5].parameters())
     assert cascade.model.stem.weight.grad.any()
     assert cascade.model.head.weight.grad.any()
