@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torchsid.distributed.world import World
 
 _LOCALITY_SAMPLES, _CONFLICT_SAMPLES = 16, 64
-_REPORT_SECONDS = 0.1  # between two calls of Reporter.step
+REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Reporter | None = None, command: str = "") -> Path:
@@ -131,7 +131,7 @@ def _train_epoch(session: Session) -> None:
         ended = time.perf_counter()
         sums.seconds += ended - started
         sums.data_seconds += fetched - started
-        if ended - reported > _REPORT_SECONDS or progress.step == batches.steps:
+        if ended - reported > REPORT_SECONDS or progress.step == batches.steps:
             reported = ended
             session.reporter.step(progress.epoch, progress.step, batches.steps, sums.loss, sums.samples / sums.seconds)
         if timing.is_due():
