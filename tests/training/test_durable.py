@@ -47,10 +47,15 @@ def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
 
 
-def test_an_error_while_filling_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RunError), durable.replacing_directory(tmp_path / "last") as fresh:
-        (fresh / "file").write_bytes((tmp_path / "absent").read_bytes())
-    assert list(tmp_path.iterdir()) == []
+def test_a_failed_write_leaves_nothing_and_the_directory_before_is_kept_if_asked_to(tmp_path: Path) -> None:
+    path, before = tmp_path / "last", tmp_path / "last-previous"
+    for kept in (set[str](), {"last", "last-previous"}):
+        with pytest.raises(RunError), durable.replacing_directory(path, keep=before) as fresh:
+            (fresh / "file").write_bytes((tmp_path / "absent").read_bytes())
+        assert {entry.name for entry in tmp_path.iterdir()} == kept
+        for text in ("first", "second", "third"):
+            fill(path, text, keep=before)
+        assert ((path / "file").read_text(), (before / "file").read_text()) == ("third", "second")
 
 
 def test_a_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,14 +66,3 @@ def test_a_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
         durable.write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_directory_before_is_kept_if_asked_to_and_outlives_a_failed_write(tmp_path: Path) -> None:
-    path, before = tmp_path / "last", tmp_path / "last-previous"
-    for text in ("first", "second", "third"):
-        fill(path, text, keep=before)
-    with pytest.raises(RunError), durable.replacing_directory(path, keep=before):
-        full_disk()
-    assert (path / "file").read_text() == "third"
-    assert (before / "file").read_text() == "second"
-    assert {entry.name for entry in tmp_path.iterdir()} == {"last", "last-previous"}

@@ -52,8 +52,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(interruption.time, "perf_counter", clock.perf_counter)
+    monkeypatch.setattr(interruption, "time", clock := Clock())
     return clock
 
 
@@ -77,23 +76,19 @@ def test_workers_obey_what_came_with_the_batch_and_nothing_else(clock: Clock) ->
     """The first decides before the step; what happens during it waits for the next one."""
     stop, wire = StopRequest(), Wire()
     assert isinstance(wire, PipelineLearner)
-    first, late = CheckpointTiming(stop, 10, wire), CheckpointTiming(StopRequest(), 10, wire)
+    first, late = workers = CheckpointTiming(stop, 10, wire), CheckpointTiming(StopRequest(), 10, wire)
     first.before_step()
     clock.now = 10.0
-    assert not first.is_due()
+    assert [each.is_due() for each in workers] == [False, False]
     first.before_step()
-    assert first.is_due()
-    assert late.is_due()
+    assert [each.is_due() for each in workers] == [True, True]
     assert first.signal is late.signal is None
     first.saved()
     first.before_step()
     stop.signal = signal.SIGINT
-    assert not first.is_due()
-    assert not late.is_due()
+    assert [each.is_due() for each in workers] == [False, False]
     first.before_step()
-    assert wire.request == signal.SIGINT
-    assert first.is_due()
-    assert late.is_due()
+    assert [each.is_due() for each in workers] == [True, True]
     assert first.signal == late.signal == signal.SIGINT
 
 
