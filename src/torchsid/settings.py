@@ -184,7 +184,7 @@ def _can_be_written(annotation: Any) -> bool:
 
 
 def _described(entry: Callable[..., Any]) -> Iterator[tuple[str, str]]:
-    """Yield names and descriptions: a docstring's `Args:`, of a class also its bases', its own last; a dataclass's field docstrings."""
+    """Yield names and descriptions: a docstring's `Args:`, of a class its bases' too; a dataclass's field docstrings."""
     if is_dataclass(entry):
         yield from field_descriptions(entry).items()
         return

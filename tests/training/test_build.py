@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid import SID, Cascade, StagedCascade, learners
+from torchsid import SID, SharedCascade, StagedCascade, learners
 from torchsid.core.learner import Learner
 from torchsid.errors import ConfigError
 from torchsid.training import resolve
@@ -52,7 +52,7 @@ def test_settings_reach_a_staged_network() -> None:
 def test_every_method_is_built_by_its_name_with_its_defaults(name: str) -> None:
     learner = built("digits", f"learner.name={name}")
     assert type(learner).__name__.lower() == name.replace("-", "")
-    assert isinstance(learner.module, Cascade)
+    assert isinstance(learner.module, SharedCascade)
     defaults = vars(resolve("digits", [f"learner.name={name}"]).learner)
     assert all(getattr(learner, key, value) == value for key, value in defaults.items() if isinstance(value, float))
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from torchsid.core.cascade import Cascade
 from torchsid.core.learner import Learner
+from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.core.threads import threads
@@ -151,6 +151,6 @@ def place(module: nn.Module, config: RunConfig, task: Task, device: torch.device
     if config.training.compile and isinstance(module, StagedCascade):
         module.compile_stages()
     elif config.training.compile:
-        for part in (module.extractor, *module.stages) if isinstance(module, Cascade) else (module,):
+        for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
             part.compile()
     return module
