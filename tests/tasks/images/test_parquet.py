@@ -112,14 +112,23 @@ def test_without_class_names_in_the_metadata(metadata: dict[bytes, bytes] | None
     assert class_names(metadata, "label") == ()
 
 
-def test_real_cifar_images_decode(shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "pixel", "labels", "last"),
+    [
+        (MNIST, [0], [5, 0, 4, 1, 9], "9"),
+        (cifar10.PARQUET, [59, 62, 63], [6, 9, 9, 4, 1], "truck"),
+        (cifar100.PARQUET, [252, 252, 250], [0, 1, 2, 3, 4], "worm"),
+        (tiny_imagenet.PARQUET, [255, 136, 193], [0, 1, 2, 3, 4], "n12267677"),
+    ],
+)
+def test_the_first_of_the_real_images(
+    source: ParquetSource, pixel: list[int], labels: list[int], last: str, shared: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("pillow_jxl", reason="pip install 'torchsid[jxl]'")
-    for part in ("train", "test"):
-        with parquet.ParquetFile(shared / f"cifar10-{part}.parquet") as file:
-            rows = next(file.iter_batches(batch_size=40))
-        parquet.write_table(pa.Table.from_batches([rows]), tmp_path / f"cifar10-{part}.parquet")
-    raw = cifar10.PARQUET.read(cifar10.PARQUET.find(tmp_path), "error")
-    assert raw.train.images.shape == (40, 3, 32, 32)
-    assert raw.train.images[0, :, 0, 0].tolist() == [59, 62, 63]  # the first pixel of data_batch_1
-    assert raw.train.labels[:5].tolist() == [6, 9, 9, 4, 1]
-    assert raw.class_names[6] == "frog"
+    for path, *_ in source.find(shared).values():
+        with parquet.ParquetFile(path) as file:
+            parquet.write_table(pa.Table.from_batches([next(file.iter_batches(batch_size=40))]), tmp_path / path.name)
+    raw = source.read(source.find(tmp_path), "error")
+    assert raw.train.images[0, :, 0, 0].tolist() == pixel
+    assert raw.train.labels[:5].tolist() == labels
+    assert raw.class_names[-1] == last
