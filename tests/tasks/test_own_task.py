@@ -86,7 +86,7 @@ def evaluation(run: Path) -> dict[str, Any]:
     return found
 
 
-KEYS = ("loss", "stage_losses", "accuracy", "validation", "descent")
+KEYS = ("train_loss", "train_stage_losses", "train_accuracy", "validation", "descent")
 
 
 def what_was_learnt(run: Path) -> list[object]:
