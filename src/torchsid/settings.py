@@ -11,7 +11,7 @@ import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from itertools import pairwise
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
@@ -111,10 +111,11 @@ def _chosen(setting: Setting, values: Mapping[str, Any]) -> Callable[..., Any] |
     return None if one_of.by_name else entry
 
 
-def settings_of(entry: Callable[..., Any]) -> dict[str, Setting]:
+@cache
+def settings_of(entry: Callable[..., Any]) -> Mapping[str, Setting]:
     """Return the settings of a class or function: its keyword-only parameters of types that a TOML file can hold."""
-    function = entry.__init__ if isinstance(entry, type) else entry  # type: ignore[misc]
-    hints = get_type_hints(function, include_extras=True)
+    holder = entry.__init__ if isinstance(entry, type) and not is_dataclass(entry) else entry  # type: ignore[misc]
+    hints = get_type_hints(holder, include_extras=True)
     described = dict(_described(entry))
     made = {each.name: each.default_factory for each in fields(entry)} if is_dataclass(entry) else {}
 

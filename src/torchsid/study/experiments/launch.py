@@ -11,9 +11,8 @@ from tempfile import TemporaryDirectory
 from torchsid.errors import NonFiniteError, RunError
 from torchsid.study.experiments.pool import end_with_parent
 from torchsid.training import spread
-from torchsid.training.config import RunConfig
+from torchsid.training.config import RunConfig, to_toml
 from torchsid.training.interruption import Interrupted, StopRequest, stop_on_signal
-from torchsid.training.toml import to_toml
 
 _LOOK = 0.2  # seconds between two looks at the job
 _LINES = 25  # of a failed job's output that are shown
