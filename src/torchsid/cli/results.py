@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
-from math import isfinite
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +30,8 @@ def print_results(screen: Console, result: "Comparison") -> None:
     from torchsid.show import summary_table
 
     columns, rows = summary_table(result)
-    kept = [index for index, column in enumerate(columns) if column not in _FOR_THE_PAGE]
-    screen.table([columns[index] for index in kept], [[_text(*cells[index]) for index in kept] for cells in rows])
-    print()
+    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    screen.rows([{name: _text(*cell) for name, cell in row.items() if name not in _FOR_THE_PAGE} for row in cells])
     stages = {row.method.name: _last_by_stage(row) for row in result.rows}
     depth = max(map(len, stages.values()))
     screen.table(
@@ -46,36 +44,24 @@ def print_results(screen: Console, result: "Comparison") -> None:
 
 def as_json(result: "Comparison") -> dict[str, Any]:
     """Return the comparison with all its digits, runs named by their directories."""
-    rows = [{key: _method(row) if key == "method" else _plain(value) for key, value in vars(row).items()} for row in result.rows]
-    return {"rows": rows, "notes": list(result.notes)}
+    rows = []
+    for row in result.rows:
+        runs = row.method.runs
+        method = {"name": row.method.name, "seeds": [run.seed for run in runs], "runs": [run.path for run in runs]}
+        rows.append({**vars(row), "method": method})
+    return {"rows": rows, "notes": result.notes}
 
 
 def write_json(path: Path, result: object) -> None:
-    """Write a result for other programs; NaN and infinity, which JSON lacks, become null.
+    """Write a result for other programs: dataclasses by their fields; NaN and infinity, which JSON lacks, become null.
 
     Raises:
         RunError: the file cannot be written.
     """
     from torchsid.training.durable import write_text
 
-    write_text(path, json.dumps(_finite(result), indent=2, allow_nan=False) + "\n")
-
-
-def _plain(value: object) -> object:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-def _method(row: "Row") -> dict[str, Any]:
-    runs = row.method.runs
-    return {"name": row.method.name, "seeds": [run.seed for run in runs], "runs": [str(run.path) for run in runs]}
+    text = json.dumps(result, default=lambda value: str(value) if isinstance(value, Path) else asdict(value))
+    write_text(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2) + "\n")
 
 
 def _text(value: str, detail: str) -> str:

@@ -1,8 +1,8 @@
 """How throughput and efficiency go with the devices, the depth, the width or the batch, as `torchsid plan` forecasts them."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from torchsid.planner.sweep import Sweep
 from torchsid.show.svg import INK, MUTED, SERIES, Drawing, canvas, finish
 
 if TYPE_CHECKING:
@@ -19,14 +19,18 @@ _STYLES = {  # colour, mark and line, so that the shape alone tells in grey
 _AXES = {"devices": "devices", "depth": "blocks", "width": "width", "batch": "images a step"}
 
 
-def scaling(swept: Sweep, title: str) -> Drawing:
+Line = Sequence[tuple[float, float, bool]]  # images a second, efficiency, and whether it fits the memory, at each value
+
+
+def scaling(axis: str, values: Sequence[int], lines: Mapping[str, Line], title: str) -> Drawing:
     """Draw throughput and efficiency of every method; a hollow mark is a plan that does not fit the memory.
 
     Args:
-        swept: of `torchsid.planner.sweep.sweep`.
+        axis: what is varied: devices, depth, width or batch.
+        values: at which.
+        lines: of the methods by name.
         title: the model.
     """
-    names = list(swept.ends)
     with canvas(2 * _WIDTH, _HEIGHT) as (figure, only):
         only.remove()
         left, right = figure.subplots(1, 2)
@@ -34,30 +38,27 @@ def scaling(swept: Sweep, title: str) -> Drawing:
         left.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         right.set(title="efficiency, % · hollow: does not fit the memory", ylim=(0, 105))
         right.axhline(100, color=MUTED, lw=0.8, ls=":")
-        throughput = [[point.methods[place].images_per_second for point in swept.points] for place in range(len(names))]
-        efficiency = [[100 * point.methods[place].efficiency for point in swept.points] for place in range(len(names))]
-        for axes, lines in ((left, throughput), (right, efficiency)):
-            _panel(axes, swept, lines)
+        throughput = {name: [(rate, fits) for rate, _, fits in line] for name, line in lines.items()}
+        efficiency = {name: [(100 * share, fits) for _, share, fits in line] for name, line in lines.items()}
+        for axes, shown in ((left, throughput), (right, efficiency)):
+            _panel(axes, axis, values, shown)
         figure.draw_without_rendering()  # now every panel has its place
-        for axes, lines in ((left, throughput), (right, efficiency)):
-            _name(axes, names, swept.points[-1].value, [line[-1] for line in lines])
-        described = "; ".join(f"{name}: half of the ideal throughput {end}" for name, end in swept.ends.items())
-        return finish(figure, f"{title}: scaling with {_AXES[swept.axis]}", described)
+        for axes, shown in ((left, throughput), (right, efficiency)):
+            _name(axes, list(shown), values[-1], [line[-1][0] for line in shown.values()])
+        return finish(figure, f"{title}: scaling with {_AXES[axis]}", "; ".join(lines))
 
 
-def _panel(axes: "Axes", swept: Sweep, lines: list[list[float]]) -> None:
-    values = [point.value for point in swept.points]
+def _panel(axes: "Axes", axis: str, values: Sequence[int], lines: Mapping[str, Sequence[tuple[float, bool]]]) -> None:
     axes.set_xscale("log", base=2)
-    axes.set(xlabel=_AXES[swept.axis], xlim=(values[0] / 1.2, values[-1] * (values[-1] / values[0]) ** 0.2))
+    axes.set(xlabel=_AXES[axis], xlim=(values[0] / 1.2, values[-1] * (values[-1] / values[0]) ** 0.2))
     axes.set_xticks(values[:: max(len(values) // 6, 1)])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
-    for place, (name, line) in enumerate(zip(swept.ends, lines, strict=True)):
+    for name, line in lines.items():
         colour, shape, style = _STYLES[name]
-        axes.plot(values, line, style, color=colour, lw=1.6, zorder=2)
-        for point, y in zip(swept.points, line, strict=True):
-            fill = colour if point.methods[place].fits else "none"
-            axes.plot(point.value, y, shape, color=colour, markerfacecolor=fill, ms=5, zorder=3)
+        axes.plot(values, [y for y, _ in line], style, color=colour, lw=1.6, zorder=2)
+        for value, (y, fits) in zip(values, line, strict=True):
+            axes.plot(value, y, shape, color=colour, markerfacecolor=colour if fits else "none", ms=5, zorder=3)
 
 
 def _name(axes: "Axes", names: list[str], x: float, ends: list[float]) -> None:
