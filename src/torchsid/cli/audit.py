@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchsid.tasks.images import ImageSet
+    from torchsid.tasks import Samples
     from torchsid.training import LoadedNetwork
 
 
@@ -29,30 +29,29 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the most suspicious labels, how many are disputed and, where the true ones are known, how many were found."""
     from torchsid import training
-    from torchsid.learners import STAGES_ANSWER
     from torchsid.study.audit import audit, detection, disputes, rankings
 
     screen = console.choose()
     network = training.load_network(args.directory, args.weights)
     splits = trained.load_data(network, args)
-    images = trained.images(splits, "train", args.directory, screen)
-    every_stage = network.config.learner.name in STAGES_ANSWER
+    images = trained.samples(splits, "train", args.directory, screen)
+    every_stage = network.learner.trains_stages
     verdicts = audit(network.learner, images, prepare=network.prepare, last_alone=not every_stage)
     # Without noise that was added on purpose, the labels are all there is: nobody knows which of them are wrong.
-    clean = None if splits.noise["kind"] == "none" else images.clean_labels
+    clean = None if splits.about["noise"]["kind"] == "none" else images.clean_target
     columns: dict[str, Tensor] = {
         "image": verdicts.score.argsort(stable=True),
-        "row": images.rows,
-        "label": images.labels,
+        "row": verdicts.score.argsort() if images.rows is None else images.rows,
+        "label": images.target,
         "suggested": verdicts.suggested,
         "score": verdicts.score,
         "agrees_from": verdicts.agrees_from,
     }
     columns |= {} if clean is None else {"true": clean}
     ranked = {name: (column if name == "image" else column[columns["image"]]).tolist() for name, column in columns.items()}
-    found: dict[str, Any] = {"labels": disputes(verdicts, images.labels, clean)}
+    found: dict[str, Any] = {"labels": disputes(verdicts, images.target, clean)}
     if clean is not None and 0 < found["labels"]["wrong"] < len(images):
-        found["rankings"] = detection(rankings(verdicts, images.labels), images.labels != clean)
+        found["rankings"] = detection(rankings(verdicts, images.target), images.target != clean)
 
     top = _top(ranked, network, args.top, every_stage=every_stage)
     sentences = list(_sentences(found["labels"], len(images), every_stage=every_stage))
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if "rankings" in found:
         _print_rankings(screen, found)
     if args.json:
-        about = {"run": str(args.directory), "weights": args.weights, "n": len(images), "noise": dict(splits.noise)}
+        about = {"run": str(args.directory), "weights": args.weights, "n": len(images), "noise": dict(splits.about["noise"])}
         results.write_json(args.json, about | found | {"ranked": ranked})
         screen.file("audit", args.json)
     if args.page:
@@ -108,7 +107,7 @@ def _print_rankings(screen: console.Console, found: dict[str, Any]) -> None:
 def _write_page(
     args: argparse.Namespace,
     network: "LoadedNetwork",
-    images: "ImageSet",
+    images: "Samples",
     top: "Sequence[dict[str, str]]",
     sentences: "Sequence[str]",
     *,
@@ -117,12 +116,12 @@ def _write_page(
     from torchsid.show.audit import Suspect, render_audit
     from torchsid.study.audit import beliefs_that_judge
 
-    log_beliefs = beliefs_that_judge(network.learner, images.images, prepare=network.prepare, last_alone=not every_stage)
+    log_beliefs = beliefs_that_judge(network.learner, images.inputs, prepare=network.prepare, last_alone=not every_stage)
     beliefs = log_beliefs.exp().double().numpy()  # [L+1, N, C]
     number = network.class_names.index
     suspects = [
         Suspect(
-            image=images.images[k].numpy(),
+            image=images.inputs[k].numpy(),
             row=row["row"],
             label=row["label"],
             suggested=row["suggested"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torchsid.core.objective import LocalObjective
     from torchsid.show.certificate.part import Part, Subject
-    from torchsid.tasks.images import DataSplits, ImageSet
+    from torchsid.tasks import Samples, Splits
     from torchsid.training import LoadedNetwork
 
 SPLITS = ("train", "validation", "test")
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     network = training.load_network(args.directory, args.weights)
     if network.config.model.network == "plain":
         raise RunError(f"{args.directory} has model.network = 'plain', without stages: there is nothing to certify")
-    screen, objective = console.choose(), objective_of(network.config.learner)
+    screen, objective = console.choose(), objective_of(network.learner)
     subject = _subject(network, objective, args)
     splits = trained.load_data(network, args)
     chosen = _chosen(splits, args)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(splits: "DataSplits", args: argparse.Namespace) -> "dict[str, ImageSet]":
+def _chosen(splits: "Splits", args: argparse.Namespace) -> "dict[str, Samples]":
     """Return the images of the splits asked for, or of all that have some.
 
     Raises:
@@ -77,7 +77,7 @@ def _chosen(splits: "DataSplits", args: argparse.Namespace) -> "dict[str, ImageS
     return {name: images for name, images in found.items() if name not in empty}
 
 
-def _certified(network: "LoadedNetwork", split: str, images: "ImageSet", objective: "LocalObjective") -> "Part":
+def _certified(network: "LoadedNetwork", split: str, images: "Samples", objective: "LocalObjective") -> "Part":
     """Return the certificates of a split, and what its pictures need, from one pass over the images."""
     from torchsid.show.certificate.part import Part
     from torchsid.study.atlas import AtlasMaker
@@ -85,15 +85,15 @@ def _certified(network: "LoadedNetwork", split: str, images: "ImageSet", objecti
 
     labels = _labels(split, images)
     maker = AtlasMaker(labels)
-    found = certify(network.learner, images.images, labels, objective, prepare=network.prepare, onlooker=maker.add)
-    return Part(split, images.images, labels, found, maker.atlas())
+    found = certify(network.learner, images.inputs, labels, objective, prepare=network.prepare, onlooker=maker.add)
+    return Part(split, images.inputs, labels, found, maker.atlas())
 
 
-def _labels(split: str, images: "ImageSet") -> "dict[str, Tensor]":
+def _labels(split: str, images: "Samples") -> "dict[str, Tensor]":
     """Return the labels to certify against: those that a run has, and where noise has changed some, the clean ones too."""
-    labels = {"training" if split == "train" else "held-out": images.labels}
-    if bool((images.labels != images.clean_labels).any()):
-        labels["clean"] = images.clean_labels
+    labels = {"training" if split == "train" else "held-out": images.target}
+    if images.clean_target is not None and bool((images.target != images.clean_target).any()):
+        labels["clean"] = images.clean_target
     return labels
 
 

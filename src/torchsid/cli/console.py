@@ -98,12 +98,12 @@ class Terminal(Plain):
         self._task = self._progress.add_task("", total=None, loss=float("nan"), speed=0.0)
         self._progress.start()
 
-    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, images_per_second: float) -> None:
+    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
         """Move the bar."""
         if self._progress is not None:
             done, total = (epoch - 1) * steps_total + steps_done, self._epochs * steps_total
             where = f"epoch {epoch}/{self._epochs}"
-            self._progress.update(self._task, description=where, completed=done, total=total, loss=loss, speed=images_per_second)
+            self._progress.update(self._task, description=where, completed=done, total=total, loss=loss, speed=samples_per_second)
 
     def finished(self, run: Path, evaluation: Mapping[str, Any]) -> None:
         """Remove the bar."""
@@ -145,7 +145,7 @@ def _progress_bar() -> "Progress":
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} images/s  remaining"),
+        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} samples/s  remaining"),
         TimeRemainingColumn(),
         transient=True,
     )
@@ -163,7 +163,7 @@ def epoch_line(record: Mapping[str, Any]) -> str:
         "accuracy by stage {} %": validation and by_stage(validation["accuracy"][1:]),  # without the prior's, which no stage made
         "training accuracy by stage {} %": None if validation or not accuracy else by_stage(accuracy),
         "{} steps skipped": record["skipped_steps"] or None,
-        "{:,.0f} images/s": record["images_per_second"],
+        "{:,.0f} samples/s": record["samples_per_second"],
         "{:,.0f} MiB": record["memory_mib"],
     }
     return "  ".join([f"epoch {record['epoch']:>3}", *(text.format(value) for text, value in parts.items() if value is not None)])

@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
     exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
     cascade = early.staged_network(network, args.directory) if args.exit_curve else None
     splits = trained.load_data(network, args)
-    images = trained.images(splits, args.split, args.directory, screen)
-    validation = trained.images(splits, "validation", args.directory, screen) if cascade else None
-    measured = evaluate(network.learner, images, prepare=network.prepare)
+    samples = trained.samples(splits, args.split, args.directory, screen)
+    validation = trained.samples(splits, "validation", args.directory, screen) if cascade else None
+    measured = evaluate(network.learner, samples, prepare=network.prepare)
     screen.rows(
         [
             {
@@ -53,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
         ]
     )
     if exit_early:
-        measured["early_exit"] = early_exit.measure_exits(exit_early, images, prepare=network.prepare)
+        measured["early_exit"] = early_exit.measure_exits(exit_early, samples, prepare=network.prepare)
         early.print_exits(screen, measured["early_exit"])
     if cascade and validation:
         chosen, answered = (
-            (predict(network.learner, part.images, prepare=network.prepare), part.labels) for part in (validation, images)
+            (predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in (validation, samples)
         )
-        cost = early_exit.operations(cascade, network.prepare(images.images[:2]))
+        cost = early_exit.operations(cascade, network.prepare(samples.inputs[:2]))
         measured["exit_curve"] = early_exit.exit_curve(chosen, answered, args.exit_curve, cost)
         early.print_curve(screen, measured["exit_curve"])
     if args.json:

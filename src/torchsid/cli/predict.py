@@ -12,6 +12,8 @@ from torchsid.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from torchsid.training import LoadedNetwork
+
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
@@ -32,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     network, screen = training.load_network(args.directory, args.weights), console.choose()
     exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
-    about = training.open_run(args.directory).manifest()["data"]
-    images = _read(args.images, about["channels"], about["image_size"])
+    samples = _read(args.images, network)
 
     def show(path: Path, stages: Sequence[str], beliefs: "Tensor") -> None:
         """Print the beliefs `[stages, C]` in the classes that the last one finds most likely."""
@@ -42,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
         screen.table([path.name, *console.abridged(stages)], [[name, *console.abridged(cells)] for name, *cells in grown])
 
     if exit_early is None:
-        grown = predict(network.learner, images, prepare=network.prepare).exp()  # [L+1, N, C]
+        grown = predict(network.learner, samples, prepare=network.prepare).exp()  # [L+1, N, C]
         for index, path in enumerate(args.images):
             show(path, [console.stage_name(stage) for stage in range(len(grown))], grown[:, index])
         return 0
-    x = network.prepare(images)
+    x = network.prepare(samples)
     answer, stages = exit_early(x), exit_early.cascade.depth  # a loaded network is in evaluation mode
     for path, belief, depth in zip(args.images, answer.log_belief.exp(), answer.depth.tolist(), strict=True):
         show(path, [f"stage {depth} of {stages}"], belief[None])
@@ -55,22 +56,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(paths: Sequence[Path], channels: int, size: int) -> "Tensor":
-    """Return the images as uint8 `[N, C, H, W]`.
+def _read(names: Sequence[Path], network: "LoadedNetwork") -> "Tensor":
+    """Return the samples as they are stored, `[N, ...]`.
 
     Raises:
-        DataError: names every file that is no image.
+        DataError: names every one that cannot be read.
     """
     import torch
 
-    from torchsid.tasks.images import read_image
-
-    images, problems = [], []
-    for path in paths:
+    samples, problems = [], []
+    for name in names:
         try:
-            images.append(read_image(path, channels, size))
+            samples.append(network.task.read(str(name), network.about))
         except DataError as error:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
-    return torch.stack(images)
+    return torch.cat(samples)

@@ -43,7 +43,7 @@ class Row:
     difference_last: PairedDifference | None  # the same of the last weights
     paired_over: str | None  # "seeds", "test samples" or "validation samples"
     train_seconds: Interval | None
-    images_per_second: Interval | None
+    samples_per_second: Interval | None
     peak_memory_mib: Interval | None
     kept_bytes: Interval | None  # for backward in a training step, at most
 
@@ -91,7 +91,7 @@ def _row(method: Method, reference: Method) -> Row:
         difference_last=difference_last,
         paired_over=paired_over,
         train_seconds=_measured(method, lambda run: run.train_seconds),
-        images_per_second=_measured(method, _throughput),
+        samples_per_second=_measured(method, _throughput),
         peak_memory_mib=_measured(method, lambda run: run.manifest.get("peak_memory_mib")),
         kept_bytes=_measured(method, lambda run: run.manifest.get("kept_bytes")),
     )
@@ -129,7 +129,7 @@ def _measured(method: Method, measure: Callable[[RunRecord], float | None]) -> I
 
 def _throughput(run: RunRecord) -> float | None:
     """Return the median over epochs: the first one pays for warming up, and a busy machine makes outliers."""
-    rates = sorted(rate for epoch in run.epochs if (rate := epoch.get("images_per_second")) is not None)
+    rates = sorted(rate for epoch in run.epochs if (rate := epoch.get("samples_per_second")) is not None)
     if not rates:
         return None
     middle = len(rates) // 2

@@ -232,7 +232,7 @@ def _samples(path: Path) -> Samples | None:
     try:
         tensors = load_file(path)
         beliefs = np.exp(tensors["log_beliefs"].astype(np.float64))
-        return Samples(tensors["images"], tensors["labels"], beliefs, tensors["indices"])
+        return Samples(tensors["inputs"], tensors["target"], beliefs, tensors["indices"])
     except KeyError as error:
         raise RunError(f"{path} lacks the tensor {error}") from None
     except SafetensorError as error:

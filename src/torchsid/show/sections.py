@@ -187,7 +187,7 @@ def costs(result: Comparison) -> Section:
 def _cost(row: Row) -> str:
     parts = [
         f"training took {duration(row.train_seconds.mean)}" if row.train_seconds else "",
-        f"the median epoch ran at {number(row.images_per_second.mean)} images a second" if row.images_per_second else "",
+        f"the median epoch ran at {number(row.samples_per_second.mean)} images a second" if row.samples_per_second else "",
         f"memory peaked at {number(row.peak_memory_mib.mean)} MiB" if row.peak_memory_mib else "",
         f"a step kept {mebibytes(row.kept_bytes.mean)} for backward" if row.kept_bytes else "",
     ]

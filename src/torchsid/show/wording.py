@@ -189,7 +189,7 @@ def _summary_row(row: Row) -> tuple[Cell, ...]:
         _interval_cell(chosen.kl) if chosen else NOTHING,
         Cell(percent(chosen.ece.mean)) if chosen else NOTHING,
         Cell(duration(row.train_seconds.mean)) if row.train_seconds else NOTHING,
-        Cell(number(row.images_per_second.mean)) if row.images_per_second else NOTHING,
+        Cell(number(row.samples_per_second.mean)) if row.samples_per_second else NOTHING,
         Cell(f"{number(row.peak_memory_mib.mean)} MiB") if row.peak_memory_mib else NOTHING,
         Cell(listing(list(dict.fromkeys(verdict(run.manifest.get("locality")) for run in row.method.runs)))),
     )

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchsid.training.evaluation import LabelledImages, Predictor, predict, unbroken
+from torchsid.tasks import Samples
+from torchsid.training.evaluation import Predictor, predict, unbroken
 
 CHUNK = 2000  # images whose beliefs are in memory at a time
 
@@ -54,7 +55,7 @@ def judge(log_beliefs: Tensor, labels: Tensor) -> Verdicts:
     )
 
 
-def audit(predictor: Predictor, data: LabelledImages, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False) -> Verdicts:
+def audit(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False) -> Verdicts:
     """Return the verdicts on the labels of images, in their order.
 
     Args:
@@ -63,7 +64,7 @@ def audit(predictor: Predictor, data: LabelledImages, *, prepare: Callable[[Tens
         prepare: from uint8 images to what the network reads, on its device.
         last_alone: see `beliefs_that_judge`.
     """
-    chunks = zip(torch.split(data.images, CHUNK), torch.split(data.labels, CHUNK), strict=True)
+    chunks = zip(torch.split(data.inputs, CHUNK), torch.split(data.target, CHUNK), strict=True)
     found = [
         judge(beliefs_that_judge(predictor, images, prepare=prepare, last_alone=last_alone), labels) for images, labels in chunks
     ]

@@ -50,9 +50,6 @@ def circumstances(config: RunConfig) -> Iterator[str]:
     alphas = [learner.alpha] if isinstance(learner.alpha, float) else learner.alpha if isinstance(learner.alpha, list) else []
     if 0 in alphas:
         yield "Where α = 0 a stage's loss does not know the label: there Propositions 2 and 4 say nothing of it."
-    augment = config.augment
-    if augment.crop or augment.flip or augment.cutout or augment.mixup or augment.cutmix:
-        yield "Images are as the data set has them, not augmented as in training."
 
 
 def _mean_distance(stages: Sequence[StageCertificate]) -> float:

@@ -12,7 +12,7 @@ def cost_bars(rows: Sequence[Row]) -> list[Drawing]:
     """Draw one panel of bars for each quantity that some run has recorded."""
     panels: tuple[tuple[str, Callable[[Row], Interval | None], Callable[[float], str]], ...] = (
         ("Training time", lambda row: row.train_seconds, duration),
-        ("Images a second", lambda row: row.images_per_second, number),
+        ("Images a second", lambda row: row.samples_per_second, number),
         ("Peak memory of the process", lambda row: row.peak_memory_mib, lambda value: f"{number(value)} MiB"),
     )
     drawings = [_bars(rows, title, measure, words) for title, measure, words in panels]

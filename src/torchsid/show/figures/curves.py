@@ -37,7 +37,7 @@ def memorisation_curve(methods: Sequence[Method], noise: float) -> Drawing:
 
 def throughput_curve(methods: Sequence[Method]) -> Drawing:
     """Draw the images trained a second."""
-    return _draw(methods, lambda event: event.get("images_per_second"), "Images a second by epoch", 1, from_zero=True)
+    return _draw(methods, lambda event: event.get("samples_per_second"), "Images a second by epoch", 1, from_zero=True)
 
 
 def memory_curve(methods: Sequence[Method]) -> Drawing:
