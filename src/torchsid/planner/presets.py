@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchsid import models
 from torchsid.errors import ConfigError, unknown_name
+from torchsid.settings import settings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +26,6 @@ PRESETS: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
     "vit-huge": (_VIT, {"width": 1280, "depth": 32, "patch_size": 14, "heads": 16}),
     "vit-giant": (_VIT, {"width": 1664, "depth": 48, "patch_size": 14, "heads": 16, "mlp_ratio": 8192 / 1664}),
 }
-_OTHER_WIDTHS = {"simple-cnn": 128}  # of classifiers of fixed depth, where it is not 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,15 @@ class ModelSpec:
     depth: int | None = None
 
     def own(self, size: Literal["width", "depth"]) -> int | None:
-        """Return the width or the number of blocks that it is built with; None for blocks whose number is fixed."""
+        """Return the width or the number of blocks that it is built with; None where it cannot be set."""
         given: int | None = getattr(self, size)
-        return given or PRESETS.get(self.name, (_VIT, {"width": _OTHER_WIDTHS.get(self.name, 64)}))[1].get(size)
+        if given is not None:
+            return given
+        if self.name in PRESETS:
+            return PRESETS[self.name][1].get(size)
+        settings = settings_of(models.CLASSIFIERS.load(self.name))
+        default: int | None = settings[size].default if size in settings else None
+        return default
 
     def check(self) -> None:
         """Check what can be checked without building.
@@ -50,7 +56,7 @@ class ModelSpec:
             ConfigError: the name is unknown, or a setting is not for it; all problems.
         """
         problems = []
-        if self.name not in names():
+        if self.name not in names() and ":" not in self.name:
             problems.append(unknown_name("model", self.name, names()))
         elif self.depth and self.name not in PRESETS:
             problems.append(f"depth {self.depth}: {self.name} has a fixed one; it can be set for {', '.join(PRESETS)}")
