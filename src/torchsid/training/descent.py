@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from torchsid.core.objective import LocalObjective, alphas_of
-from torchsid.study.certify.propositions import divergence
-from torchsid.study.certify.samples import rounding
+from torchsid.core.propositions import divergence, rounding
 from torchsid.training.config import LearnerConfig
 from torchsid.training.evaluation import predict
 from torchsid.training.progress import Progress

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from torchsid.core.objective import LocalObjective
-from torchsid.study.certify.propositions import error_bounds, ideal_residuals, local_errors
-from torchsid.study.certify.samples import SampleNumbers, measure, rounding
+from torchsid.core.propositions import error_bounds, ideal_residuals, local_errors, rounding
+from torchsid.study.certify.samples import SampleNumbers, measure
 from torchsid.training.evaluation import Predictor, predict
 
 

@@ -8,24 +8,15 @@ import torch
 from torch import Tensor
 
 from torchsid.core.objective import LocalObjective
-from torchsid.study.certify.propositions import (
+from torchsid.core.propositions import (
     descent_margins,
     distances_to_minimiser,
     divergence,
     excess_losses,
     local_losses,
     residuals,
+    rounding,
 )
-
-_RELATIVE = 1e-6  # beliefs are float32: a few units in the last place
-
-
-def rounding(to_target: Tensor) -> Tensor:
-    """Return how far rounding may move what is compared with `D(p_{i−1}, p_y)`, `[L, N]`, from divergences `[L+1, N]`.
-
-    A stage that changes nothing must not fail by a rounding error.
-    """
-    return _RELATIVE * (1 + to_target[:-1])
 
 
 @dataclass(frozen=True)

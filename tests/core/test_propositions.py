@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchsid import LocalObjective
 from torchsid.core.objective import Direction
-from torchsid.study.certify.propositions import (
+from torchsid.core.propositions import (
     descent_margins,
     distances_to_minimiser,
     divergence,
@@ -45,6 +45,20 @@ def ideal_cascade(log_prior: Tensor, log_target: Tensor, objective: LocalObjecti
 
 
 # The definitions, by hand
+
+
+@both_directions
+def test_positions_are_samples_of_their_own(direction: Direction) -> None:
+    objective = LocalObjective(alpha=[0.3, 0.8, 0.5], direction=direction)
+    log_beliefs = torch.randn(4, 2, 3, 5, dtype=torch.float64).log_softmax(-1)
+    log_target = torch.randn(2, 3, 5, dtype=torch.float64).log_softmax(-1)
+    for number in (local_losses, excess_losses, descent_margins, distances_to_minimiser, residuals):
+        flat = number(log_beliefs.flatten(1, 2), log_target.flatten(0, 1), objective)
+        torch.testing.assert_close(number(log_beliefs, log_target, objective).flatten(1), flat)
+    to_target = divergence(log_beliefs, log_target, objective)
+    errors = local_errors(excess_losses(log_beliefs, log_target, objective))
+    bounds = error_bounds(to_target, errors, objective.alphas(3))
+    torch.testing.assert_close(bounds.flatten(1), error_bounds(to_target.flatten(1), errors.flatten(1), objective.alphas(3)))
 
 
 def test_every_number_of_a_small_cascade_by_hand() -> None:
