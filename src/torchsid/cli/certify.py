@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchsid.core.objective import LocalObjective
-    from torchsid.show.certificate.part import Part, Subject
+    from torchsid.study.certify.page import Certified, Subject
     from torchsid.tasks.images import DataSplits, ImageSet
     from torchsid.training import LoadedNetwork
 
@@ -25,7 +25,7 @@ SPLITS = ("train", "validation", "test")
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
     parser = trained.add_parser_of_a_run(subparsers, "certify", "say which statements of the theory hold, where, and why")
-    parser.add_argument("--split", nargs="+", choices=SPLITS, help="which images (default: all there are)")
+    parser.add_argument("--split", nargs="+", choices=SPLITS, help="which samples (default: all there are)")
     parser.add_argument("--classes", nargs=3, metavar="CLASS", help="corners of the triangle (default: those most often confused)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes (default: certificate.html in RUN)")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files too")
@@ -34,10 +34,9 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what theory says of the run, then for each split and set of labels a table and the findings; write the page."""
+    """Print what theory says of the run, then for each split and set of labels a table of the stages; write the page."""
     from torchsid import training
-    from torchsid.cli import certify_tables
-    from torchsid.show.certificate.statements import heading
+    from torchsid.study.certify.page import statement_table
     from torchsid.training.descent import objective_of
 
     network = training.load_network(args.directory, args.weights)
@@ -49,74 +48,70 @@ def run(args: argparse.Namespace) -> int:
     chosen = _chosen(splits, args)
 
     print("\n".join(subject.theory), flush=True)
-    parts = []
-    for name, images in chosen.items():
+    found = []
+    for name, samples in chosen.items():
         trained.warn_of_others(splits, name, args.directory, screen)
-        part = _certified(network, name, images, objective)
-        for labels, certificate in part.certificates.items():
+        certified = _certified(network, name, samples, objective)
+        for labels, certificate in certified.certificates.items():
             print()
-            certify_tables.show(screen, heading(name, labels, certificate), certificate, network.class_names)
-        parts.append(part)
+            results.print_table(screen, statement_table(certificate, f"{name}, {labels} labels"), by_stage=True)
+        found.append(certified)
     if args.json:
-        _write_json(args, subject, objective, parts)
+        _write_json(args, subject, objective, found)
         screen.file("certificate", args.json)
-    _write_page(args, subject, parts, screen)
+    _write_page(args, subject, found, screen)
     return 0
 
 
 def _chosen(splits: "DataSplits", args: argparse.Namespace) -> "dict[str, ImageSet]":
-    """Return the images of the splits asked for, or of all that have some.
+    """Return the samples of the splits asked for, or of all that have some.
 
     Raises:
         DataError: a split asked for has none.
     """
     found = {name: getattr(splits, name) for name in dict.fromkeys(args.split or SPLITS)}
-    empty = [name for name, images in found.items() if not len(images)]
+    empty = [name for name, samples in found.items() if not len(samples)]
     if args.split and empty:
-        raise DataError(f"{args.directory} has no {' and no '.join(empty)} images; choose another --split")
-    return {name: images for name, images in found.items() if name not in empty}
+        raise DataError(f"{args.directory} has no {' and no '.join(empty)} samples; choose another --split")
+    return {name: samples for name, samples in found.items() if name not in empty}
 
 
-def _certified(network: "LoadedNetwork", split: str, images: "ImageSet", objective: "LocalObjective") -> "Part":
-    """Return the certificates of a split, and what its pictures need, from one pass over the images."""
-    from torchsid.show.certificate.part import Part
-    from torchsid.study.atlas import AtlasMaker
+def _certified(network: "LoadedNetwork", split: str, samples: "ImageSet", objective: "LocalObjective") -> "Certified":
+    """Return the certificates of a split, and what its pictures need, from one pass over the samples."""
+    from torchsid.study.certify.answers import AnswersMaker
     from torchsid.study.certify.certificate import certify
+    from torchsid.study.certify.page import Certified
 
-    labels = _labels(split, images)
-    maker = AtlasMaker(labels)
-    found = certify(network.learner, images.images, labels, objective, prepare=network.prepare, onlooker=maker.add)
-    return Part(split, images.images, labels, found, maker.atlas())
+    labels = _labels(split, samples)
+    maker = AnswersMaker()
+    found = certify(network.learner, samples.images, labels, objective, prepare=network.prepare, onlooker=maker.add)
+    *_, target = labels.values()
+    return Certified(split=split, inputs=samples.images, target=target, weight=None, certificates=found, answers=maker.answers())
 
 
-def _labels(split: str, images: "ImageSet") -> "dict[str, Tensor]":
+def _labels(split: str, samples: "ImageSet") -> "dict[str, Tensor]":
     """Return the labels to certify against: those that a run has, and where noise has changed some, the clean ones too."""
-    labels = {"training" if split == "train" else "held-out": images.labels}
-    if bool((images.labels != images.clean_labels).any()):
-        labels["clean"] = images.clean_labels
+    labels = {"training" if split == "train" else "held-out": samples.labels}
+    if bool((samples.labels != samples.clean_labels).any()):
+        labels["clean"] = samples.clean_labels
     return labels
 
 
 def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
-    from torchsid.show.certificate.findings import circumstances
-    from torchsid.show.certificate.part import Subject
-    from torchsid.study.certify.theory import scope
+    from torchsid.study.certify.page import Subject
+    from torchsid.study.certify.theory import caveats, scope
+    from torchsid.study.pictures import image_html
     from torchsid.training.evaluation import predict
 
     config = network.config
     alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(config.model.depth)))
-    description = (
-        f"Data {config.data.name}",
-        f"{config.model.depth} stage{'s' if config.model.depth > 1 else ''}",
-        f"α {alphas}, {objective.direction}",
-        f"{args.weights} weights",
-    )
     return Subject(
         name=args.directory.resolve().name,
-        description=" · ".join(description),
+        description=f"{config.data.name} · α {alphas}, {objective.direction} · {args.weights} weights · samples are not augmented",
         class_names=network.class_names,
-        theory=[*scope(objective), *circumstances(config)],
-        log_beliefs=lambda images: predict(network.learner, images, prepare=network.prepare),
+        theory=[*scope(objective), *caveats(config.learner)],
+        log_beliefs=lambda inputs: predict(network.learner, inputs, prepare=network.prepare),
+        show=image_html,
         classes=_corners(args.classes, network.class_names) if args.classes else None,
     )
 
@@ -136,25 +131,30 @@ def _corners(names: "Sequence[str]", class_names: "Sequence[str]") -> tuple[int,
     return first, second, third
 
 
-def _write_json(args: argparse.Namespace, subject: "Subject", objective: "LocalObjective", parts: "Sequence[Part]") -> None:
+def _write_json(args: argparse.Namespace, subject: "Subject", objective: "LocalObjective", found: "Sequence[Certified]") -> None:
     about = {"run": str(args.directory), "weights": args.weights, "class_names": subject.class_names, "theory": subject.theory}
     certificates = [
-        {"split": part.split, "labels": labels, **asdict(certificate)}
-        for part in parts
-        for labels, certificate in part.certificates.items()
+        {"split": each.split, "labels": labels, **asdict(certificate)}
+        for each in found
+        for labels, certificate in each.certificates.items()
     ]
     results.write_json(args.json, about | {"objective": asdict(objective), "certificates": certificates})
 
 
-def _write_page(args: argparse.Namespace, subject: "Subject", parts: "Sequence[Part]", screen: console.Console) -> None:
-    """Write the page; where nobody asked for it, the tables stand without it."""
-    from torchsid.show.certificate.page import render
+def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[Certified]", screen: console.Console) -> None:
+    """Write the page and its figures; where nobody asked for them, the tables stand without it."""
+    from torchsid.show.svg import standalone
+    from torchsid.study.certify.page import certificate_page
 
+    out = args.page or args.directory / "certificate.html"
     try:
-        page = render(subject, parts, args.page or args.directory / "certificate.html", figures=args.figures)
+        page = certificate_page(subject, found)
+        results.write_page(out, page)
+        for name, drawing in page.drawings().items() if args.figures else ():
+            results.write_file(args.figures / f"{name}.svg", standalone(drawing))
     except RunError as error:
         if args.page or args.figures:
             raise
         screen.warning(f"no page: {error}")
     else:
-        screen.file("page", page)
+        screen.file("page", out)
