@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from torchsid.core.cascade import Cascade as Cascade
     from torchsid.core.cascade import Stage as Stage
     from torchsid.core.cascade import shared_cascade as shared_cascade
+    from torchsid.core.learner import Learner as Learner
+    from torchsid.core.learner import StepOutput as StepOutput
     from torchsid.core.objective import LocalObjective as LocalObjective
     from torchsid.core.staged import StagedCascade as StagedCascade
     from torchsid.cut.build import staged_cascade as staged_cascade
     from torchsid.learners.backprop import Backprop as Backprop
     from torchsid.learners.conflict import gradient_conflict as gradient_conflict
     from torchsid.learners.locality import check_locality as check_locality
-    from torchsid.learners.protocol import Learner as Learner
-    from torchsid.learners.protocol import StepOutput as StepOutput
     from torchsid.learners.sid import SID as SID
 
 _HOME = {
     "Backprop": "torchsid.learners.backprop",
     "Cascade": "torchsid.core.cascade",
-    "Learner": "torchsid.learners.protocol",
+    "Learner": "torchsid.core.learner",
     "LocalObjective": "torchsid.core.objective",
     "SID": "torchsid.learners.sid",
     "Stage": "torchsid.core.cascade",
     "StagedCascade": "torchsid.core.staged",
-    "StepOutput": "torchsid.learners.protocol",
+    "StepOutput": "torchsid.core.learner",
     "check_locality": "torchsid.learners.locality",
     "gradient_conflict": "torchsid.learners.conflict",
     "shared_cascade": "torchsid.core.cascade",

@@ -201,7 +201,7 @@ def test_a_temperature_of_one_is_no_operation() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
 def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
-    with pytest.raises(ValueError, match=rf"temperature={temperature}: allowed is any number above 0"):
+    with pytest.raises(ValueError, match=rf"temperature = {temperature}: allowed is any number above 0"):
         LocalObjective(temperature=temperature)
 
 
@@ -282,13 +282,13 @@ def test_reverse_takes_smoothed_and_soft_targets() -> None:
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan, [0.5, 1.5], "linear:1:2", "cosine:-1:0"])
 def test_an_alpha_out_of_range_is_refused(alpha: Alpha) -> None:
-    with pytest.raises(ValueError, match=r"alpha=.* must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"alpha = .* must lie in \[0, 1\]"):
         LocalObjective(alpha=alpha)
 
 
 @pytest.mark.parametrize("alpha", ["lineal:1:0", "linear", "linear:1", "linear:1:0:0", "cosine:a:b", ""])
 def test_a_misspelt_schedule_is_refused(alpha: str) -> None:
-    message = rf"alpha='{alpha}' is no schedule over stages: allowed is 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
+    message = rf"alpha = '{alpha}' is no schedule: allowed is 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
     with pytest.raises(ValueError, match=message):
         LocalObjective(alpha=alpha)
 
@@ -301,8 +301,8 @@ def test_a_sequence_needs_one_alpha_a_stage() -> None:
 def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(ValueError, match=r"unknown direction 'revers' \(did you mean 'reverse'\?\)") as error:
         LocalObjective(alpha=2.0, direction="revers", label_smoothing=-1.0)  # type: ignore[arg-type]
-    assert "label_smoothing=-1.0: allowed is 0 to 1" in str(error.value)
-    assert "alpha=2.0: every value must lie in [0, 1]" in str(error.value)
+    assert "label_smoothing = -1.0: allowed is 0 to 1" in str(error.value)
+    assert "alpha = 2.0: every value must lie in [0, 1]" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_any_precision(dtype: torch.dtype, by: str) -> None:
     built_in_it = staged_cascade(classifier("resnet-18").to(dtype), CLASSES, 3, x.to(dtype), by=by, max_head_share=100.0)
     for cascade in (built_in_it, cut("resnet-18", by=by).to(dtype)):
         output = SID(cascade).backward(x.to(dtype), target)
-        assert output.log_beliefs.dtype == torch.promote_types(dtype, torch.float32)
+        assert output.log_belief.dtype == torch.promote_types(dtype, torch.float32)
         assert torch.isfinite(output.loss)
         assert all(parameter.grad.dtype == dtype and parameter.grad.isfinite().all() for parameter in cascade.parameters())
         assert {parameter.dtype for parameter in cascade.parameters()} == {dtype}
@@ -144,7 +144,7 @@ def test_autocast_around_measuring_and_training(by: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         learner.log_beliefs(x.float())
         output = learner.backward(x.float(), target)
-    assert output.log_beliefs.dtype == torch.float32
+    assert output.log_belief.dtype == torch.float32
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in cascade.parameters())
 
 

@@ -49,7 +49,7 @@ def test_a_skip_is_carried_along_behind_the_output() -> None:
 
 def test_a_carried_skip_is_trained_by_no_later_loss() -> None:
     cascade = randomised(staged_cascade(LongSkip(), CLASSES, ["b"], X, by="graph", head="linear", max_head_share=9.0))
-    SID(cascade).backward(X, TARGET, weight=torch.tensor([0.0, 1.0]))
+    SID(cascade).backward(X, TARGET, scale=torch.tensor([0.0, 1.0]))
     assert not any(p.grad is not None and p.grad.any() for _, p in cascade.named_stage_parameters(0))
     assert cascade.model.c.weight.grad.any()
 
@@ -58,7 +58,7 @@ def test_the_head_reads_what_it_was_built_for() -> None:
     """The submodule returns two tensors: as by="boundary", the head reads the first."""
     cascade = staged_cascade(TwoTensorsCross(), CLASSES, ["b"], X, by="graph", head="linear", max_head_share=9.0)
     output = SID(cascade).backward(X, TARGET)
-    assert output.log_beliefs.shape == (3, 6, CLASSES)
+    assert output.log_belief.shape == (6, CLASSES)
 
 
 def test_the_stages_share_the_models_parameters() -> None:

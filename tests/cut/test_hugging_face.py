@@ -117,7 +117,7 @@ def test_it_is_cut_by_boundaries(name: str, stages: int) -> None:
     cascade.train()
     learner = SID(cascade, alpha=0.7)
     output = learner.backward(x, TARGET)
-    assert output.log_beliefs.shape == (stages + 1, 3, CLASSES)
+    assert output.log_belief.shape == (3, CLASSES)
     assert [key for key, parameter in cascade.named_parameters() if parameter.grad is None] == []
     assert all(any(p.grad.any() for _, p in cascade.named_stage_parameters(stage)) for stage in range(stages))
     assert str(check_locality(learner, x, TARGET)).startswith("local")
@@ -169,10 +169,10 @@ def test_a_loss_has_the_gradient_of_its_own_piece(name: str, stage: int) -> None
     """Of loss i, end to end: SID's gradient is its part in stage i, and nothing elsewhere."""
     cascade, x = cut(name, tuple(CASES[name].cuts))
     cascade.eval()
-    SID(cascade).backward(x, TARGET, weight=torch.eye(3)[stage])
+    SID(cascade).backward(x, TARGET, scale=torch.eye(3)[stage])
     found = gradients(cascade)
     cascade.zero_grad()
-    SID(cascade, window=3).backward(x, TARGET, weight=torch.eye(3)[stage])
+    SID(cascade, window=3).backward(x, TARGET, scale=torch.eye(3)[stage])
     own = {key for key, _ in cascade.named_stage_parameters(stage)}
     for key, parameter in cascade.named_parameters():
         if key in own:
@@ -187,7 +187,7 @@ def test_a_mapping_goes_through_every_learner() -> None:
     logits = cascade.model(**x).logits
     assert torch.equal(cascade(x), logits)
     output = Backprop(cascade).backward(x, TARGET)
-    torch.testing.assert_close(output.log_beliefs[-1], logits.detach().log_softmax(-1))
+    torch.testing.assert_close(output.log_belief, logits.detach().log_softmax(-1))
     SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(x, TARGET)
     assert not torch.equal(cascade.model(**x).logits, logits)
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid import SID, staged_cascade
+from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
-from torchsid.learners.protocol import Learner
 
 CLASSES = 4
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -93,7 +93,7 @@ def trained(learner: Learner, data: Batches, *, autocast: bool = False, new_alph
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             out = learner.step(x, target)
         losses.append(out.stage_losses)
-        beliefs.append(out.log_beliefs)
+        beliefs.append(out.log_belief)
     learner.module.eval()
     everything = torch.cat([x for x, _ in data])
     # Workers take as many samples at once as a message holds; rounding depends on how many there are.
@@ -101,6 +101,6 @@ def trained(learner: Learner, data: Batches, *, autocast: bool = False, new_alph
     return {
         **{f"weights.{name}": tensor for name, tensor in learner.module.state_dict().items()},
         "losses": torch.stack(losses),
-        "beliefs": torch.cat(beliefs, dim=1),
+        "beliefs": torch.cat(beliefs),
         "evaluated": torch.cat([learner.log_beliefs(part) for part in parts], dim=1),
     }

@@ -213,7 +213,7 @@ def weighted_in_worker(rank: int) -> dict[str, Any]:
         learner = pipelined(crossing_cascade(), world)
         learner.module.train()
         torch.manual_seed(5)
-        learner.step(*batches()[0], weight=torch.tensor([1.0, 0.0, 2.0, 0.5]))
+        learner.step(*batches()[0], scale=torch.tensor([1.0, 0.0, 2.0, 0.5]))
         learner.flush()
         world.gather(None)
         return {f"weights.{name}": value for name, value in learner.module.state_dict().items()}
@@ -223,7 +223,7 @@ def test_stages_can_be_weighed_one_by_one() -> None:
     one = alone(crossing_cascade())
     one.module.train()
     torch.manual_seed(5)
-    one.step(*batches()[0], weight=torch.tensor([1.0, 0.0, 2.0, 0.5]))
+    one.step(*batches()[0], scale=torch.tensor([1.0, 0.0, 2.0, 0.5]))
     whole = union(in_workers(weighted_in_worker, 3))
     assert [name for name, value in one.module.state_dict().items() if not torch.equal(whole[f"weights.{name}"], value)] == []
 
@@ -330,7 +330,7 @@ def accumulated(parts: int) -> dict[str, Any]:
         bounds = [len(x) * part // parts for part in range(parts + 1)]
         learner.optimizer.zero_grad()
         outs = [
-            (stop - start, learner.backward(x[start:stop], target[start:stop], weight=(stop - start) / len(x)))
+            (stop - start, learner.backward(x[start:stop], target[start:stop], scale=(stop - start) / len(x)))
             for start, stop in pairwise(bounds)
             if stop > start
         ]

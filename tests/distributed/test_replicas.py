@@ -4,7 +4,6 @@ import pytest
 import torch
 from tests.distributed.workers import in_workers
 
-from torchsid.core.schedules.step import StepOutput
 from torchsid.distributed.replicas import Replicas
 from torchsid.distributed.world import join
 
@@ -40,11 +39,11 @@ def together(rank: int, batch: int) -> dict[str, object]:
         assert parameter.grad is not None
         assert frozen.grad is None
         beliefs = samples.view(1, -1, 2).detach()
-        out = replicas.join(StepOutput(loss.detach().reshape(1), beliefs), rows, share)
+        losses, beliefs = replicas.join(loss.detach().reshape(1), beliefs, rows, share)
         return {
             "gradient": parameter.grad,
-            "loss": out.stage_losses,
-            "beliefs": out.log_beliefs,
+            "loss": losses,
+            "beliefs": beliefs,
             "agreed": replicas.agree(7 + rank),
         }
 

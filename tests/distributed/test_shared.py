@@ -15,8 +15,6 @@ from torchsid import SID, shared_cascade
 from torchsid.core.cascade import Cascade, Stage
 from torchsid.distributed.shared import SharedPipelinedSID
 from torchsid.distributed.world import join
-from torchsid.learners.memory import BeliefMemory
-from torchsid.learners.protocol import LocalLearner, StageLearner
 
 DEPTH = 5
 SIZES = (8, 8, 8, 5)
@@ -33,7 +31,7 @@ def two_epochs() -> Batches:
     return [*batches(SIZES), *batches(SIZES)]
 
 
-def trained(learner: StageLearner, *, new_alpha: float | None = None) -> dict[str, Tensor]:
+def trained(learner: SID | SharedPipelinedSID, *, new_alpha: float | None = None) -> dict[str, Tensor]:
     """Take a step a batch, with `new_alpha` from the second epoch on if there is one."""
     learner.module.train()
     samples = torch.arange(sum(SIZES)).split(SIZES) * 2
@@ -41,7 +39,6 @@ def trained(learner: StageLearner, *, new_alpha: float | None = None) -> dict[st
     for step, (x, target) in enumerate(two_epochs()):
         torch.manual_seed(100 + step)
         if step == len(SIZES) and new_alpha is not None:
-            assert isinstance(learner, LocalLearner)
             learner.objective = replace(learner.objective, alpha=new_alpha)
         losses.append(learner.step(x, target, samples=samples[step]).stage_losses)
     if isinstance(learner, SharedPipelinedSID):
@@ -55,8 +52,9 @@ def trained(learner: StageLearner, *, new_alpha: float | None = None) -> dict[st
 def alone(*, remembers: bool = False, new_alpha: float | None = None, **settings: object) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     network = cascade()
-    memory = BeliefMemory(sum(SIZES), DEPTH, network.log_prior) if remembers else None
-    return trained(SID(network, optimizer=sgd(network), memory=memory, **settings), new_alpha=new_alpha)  # type: ignore[arg-type]
+    learner = SID(network, optimizer=sgd(network), teachers="last-epoch" if remembers else "same-batch", **settings)  # type: ignore[arg-type]
+    learner.prepare_training(samples=sum(SIZES), epochs=2, optimizer=sgd(network))
+    return trained(learner, new_alpha=new_alpha)
 
 
 def work(rank: int, *, remembers: bool = False, new_alpha: float | None = None, **settings: object) -> dict[str, Any]:
@@ -139,7 +137,7 @@ def test_staleness_is_a_delay_of_the_gradient() -> None:
         leaf = z.detach().requires_grad_()
         stages = SID(part)
         learner.optimizer.zero_grad()  # type: ignore[union-attr]
-        out = stages.schedule(stages.prepare(leaf, target))
+        out = stages.schedule(stages.new_step(leaf, target))
         learner.optimizer.step()  # type: ignore[union-attr]
         assert torch.equal(out.stage_losses, ahead[-1]["losses"][step]), step
         parameters = list(network.extractor.parameters())

@@ -40,10 +40,11 @@ def test_the_loss_is_the_cross_entropy_less_the_targets_entropy() -> None:
 
 
 def test_a_plain_network_has_one_stage() -> None:
-    output = Backprop(nn.Linear(INPUTS, CLASSES)).backward(*small_batch(torch.float32))
-    assert output.log_beliefs.shape == (2, BATCH, CLASSES)
+    learner, batch = Backprop(nn.Linear(INPUTS, CLASSES)), small_batch(torch.float32)
+    output = learner.backward(*batch)
+    assert output.log_belief.shape == (BATCH, CLASSES)
     assert output.stage_losses.shape == (1,)
-    torch.testing.assert_close(output.log_beliefs[0].exp(), torch.full((BATCH, CLASSES), 1 / CLASSES))
+    torch.testing.assert_close(learner.log_beliefs(batch[0])[0].exp(), torch.full((BATCH, CLASSES), 1 / CLASSES))
 
 
 def test_label_smoothing_out_of_range_is_refused() -> None:
@@ -53,8 +54,8 @@ def test_label_smoothing_out_of_range_is_refused() -> None:
 
 def test_a_weight_for_stages_that_have_no_loss_is_refused() -> None:
     cascade = small_cascade(4)
-    with pytest.raises(ValueError, match=r"weight has shape \[4\]: give one number, or one a loss, \[1\]"):
-        Backprop(cascade).backward(*small_batch(), weight=torch.ones(4))
+    with pytest.raises(ValueError, match=r"scale has shape \[4\]: give one number, or one a loss, \[1\]"):
+        Backprop(cascade).backward(*small_batch(), scale=torch.ones(4))
     assert all(parameter.grad is None for parameter in cascade.parameters())
 
 

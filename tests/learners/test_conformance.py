@@ -82,10 +82,10 @@ def test_the_output_is_detached_and_shaped(name: str) -> None:
     learner = learner_of(name)
     output = learner.backward(*small_batch())
     assert isinstance(output, StepOutput)
-    assert output.log_beliefs.shape == (learner.module.depth + 1, BATCH, CLASSES)
+    assert output.log_belief.shape == (BATCH, CLASSES)
     assert output.stage_losses.dim() == 1
     assert output.loss.item() == pytest.approx(output.stage_losses.sum().item())
-    assert not any(tensor.requires_grad for tensor in (output.loss, output.stage_losses, output.log_beliefs))
+    assert not any(tensor.requires_grad for tensor in (output.loss, output.stage_losses, output.log_belief))
 
 
 @every_learner
@@ -93,7 +93,7 @@ def test_the_output_holds_the_beliefs_of_the_step(name: str) -> None:
     learner, (x, target) = learner_of(name), small_batch()
     expected = learner.log_beliefs(x)
     assert not expected.requires_grad
-    torch.testing.assert_close(learner.backward(x, target).log_beliefs, expected)
+    torch.testing.assert_close(learner.backward(x, target).log_belief, expected[-1])
     torch.testing.assert_close(expected[-1], learner.module(x).detach().log_softmax(-1))
 
 
@@ -114,7 +114,7 @@ def test_the_weight_multiplies_gradients_and_not_the_loss(name: str, weight: flo
     plain = learner.backward(*batch)
     expected = {key: None if g is None else float(weight) * g for key, g in gradients(learner.module).items()}
     learner.module.zero_grad()
-    weighted = learner.backward(*batch, weight=weight)
+    weighted = learner.backward(*batch, scale=weight)
     assert_same_gradients(learner.module, expected, 1e-12)
     assert torch.equal(weighted.stage_losses, plain.stage_losses)
 
@@ -124,7 +124,7 @@ def test_gradients_accumulate(name: str) -> None:
     learner, batch = learner_of(name), small_batch()
     learner.backward(*batch)
     once = gradients(learner.module)
-    learner.backward(*batch, weight=2.0)
+    learner.backward(*batch, scale=2.0)
     assert_same_gradients(learner.module, {key: None if g is None else 3 * g for key, g in once.items()}, 1e-12)
 
 
@@ -186,9 +186,9 @@ def test_a_staged_cascade_is_trained_by_every_learner(name: str, by: str) -> Non
     learner = FACTORIES[name](cascade)  # type: ignore[arg-type]
     expected = learner.log_beliefs(x)
     output = learner.backward(x, target)
-    torch.testing.assert_close(output.log_beliefs, expected)
+    torch.testing.assert_close(output.log_belief, expected[-1])
     torch.testing.assert_close(expected[-1], cascade(x).detach().log_softmax(-1))
-    assert not any(tensor.requires_grad for tensor in (output.loss, output.stage_losses, output.log_beliefs))
+    assert not any(tensor.requires_grad for tensor in (output.loss, output.stage_losses, output.log_belief))
     assert all(parameter.grad is not None for parameter in cascade.model.parameters())
 
 

@@ -53,7 +53,7 @@ def test_losses_and_gradients_are_autograds(network: str, target: str, smoothing
     weight = torch.ones(4, dtype=torch.float64) if weights is None else torch.tensor(weights, dtype=torch.float64)
     losses = deeply_supervised(expected, x, p_y, smoothing=smoothing, weights=weight)
     learner = DeepSupervision(cascade, label_smoothing=smoothing)
-    out = learner.backward(x, classes if target == "classes" else p_y, weight=1.0 if weights is None else weight)
+    out = learner.backward(x, classes if target == "classes" else p_y, scale=1.0 if weights is None else weight)
     assert_same_gradients(cascade, gradients(expected), 1e-12)
     torch.testing.assert_close(out.stage_losses, losses, atol=1e-12, rtol=1e-12)
 
@@ -61,10 +61,10 @@ def test_losses_and_gradients_are_autograds(network: str, target: str, smoothing
 def test_a_late_loss_reaches_the_first_stage_by_the_beliefs_alone() -> None:
     cascade, batch = small_cascade(4), small_batch()
     last_alone = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-    DeepSupervision(cascade).backward(*batch, weight=last_alone)
+    DeepSupervision(cascade).backward(*batch, scale=last_alone)
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in cascade.stages[0].parameters())
     cascade.zero_grad()
-    SID(cascade, alpha=1.0).backward(*batch, weight=last_alone)
+    SID(cascade, alpha=1.0).backward(*batch, scale=last_alone)
     assert not any(parameter.grad is not None and parameter.grad.any() for parameter in cascade.stages[0].parameters())
 
 
@@ -84,5 +84,5 @@ def test_what_is_no_cascade_is_refused(module: nn.Module) -> None:
 
 
 def test_a_weight_that_fits_no_stage_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"weight has shape \[3\]: give one number, or one a loss, \[4\]"):
-        DeepSupervision(small_cascade(4)).backward(*small_batch(), weight=torch.ones(3))
+    with pytest.raises(ValueError, match=r"scale has shape \[3\]: give one number, or one a loss, \[4\]"):
+        DeepSupervision(small_cascade(4)).backward(*small_batch(), scale=torch.ones(3))

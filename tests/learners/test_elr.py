@@ -66,7 +66,7 @@ def test_the_weight_multiplies_the_gradient_and_leaves_the_memory_alone() -> Non
     for weight in (1.0, 0.25):
         learner = ELR(cascade, memory=memory())
         cascade.zero_grad()
-        learner.backward(*batch, weight=weight, samples=SAMPLES)
+        learner.backward(*batch, scale=weight, samples=SAMPLES)
         found.append(gradients(cascade))
         memories.append(learner.memory.predictions)  # type: ignore[union-attr]
     assert_same_gradients(cascade, {name: None if g is None else 0.25 * g for name, g in found[0].items()}, 1e-12)

@@ -55,9 +55,9 @@ def test_it_takes_two_runs_a_bit(depth: int, runs: int) -> None:
     calls = []
 
     class Counting(SID):
-        def backward(self, x: Tensor, target: Tensor, *, weight: float | Tensor = 1.0) -> StepOutput:
-            calls.append(weight)
-            return super().backward(x, target, weight=weight)
+        def backward(self, x: Tensor, target: Tensor, *, scale: float | Tensor = 1.0, **rest: object) -> StepOutput:
+            calls.append(scale)
+            return super().backward(x, target, scale=scale)
 
     report = check_locality(Counting(small_cascade(depth)), *small_batch())
     assert (report.stages, report.runs, len(calls)) == (depth, runs, runs)
@@ -117,8 +117,8 @@ def leaky(step: Step) -> StepOutput:
         log_belief = to_log_belief(stage(features, log_beliefs[-1])[1])
         losses.append(objective(log_belief, step.log_target, log_beliefs[-1], alpha).mean())
         log_beliefs.append(log_belief)
-    (step.weights * torch.stack(losses)).sum().backward()
-    return StepOutput(torch.stack(losses).detach(), torch.stack(log_beliefs).detach())
+    (step.scales * torch.stack(losses)).sum().backward()
+    return StepOutput(torch.stack(losses).detach(), log_beliefs[-1].detach())
 
 
 @pytest.mark.parametrize("depth", [2, 5])

@@ -14,7 +14,9 @@ def memory(samples: int = 5, depth: int = 3) -> BeliefMemory:
 def test_it_teaches_the_prior_until_a_sample_has_been_seen() -> None:
     held = memory()
     beliefs = torch.randn(4, 2, CLASSES).log_softmax(-1)  # p_0 … p_3 of two samples
-    held.remember(torch.tensor([3, 0]), beliefs)
+    held.remember(torch.tensor([3, 0]), -1, beliefs[0])
+    for stage in range(3):
+        held.remember(torch.tensor([3, 0]), stage, beliefs[stage + 1])
     teachers = held.teachers(torch.tensor([0, 1, 3]))
     assert torch.equal(teachers[:, 0], beliefs[:-1, 1])
     assert torch.equal(teachers[:, 2], beliefs[:-1, 0])

@@ -10,11 +10,6 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-
-from tests.networks import BATCH, CLASSES, gradients, rows, small_batch, small_cascade
-from tests.strategies import beliefs
-from torchsid import Backprop
-from torchsid.core.beliefs import forward_kl, log_target
 from torchsid.learners.robust import (
     LOG_ZERO,
     early_learning_regularized,
@@ -23,6 +18,11 @@ from torchsid.learners.robust import (
     soft_bootstrap,
     symmetric_cross_entropy,
 )
+
+from tests.networks import BATCH, CLASSES, gradients, rows, small_batch, small_cascade
+from tests.strategies import beliefs
+from torchsid import Backprop
+from torchsid.core.beliefs import forward_kl, log_target
 
 ENSEMBLE = 0.6 * torch.randn(BATCH, CLASSES, generator=torch.Generator().manual_seed(5), dtype=torch.float64).softmax(-1)
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

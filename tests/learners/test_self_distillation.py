@@ -81,6 +81,6 @@ def test_the_weight_multiplies_the_gradient() -> None:
         learner = SelfDistillation(cascade, epochs=1, memory=memory())
         learner.backward(*batch, samples=SAMPLES)
         cascade.zero_grad()
-        learner.backward(*batch, weight=weight, samples=SAMPLES)
+        learner.backward(*batch, scale=weight, samples=SAMPLES)
         found.append(gradients(cascade))
     assert_same_gradients(cascade, {name: None if g is None else 0.25 * g for name, g in found[0].items()}, 1e-12)

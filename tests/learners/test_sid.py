@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.cut.classifiers import cut, images
 from tests.networks import (
+    BATCH,
     CLASSES,
     INPUTS,
     assert_same_gradients,
@@ -22,7 +24,6 @@ from tests.networks import (
 )
 from torchsid import SID, Cascade
 from torchsid.core import schedules
-from torchsid.errors import ScheduleError
 
 every_schedule = pytest.mark.parametrize("schedule", schedules.names())
 every_network = pytest.mark.parametrize("make", [small_cascade, normed_cascade])
@@ -91,7 +92,7 @@ def test_small_batches_add_up_to_a_large_one(schedule: str, make: Callable[[], C
     expected = gradients(cascade)
     cascade.zero_grad()
     for part, labels in zip(x.split(sizes), target.split(sizes), strict=True):
-        learner.backward(part, labels, weight=len(part) / total)
+        learner.backward(part, labels, scale=len(part) / total)
     assert_same_gradients(cascade, expected, 1e-6)
 
 
@@ -118,7 +119,7 @@ def test_a_gradient_scaler(schedule: str, make: Callable[[], Cascade]) -> None:
     expected = gradients(cascade)
     optimizer.zero_grad()
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    learner.backward(*batch, weight=scaler.scale(torch.ones(())))
+    learner.backward(*batch, scale=scaler.scale(torch.ones(())))
     assert cascade.extractor[0].weight.grad.abs().max() > 100 * expected["extractor.0.weight"].abs().max()
     scaler.unscale_(optimizer)
     assert_same_gradients(cascade, expected, 1e-6)
@@ -136,8 +137,8 @@ def test_bfloat16_autocast(schedule: str, make: Callable[[], Cascade]) -> None:
     cascade.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
         output = learner.backward(x, target)
-    assert output.log_beliefs.dtype == torch.float32
-    torch.testing.assert_close(output.log_beliefs, expected.log_beliefs, atol=0.05, rtol=0.05)
+    assert output.log_belief.dtype == torch.float32
+    torch.testing.assert_close(output.log_belief, expected.log_belief, atol=0.05, rtol=0.05)
     rounded = gradients(cascade)
     assert all(gradient.dtype == torch.float32 for gradient in rounded.values())
     for part in ("extractor", "stages.0", "stages.1", "stages.2", "stages.3"):
@@ -163,7 +164,7 @@ def test_autocast_around_measuring_and_training(schedule: str, make: Callable[[]
 def test_a_module_in_bfloat16(schedule: str, make: Callable[[], Cascade]) -> None:
     cascade, (x, target) = make().bfloat16(), batch_of(16)
     output = SID(cascade, schedule=schedule).backward(x.bfloat16(), target)
-    assert output.log_beliefs.dtype == torch.float32
+    assert output.log_belief.dtype == torch.float32
     assert all(parameter.grad.dtype == torch.bfloat16 for parameter in cascade.parameters())
     assert all(torch.isfinite(parameter.grad).all() for parameter in cascade.parameters())
 
@@ -207,7 +208,7 @@ def test_a_weight_for_each_stage(make: Callable[[], Cascade]) -> None:
     plain = learner.backward(*batch)
     expected = gradients(cascade)
     cascade.zero_grad()
-    weighted = learner.backward(*batch, weight=torch.tensor([0.0, 1.0, 2.0, 0.5]))
+    weighted = learner.backward(*batch, scale=torch.tensor([0.0, 1.0, 2.0, 0.5]))
     assert torch.equal(weighted.stage_losses, plain.stage_losses)
     for i, factor in enumerate([0.0, 1.0, 2.0, 0.5]):
         for name, parameter in cascade.stages[i].named_parameters():
@@ -234,7 +235,7 @@ def test_memory_does_not_grow(schedule: str) -> None:
 @every_schedule
 def test_beliefs_of_the_output_hold_no_graph(schedule: str) -> None:
     output = SID(small_cascade(), schedule=schedule).backward(*small_batch())
-    assert output.log_beliefs.grad_fn is None
+    assert output.log_belief.grad_fn is None
     assert output.stage_losses.grad_fn is None
 
 
@@ -251,18 +252,6 @@ def test_inference_mode_inputs(schedule: str) -> None:
 # Settings
 
 
-def test_bad_settings_are_refused_before_the_first_step() -> None:
-    cascade = small_cascade(3)
-    with pytest.raises(ValueError, match="alpha has 2 values for 3 stages"):
-        SID(cascade, alpha=[0.5, 0.5])
-    with pytest.raises(ValueError, match=r"unknown schedule 'batch' \(did you mean 'batched'\?\)"):
-        SID(cascade, schedule="batch")
-    with pytest.raises(ValueError, match="unknown combine 'add'"):
-        SID(cascade, combine="add")
-    with pytest.raises(ValueError, match=r"unknown direction .*; alpha=-1"):
-        SID(cascade, alpha=-1, direction="backward")  # type: ignore[arg-type]
-
-
 def test_a_refused_target_leaves_running_statistics_alone() -> None:
     cascade = small_cascade(extractor=restless_extractor())
     with pytest.raises(ValueError, match="allowed are 0 to"):
@@ -275,21 +264,96 @@ def test_reverse_with_one_hot_labels_names_the_remedy() -> None:
         SID(small_cascade(), direction="reverse").backward(*small_batch())
 
 
-@pytest.mark.parametrize("window", [0, 4, -1])
-def test_a_window_that_the_cascade_does_not_have(window: int) -> None:
-    with pytest.raises(ScheduleError, match=rf"window={window}: allowed is 1 \(SID\) to 3, the number of stages"):
-        SID(cut("mlp"), window=window)
+CLASHES: list[tuple[str, dict[str, object], str]] = [
+    ("plain", {}, "name"),
+    ("cascade", {"window": 2}, "window"),
+    ("cascade", {"update": "stage"}, "update"),
+    ("cascade", {"schedule": "batch"}, "schedule"),
+    ("cascade", {"combine": "add"}, "combine"),
+    ("cascade", {"alpha_over": "epoch"}, "alpha_over"),
+    ("cascade", {"teachers": "yesterday"}, "teachers"),
+    ("cascade", {"schedule": "two_phase", "teachers": "last-epoch"}, "schedule"),
+    ("cascade", {"alpha": [0.5, 0.5]}, "alpha"),
+    ("cascade", {"alpha": 0.5, "alpha_over": "epochs"}, "alpha_over"),
+    ("cascade", {"direction": "backward"}, "direction"),
+    ("staged", {"schedule": "batched"}, "schedule"),
+    ("staged", {"combine": "pcgrad"}, "combine"),
+    ("staged", {"window": 0}, "window"),
+    ("staged", {"window": 4}, "window"),
+    ("staged", {"window": 2, "update": "stage"}, "update"),
+]
 
 
-def test_settings_that_do_not_go_with_a_staged_cascade_are_told_at_once() -> None:
-    message = "schedule='batched' runs shared cascades.*; combine='pcgrad' merges.*; window=9: allowed is 1"
-    with pytest.raises(ScheduleError, match=message):
-        SID(cut("mlp"), schedule="batched", combine="pcgrad", window=9)
+@pytest.mark.parametrize(("network", "settings", "first"), CLASHES)
+def test_clashing_settings_are_refused_by_their_names(network: str, settings: dict[str, object], first: str) -> None:
+    (problem,) = SID.problems(settings, network=network, depth=3, epochs=9)
+    assert problem.startswith(first)
+    if network != "plain":
+        with pytest.raises(ValueError, match=re.escape(problem)):
+            SID(cut("mlp") if network == "staged" else small_cascade(3), **settings)  # type: ignore[arg-type]
 
 
-def test_a_window_does_not_go_with_a_shared_cascade() -> None:
-    with pytest.raises(ScheduleError, match="window=2 reaches back through the stages of a staged cascade"):
-        SID(small_cascade(), window=2)
+def test_all_problems_are_told_at_once_and_defaults_have_none() -> None:
+    assert SID.problems({}, network="cascade", depth=3, epochs=1) == []
+    assert SID.problems({}, network="staged", depth=3, epochs=1) == []
+    found = SID.problems(
+        {"schedule": "batched", "combine": "pcgrad", "window": 9, "alpha": -1}, network="staged", depth=3, epochs=1
+    )
+    assert [problem.split()[0] for problem in found] == ["alpha", "schedule", "combine", "window"]
+
+
+def test_what_only_a_run_can_know_is_no_error_of_the_constructor() -> None:
+    over_epochs = {"alpha": "linear:1:0", "alpha_over": "epochs"}
+    (problem,) = SID.problems(over_epochs, network="cascade", depth=3, epochs=1)
+    assert problem.startswith("alpha_over")
+    (problem,) = SID.problems({"direction": "reverse"}, network="cascade", depth=3, epochs=1)
+    assert problem.startswith("direction")
+    SID(small_cascade(3), direction="reverse", **over_epochs)  # type: ignore[arg-type]  # for rows with full support
+
+
+# What a training loop tells
+
+
+def test_alpha_moves_over_the_epochs_as_their_numbers_say() -> None:
+    cascade = small_cascade()
+    learner = SID(cascade, alpha="linear:1.0:0.2", alpha_over="epochs")
+    assert learner.objective.alphas(2) == pytest.approx((0.2, 0.2))  # what the finished network has learnt from
+    learner.prepare_training(samples=BATCH, epochs=5, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))
+    for epoch, alpha in ((3, 0.6), (1, 1.0), (5, 0.2)):
+        learner.begin_epoch(epoch)
+        assert learner.objective.alphas(4) == pytest.approx([alpha] * 4)
+    one = SID(cascade, alpha="linear:1.0:0.2")
+    one.begin_epoch(2)
+    assert one.objective.alphas(4) == SID(cascade, alpha="linear:1.0:0.2").objective.alphas(4)
+
+
+def test_only_update_by_stage_takes_the_optimizer() -> None:
+    for update in ("together", "stage"):
+        cascade = cut("mlp")
+        learner, optimizer = SID(cascade, update=update), torch.optim.SGD(cascade.parameters(), lr=0.1)  # type: ignore[arg-type]
+        learner.prepare_training(samples=1, epochs=1, optimizer=optimizer)
+        assert learner.optimizer is (optimizer if update == "stage" else None)
+
+
+@pytest.mark.parametrize("make", [small_cascade, lambda: cut("mlp")], ids=["shared", "staged"])
+def test_teachers_of_the_last_epoch(make: Callable[[], Cascade]) -> None:
+    """In the first epoch every stage learns from the prior, in the second from what the previous one answered in the first."""
+    cascade = make()
+    x, target = small_batch() if isinstance(cascade, Cascade) else images("mlp")
+    learner = SID(cascade, teachers="last-epoch")
+    samples = torch.arange(len(x))
+    with pytest.raises(ValueError, match="prepare_training"):
+        learner.backward(x, target, samples=samples)
+    learner.prepare_training(samples=len(x), epochs=2, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))
+    first: list[Tensor] = []
+    learner.backward(x, target, samples=samples, on_belief=lambda stage, log_belief: first.append(log_belief))
+    remembered = list(learner.state().values())
+    prior = cascade.prior(target)
+    for held, belief in zip(remembered, [prior, *first], strict=False):
+        torch.testing.assert_close(held.to(belief), belief)
+    cascade.zero_grad()
+    learner.backward(x, target)  # which does not say what it sees
+    assert all(map(torch.equal, remembered, learner.state().values()))
 
 
 @pytest.mark.parametrize("by", ["boundary", "graph"])
@@ -300,7 +364,7 @@ def test_a_staged_cascade_accumulates_small_batches(by: str) -> None:
     expected = gradients(cascade)
     cascade.zero_grad()
     for part, labels in zip(x.split(3), target.split(3), strict=True):
-        learner.backward(part, labels, weight=len(part) / len(x))
+        learner.backward(part, labels, scale=len(part) / len(x))
     assert_same_gradients(cascade, expected, 1e-12)
 
 

@@ -35,7 +35,7 @@ def assert_takes_the_same_path(cascade: BeliefNetwork, x: Tensor, target: Tensor
         updates.zero_grad()
         expected = plain.backward(x, target)
         updates.step()
-        assert torch.equal(found.log_beliefs, expected.log_beliefs)
+        assert torch.equal(found.log_belief, expected.log_belief)
         assert torch.equal(found.stage_losses, expected.stage_losses)
     after = cascade.state_dict()
     for name, tensor in other.state_dict().items():
@@ -125,7 +125,7 @@ def test_only_one_stage_has_gradients_at_any_moment() -> None:
 def test_old_gradients_do_not_count() -> None:
     x, target = images("mlp")
     once, twice = cut("mlp"), cut("mlp")
-    SID(twice).backward(x, target, weight=5.0)
+    SID(twice).backward(x, target, scale=5.0)
     for cascade in (once, twice):
         SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(x, target)
     torch.testing.assert_close(once.state_dict(), twice.state_dict(), rtol=0, atol=0)
@@ -135,7 +135,7 @@ def test_the_weight_counts() -> None:
     cascade, (x, target) = cut("mlp"), images("mlp")
     before = copy.deepcopy(cascade.state_dict())
     learner = SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))
-    learner.step(x, target, weight=torch.tensor([0.0, 1.0, 0.0]))
+    learner.step(x, target, scale=torch.tensor([0.0, 1.0, 0.0]))
     changed = {name for name, p in cascade.named_parameters() if not torch.equal(p, before[name])}
     assert changed == {name for name, _ in cascade.named_stage_parameters(1)}
 

@@ -55,7 +55,7 @@ PLAN = [stage("layer1", "conv", 38_000), stage("layer2.0", "linear", 6_000), sta
 
 
 def maker(directory: Path) -> Make:
-    def make(name: str = "run", **changes: Any) -> Path:  # noqa: ANN401
+    def make(name: str = "run", **changes: Any) -> Path:
         return write(directory / name, replace(Fake(), **changes))
 
     return make

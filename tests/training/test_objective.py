@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from torchsid.training.objective import begin_epoch, objective_in
 
 from tests.networks import small_batch, small_cascade
 from torchsid import SID, Backprop, LocalObjective
-from torchsid.learners.protocol import LocalLearner
+from torchsid.core.learner import LocalLearner
 from torchsid.training import Interrupted, RunConfig, RunDirectory, train
 from torchsid.training import loop as loop_module
 from torchsid.training.build import build_learner, build_network
 from torchsid.training.descent import objective_of
-from torchsid.training.objective import begin_epoch, objective_in
 
 from .conftest import Recorder
 

@@ -117,7 +117,7 @@ def _end_to_end(workload: Workload, module: nn.Module, *, micro_batches: int = 1
         optimizer.zero_grad()
         for part, classes in parts:
             with workload.arithmetic():
-                learner.backward(part, classes, weight=len(part) / len(x))
+                learner.backward(part, classes, scale=len(part) / len(x))
         optimizer.step()
 
     return Contender(module=module, optimizer=optimizer, step=step)

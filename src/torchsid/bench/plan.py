@@ -46,7 +46,7 @@ def plan_workloads(
         ConfigError: a setting is wrong, or a model cannot be cut into any number of the stages; names all problems.
     """
     problems = [
-        *(unknown_name("model", name, models.classifier_names()) for name in names if name not in models.CLASSIFIERS),
+        *(unknown_name("model", name, models.classifier_names()) for name in names if name not in models.classifier_names()),
         *(unknown_name("variant", name, get_args(Variant)) for name in variants if name not in get_args(Variant)),
         *_wrong_stages(names, stages, blocks),
         *_wrong_batch(batch_size, classes),

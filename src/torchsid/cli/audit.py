@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchsid.show.tables import Table
-    from torchsid.tasks.images import ImageSet
+    from torchsid.tasks import Samples
     from torchsid.training import LoadedNetwork
 
 
@@ -29,31 +29,33 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the most suspicious labels, how many are disputed and, where the true ones are known, how many were found."""
+    import torch
+
     from torchsid import training
-    from torchsid.learners import STAGES_ANSWER
     from torchsid.study.audit import audit, detection, disputes, rankings
 
     screen = console.choose()
     network = training.load_network(args.directory, args.weights)
     splits = trained.load_data(network, args)
-    samples = trained.images(splits, "train", args.directory, screen)
-    every_stage = network.config.learner.name in STAGES_ANSWER
-    verdicts = audit(network.learner, samples.images, samples.labels, prepare=network.prepare, last_alone=not every_stage)
+    samples = trained.samples(splits, "train", args.directory, screen)
+    every_stage = network.learner.trains_stages
+    verdicts = audit(network.learner, samples, prepare=network.prepare, last_alone=not every_stage)
     # Without noise that was added on purpose, the labels are all there is: nobody knows which of them are wrong.
-    clean = None if splits.noise["kind"] == "none" else samples.clean_labels
+    noise = splits.about.get("noise") or {"kind": "none"}
+    clean = None if noise["kind"] == "none" else samples.clean_target
     order = verdicts.score.argsort(stable=True)
     columns: dict[str, Tensor] = {
-        "row": samples.rows,
-        "label": samples.labels,
+        "row": torch.arange(len(samples)) if samples.rows is None else samples.rows,
+        "label": samples.target,
         "suggested": verdicts.suggested,
         "score": verdicts.score,
         "agrees_from": verdicts.agrees_from,
         **({} if clean is None else {"true": clean}),
     }
     ranked = {"image": order.tolist(), **{name: column[order].tolist() for name, column in columns.items()}}
-    found: dict[str, Any] = {"labels": disputes(verdicts, samples.labels, clean)}
+    found: dict[str, Any] = {"labels": disputes(verdicts, samples.target, clean)}
     if clean is not None and 0 < found["labels"]["wrong"] < len(samples):
-        found["rankings"] = detection(rankings(verdicts, samples.labels), samples.labels != clean)
+        found["rankings"] = detection(rankings(verdicts, samples.target), samples.target != clean)
 
     stages = network.config.model.depth if every_stage else 1
     tables = _tables(found, len(samples), stages=stages, every_stage=every_stage)
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         print()
         results.print_table(screen, table)
     if args.json:
-        about = {"run": str(args.directory), "weights": args.weights, "n": len(samples), "noise": dict(splits.noise)}
+        about = {"run": str(args.directory), "weights": args.weights, "n": len(samples), "noise": dict(noise)}
         results.write_json(args.json, about | found | {"ranked": ranked})
         screen.file("audit", args.json)
     if args.page:
@@ -113,7 +115,7 @@ def _tables(found: dict[str, Any], count: int, *, stages: int, every_stage: bool
 def _write_page(
     args: argparse.Namespace,
     network: "LoadedNetwork",
-    samples: "ImageSet",
+    samples: "Samples",
     ranked: "Mapping[str, Sequence[Any]]",
     tables: "Sequence[Table]",
     *,
@@ -121,14 +123,13 @@ def _write_page(
     every_stage: bool,
 ) -> None:
     from torchsid.study.audit import Suspect, audit_page, beliefs_that_judge
-    from torchsid.study.pictures import image_html
 
     top = ranked["image"][: args.top]
-    inputs = samples.images[top]
+    inputs = samples.inputs[top]
     log_beliefs = beliefs_that_judge(network.learner, inputs, prepare=network.prepare, last_alone=not every_stage)
     suspects = [
         Suspect(
-            sample=image_html(inputs[k]),
+            sample=network.task.show(inputs[k]),
             row=ranked["row"][k],
             label=ranked["label"][k],
             suggested=ranked["suggested"][k],
@@ -141,7 +142,7 @@ def _write_page(
     ]
     subtitle = f"Run {args.directory.name} · {args.weights} weights · seed {network.config.training.seed}"
     command = shlex.join(["torchsid", *args.command])
-    title = f"{network.config.data.name}: labels to look at"
+    title = f"{network.about.get('name', network.config.task)}: labels to look at"
     page = audit_page(suspects, network.class_names, tables, title=title, subtitle=subtitle, command=command)
     results.write_page(args.page, page)
 

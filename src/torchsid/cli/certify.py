@@ -12,11 +12,9 @@ from torchsid.errors import ConfigError, DataError, RunError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from torchsid.core.objective import LocalObjective
     from torchsid.study.certify.page import Certified, Subject
-    from torchsid.tasks.images import DataSplits, ImageSet
+    from torchsid.tasks import Samples, Splits
     from torchsid.training import LoadedNetwork
 
 SPLITS = ("train", "validation", "test")
@@ -42,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     network = training.load_network(args.directory, args.weights)
     if network.config.model.network == "plain":
         raise RunError(f"{args.directory} has model.network = 'plain', without stages: there is nothing to certify")
-    screen, objective = console.choose(), objective_of(network.config.learner)
+    screen, objective = console.choose(), objective_of(network.learner)
     subject = _subject(network, objective, args)
     splits = trained.load_data(network, args)
     chosen = _chosen(splits, args)
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(splits: "DataSplits", args: argparse.Namespace) -> "dict[str, ImageSet]":
+def _chosen(splits: "Splits", args: argparse.Namespace) -> "dict[str, Samples]":
     """Return the samples of the splits asked for, or of all that have some.
 
     Raises:
@@ -76,42 +74,32 @@ def _chosen(splits: "DataSplits", args: argparse.Namespace) -> "dict[str, ImageS
     return {name: samples for name, samples in found.items() if name not in empty}
 
 
-def _certified(network: "LoadedNetwork", split: str, samples: "ImageSet", objective: "LocalObjective") -> "Certified":
+def _certified(network: "LoadedNetwork", split: str, samples: "Samples", objective: "LocalObjective") -> "Certified":
     """Return the certificates of a split, and what its pictures need, from one pass over the samples."""
     from torchsid.study.certify.answers import AnswersMaker
     from torchsid.study.certify.certificate import certify
     from torchsid.study.certify.page import Certified
 
-    labels = _labels(split, samples)
     maker = AnswersMaker()
-    found = certify(network.learner, samples.images, labels, objective, prepare=network.prepare, onlooker=maker.add)
-    *_, target = labels.values()
-    return Certified(split=split, inputs=samples.images, target=target, weight=None, certificates=found, answers=maker.answers())
-
-
-def _labels(split: str, samples: "ImageSet") -> "dict[str, Tensor]":
-    """Return the labels to certify against: those that a run has, and where noise has changed some, the clean ones too."""
-    labels = {"training" if split == "train" else "held-out": samples.labels}
-    if bool((samples.labels != samples.clean_labels).any()):
-        labels["clean"] = samples.clean_labels
-    return labels
+    found = certify(network.learner, samples, objective, prepare=network.prepare, onlooker=maker.add)
+    return Certified(split=split, samples=samples, certificates=found, answers=maker.answers())
 
 
 def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
     from torchsid.study.certify.page import Subject
     from torchsid.study.certify.theory import caveats, scope
-    from torchsid.study.pictures import image_html
     from torchsid.training.evaluation import predict
 
     config = network.config
+    name = network.about.get("name", config.task)
     alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(config.model.depth)))
     return Subject(
         name=args.directory.resolve().name,
-        description=f"{config.data.name} · α {alphas}, {objective.direction} · {args.weights} weights · samples are not augmented",
+        description=f"{network.about.get('name', config.task)} · α {alphas}, {objective.direction} · {args.weights} weights · samples are not augmented",
         class_names=network.class_names,
-        theory=[*scope(objective), *caveats(config.learner)],
+        theory=[*scope(objective), *caveats(network.learner)],
         log_beliefs=lambda inputs: predict(network.learner, inputs, prepare=network.prepare),
-        show=image_html,
+        show=network.task.show,
         classes=_corners(args.classes, network.class_names) if args.classes else None,
     )
 

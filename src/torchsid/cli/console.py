@@ -27,7 +27,7 @@ class Console:
     def started(self, manifest: Mapping[str, Any], locality_text: str) -> None:
         """A training begins; `locality_text` says which gradients were checked, and how."""
 
-    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, images_per_second: float) -> None:
+    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
         """One optimiser step is done."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
@@ -100,7 +100,7 @@ class Terminal(Plain):
         self._task = self._progress.add_task("", total=None, loss=float("nan"), speed=0.0)
         self._progress.start()
 
-    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, images_per_second: float) -> None:
+    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
         """Move the bar."""
         if self._progress is not None and self._task is not None:
             self._progress.update(
@@ -109,7 +109,7 @@ class Terminal(Plain):
                 completed=(epoch - 1) * steps_total + steps_done,
                 total=self._epochs * steps_total,
                 loss=loss,
-                speed=images_per_second,
+                speed=samples_per_second,
             )
 
     def finished(self, run: Path, evaluation: Mapping[str, Any]) -> None:
@@ -186,8 +186,8 @@ def epoch_line(record: Mapping[str, Any]) -> str:
         parts.append(f"training accuracy by stage {by_stage(record['train_accuracy'])} %")
     if record["skipped_steps"]:
         parts.append(f"{record['skipped_steps']} steps skipped")
-    if record["images_per_second"]:
-        parts.append(f"{record['images_per_second']:,.0f} images/s")
+    if record["samples_per_second"]:
+        parts.append(f"{record['samples_per_second']:,.0f} images/s")
     if record["memory_mib"]:
         parts.append(f"{record['memory_mib']:,.0f} MiB")
     return "  ".join(parts)

@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
     cascade = early.staged_network(network, args.directory) if args.exit_curve else None
     splits = trained.load_data(network, args)
-    images = trained.images(splits, args.split, args.directory, screen)
-    validation = trained.images(splits, "validation", args.directory, screen) if cascade else None
+    images = trained.samples(splits, args.split, args.directory, screen)
+    validation = trained.samples(splits, "validation", args.directory, screen) if cascade else None
     measured = evaluate(network.learner, images, prepare=network.prepare)
     screen.table(
         [f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE"],
@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
         from torchsid.study.early_exit import exit_curve, operations
 
         chosen, answered = (
-            (predict(network.learner, part.images, prepare=network.prepare), part.labels) for part in (validation, images)
+            (predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in (validation, images)
         )
-        cost = operations(cascade, network.prepare(images.images[:2]))
+        cost = operations(cascade, network.prepare(images.inputs[:2]))
         measured["exit_curve"] = exit_curve(chosen, answered, args.exit_curve, cost)
         early.print_curve(screen, measured["exit_curve"])
     if args.json:

@@ -1,12 +1,12 @@
 """`torchsid list`: the names a configuration may use, each with one line of description."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torchsid.cli import console
 from torchsid.cli.arguments import Subparsers
 
-KINDS = ("recipes", "models", "classifiers", "heads", "learners", "data", "schedules")
+KINDS = ("recipes", "tasks", "data", "models", "classifiers", "networks", "heads", "learners", "schedules")
 
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -28,18 +28,20 @@ def run(args: argparse.Namespace) -> int:
 
 def descriptions(kind: str) -> Mapping[str, str]:
     """Return names and descriptions; none of these modules imports torch."""
-    from torchsid import heads, learners, models
+    from torchsid import heads, learners, models, tasks
     from torchsid.core import schedules
-    from torchsid.tasks import images as data
+    from torchsid.tasks.images.datasets import DATASETS
     from torchsid.training import recipes
 
-    tables: dict[str, Mapping[str, str]] = {
-        "recipes": recipes.names(),
-        "models": models.DESCRIPTIONS,
-        "classifiers": models.CLASSIFIERS,
-        "heads": heads.DESCRIPTIONS,
-        "learners": learners.DESCRIPTIONS,
-        "data": data.DESCRIPTIONS,
-        "schedules": schedules.DESCRIPTIONS,
+    tables: dict[str, Callable[[], Mapping[str, str]]] = {
+        "recipes": recipes.names,
+        "tasks": tasks.TASKS.descriptions,
+        "data": DATASETS.descriptions,
+        "models": models.EXTRACTORS.descriptions,
+        "classifiers": models.CLASSIFIERS.descriptions,
+        "networks": models.NETWORKS.descriptions,
+        "heads": heads.HEADS.descriptions,
+        "learners": learners.LEARNERS.descriptions,
+        "schedules": lambda: schedules.DESCRIPTIONS,
     }
-    return tables[kind]
+    return tables[kind]()

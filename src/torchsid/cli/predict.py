@@ -33,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     network = training.load_network(args.directory, args.weights)
     exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
-    about = training.open_run(args.directory).manifest()["data"]
-    images = _read(args.images, about["channels"], about["image_size"])
+    images = _read(args.images, network)
     if exit_early:
         _print_exits(network, exit_early, images, args)
     else:
@@ -75,22 +74,20 @@ def _print_exits(network: "LoadedNetwork", exit_early: "EarlyExit", images: "Ten
         print(early.stays_whole(exit_early.whole_batches))
 
 
-def _read(paths: Sequence[Path], channels: int, size: int) -> "Tensor":
-    """Return the images as uint8 `[N, C, H, W]`.
+def _read(names: Sequence[Path], network: "LoadedNetwork") -> "Tensor":
+    """Return the samples as they are stored, `[N, ...]`.
 
     Raises:
-        DataError: names every file that is no image.
+        DataError: names every one that cannot be read.
     """
     import torch
 
-    from torchsid.tasks.images import read_image
-
-    images, problems = [], []
-    for path in paths:
+    samples, problems = [], []
+    for name in names:
         try:
-            images.append(read_image(path, channels, size))
+            samples.append(network.task.read(str(name), network.about))
         except DataError as error:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
-    return torch.stack(images)
+    return torch.cat(samples)

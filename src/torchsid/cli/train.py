@@ -40,6 +40,9 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="train each recipe with N seeds in a row")
     parser.add_argument("--resume", action="store_true", help="go on with what was interrupted, skip what is finished")
+    parser.add_argument(
+        "--help-settings", action="store_true", help="print the settings that the first RECIPE has, and train nothing"
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors and the final table only")
     parser.add_argument(
         "--on-bad-sample", choices=("error", "skip"), help="what a damaged image does; short for data.on_bad_sample"
@@ -49,6 +52,8 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train everything that was asked for, one after another, then write the reports and print the table."""
+    if args.help_settings:
+        return _print_settings(args)
     plans = make_plans(args.recipes, overrides(args), seeds=args.seeds, out=args.out)
     from torchsid.training.spread import started_as_worker, writes
 
@@ -68,6 +73,15 @@ def run(args: argparse.Namespace) -> int:
         runs = [plan.out for plan in plans]
         results.print_results(screen, results.compare_runs(runs, screen))
         _write_reports(runs, args.out or DEFAULT_OUT, screen)
+    return 0
+
+
+def _print_settings(args: argparse.Namespace) -> int:
+    from torchsid.training import recipes
+
+    config = recipes.resolve(args.recipes[0], overrides(args))
+    rows = [[name, repr(value), allowed, meaning] for name, value, allowed, meaning in recipes.describe(config)]
+    console.choose().table(["setting", "value", "allowed", "meaning"], rows)
     return 0
 
 

@@ -10,7 +10,7 @@ from torchsid.cli.console import Console
 from torchsid.errors import DataError
 
 if TYPE_CHECKING:
-    from torchsid.tasks.images import DataSplits, ImageSet
+    from torchsid.tasks import Samples, Splits
     from torchsid.training import LoadedNetwork
 
 
@@ -23,31 +23,33 @@ def add_parser_of_a_run(subparsers: "Subparsers[argparse.ArgumentParser]", verb:
     return parser
 
 
-def load_data(network: "LoadedNetwork", args: argparse.Namespace) -> "DataSplits":
+def load_data(network: "LoadedNetwork", args: argparse.Namespace) -> "Splits":
     """Return the data set that the network was trained on, from where it lies now."""
-    from torchsid.tasks import images as data
+    from torchsid.training.build import build_task
 
     config = network.config
-    return data.load(config.data if args.data is None else replace(config.data, path=args.data), seed=config.training.seed)
+    if args.data is not None:
+        config = replace(config, data=replace(config.data, path=args.data))
+    return build_task(config).load(config.training.seed)
 
 
-def images(splits: "DataSplits", split: str, run: Path, screen: Console) -> "ImageSet":
-    """Return the images of `train`, `validation` or `test`, and warn where they are others than the run knew.
+def samples(splits: "Splits", split: str, run: Path, screen: Console) -> "Samples":
+    """Return the samples of `train`, `validation` or `test`, and warn where they are others than the run knew.
 
     Raises:
         DataError: there are none.
     """
-    found: ImageSet = getattr(splits, split)
+    found: Samples = getattr(splits, split)
     if not len(found):
-        raise DataError(f"{run} has no {split} images; choose the other --split, or train with data.validation above 0")
+        raise DataError(f"{run} has no {split} samples; choose the other --split, or train with data.validation above 0")
     warn_of_others(splits, split, run, screen)
     return found
 
 
-def warn_of_others(splits: "DataSplits", split: str, run: Path, screen: Console) -> None:
-    """Warn where the images of a split are others than the run knew."""
+def warn_of_others(splits: "Splits", split: str, run: Path, screen: Console) -> None:
+    """Warn where the samples of a split are others than the run knew."""
     from torchsid import training
 
     trained_on = training.open_run(run).manifest()["data"]["fingerprint"]
-    if splits.fingerprint[f"arrays/{split}"] != trained_on[f"arrays/{split}"]:
-        screen.warning(f"these are not the {split} images that the run knew: their SHA-256 differs")
+    if splits.fingerprint.get(f"arrays/{split}") != trained_on.get(f"arrays/{split}"):
+        screen.warning(f"these are not the {split} samples that the run knew: their SHA-256 differs")

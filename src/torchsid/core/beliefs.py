@@ -80,6 +80,23 @@ def check_one_target_a_sample(log_target: Tensor, batch: int) -> None:
         )
 
 
+def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return `Σ w·v / Σ w` over all positions, a scalar; the plain mean without weights, 0 where all of them are 0.
+
+    Args:
+        values: `[B, ...]`; where the weight is 0 they count nothing, whatever they are.
+        weight: `[B, ...]`, 0 or more.
+    """
+    if weight is None:
+        return values.mean()
+    return (values.masked_fill(weight == 0, 0.0) * share(weight)).sum()
+
+
+def share(weight: Tensor) -> Tensor:
+    """Return `w / Σ w`, `[B, ...]`: the part that each position has in a mean; 0 where all weights are 0."""
+    return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
 def smooth(log_belief: Tensor, epsilon: float) -> Tensor:
     """Return `log((1−ε)·p + ε/C)` for log-probabilities `[..., C]`."""
     if epsilon == 0.0:

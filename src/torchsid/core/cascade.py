@@ -59,6 +59,10 @@ class BeliefNetwork(nn.Module):
         log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
         return log_prior.expand(features.shape[0], -1)
 
+    def log_beliefs(self, x: Inputs) -> Tensor:
+        """Return the belief after every stage, `[L+1, B, C]`; row 0 is the prior, row L the answer."""
+        raise NotImplementedError
+
 
 class Cascade(BeliefNetwork):
     """An extractor and L stages; an ordinary `nn.Module` whose output is the last stage's logits.

@@ -49,19 +49,26 @@ class LocalObjective:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.direction not in get_args(Direction):
-            problems.append(unknown_name("direction", self.direction, get_args(Direction)))
-        if not 0.0 <= self.label_smoothing <= 1.0:
-            problems.append(f"label_smoothing={self.label_smoothing}: allowed is 0 to 1")
-        if not 0.0 < self.temperature < math.inf:
-            problems.append(f"temperature={self.temperature}: allowed is any number above 0; 1 leaves the previous belief as it is")
-        try:
-            alphas_of(self.alpha, depth=None)
-        except ValueError as error:
-            problems.append(str(error))
-        if problems:
+        if problems := self.problems(self.alpha, self.direction, self.label_smoothing, self.temperature):
             raise ValueError("; ".join(problems))
+
+    @staticmethod
+    def problems(
+        alpha: Alpha, direction: str, label_smoothing: float, temperature: float, *, depth: int | None = None
+    ) -> list[str]:
+        """Return what is wrong with the settings, for a known depth if there is one; each problem begins with a setting's name."""
+        found = []
+        try:
+            alphas_of(alpha, depth)
+        except ValueError as error:
+            found.append(str(error))
+        if direction not in get_args(Direction):
+            found.append(f"direction: {unknown_name('direction', direction, get_args(Direction))}")
+        if not 0.0 <= label_smoothing <= 1.0:
+            found.append(f"label_smoothing = {label_smoothing}: allowed is 0 to 1")
+        if not 0.0 < temperature < math.inf:
+            found.append(f"temperature = {temperature}: allowed is any number above 0; 1 leaves the previous belief as it is")
+        return found
 
     def alphas(self, depth: int) -> tuple[float, ...]:
         """Return α of each of the `depth` stages."""
@@ -150,7 +157,7 @@ def alphas_of(alpha: Alpha, depth: int | None) -> tuple[float, ...]:
     else:
         values = (float(alpha),) * (depth or 1)
     if not all(0.0 <= value <= 1.0 for value in values):
-        raise ValueError(f"alpha={alpha!r}: every value must lie in [0, 1]")
+        raise ValueError(f"alpha = {alpha!r}: every value must lie in [0, 1]")
     return values
 
 
@@ -162,7 +169,7 @@ def _scheduled(text: str, depth: int) -> tuple[float, ...]:
         shape = shapes[name]
     except (ValueError, KeyError):
         allowed = " or ".join(f"'{shape}:FIRST:LAST'" for shape in shapes)
-        raise ValueError(f"alpha={text!r} is no schedule over stages: allowed is {allowed}, such as 'linear:1.0:0.2'") from None
+        raise ValueError(f"alpha = {text!r} is no schedule: allowed is {allowed}, such as 'linear:1.0:0.2'") from None
     if not (0.0 <= first <= 1.0 and 0.0 <= last <= 1.0):
-        raise ValueError(f"alpha={text!r}: both ends must lie in [0, 1]")
+        raise ValueError(f"alpha = {text!r}: both ends must lie in [0, 1]")
     return tuple(first + (last - first) * shape(i / max(depth - 1, 1)) for i in range(depth))

@@ -57,6 +57,6 @@ def stage_seconds(cascade: StagedCascade, x: Tensor, target: Tensor) -> list[flo
                     times[stage].append(now - since)
                 since = now
 
-            learner.schedule(learner.prepare(x, target, on_trained=trained))
+            learner.schedule(learner.new_step(x, target, on_trained=trained))
             cascade.zero_grad()
     return [median(each) for each in times]

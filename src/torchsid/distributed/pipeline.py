@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.learner import Learner, StepOutput, do_nothing
 from torchsid.core.objective import Alpha, Direction, LocalObjective
 from torchsid.core.schedules.staged_pass import staged_pass
-from torchsid.core.schedules.step import StepOutput, do_nothing
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.graph import GraphPiece, GraphSegments
 from torchsid.distributed.assign import assign
@@ -29,7 +29,7 @@ from torchsid.errors import CutError, ScheduleError
 from torchsid.learners.sid import SID
 
 
-class PipelinedSID:
+class PipelinedSID(Learner):
     """The stages of one worker, as a learner: `step(x, target)` takes the place of `SID.step`.
 
     Every worker calls the same methods with the same batches; `x` is read on the first worker, the target on all. What a method
@@ -54,6 +54,8 @@ class PipelinedSID:
         ConfigError: there are more workers than stages.
         ValueError: a setting is out of range.
     """
+
+    optimizer: Optimizer
 
     def __init__(
         self,
@@ -126,54 +128,76 @@ class PipelinedSID:
         """The bytes that this worker has sent on so far."""
         return self._outgoing.sent_bytes if self._outgoing else 0
 
-    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
+    def step(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
         """Train this worker's stages on one batch; arguments, result and errors otherwise as `SID.step`.
 
         Raises:
-            ValueError: `weight` is neither one number nor one a stage.
+            ValueError: `scale` is neither one number nor one a stage, or `weight` not one number a position.
             WorkerError: a neighbour hangs or has gone.
         """
-        rows, share = self._replicas.split(len(target))
-        weights = self._own(weight) * share
+        rows, share = self._replicas.split(len(target), weight)
+        scales = self._own(scale) * share
         self.request = self._replicas.agree(self.request) if self.world.is_first else 0
         self.optimizer.zero_grad()
         parts = list(self._parts(rows))
-        shares = [(part.stop - part.start) / (rows.stop - rows.start) for part in parts]
+        shares = [_share(part, rows, weight) for part in parts]
         done = [
-            self._train(x, target[part], part, weights * of_rows, at_once=len(parts) == 1)
+            self._train(x, target, part, weight, scales * of_rows, at_once=len(parts) == 1)
             for part, of_rows in zip(parts, shares, strict=True)
         ]
         if len(parts) > 1:
             self._update_all()
-        losses = [each.stage_losses * of_rows for each, of_rows in zip(done, shares, strict=True)]
-        out = StepOutput(torch.stack(losses).sum(0), torch.cat([each.log_beliefs for each in done], dim=1))
-        return self._replicas.join(out, rows, share)
+        losses = torch.stack([loss * of_rows for (loss, _), of_rows in zip(done, shares, strict=True)]).sum(0)
+        log_beliefs = torch.cat([log_beliefs for _, log_beliefs in done], dim=1)
+        losses, log_beliefs = self._replicas.join(losses, log_beliefs, rows, share)
+        for stage, log_belief in enumerate(log_beliefs[1:]):
+            on_belief(stage, log_belief)
+        return StepOutput(losses, log_beliefs[-1])
 
-    def _train(self, x: Inputs, target: Tensor, rows: slice, weights: Tensor, *, at_once: bool) -> StepOutput:
-        """Differentiate this worker's stages on some rows of the batch; update each at once if these are all."""
+    def _train(
+        self, x: Inputs, target: Tensor, rows: slice, weight: Tensor | None, scales: Tensor, *, at_once: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Differentiate this worker's stages on some rows of the batch; update each at once if these are all.
+
+        Returns:
+            Losses and beliefs of the stages so far.
+        """
         arrived = self._receive(x, rows, trains=True)
         self.request = arrived.request
         log_beliefs: list[Tensor] = []
         losses: list[Tensor] = []
 
-        def hand_on(stage: int, log_belief: Tensor, loss: Tensor) -> None:
-            log_beliefs.append(log_belief)
+        def note(stage: int, loss: Tensor) -> None:
             losses.append(loss)
+
+        def hand_on(stage: int, log_belief: Tensor) -> None:
+            log_beliefs.append(log_belief)
             if stage == self._part.depth - 1:  # before its backward pass, so that the next worker need not wait for it
                 self._send(arrived, torch.stack(log_beliefs), torch.stack(losses))
 
-        step = self._sid.prepare(
+        step = self._sid.new_step(
             arrived.values,
-            target,
-            weight=weights,
+            target[rows],
+            weight=None if weight is None else weight[rows],
+            scale=scales,
             log_belief=arrived.log_beliefs[-1],
+            on_loss=note,
             on_belief=hand_on,
             on_trained=self._update if at_once else do_nothing,
         )
         staged_pass(step)
         done = arrived.followed_by((), torch.stack(log_beliefs), torch.stack(losses))
         assert done.stage_losses is not None
-        return StepOutput(done.stage_losses, done.log_beliefs)
+        return done.stage_losses, done.log_beliefs
 
     def _parts(self, rows: slice) -> Iterator[slice]:
         """Yield the micro-batches of this replica's rows."""
@@ -192,7 +216,16 @@ class PipelinedSID:
         parts = [self._beliefs(rows_of(x, slice(start, start + limit))) for start in range(0, count, limit)]
         return torch.cat(parts, dim=1)
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
+    def backward(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
         """Refused: the stages of a pipeline are updated one by one.
 
         Raises:
@@ -212,13 +245,13 @@ class PipelinedSID:
         if self._outgoing:
             self._outgoing.flush()
 
-    def _own(self, weight: float | Tensor) -> Tensor:
-        """Return the weight of each of this worker's stages."""
-        weights, depth = torch.as_tensor(weight, dtype=torch.float64), self.assignment[-1].stop
-        if weights.shape not in ((), (1,), (depth,)):
-            raise ValueError(f"weight has shape {list(weights.shape)}: give one number, or one a stage, [{depth}]")
+    def _own(self, scale: float | Tensor) -> Tensor:
+        """Return the scale of each of this worker's losses."""
+        scales, depth = torch.as_tensor(scale, dtype=torch.float64), self.assignment[-1].stop
+        if scales.shape not in ((), (1,), (depth,)):
+            raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
         stages = self.assignment[self.world.position]
-        return weights.expand(depth)[stages.start : stages.stop]
+        return scales.expand(depth)[stages.start : stages.stop]
 
     def _beliefs(self, x: Inputs) -> Tensor:
         rows, share = self._replicas.split(batch_size(x))
@@ -227,7 +260,7 @@ class PipelinedSID:
         log_beliefs = self._part.log_beliefs(arrived.values, arrived.log_beliefs[-1])[1:]
         self._send(arrived, log_beliefs, None)
         done = arrived.followed_by((), log_beliefs, None)
-        return self._replicas.join(StepOutput(log_beliefs.new_zeros(0), done.log_beliefs), rows, share).log_beliefs
+        return self._replicas.join(log_beliefs.new_zeros(0), done.log_beliefs, rows, share)[1]
 
     def _receive(self, x: Inputs, rows: slice, *, trains: bool) -> Handover:
         if self._incoming is not None:
@@ -252,10 +285,18 @@ class PipelinedSID:
 
     def _update(self, stage: int) -> None:
         self._replicas.average(parameter for _, parameter in self._part.named_stage_parameters(stage))
-        self._sid.update(stage)
+        self._sid.update_stage(stage)
 
 
 def _work(cascade: StagedCascade) -> list[float]:
     """Return the operations of each stage with its head."""
     assert cascade.plan is not None
     return [float(stage.operations + stage.head_operations) for stage in cascade.plan.stages]
+
+
+def _share(part: slice, rows: slice, weight: Tensor | None) -> float:
+    """Return the part of a replica's rows in what they count."""
+    if weight is None:
+        return (part.stop - part.start) / (rows.stop - rows.start)
+    total = float(weight[rows].sum())
+    return float(weight[part].sum()) / total if total else 0.0

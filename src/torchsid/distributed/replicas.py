@@ -9,9 +9,8 @@ from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
-from torchsid.core.schedules.step import StepOutput
 from torchsid.distributed.diagnosis import finish
 from torchsid.distributed.world import World
 
@@ -24,15 +23,17 @@ class Replicas:
         self._group = world.mesh.get_group("data")
         self._first = world.rank - world.replica
 
-    def split(self, batch: int) -> tuple[slice, float]:
-        """Return this replica's rows of the batch, and their weight: the average over the replicas is the mean over the batch.
+    def split(self, batch: int, weight: Tensor | None = None) -> tuple[slice, float]:
+        """Return this replica's rows of the batch, and their share: the average over the replicas is the mean over the batch.
 
         A replica that is left without a row takes one with weight 0, because many models cannot run on none.
         """
         bounds = [-(-batch * replica // self._count) for replica in range(self._count + 1)]
         rows = slice(bounds[self._index], bounds[self._index + 1])
-        share = (rows.stop - rows.start) * self._count / batch
-        return (rows, share) if share else (slice(0, 1), 0.0)
+        if rows.stop == rows.start:
+            return slice(0, 1), 0.0
+        part = (rows.stop - rows.start) / batch if weight is None else float(weight[rows].sum() / weight.sum())
+        return rows, part * self._count
 
     def agree(self, request: int) -> int:
         """Return the first replica's number."""
@@ -67,23 +68,22 @@ class Replicas:
             for buffer in module.buffers():
                 self._finish(dist.broadcast(buffer, self._first, group=self._group, async_op=True))
 
-    def join(self, out: StepOutput, rows: slice, share: float) -> StepOutput:
-        """Return the output for the whole batch, on every replica."""
+    def join(self, losses: Tensor, log_beliefs: Tensor, rows: slice, share: float) -> tuple[Tensor, Tensor]:
+        """Return losses `[i]` and beliefs `[i+1, B, ..., C]` of the whole batch, on every replica."""
         if self._count == 1:
-            return out
-        losses = out.stage_losses * share
+            return losses, log_beliefs
+        losses = losses * share
         self._finish(dist.all_reduce(losses, group=self._group, async_op=True))
-        depth, _, classes = out.log_beliefs.shape
         own = rows.stop - rows.start if share else 0
         sizes = torch.zeros(self._count, dtype=torch.int64)
         sizes[self._index] = own
         self._finish(dist.all_reduce(sizes, group=self._group, async_op=True))
-        padded = out.log_beliefs.new_zeros(depth, int(sizes.max()), classes)
-        padded[:, :own] = out.log_beliefs[:, :own]
+        padded = log_beliefs.new_zeros(len(log_beliefs), int(sizes.max()), *log_beliefs.shape[2:])
+        padded[:, :own] = log_beliefs[:, :own]
         parts = [torch.empty_like(padded) for _ in range(self._count)]
         self._finish(dist.all_gather(parts, padded, group=self._group, async_op=True))
         whole = torch.cat([part[:, :size] for part, size in zip(parts, sizes.tolist(), strict=True)], dim=1)
-        return StepOutput(losses / self._count, whole)
+        return losses / self._count, whole
 
     def _finish(self, work: dist.Work | None) -> None:
         assert work is not None  # None is for those outside the group

@@ -22,8 +22,8 @@ from torch.optim import Optimizer
 
 from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Cascade, Stage
+from torchsid.core.learner import Learner, StepOutput, do_nothing
 from torchsid.core.objective import Alpha, Direction, LocalObjective
-from torchsid.core.schedules.step import StepOutput
 from torchsid.core.side_effects import without_side_effects
 from torchsid.distributed.assign import assign
 from torchsid.distributed.handover import Wire, largest, one_more, rows_of, stretchable
@@ -35,7 +35,7 @@ from torchsid.learners.memory import BeliefMemory
 from torchsid.learners.sid import SID
 
 
-class SharedPipelinedSID:
+class SharedPipelinedSID(Learner):
     """The extractor or some stages of a shared cascade, as a learner; used like `PipelinedSID`.
 
     Args:
@@ -93,6 +93,7 @@ class SharedPipelinedSID:
         drop_others(cascade, (cascade.extractor,) if world.is_first else stages)
         self.memory = BeliefMemory(remembers, len(own), cascade.log_prior, first=own.start) if remembers and own else None
         """Of this worker's stages."""
+        self.remembers_samples = remembers > 0
         self.optimizer = optimizer(cascade)
         self._objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing, temperature=temperature)
         if world.is_first:
@@ -107,8 +108,9 @@ class SharedPipelinedSID:
                 label_smoothing=label_smoothing,
                 temperature=temperature,
                 optimizer=self.optimizer,
-                memory=self.memory,
+                teachers="last-epoch" if remembers else "same-batch",
             )
+            sid.memory = self.memory
             self._worker = Group(part, sid, ring)
 
     @property
@@ -120,6 +122,10 @@ class SharedPipelinedSID:
     def objective(self, objective: LocalObjective) -> None:
         self._worker.set_objective(objective.of_stages(self.assignment[self.world.position], self.assignment[-1].stop))
         self._objective = objective
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the remembered beliefs of this worker's stages."""
+        return self.memory.tensors() if self.memory else {}
 
     @property
     def request(self) -> int:
@@ -136,15 +142,36 @@ class SharedPipelinedSID:
         """The bytes that this worker has sent so far."""
         return self._ring.sent_bytes
 
-    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
+    def step(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
         """Train this worker's part on one batch; see `PipelinedSID.step`.
 
         Raises:
             WorkerError: another worker hangs or has gone.
         """
-        return self._worker.step(x, target, weight, samples)
+        losses, log_beliefs = self._worker.step(x, target, weight, scale, samples)
+        for stage, log_belief in enumerate(log_beliefs[1:]):
+            on_belief(stage, log_belief)
+        return StepOutput(losses, log_beliefs[-1])
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
+    def backward(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
         """Refused, as by `PipelinedSID`.
 
         Raises:

@@ -14,7 +14,6 @@ from torchsid.core.calling import Inputs, call
 from torchsid.core.cascade import Cascade
 from torchsid.core.objective import LocalObjective
 from torchsid.core.schedules.local_pass import local_pass
-from torchsid.core.schedules.step import StepOutput
 from torchsid.distributed.channel import Incoming, Outgoing
 from torchsid.distributed.handover import Handover, Wire, decode, encode
 from torchsid.distributed.world import World
@@ -108,7 +107,9 @@ class Extractor:
         self._staleness, self._shares = staleness, shares
         self._waiting: deque[tuple[Tensor, dict[str, Tensor]]] = deque()  # z with its graph, and the weights that computed it
 
-    def step(self, x: Inputs, target: Tensor, weight: float | Tensor, samples: Tensor | None) -> StepOutput:
+    def step(
+        self, x: Inputs, target: Tensor, weight: Tensor | None, scale: float | Tensor, samples: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Send on `z`; apply the gradient of the batch that is `staleness` back."""
         extractor = self._cascade.extractor
         if self._staleness:
@@ -118,12 +119,12 @@ class Extractor:
             weights = dict(extractor.named_parameters())
             z = call(extractor, x)
         prior = self._cascade.prior(z.detach()).unsqueeze(0)
-        out = StepOutput(prior.new_zeros(0), prior)
-        self._ring.send_features(Handover((z.detach(),), prior, out.stage_losses, self._ring.request))
+        losses = prior.new_zeros(0)
+        self._ring.send_features(Handover((z.detach(),), prior, losses, self._ring.request))
         self._waiting.append((z, weights))
         if len(self._waiting) > self._staleness:
             self._apply_oldest()
-        return out
+        return losses, prior
 
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Send on `z` and return the prior, `[1, B, C]`."""
@@ -161,7 +162,9 @@ class Group:
     def __init__(self, part: Cascade, sid: SID, ring: Ring) -> None:
         self._part, self._sid, self._ring = part, sid, ring
 
-    def step(self, x: Inputs, target: Tensor, weight: float | Tensor, samples: Tensor | None) -> StepOutput:
+    def step(
+        self, x: Inputs, target: Tensor, weight: Tensor | None, scale: float | Tensor, samples: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Train the stages, and add their `∂L_i/∂z` to the gradient so far."""
         features = self._ring.receive_features()
         (z,) = features.values
@@ -169,16 +172,26 @@ class Group:
         answers_so_far = cache(lambda: self._ring.receive_answers(features))
         memory = self._sid.memory
         log_belief = None if memory else answers_so_far().log_beliefs[-1]
-        step = self._sid.prepare(z, target, weight=weight, samples=samples, log_belief=log_belief, on_trained=self._update)
+        log_beliefs: list[Tensor] = []
+        step = self._sid.new_step(
+            z,
+            target,
+            weight=weight,
+            scale=scale,
+            samples=samples,
+            log_belief=log_belief,
+            on_belief=lambda stage, log_belief: log_beliefs.append(log_belief),
+            on_trained=self._update,
+        )
         out = local_pass(replace(step, combiner=_Continued(lambda: answers_so_far().values)), z, teachers=step.teachers)
         assert z.grad is not None
         before = answers_so_far()
-        answers = before.followed_by((z.grad,), out.log_beliefs[1:], out.stage_losses)
+        answers = before.followed_by((z.grad,), torch.stack(log_beliefs), out.stage_losses)
         if memory and samples is not None:
-            memory.remember(samples, torch.cat([before.log_beliefs[-1:], out.log_beliefs[1:]]))
+            memory.remember(samples, -1, before.log_beliefs[-1])
         self._ring.send_answers(answers)
         assert answers.stage_losses is not None
-        return StepOutput(answers.stage_losses, answers.log_beliefs)
+        return answers.stage_losses, answers.log_beliefs
 
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the beliefs so far, `[i+1, B, C]`, and send them on."""
@@ -198,7 +211,7 @@ class Group:
 
     def _update(self, stage: int) -> None:
         if stage < self._part.depth:  # the last call is for the extractor, which is elsewhere
-            self._sid.update(stage)
+            self._sid.update_stage(stage)
 
 
 class _Continued:

@@ -1,14 +1,14 @@
 """Belief heads: how a stage turns its features and the previous belief into logits, `head(features, log_belief) -> logits`.
 
-`DESCRIPTIONS` and `names` need no torch; `create` builds the module. The public classes are loaded on first use.
+`names` and `HEADS.descriptions` need no torch; `create` builds the module. The public classes are loaded on first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torchsid.errors import unknown_name
 from torchsid.lazy import lazy_names
+from torchsid.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,26 +19,17 @@ if TYPE_CHECKING:
     from torchsid.heads.mlp import HeadKind as HeadKind
     from torchsid.heads.mlp import MLPHead as MLPHead
 
-__all__ = ["DESCRIPTIONS", "BeliefHead", "HeadKind", "MLPHead", "create", "names"]
+__all__ = ["HEADS", "BeliefHead", "HeadKind", "MLPHead", "create", "names"]
 
-DESCRIPTIONS = {
-    "linear": "pool to a vector, linear; vectors, tokens, maps",
-    "mlp": "pool to a vector, the paper's hidden layer, linear; vectors, tokens, maps",
-    "conv": "pool to 8x8 at most, 3x3 convolution, global average, linear; maps",
-    "pyramid": "3x3 convolutions with stride 2 down to 4x4, linear; maps",
-    "attention": "one learned query over the positions, LayerNorm, linear; tokens, maps",
-    "trunk": "fresh copies of the trunk's later layers that change the shape, pool, linear; vectors, tokens, maps",
-}
+HEADS = Registry("torchsid.heads", "head", suffix="body")
+
+names = HEADS.names
+
 _HOME = {
     "BeliefHead": "torchsid.heads.belief",
     "HeadKind": "torchsid.heads.mlp",
     "MLPHead": "torchsid.heads.mlp",
 }
-
-
-def names() -> tuple[str, ...]:
-    """Return the names of the heads."""
-    return tuple(DESCRIPTIONS)
 
 
 def create(
@@ -67,10 +58,8 @@ def create(
 
     Raises:
         HeadError: the head cannot read such features, or does not fit the budget.
-        ValueError: the kind is unknown.
+        ConfigError: the kind is unknown.
     """
-    if kind not in DESCRIPTIONS:
-        raise ValueError(unknown_name("head", kind, DESCRIPTIONS))
     from torchsid.heads.build import build
 
     return build(kind, features, num_classes, residual=residual, later=later, budget=budget)

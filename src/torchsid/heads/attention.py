@@ -1,4 +1,4 @@
-"""Attention pooling over tokens or the positions of a map."""
+"""One learned query over the positions, LayerNorm, linear; tokens, maps."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""A convolutional body for maps."""
+"""Pool to 8x8 at most, 3x3 convolution, global average, linear; maps."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""The paper's head on feature vectors, and its hidden layer as a body for any features."""
+"""Pool to a vector, the paper's hidden layer, linear; vectors, tokens, maps."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""Strided convolutions that see the whole map, in the shape of the layers that would follow."""
+"""3x3 convolutions with stride 2 down to 4x4, linear; maps."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""An auxiliary network made of the trunk's own later layers.
+"""Fresh copies of the trunk's later layers that change the shape, pool, linear; vectors, tokens, maps.
 
 Source: AugLocal, "Scaling supervised local learning with augmented auxiliary networks" (ICLR 2024, arXiv 2402.17318): a stage that
 is judged by layers like those which will read its features learns features that serve them.

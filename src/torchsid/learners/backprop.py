@@ -1,66 +1,83 @@
-"""Backpropagation with the contract of every learner: the baseline."""
+"""One loss at the end, differentiated through the whole network: backpropagation, the baseline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import check_one_target_a_sample, forward_kl, log_target, to_log_belief, uniform_prior
+from torchsid.core.beliefs import check_one_target_a_sample, forward_kl, log_target, mean, to_log_belief, uniform_prior
 from torchsid.core.calling import Inputs, batch_size, call, logits_of
 from torchsid.core.cascade import Cascade
-from torchsid.core.schedules.step import StepOutput
+from torchsid.core.learner import Learner, StepOutput, do_nothing
 from torchsid.core.staged import StagedCascade
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""From a belief and its target, log-probabilities `[B, C]`, to a loss for each sample, `[B]`."""
+from torchsid.settings import Weight, checked
 
 
-class Backprop:
-    """Trains a network end to end, by default on `KL(p_y ‖ p)`, the cross-entropy less the target's entropy.
+class Backprop(Learner):
+    """Trains a network end to end on `KL(p_y ‖ p)`, the cross-entropy less the target's entropy; a subclass has another loss.
 
     * `Backprop(cascade)`: the paper's baseline, the same chain of stages with one loss at its end.
     * `Backprop(network)`: any classifier that returns logits `[B, C]`, such as an extractor with a linear head.
 
     Args:
         module: a `Cascade` or a network that returns logits.
-        label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
-        loss: another loss, such as those of `torchsid.learners.robust`.
+        label_smoothing: Share ε of the target that is spread evenly over the classes: `(1−ε)·p_y + ε/C`.
     """
 
-    def __init__(self, module: nn.Module, *, label_smoothing: float = 0.0, loss: Loss = forward_kl) -> None:
-        if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"label_smoothing={label_smoothing}: allowed is 0 to 1")
+    @checked
+    def __init__(self, module: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
         self.module = module
         self.label_smoothing = label_smoothing
-        self.loss = loss
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
+        """Return what keeps it from training such a network."""
+        if network == "staged":
+            return [
+                f"name = {settings['name']!r} would leave the belief heads of model.network = 'staged' untrained: set "
+                "model.network = 'plain', which is the same trunk"
+            ]
+        return []
+
+    def backward(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
         """Add the gradient of the one loss to every parameter; step nothing. See `Learner.backward`.
-
-        Returns:
-            The loss as `stage_losses`, `[1]`, and all beliefs, detached.
 
         Raises:
             TargetError: the target does not fit.
-            ValueError: `weight` is neither one number nor one a loss.
+            ValueError: `scale` is neither one number nor one a loss, or `weight` not one number a position.
         """
         log_beliefs = self._log_beliefs(x)
         num_classes, dtype = log_beliefs.shape[-1], log_beliefs.dtype
         log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype).to(log_beliefs.device)
         check_one_target_a_sample(log_p_y, batch_size(x))
-        losses = self.stage_losses(log_beliefs, log_p_y, samples)
-        if (shape := torch.as_tensor(weight).shape) not in ((), (1,), losses.shape):
-            raise ValueError(f"weight has shape {list(shape)}: give one number, or one a loss, {list(losses.shape)}")
-        (weight * losses).mean().backward()  # type: ignore[no-untyped-call]
-        return StepOutput(losses.detach(), log_beliefs.detach())
+        if weight is not None and weight.shape != log_p_y.shape[:-1]:
+            raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(log_p_y.shape[:-1])}")
+        weight = None if weight is None else weight.to(log_p_y)
+        for stage, log_belief in enumerate(log_beliefs[1:].detach()):
+            on_belief(stage, log_belief)
+        losses = self.stage_losses(log_beliefs, log_p_y, samples, weight)
+        if (shape := torch.as_tensor(scale).shape) not in ((), (1,), losses.shape):
+            raise ValueError(f"scale has shape {list(shape)}: give one number, or one a loss, {list(losses.shape)}")
+        (scale * losses).mean().backward()  # type: ignore[no-untyped-call]
+        return StepOutput(losses.detach(), log_beliefs[-1].detach())
 
-    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
-        """Return the mean loss of every belief that has one, `[1]` for the last, from all beliefs, `[L+1, B, C]`."""
-        return self.losses(log_beliefs[-1], log_target, samples).mean().unsqueeze(0)
+    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None, weight: Tensor | None) -> Tensor:
+        """Return the mean loss of every belief that has one, `[1]` for the last, from all beliefs, `[L+1, B, ..., C]`."""
+        return mean(self.losses(log_beliefs[-1], log_target, samples), weight).unsqueeze(0)
 
     def losses(self, log_belief: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
-        """Return the loss of each sample, `[B]`, from the last belief and the target, `[B, C]`; `samples` as for `backward`."""
-        return self.loss(log_belief, log_target)
+        """Return the loss of each position, `[B, ...]`, from the last belief and the target; `samples` as for `backward`."""
+        return forward_kl(log_belief, log_target)
 
     @torch.no_grad()
     def log_beliefs(self, x: Inputs) -> Tensor:

@@ -39,7 +39,7 @@ def gradient_conflict(learner: SID, x: Tensor, target: Tensor) -> Tensor:
     recorder = _Recorder()
     depth = learner.module.depth
     with without_side_effects(learner.module):
-        learner.schedule(replace(learner.prepare(x, target), combiner=recorder))
+        learner.schedule(replace(learner.new_step(x, target), combiner=recorder))
     if len(recorder.gradients) != depth:
         raise ValueError(
             f"{len(recorder.gradients)} of {depth} stages send the extractor a gradient: conflict is measured on a shared "

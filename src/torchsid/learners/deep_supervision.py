@@ -1,10 +1,15 @@
-"""Deep supervision: every stage answers for itself, and every loss reaches the input (C.-Y. Lee et al., arXiv 1409.5185)."""
+"""A loss at every stage of a cascade, differentiated through the whole network (Lee et al. 2015)."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import forward_kl
+from torchsid.core.beliefs import forward_kl, mean
 from torchsid.core.cascade import Cascade
 from torchsid.learners.backprop import Backprop
+from torchsid.settings import Weight
 
 
 class DeepSupervision(Backprop):
@@ -15,20 +20,34 @@ class DeepSupervision(Backprop):
     Nothing is detached: `KL(p_y ‖ p_i)` is differentiated through the beliefs `p_{i−1} … p_1` as well, and into the extractor. SID
     with α = 1 has the same losses, and cuts the chain of beliefs before each stage. Every graph is kept until the backward pass.
 
-    `stage_losses` of what `backward` returns is `KL(p_y ‖ p_i)`, `[L]`, whose mean is differentiated; a `weight` may weigh the
+    `stage_losses` of what `backward` returns is `KL(p_y ‖ p_i)`, `[L]`, whose mean is differentiated; a `scale` may weigh the
     stages, `[L]`.
 
-    Source: AISTATS 2015; there the losses of hidden layers fade during training, here all count the same.
+    Source: C.-Y. Lee et al., arXiv 1409.5185, AISTATS 2015; there the losses of hidden layers fade during
+    training, here all count the same.
 
     Args:
         cascade: a shared cascade. A staged one has `SID(cascade, window=cascade.depth)` for this.
-        label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
 
     Raises:
         ValueError: the network is no `Cascade`, or `label_smoothing` is out of range.
     """
 
-    def __init__(self, cascade: nn.Module, *, label_smoothing: float = 0.0) -> None:
+    trains_stages: ClassVar[bool] = True
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
+        """Return what keeps it from training such a network."""
+        if network == "staged":
+            return [
+                f"name = {settings['name']!r} is for the stages of model.network = 'cascade': a staged network has learner.name = "
+                f"'sid' with learner.window = {depth}, model.depth, for it"
+            ]
+        if network == "plain":
+            return [f"name = {settings['name']!r} trains stages: set model.network = 'cascade', or learner.name = 'backprop'"]
+        return []
+
+    def __init__(self, cascade: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
         if not isinstance(cascade, Cascade):
             raise ValueError(
                 f"DeepSupervision trains the stages of a Cascade, not a {type(cascade).__name__}: "
@@ -36,6 +55,6 @@ class DeepSupervision(Backprop):
             )
         super().__init__(cascade, label_smoothing=label_smoothing)
 
-    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
+    def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None, weight: Tensor | None) -> Tensor:
         """Return `KL(p_y ‖ p_i)` of every stage, mean over the batch, `[L]`."""
-        return forward_kl(log_beliefs[1:], log_target).mean(dim=1)
+        return torch.stack([mean(losses, weight) for losses in forward_kl(log_beliefs[1:], log_target)])

@@ -1,6 +1,6 @@
 """Proof, on real tensors, that a learner is local: no stage's loss reaches another stage's parameters.
 
-Losses are switched on and off by their weights. Stage j's gradient must be exactly zero whenever its own loss is off, whatever
+Losses are switched on and off by their scales. Stage j's gradient must be exactly zero whenever its own loss is off, whatever
 the others do. Instead of testing all L² pairs one by one, stages are switched by the bits of their index: two stages that differ
 have a bit in which they differ, so `2·⌈log₂ L⌉` runs prove every pair. With a window of w
 stages each of the L losses is on alone once: it may reach the w stages of its window and no other.
@@ -61,7 +61,7 @@ def check_locality(learner: SID, x: Inputs, target: Tensor) -> LocalityReport:
 
 
 def _bit_masks(depth: int) -> list[Tensor]:
-    """Return the 0/1 weights of every run, each `[L]`: for each bit of the index, the stages that have it, then the others."""
+    """Return the 0/1 scales of every run, each `[L]`: for each bit of the index, the stages that have it, then the others."""
     index = torch.arange(depth)
     masks = []
     for bit in range((depth - 1).bit_length()):
@@ -90,7 +90,7 @@ def _check_silent(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> None
 def _leaks(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> list[tuple[int, str]]:
     """Return stage and name of every parameter with a gradient though no loss that reaches its stage is on."""
     with without_side_effects(learner.module):
-        learner.backward(x, target, weight=mask)
+        learner.backward(x, target, scale=mask)
         return [
             (j, name)
             for j in range(learner.module.depth)

@@ -40,9 +40,10 @@ class BeliefMemory:
         """
         return self.table[rows_of(samples, self.table)].transpose(0, 1)
 
-    def remember(self, samples: Tensor, log_beliefs: Tensor) -> None:
-        """Keep the new beliefs `p_0 … p_L`, `[L+1, B, C]`, of which the last teaches nobody."""
-        self.table[samples.to(self.table.device)] = log_beliefs[:-1].transpose(0, 1).to(self.table)
+    def remember(self, samples: Tensor, stage: int, log_belief: Tensor) -> None:
+        """Keep what stage `stage` (from 0, of these) answered, `[B, C]`, to teach the next one; the last teaches nobody."""
+        if stage + 1 < self.table.shape[1]:
+            self.table[rows_of(samples, self.table), stage + 1] = log_belief.to(self.table)
 
 
 def rows_of(samples: Tensor, table: Tensor) -> Tensor:

@@ -1,48 +1,57 @@
-"""Self-distillation by the previous epoch: PS-KD (K. Kim et al., arXiv 2006.12000, ICCV 2021)."""
+"""Backpropagation on labels mixed with predictions of one epoch before (PS-KD, Kim et al. 2021)."""
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from torchsid.core.beliefs import arithmetic_mixture, forward_kl
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.predictions import PredictionMemory
+from torchsid.settings import Weight, checked
 
 
 class SelfDistillation(Backprop):
-    """Backpropagation on targets that the network's own predictions of one epoch before soften, more and more.
+    """Trains a network end to end on targets that its own predictions of one epoch before soften, more and more.
 
         target of epoch t = (1 − α_t) p_y + α_t p^{(t−1)},     α_t = α_T · t / T
 
-    The first epoch has no predictions to learn from: its target is `p_y`.
+    The first epoch has no predictions to learn from: its target is `p_y`. So is that of steps that do not say which samples they
+    see, which leave the predictions alone.
+
+    Source: K. Kim et al., arXiv 2006.12000, ICCV 2021.
 
     Args:
-        module: a `Cascade` or a network that returns logits.
-        epochs: T.
-        memory: holds `p^{(t−1)}`. Steps that do not say which samples they see leave it alone and learn from `p_y`.
-        alpha: α_T, the share of the network's own prediction at the end.
-        label_smoothing: ε; the label becomes `(1−ε)·p_y + ε/C`.
+        module: a cascade or a network that returns logits.
+        alpha: Weight α_T, in the last epoch, of the network's prediction one epoch before; it rises from 0 in a line.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        epochs: int,
-        memory: PredictionMemory | None = None,
-        alpha: float = 0.8,
-        label_smoothing: float = 0.0,
-    ) -> None:
+    remembers_samples = True
+    needs_whole_samples: ClassVar[bool] = True
+
+    @checked
+    def __init__(self, module: nn.Module, *, alpha: Weight = 0.8, label_smoothing: Weight = 0.0) -> None:
         super().__init__(module, label_smoothing=label_smoothing)
+        self.alpha, self.epochs = alpha, 1
+        self.memory: PredictionMemory | None = None
+        """Holds `p^{(t−1)}`."""
+
+    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
+        """Make room for the predictions."""
         self.epochs = epochs
-        self.memory = memory
-        self.alpha = alpha
+        self.memory = PredictionMemory(samples, answer, device=next(self.module.parameters()).device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the prediction of every sample."""
+        return self.memory.tensors() if self.memory else {}
 
     def losses(self, log_belief: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
-        """Return `KL(target ‖ p)` of each sample, `[B]`, and remember its prediction."""
+        """Return `KL(target ‖ p)` at every position, `[B, ...]`, and remember the predictions."""
         if self.memory is None or samples is None:
             return forward_kl(log_belief, log_target)
         previous, visits = self.memory.recall(samples)
         share = self.alpha * ((visits.to(log_belief) + 1) / self.epochs).clamp(max=1.0)
-        share = torch.where(visits > 0, share, 0.0).unsqueeze(-1)
+        share = torch.where(visits > 0, share, 0.0).view(-1, *(1,) * (log_belief.dim() - 1))
         self.memory.remember(samples, log_belief.detach().exp())
         return forward_kl(log_belief, arithmetic_mixture(previous.to(log_belief).log(), log_target, share))

@@ -1,7 +1,9 @@
 """SID: Synergistic Information Distillation (arXiv 2510.03273)."""
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,87 +13,157 @@ from torchsid.core import schedules
 from torchsid.core.beliefs import check_one_target_a_sample
 from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Cascade
+from torchsid.core.learner import Learner, StepOutput, do_nothing
 from torchsid.core.objective import Alpha, Direction, LocalObjective
-from torchsid.core.schedules.combine import combiner_factory
+from torchsid.core.schedules.combine import COMBINERS
 from torchsid.core.schedules.staged_pass import staged_pass
-from torchsid.core.schedules.step import Step, StepOutput, do_nothing
+from torchsid.core.schedules.step import Step
 from torchsid.core.staged import StagedCascade
-from torchsid.errors import ScheduleError
+from torchsid.errors import unknown_name
 from torchsid.learners.memory import BeliefMemory
 
+AlphaOver = Literal["stages", "epochs"]
+Teachers = Literal["same-batch", "last-epoch"]
+Update = Literal["together", "stage"]
 
-class SID:
+
+class SID(Learner):
     """Trains a cascade by local losses; `learner.backward(x, target)` takes the place of `loss.backward()`.
 
         L_i = α_i · D(p_i, p_y) + (1 − α_i) · D(p_i, sg(p_{i−1}))
 
-    Args:
-        cascade: a shared or a staged cascade.
-        alpha: weight of the target: a number, one a stage, or a schedule over stages such as `"linear:1.0:0.2"`.
-        direction: `"forward"` (finite with one-hot labels) or `"reverse"` (the paper's theory; needs label smoothing).
-        label_smoothing: ε; the target becomes `(1−ε)·p_y + ε/C`.
-        temperature: of the previous belief as a teacher; above 1 it is softer.
-        schedule: `"streaming"` (least memory), `"two_phase"` (the paper's) or `"batched"` (stages stacked). Same gradients. A
-            staged cascade streams.
-        combine: how a shared extractor merges the stages' gradients: `"sum"` (the paper's), `"mean"` or `"pcgrad"`.
-        window: how many stages a loss of a staged cascade reaches back over. 1 is SID; the number of stages is backpropagation with
-            deep supervision. Memory, and the backward passes a stage takes, grow with it.
-        optimizer: over the cascade's parameters; only `step` needs it.
-        memory: teaches the stages by beliefs of one epoch before, instead of those of the same batch.
-            Steps that do not say which samples they see leave it alone.
-
     What the stages minimise is `learner.objective`. It may be exchanged between two steps, to move α over time for instance:
     `learner.objective = dataclasses.replace(learner.objective, alpha=0.3)`.
 
+    Args:
+        cascade: a shared or a staged cascade.
+        alpha: weight of the target in [0, 1]: a number, one a stage, or a schedule, `"linear:FIRST:LAST"` or
+            `"cosine:FIRST:LAST"`.
+        alpha_over: what a schedule in `alpha` runs over. `"epochs"`: all stages have FIRST in the first epoch and LAST in the last.
+        direction: `"forward"`: D(p, q) = KL(q‖p), finite with one-hot targets; `"reverse"`: KL(p‖q), the paper's theory, which
+            needs label smoothing.
+        temperature: of the previous belief as a teacher; above 1 it is softer, below 1 sharper.
+        label_smoothing: share ε of the target that is spread evenly over the outcomes.
+        schedule: how a step is executed: `"streaming"` (least memory), `"two_phase"` (the paper's) or `"batched"` (stages stacked).
+            All give the same gradients. A staged cascade streams.
+        combine: how a shared extractor merges the stages' gradients: `"sum"` (the paper's), `"mean"` or `"pcgrad"`.
+        window: how many stages a loss of a staged cascade reaches back over. 1 is SID; the number of stages is backpropagation
+            with deep supervision. Memory, and the backward passes a stage takes, grow with it.
+        teachers: whose beliefs a stage learns from: `"same-batch"`, the previous stage's, or `"last-epoch"`, those on the same samples
+            one epoch before, for which no stage has to wait.
+        update: `"together"`: the optimiser steps when all stages have their gradients. `"stage"`: a staged cascade updates each
+            stage at once; the weights are the same to the bit, and gradients take the memory of one stage.
+        optimizer: over the cascade's parameters, for `step` in a loop of your own.
+
     Raises:
-        ValueError: a setting is unknown or out of range, or does not go with this kind of cascade.
+        ValueError: a setting is unknown or out of range, or does not go with another or with this kind of cascade; names all.
     """
+
+    trains_stages: ClassVar[bool] = True
+    runs_on_workers: ClassVar[bool] = True
+    module: Cascade | StagedCascade
 
     def __init__(
         self,
         cascade: Cascade | StagedCascade,
         *,
         alpha: Alpha = 0.5,
+        alpha_over: AlphaOver = "stages",
         direction: Direction = "forward",
-        label_smoothing: float = 0.0,
         temperature: float = 1.0,
+        label_smoothing: float = 0.0,
         schedule: str = "streaming",
         combine: str = "sum",
         window: int = 1,
+        teachers: Teachers = "same-batch",
+        update: Update = "together",
         optimizer: Optimizer | None = None,
-        memory: BeliefMemory | None = None,
     ) -> None:
+        network = "staged" if isinstance(cascade, StagedCascade) else "cascade"
+        of_objective = {"alpha": alpha, "direction": direction, "temperature": temperature, "label_smoothing": label_smoothing}
+        of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
+        settings = of_objective | of_step | {"alpha_over": alpha_over}
+        if problems := list(_problems(settings, network=network, depth=cascade.depth, epochs=None)):
+            raise ValueError("; ".join(problems))
         self.module = cascade
-        self.objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing, temperature=temperature)
-        self.objective.alphas(cascade.depth)  # a sequence of another length than the cascade is an error now, not at step 1
-        self.schedule = _schedule(cascade, schedule, combine, window)
-        self.new_combiner = combiner_factory(combine)
+        self.alpha, self.alpha_over = alpha, alpha_over
+        finished = alpha if alpha_over == "stages" else LocalObjective(alpha=alpha).alphas(2)[-1]  # of the last epoch
+        self.objective = LocalObjective(
+            alpha=finished, direction=direction, label_smoothing=label_smoothing, temperature=temperature
+        )
+        self.schedule: Callable[[Step[Any]], StepOutput] = staged_pass if network == "staged" else schedules.get(schedule)
+        self.new_combiner = COMBINERS[combine]
         self.window = window
+        self.update = update
+        self.remembers_samples = teachers == "last-epoch"
         self.optimizer = optimizer
-        self.memory = memory
-        if memory and schedule != "streaming":
-            raise ScheduleError(f"schedule={schedule!r} makes teachers of its own: a memory goes with schedule='streaming'")
+        self.memory: BeliefMemory | None = None
+        """The beliefs of one epoch before, with `teachers="last-epoch"`; made by `prepare_training`."""
+        self._epochs = 1
 
-    def backward(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
-        """Add `∇L_i` to every stage, and to a shared extractor their combination; step nothing.
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
+        """Return which settings clash with each other or with the network; see `Learner.problems`."""
+        settings = _setting_defaults(cls) | dict(settings)
+        found = list(_problems(settings, network=network, depth=depth, epochs=epochs))
+        if settings["direction"] == "reverse" and settings["label_smoothing"] == 0:
+            found.append(
+                "direction = 'reverse' is infinite for one-hot targets: set label_smoothing above 0 (0.1 is usual), or direction = "
+                "'forward'"
+            )
+        return found
 
-        Args:
-            x: the batch, `[B, ...]`; a staged cascade takes whatever its model takes.
-            target: integer classes `[B]` or probability rows `[B, C]`.
-            weight: multiplies the losses that are differentiated; a tensor `[L]` weighs the stages one by one.
-            samples: which samples these are, int64 `[B]`, for the memory.
+    @classmethod
+    def updates_at_once(cls, settings: Mapping[str, Any]) -> bool:
+        """Return whether every stage is updated as soon as its loss is differentiated."""
+        return settings.get("update") == "stage"
 
-        Returns:
-            Unweighted losses and all beliefs, detached.
+    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
+        """Make the memory of beliefs and keep the optimiser, where the settings ask for them; see `Learner.prepare_training`."""
+        self._epochs = epochs
+        if self.remembers_samples:
+            self.memory = BeliefMemory(samples, self.module.depth, self.module.log_prior)
+        if self.update == "stage":
+            self.optimizer = optimizer
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the objective of an epoch, where α moves over them."""
+        if self.alpha_over == "epochs":
+            self.objective = replace(self.objective, alpha=LocalObjective(alpha=self.alpha).alphas(self._epochs)[epoch - 1])
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the remembered beliefs, if there are any."""
+        return self.memory.tensors() if self.memory else {}
+
+    def backward(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
+        """Add `∇L_i` to every stage, and to a shared extractor their combination; step nothing. See `Learner.backward`.
 
         Raises:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
             ScheduleError: the schedule cannot run this cascade.
-            ValueError: `weight` is neither one number nor one a stage, or the memory has no such samples.
+            ValueError: `weight` or `scale` has another shape, or the memory has no such samples.
         """
-        return self._run(self.prepare(x, target, weight=weight, samples=samples), samples)
+        return self.schedule(self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief))
 
-    def step(self, x: Inputs, target: Tensor, *, weight: float | Tensor = 1.0, samples: Tensor | None = None) -> StepOutput:
+    def step(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
         """Update every stage by the optimiser as soon as its loss is differentiated; arguments, result and errors as `backward`.
 
         Stage i has its new weights, and its gradients are gone, before stage i+1 runs forward: no stage waits for a later one, and
@@ -103,15 +175,11 @@ class SID:
         if self.optimizer is None:
             raise ValueError("step needs an optimiser: SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))")
         self.optimizer.zero_grad()
-        return self._run(self.prepare(x, target, weight=weight, samples=samples, on_trained=self.update), samples)
+        return self.schedule(
+            self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief, on_trained=self.update_stage)
+        )
 
-    def _run(self, step: Step[Any], samples: Tensor | None) -> StepOutput:
-        out = self.schedule(step)
-        if self.memory and samples is not None:
-            self.memory.remember(samples, out.log_beliefs)
-        return out
-
-    def update(self, stage: int) -> None:
+    def update_stage(self, stage: int) -> None:
         """Step the optimiser for stage `stage` (from 0), whose gradients are complete, and drop them."""
         assert self.optimizer is not None
         waiting = self._gradients_of_others(stage) if self.window > 1 else []
@@ -127,38 +195,56 @@ class SID:
         own = {id(parameter) for _, parameter in self.module.named_stage_parameters(stage)}
         return [(each, each.grad) for each in self.module.parameters() if each.grad is not None and id(each) not in own]
 
-    def prepare(
+    def new_step(
         self,
         x: Inputs,
         target: Tensor,
         *,
-        weight: float | Tensor = 1.0,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
         samples: Tensor | None = None,
         log_belief: Tensor | None = None,
-        on_belief: Callable[[int, Tensor, Tensor], None] = do_nothing,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+        on_loss: Callable[[int, Tensor], None] = do_nothing,
         on_trained: Callable[[int], None] = do_nothing,
     ) -> Step[Any]:
         """Return what `backward` hands to the schedule, checked; arguments and errors as there, the others as in `Step`."""
         log_target = self.log_target(x, target)
-        weights = torch.as_tensor(weight, device=log_target.device, dtype=log_target.dtype)
-        if weights.shape not in ((), (1,), (self.module.depth,)):
-            raise ValueError(f"weight has shape {list(weights.shape)}: give one number, or one a stage, [{self.module.depth}]")
+        depth = self.module.depth
+        scales = torch.as_tensor(scale, device=log_target.device, dtype=log_target.dtype)
+        if scales.shape not in ((), (1,), (depth,)):
+            raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
+        if weight is not None and weight.shape != log_target.shape[:-1]:
+            raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(log_target.shape[:-1])}")
+        teachers, told = None, on_belief
+        if self.remembers_samples and samples is not None:
+            if self.memory is None:
+                raise ValueError("teachers='last-epoch' remembers every sample: call prepare_training before the first step")
+            memory, places = self.memory, samples
+            teachers = memory.teachers(places).to(log_target)
+
+            def told(stage: int, log_belief: Tensor) -> None:
+                memory.remember(places, stage, log_belief)
+                on_belief(stage, log_belief)
+
         return Step(
             cascade=self.module,
             objective=self.objective,
             x=x,
             log_target=log_target,
-            weights=weights.expand(self.module.depth),
+            weight=None if weight is None else weight.to(log_target),
+            scales=scales.expand(depth),
             log_belief=log_belief,
-            teachers=self.memory.teachers(samples).to(log_target) if self.memory and samples is not None else None,
+            teachers=teachers,
             combiner=self.new_combiner(),
             window=self.window,
-            on_belief=on_belief,
+            on_belief=told,
+            on_loss=on_loss,
             on_trained=on_trained,
         )
 
     def log_target(self, x: Inputs, target: Tensor) -> Tensor:
-        """Return the smoothed target `p_y` of each sample of `x` as log-probabilities `[B, C]`, in the precision of the beliefs.
+        """Return the smoothed target `p_y` of each sample of `x`, log-probabilities `[B, ..., C]` in the beliefs' precision.
 
         Raises:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
@@ -169,28 +255,52 @@ class SID:
         check_one_target_a_sample(log_target, batch_size(x))
         return log_target.to(prior.device)
 
-    @torch.no_grad()
-    def log_beliefs(self, x: Inputs) -> Tensor:
-        """Return the belief after every stage, `[L+1, B, C]`."""
-        return self.module.log_beliefs(x)
+
+def _setting_defaults(method: type[Learner]) -> dict[str, Any]:
+    parameters = inspect.signature(method).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "optimizer"}
 
 
-def _schedule(cascade: Cascade | StagedCascade, name: str, combine: str, window: int) -> Callable[[Step[Any]], StepOutput]:
-    """Return the function that runs a step, or raise when the settings do not go together."""
-    schedule: Callable[[Step[Any]], StepOutput] = schedules.get(name)
-    problems = []
-    if isinstance(cascade, StagedCascade):
-        if name != "streaming":
-            problems.append(f"schedule={name!r} runs shared cascades: a staged cascade streams, use schedule='streaming'")
-        if combine != "sum":
-            problems.append(
-                f"combine={combine!r} merges gradients in a shared extractor, which a staged cascade has not: leave it out"
+def _problems(settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> Iterator[str]:
+    """Yield what is wrong with SID's settings, each given; `epochs` is None where their number is not known yet."""
+    alpha, alpha_over, schedule, window = (settings[name] for name in ("alpha", "alpha_over", "schedule", "window"))
+    for name, allowed in (
+        ("alpha_over", get_args(AlphaOver)),
+        ("schedule", schedules.names()),
+        ("combine", COMBINERS),
+        ("teachers", get_args(Teachers)),
+        ("update", get_args(Update)),
+    ):
+        if settings[name] not in allowed:
+            yield f"{name}: {unknown_name(name, settings[name], allowed)}"
+    of_objective = (settings[name] for name in ("alpha", "direction", "label_smoothing", "temperature"))
+    yield from LocalObjective.problems(*of_objective, depth=depth)
+    if alpha_over == "epochs" and not isinstance(alpha, str):
+        yield (
+            f"alpha_over = 'epochs' needs a schedule, not alpha = {alpha!r}: set alpha to 'linear:FIRST:LAST' or "
+            "'cosine:FIRST:LAST', or alpha_over to 'stages'"
+        )
+    if alpha_over == "epochs" and epochs is not None and epochs < 2:
+        yield "alpha_over = 'epochs' leads from the first epoch to the last: train for 2 epochs or more, or set it to 'stages'"
+    if settings["teachers"] == "last-epoch" and schedule != "streaming":
+        yield f"schedule = {schedule!r} makes teachers of its own: set it to 'streaming', or teachers to 'same-batch'"
+    if network == "plain":
+        yield "name: SID trains stages, and a plain network has none: take a shared or a staged cascade, or another method"
+    elif network == "staged":
+        if schedule != "streaming":
+            yield f"schedule = {schedule!r} runs a shared cascade; a staged one streams: leave it out"
+        if settings["combine"] != "sum":
+            combine = settings["combine"]
+            yield f"combine = {combine!r} merges gradients in a shared extractor, which a staged cascade has not: leave it out"
+        if not 1 <= window <= depth:
+            yield f"window = {window} reaches over more stages than there are: set it to {depth} (end to end) or less, 1 is SID"
+        if settings["update"] == "stage" and window > 1:
+            yield (
+                f"update = 'stage' changes a stage before the others have their gradients, which window = {window} still needs: "
+                "set one of them to its default"
             )
-        if not 1 <= window <= cascade.depth:
-            problems.append(f"window={window}: allowed is 1 (SID) to {cascade.depth}, the number of stages (end to end)")
-        schedule = staged_pass
-    elif window != 1:
-        problems.append(f"window={window} reaches back through the stages of a staged cascade: leave it out for a shared one")
-    if problems:
-        raise ScheduleError("; ".join(problems))
-    return schedule
+    else:
+        if window != 1:
+            yield f"window = {window} reaches back through the stages of a staged cascade: leave it out for a shared one"
+        if settings["update"] != "together":
+            yield "update = 'stage' is for a staged cascade: a shared extractor waits for all stages, leave it out"

@@ -1,46 +1,65 @@
-"""Extractors and classifiers by name. What lists them needs no torch; `create` and `classifier` build the module.
+"""Networks by name, in three folders that are registries: a file is an entry.
 
-An extractor maps images to features, for a shared cascade; a classifier is a whole network from images to logits, for a staged
-cascade or for backpropagation.
+* `extractors/`: from a sample to features `[B, ..., F]`, for a shared cascade;
+* `classifiers/`: whole networks from a sample to logits `[B, ..., C]`, to be cut into stages, or for backpropagation;
+* `networks/`: what `model.network` makes of them: a shared cascade, a cut classifier, or a plain network.
+
+Listing them needs no torch. An entry is called with an example, of which only shape and dtype count.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from torchsid.errors import unknown_name
-from torchsid.models.classifiers import CLASSIFIERS, classifier, classifier_names
+from torchsid.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["CLASSIFIERS", "DESCRIPTIONS", "classifier", "classifier_names", "create", "names"]
+EXTRACTORS = Registry("torchsid.models.extractors", "extractor")
+CLASSIFIERS = Registry("torchsid.models.classifiers", "classifier")
+NETWORKS = Registry("torchsid.models.networks", "network")
 
-DESCRIPTIONS = {
-    "simple-cnn": "the paper's extractor: four 3x3 convolutions, two poolings, global average, linear",
-    "mlp": "two linear layers on the flattened image",
-}
-_HOME = {"simple-cnn": ("simple_cnn", "SimpleCNN"), "mlp": ("mlp", "MLP")}
+names = EXTRACTORS.names
+classifier_names = CLASSIFIERS.names
 
-
-class _Extractor(Protocol):
-    def __call__(self, *, in_channels: int, image_size: int, feature_dim: int) -> nn.Module: ...
-
-
-def names() -> tuple[str, ...]:
-    """Return the names of the extractors."""
-    return tuple(DESCRIPTIONS)
+__all__ = ["CLASSIFIERS", "EXTRACTORS", "NETWORKS", "classifier", "classifier_names", "create", "names"]
 
 
 def create(name: str, *, in_channels: int, image_size: int, feature_dim: int) -> nn.Module:
     """Build an extractor that maps images `[B, in_channels, image_size, image_size]` to features `[B, feature_dim]`.
 
     Raises:
-        ValueError: the name is unknown.
+        ConfigError: the name is unknown.
+        ValueError: the extractor cannot take such images.
     """
-    if name not in _HOME:
-        raise ValueError(unknown_name("extractor", name, _HOME))
-    module, symbol = _HOME[name]
-    extractor: _Extractor = getattr(import_module(f"torchsid.models.{module}"), symbol)
-    return extractor(in_channels=in_channels, image_size=image_size, feature_dim=feature_dim)
+    module: nn.Module = EXTRACTORS.load(name)(_images(in_channels, image_size), feature_dim=feature_dim)
+    return module
+
+
+def classifier(name: str, *, num_classes: int, in_channels: int, image_size: int, width: int | None = None) -> nn.Module:
+    """Build a classifier that maps images `[B, in_channels, image_size, image_size]` to logits `[B, num_classes]`.
+
+    Args:
+        name: one of `classifier_names()`.
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        image_size: side of the images in pixels.
+        width: scales the whole network: features of `simple-cnn` and `mlp`, first channels of a ResNet or VGG, tokens of a ViT.
+            None is the network's own.
+
+    Raises:
+        ConfigError: the name is unknown.
+        ValueError: the network cannot take such images or such a width; all problems at once.
+    """
+    settings = {} if width is None else {"width": width}
+    module: nn.Module = CLASSIFIERS.load(name)(_images(in_channels, image_size), num_classes, **settings)
+    return module
+
+
+def _images(in_channels: int, image_size: int) -> object:
+    import torch
+
+    if in_channels < 1 or image_size < 1:
+        raise ValueError(f"in_channels={in_channels} and image_size={image_size}: both must be 1 or more")
+    return torch.empty(2, in_channels, image_size, image_size, device="meta")

@@ -23,6 +23,7 @@ from torchsid.show.plots.river import river
 from torchsid.show.tables import Table
 from torchsid.show.text import minus
 from torchsid.study.positions import flatten, outcomes
+from torchsid.tasks import Samples
 from torchsid.training.evaluation import Predictor, predict, unbroken
 
 CHUNK = 2000  # samples whose beliefs are in memory at a time
@@ -61,30 +62,20 @@ def judge(log_beliefs: Tensor, labels: Tensor) -> Verdicts:
     )
 
 
-def audit(
-    predictor: Predictor,
-    inputs: Tensor,
-    target: Tensor,
-    *,
-    prepare: Callable[[Tensor], Tensor],
-    weight: Tensor | None = None,
-    last_alone: bool = False,
-) -> Verdicts:
-    """Return the verdicts on labels, in their order.
+def audit(predictor: Predictor, samples: Samples, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False) -> Verdicts:
+    """Return the verdicts on the labels of samples, in their order; of every position that counts.
 
     Args:
         predictor: a trained learner, which is put into evaluation mode meanwhile.
-        inputs: what it was trained on, `[N, ...]`; at least one.
-        target: as they were labelled, `[N, ...]` or `[N, ..., C]`.
-        prepare: from inputs as the data set has them to what the network reads, on its device.
-        weight: of each position, `[N, ...]`; those of weight 0 are not judged.
+        samples: those it was trained on, as they were labelled; at least one.
+        prepare: from stored inputs to what the network reads, on its device.
         last_alone: see `beliefs_that_judge`.
     """
     found = []
-    for start in range(0, len(inputs), CHUNK):
-        part = slice(start, start + CHUNK)
-        log_beliefs = beliefs_that_judge(predictor, inputs[part], prepare=prepare, last_alone=last_alone)
-        flat = flatten(log_beliefs, target[part], None if weight is None else weight[part])
+    for start in range(0, len(samples), CHUNK):
+        part = samples.take(slice(start, start + CHUNK))
+        log_beliefs = beliefs_that_judge(predictor, part.inputs, prepare=prepare, last_alone=last_alone)
+        flat = flatten(log_beliefs, part.target, part.weight)
         found.append(judge(flat.log_beliefs, outcomes(flat.target)))
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 

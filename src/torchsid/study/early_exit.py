@@ -13,7 +13,7 @@ from torchsid.core.cascade import Cascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, StagedCascade
 from torchsid.heads.cost import multiply_adds
-from torchsid.training.evaluation import LabelledImages
+from torchsid.tasks import Samples
 
 LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of accuracy on the validation images, that a threshold may cost
 
@@ -57,9 +57,7 @@ def operations(cascade: Cascade | StagedCascade, example: Tensor) -> Operations:
     return Operations(tuple(stages), sum(stages))
 
 
-def measure_exits(
-    early: EarlyExit, data: LabelledImages, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500
-) -> dict[str, Any]:
+def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500) -> dict[str, Any]:
     """Run early exit on images and return what came of it, as JSON can hold it.
 
     Args:
@@ -76,17 +74,17 @@ def measure_exits(
     Raises:
         ValueError: there are no images.
     """
-    if not len(data.labels):
+    if not len(data.target):
         raise ValueError("no images to measure early exit on: choose another split")
     cascade, parts = early.cascade, []
     with without_side_effects(cascade):
         cascade.eval()
-        for images in torch.split(data.images, batch_size):
+        for images in torch.split(data.inputs, batch_size):
             answer = early(prepare(images))
             parts.append(torch.stack([answer.log_belief.argmax(-1), answer.depth, answer.computed]).cpu())
-        cost = operations(cascade, prepare(data.images[:2]))
+        cost = operations(cascade, prepare(data.inputs[:2]))
     predictions, depth, computed = torch.cat(parts, dim=1)
-    right = (predictions == data.labels).double()
+    right = (predictions == data.target).double()
     here = [depth == stage for stage in range(1, cascade.depth + 1)]
     return {
         "rule": str(early.rule),

@@ -60,7 +60,7 @@ _OF_EPOCHS: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
 def rows_of(run: RunRecord, method: str, at: str = "") -> Iterator[Row]:
     """Yield all numbers of a run; what it did not record, or what is not finite, is left out."""
 
-    def row(metric: str, value: float, **place: Any) -> Row:  # noqa: ANN401
+    def row(metric: str, value: float, **place: Any) -> Row:
         return Row(method=method, at=at, seed=run.seed, metric=metric, value=float(value), **place)
 
     held_out = run.held_out("last")

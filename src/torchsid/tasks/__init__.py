@@ -1,1 +1,24 @@
-"""Domains: where samples come from, what a batch is, which networks read it, how good an answer is, how a sample is shown."""
+"""Domains: where samples come from, what a batch is, which networks read it, how good an answer is, how a sample is shown.
+
+The folder is a registry: `NAME.py`, or a folder `NAME/` with a `task.py`, is the task NAME. Listing them needs no torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from torchsid.lazy import lazy_names
+from torchsid.registry import Registry
+
+if TYPE_CHECKING:
+    from torchsid.tasks.domain import About as About
+    from torchsid.tasks.domain import Samples as Samples
+    from torchsid.tasks.domain import Splits as Splits
+    from torchsid.tasks.domain import Task as Task
+
+TASKS = Registry("torchsid.tasks", "task")
+
+names = TASKS.names
+
+__all__ = ["TASKS", "About", "Samples", "Splits", "Task", "names"]
+
+
+__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(("About", "Samples", "Splits", "Task"), "torchsid.tasks.domain"))

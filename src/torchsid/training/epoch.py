@@ -10,7 +10,7 @@ from torchsid.training.descent import heed_descent, measure_descent
 from torchsid.training.evaluation import evaluate
 from torchsid.training.session import Session
 
-_CONFLICT_IMAGES = 64
+_CONFLICT_SAMPLES = 64
 
 
 def end_epoch(session: Session) -> None:
@@ -55,7 +55,7 @@ def end_epoch(session: Session) -> None:
 
 
 def _validate(session: Session) -> dict[str, Any] | None:
-    """Return loss, accuracy and divergence of every belief on the validation images; None without any."""
+    """Return loss, accuracy and divergence of every belief on the validation samples; None without any."""
     setup = session.setup
     if not len(setup.splits.validation):
         return None
@@ -64,9 +64,10 @@ def _validate(session: Session) -> dict[str, Any] | None:
 
 
 def _conflict(session: Session) -> list[list[float]] | None:
-    """Return the cosines between the stages' gradients on the same few images every time; None if not asked for."""
+    """Return the cosines between the stages' gradients on the same few samples every time; None if not asked for."""
     learner = session.setup.learner
-    if not session.setup.config.training.conflict or not isinstance(learner, SID):
+    if not session.setup.config.watch.conflict or not isinstance(learner, SID):
         return None
-    cosines: list[list[float]] = gradient_conflict(learner, *session.setup.batches.first(_CONFLICT_IMAGES)).tolist()
+    batch = session.setup.batches.first(_CONFLICT_SAMPLES)
+    cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target).tolist()
     return cosines

@@ -1,4 +1,4 @@
-"""How good every stage's belief is on a set of images, in plain numbers."""
+"""How good every stage's belief is on a set of samples, in plain numbers."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -7,10 +7,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from torchsid.core.beliefs import kl, log_target
 from torchsid.core.side_effects import without_side_effects
+from torchsid.tasks.domain import Samples
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
+CONFUSION_CLASSES = 1000  # with more, the table of confusions is left out
 
 
 class Predictor(Protocol):
@@ -21,23 +24,11 @@ class Predictor(Protocol):
         """The network."""
 
     def log_beliefs(self, x: Tensor) -> Tensor:
-        """Return the log-beliefs `[L+1, B, C]` for a batch."""
-
-
-class LabelledImages(Protocol):
-    """Images and their classes; `torchsid.tasks.images.ImageSet` is one."""
-
-    @property
-    def images(self) -> Tensor:
-        """The images `[N, C, H, W]`, uint8."""
-
-    @property
-    def labels(self) -> Tensor:
-        """The classes `[N]`, int64."""
+        """Return the log-beliefs `[L+1, B, ..., C]` for a batch."""
 
 
 def unbroken(holds: Tensor) -> Tensor:
-    """Return for how many stages, counted back from the last, a condition (bool `[L, N]`) has held without a break, int64 `[N]`.
+    """Return for how many stages, back from the last, a condition (bool `[L, ...]`) has held without a break, int64 `[...]`.
 
     `unbroken(answers == answers[-1])` is for how many stages the final answer has stood.
     """
@@ -46,86 +37,100 @@ def unbroken(holds: Tensor) -> Tensor:
 
 def evaluate(
     predictor: Predictor | Callable[[Tensor], Tensor],
-    data: LabelledImages,
+    samples: Samples,
     *,
     prepare: Callable[[Tensor], Tensor],
     batch_size: int = 500,
 ) -> dict[str, Any]:
     """Return accuracy, divergence, calibration and confusion of every belief `p_0 … p_L`, as JSON can hold them.
 
+    Every position of a sample counts by its weight; one with weight 0 counts nowhere.
+
     Args:
-        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs `[L+1, B, C]`.
-        data: at least one image.
-        prepare: from uint8 images to what the network reads, on its device.
-        batch_size: images a pass; the result is the same for every size, up to rounding.
+        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
+            `[L+1, B, ..., C]`.
+        samples: at least one.
+        prepare: from stored inputs to what the network reads, on its device.
+        batch_size: samples a pass; the result is the same for every size, up to rounding.
 
     Returns:
-        `n`; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece` (expected
-        calibration error), each `[L+1]`; `kl_quantiles` over the images; of the last stage `confusion` (rows: true class),
-        `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty) and `correct` (a 0 or 1 an image).
+        `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
+        (expected calibration error), each `[L+1]`; `kl_quantiles` over the positions; of the last stage `confusion` (rows: true
+        class; null for very many classes), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty)
+        and `correct` (a 0 or 1 a position).
 
     Raises:
-        ValueError: there are no images.
+        ValueError: there are no samples, or all weights are 0.
     """
-    count = len(data.labels)
-    if not count:
-        raise ValueError("no images to evaluate on: set data.validation above 0 or choose another split")
-    kl, confidence, prediction, classes = [], [], [], 0
-    for start in range(0, count, batch_size):
-        images, labels = data.images[start : start + batch_size], data.labels[start : start + batch_size]
-        log_beliefs = predict(predictor, images, prepare=prepare, batch_size=batch_size)  # [L+1, B, C]
-        classes = log_beliefs.shape[-1]
-        kl.append(-log_beliefs.gather(-1, labels.expand(len(log_beliefs), -1).unsqueeze(-1)).squeeze(-1))
-        best = log_beliefs.max(dim=-1)
-        confidence.append(best.values.exp())
-        prediction.append(best.indices)
-    per_image = torch.cat(kl, dim=1).double()  # [L+1, N], and so the next two
-    confidences, predictions = torch.cat(confidence, dim=1).double(), torch.cat(prediction, dim=1)
-    correct = predictions == data.labels
-    bins = [
-        calibration(stage_confidence, stage_correct) for stage_confidence, stage_correct in zip(confidences, correct, strict=True)
-    ]
+    if not len(samples):
+        raise ValueError("no samples to evaluate on: set data.validation above 0 or choose another split")
+    parts, outcomes = [], 0
+    for start in range(0, len(samples), batch_size):
+        part = samples.take(slice(start, start + batch_size))
+        log_beliefs = predict(predictor, part.inputs, prepare=prepare, batch_size=batch_size)
+        outcomes = log_beliefs.shape[-1]
+        parts.append(_judge(log_beliefs, part))
+    divergence, confidence, prediction = (torch.cat([part[i] for part in parts], dim=1) for i in range(3))  # [L+1, N]
+    classes, weight = (torch.cat([part[i] for part in parts]) for i in (3, 4))  # [N]
+    if not len(classes):
+        raise ValueError("no positions to evaluate on: all weights are 0")
+    share = weight / weight.sum()
+    correct = prediction == classes
+    bins = [calibration(stage, right, weight) for stage, right in zip(confidence, correct, strict=True)]
     return {
-        "n": count,
-        "accuracy": correct.double().mean(dim=1).tolist(),
-        "kl": per_image.mean(dim=1).tolist(),
+        "n": len(classes),
+        "accuracy": (correct * share).sum(1).tolist(),
+        "kl": torch.where(share > 0, divergence * share, 0.0).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
-        "confusion": confusion(data.labels, predictions[-1], classes).tolist(),
+        "confusion": confusion(classes, prediction[-1], outcomes).tolist() if outcomes <= CONFUSION_CLASSES else None,
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
-        "kl_quantiles": {str(q): per_image.quantile(q, dim=1).tolist() for q in QUANTILES},
+        "kl_quantiles": {str(q): _quantile(divergence, q) for q in QUANTILES},
     }
+
+
+def _judge(log_beliefs: Tensor, samples: Samples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return divergence, confidence and answer `[L+1, M]`, class and weight `[M]` of the M positions that count."""
+    weight = torch.ones(log_beliefs.shape[1:-1]) if samples.weight is None else samples.weight
+    counts = weight > 0  # [B, ...]
+    believed, target = log_beliefs[:, counts].double(), samples.target[counts]  # [L+1, M, C], [M] or [M, C]
+    best = believed.max(dim=-1)
+    classes = target.argmax(-1) if target.is_floating_point() else target
+    if target.is_floating_point():
+        divergence = kl(log_target(target.double(), believed.shape[-1]), believed)
+    else:
+        divergence = -believed.gather(-1, target.expand(len(believed), -1).unsqueeze(-1)).squeeze(-1)
+    return divergence, best.values.exp(), best.indices, classes, weight[counts].double()
 
 
 def predict(
     predictor: Predictor | Callable[[Tensor], Tensor],
-    images: Tensor,
+    inputs: Tensor,
     *,
     prepare: Callable[[Tensor], Tensor],
     batch_size: int = 500,
 ) -> Tensor:
-    """Return the log-beliefs `[L+1, N, C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
+    """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
     function = predictor if callable(predictor) and not hasattr(predictor, "log_beliefs") else predictor.log_beliefs
     with ExitStack() as stack:
         module = getattr(predictor, "module", None)
         if isinstance(module, nn.Module):
             stack.enter_context(without_side_effects(module))
-            training = {part: part.training for part in module.modules()}
-            stack.callback(_restore_modes, training)
             module.eval()
         stack.enter_context(torch.no_grad())
-        parts = [function(prepare(batch)).float().cpu() for batch in torch.split(images, batch_size)]
+        parts = [function(prepare(batch)).float().cpu() for batch in torch.split(inputs, batch_size)]
     return torch.cat(parts, dim=1)
 
 
-def calibration(confidence: Tensor, correct: Tensor) -> dict[str, list[float]]:
-    """Return mean confidence, accuracy and count of the images in each of the equal bins of confidence, from 0 to 1."""
+def calibration(confidence: Tensor, correct: Tensor, weight: Tensor | None = None) -> dict[str, list[float]]:
+    """Return mean confidence, accuracy and count (sum of weights) in each of the equal bins of confidence, from 0 to 1."""
+    weight = torch.ones_like(confidence) if weight is None else weight
     index = (confidence * BINS).long().clamp(max=BINS - 1)
-    count = torch.bincount(index, minlength=BINS)
-    filled = count.clamp(min=1)
+    count = torch.bincount(index, weights=weight, minlength=BINS)
+    filled = torch.where(count > 0, count, 1.0)
     return {
-        "confidence": (torch.bincount(index, weights=confidence, minlength=BINS) / filled).tolist(),
-        "accuracy": (torch.bincount(index, weights=correct.double(), minlength=BINS) / filled).tolist(),
+        "confidence": (torch.bincount(index, weights=confidence * weight, minlength=BINS) / filled).tolist(),
+        "accuracy": (torch.bincount(index, weights=correct * weight, minlength=BINS) / filled).tolist(),
         "count": count.tolist(),
     }
 
@@ -136,11 +141,15 @@ def expected_calibration_error(bins: dict[str, list[float]]) -> float:
     return sum(gaps) / sum(bins["count"])
 
 
-def confusion(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
+def confusion(classes: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
     """Return how often each class (rows) was taken for each class (columns), int64 `[C, C]`."""
-    return torch.bincount(labels * num_classes + predictions, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return torch.bincount(classes * num_classes + predictions, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _restore_modes(training: dict[nn.Module, bool]) -> None:
-    for part, mode in training.items():
-        part.training = mode
+def _quantile(values: Tensor, q: float) -> list[float]:
+    """Return a quantile over the last dimension; by sorting, because `torch.quantile` takes 16 million values at most."""
+    ordered = values.sort(dim=-1).values
+    place = q * (ordered.shape[-1] - 1)
+    low = int(place)
+    quantile: list[float] = ordered[..., low].lerp(ordered[..., min(low + 1, ordered.shape[-1] - 1)], place - low).tolist()
+    return quantile

@@ -1,8 +1,8 @@
-"""The final evaluation. Test images are looked at here, after training, and nowhere before."""
+"""The final evaluation. Test samples are looked at here, after training, and nowhere before."""
 
 from typing import Any
 
-from torchsid.tasks.images import ImageSet
+from torchsid.tasks.domain import Samples
 from torchsid.training import checkpoint
 from torchsid.training.evaluation import evaluate
 from torchsid.training.run import WHICH, RunDirectory
@@ -15,7 +15,7 @@ from torchsid.training.toml import config_sha256
 def evaluate_run(session: Session) -> dict[str, Any]:
     """Evaluate the last and the best weights, write evaluation.json and samples.safetensors, and return the evaluation.
 
-    Without validation images the last weights count as the best. A data set without test images has null in their place.
+    Without validation samples the last weights count as the best. A data set without test samples has null in their place.
 
     Raises:
         RunError: the operating system refuses to write.
@@ -48,9 +48,9 @@ def _settle(run: RunDirectory, evaluation: dict[str, Any], sha256: str) -> None:
 
 
 def _splits(session: Session) -> dict[str, Any]:
-    def result(images: ImageSet) -> dict[str, Any] | None:
+    def result(samples: Samples) -> dict[str, Any] | None:
         setup = session.setup
-        return evaluate(setup.learner, images, prepare=setup.batches.prepare) if len(images) else None
+        return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
 
     splits = session.setup.splits
     return {"validation": result(splits.validation), "test": result(splits.test)}

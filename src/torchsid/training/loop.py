@@ -1,6 +1,6 @@
 """The training loop. Methods differ in their learner alone; everything here is the same for all of them.
 
-Order of images, augmentation and dropout are functions of (seed, epoch, step), so a resumed run takes exactly the steps that the
+Order of samples, augmentation and dropout are functions of (seed, epoch, step), so a resumed run takes exactly the steps that the
 uninterrupted one would have taken.
 """
 
@@ -14,7 +14,7 @@ import torch
 
 from torchsid.core.process_memory import peak_memory_mib, reset_peak_memory
 from torchsid.errors import NonFiniteError, RunError
-from torchsid.tasks.images.order import generator_at
+from torchsid.tasks.order import generator_at
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig
 from torchsid.training.descent import descent_has_stopped
@@ -22,7 +22,6 @@ from torchsid.training.epoch import end_epoch
 from torchsid.training.finish import evaluate_run
 from torchsid.training.interruption import stop_on_signal
 from torchsid.training.manifest import locality_of, new_manifest
-from torchsid.training.objective import begin_epoch
 from torchsid.training.optimization import set_learning_rate
 from torchsid.training.pace import Pace, Pipeline
 from torchsid.training.provenance import now
@@ -38,7 +37,7 @@ from torchsid.training.tensorboard import TensorBoardWriter, summary_writer
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
 
-_LOCALITY_IMAGES = 16
+_LOCALITY_SAMPLES = 16
 _REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
@@ -72,7 +71,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         if resume and run.manifest()["status"] == "finished":
             reporter.warning(f"{out} has finished already: nothing to resume")
             return out
-        if config.training.tensorboard:
+        if config.watch.tensorboard:
             summary_writer()  # a missing package is an error now, not after the first epoch
         with torch_settings(config) as device:
             evaluation = _train(config, run, device, world, resume=resume, reporter=reporter, command=command)
@@ -92,15 +91,15 @@ def _train(
 ) -> dict[str, Any]:
     reset_peak_memory(device)
     setup = set_up(config, device, cut_by_graph=world is not None)
-    locality = locality_of(setup.learner, *setup.batches.first(_LOCALITY_IMAGES))
+    locality = locality_of(setup.learner, setup.batches.first(_LOCALITY_SAMPLES))
     manifest = new_manifest(setup, locality, command)
     if world:
         setup = spread(setup, world)
         manifest["workers"] = who_does_what(setup, world)
     manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
     reporter.started(manifest, locality["detail"])
-    if world and config.training.conflict:
-        reporter.warning("training.conflict is not recorded: no worker has the gradients of all stages")
+    if world and config.watch.conflict:
+        reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
     if left_out := setup.splits.skipped:
         reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
     with _session(setup, run, reporter) as session, _status(session, manifest):
@@ -121,7 +120,7 @@ def _train_epochs(session: Session) -> None:
 def _ends_early(session: Session) -> bool:
     training, progress = session.setup.config.training, session.progress
     out_of_patience = training.patience > 0 and progress.epoch - 1 - progress.best_epoch >= training.patience
-    return out_of_patience or (training.on_no_descent == "stop" and descent_has_stopped(progress))
+    return out_of_patience or (session.setup.config.watch.on_no_descent == "stop" and descent_has_stopped(progress))
 
 
 def _train_epoch(session: Session) -> None:
@@ -129,7 +128,7 @@ def _train_epoch(session: Session) -> None:
     progress, sums, batches = session.progress, session.progress.sums, session.setup.batches
     reported = started = time.perf_counter()
     session.pace.saved()
-    begin_epoch(session.setup.learner, session.setup.config, progress.epoch)
+    session.setup.learner.begin_epoch(progress.epoch)
     for batch in batches.epoch(progress.epoch, progress.step):
         fetched = time.perf_counter()
         session.pace.before_step()
@@ -140,7 +139,7 @@ def _train_epoch(session: Session) -> None:
         sums.data_seconds += fetched - started
         if ended - reported > _REPORT_SECONDS or progress.step == batches.steps:
             reported = ended
-            loss = sums.loss / max(sums.samples, 1)
+            loss = sums.loss / (sums.positions or 1)
             session.reporter.step(progress.epoch, progress.step, batches.steps, loss, sums.samples / sums.seconds)
         if session.pace.pauses():
             session.save("last")
@@ -156,18 +155,18 @@ def _take_step(session: Session, batch: Batch) -> None:
     # What the network itself draws (dropout) follows from the position too.
     torch.manual_seed(generator_at("network", config.training.seed, progress.epoch, progress.step).initial_seed())
     try:
-        numbers = training_step(setup.learner, setup.optimizer, batch, config.training)
+        numbers = training_step(setup.learner, setup.optimizer, batch, config)
     except NonFiniteError as error:
         where = f"epoch {progress.epoch}, step {progress.step + 1}: {error}"
         if config.training.on_non_finite == "error":
-            advice = "lower optimizer.learning_rate, set training.clip_gradient, or training.on_non_finite = 'skip'"
+            advice = "lower optimizer.learning_rate, set optimizer.clip_gradient, or training.on_non_finite = 'skip'"
             raise NonFiniteError(f"{where}; {advice}") from None
         if not sums.skipped_steps:  # one warning an epoch; the record has their number
             session.log.write("warning", message=f"skipped {where}")
             session.reporter.warning(f"skipped {where}")
         sums.skipped_steps += 1
     else:
-        sums.add(numbers.samples, numbers.loss, numbers.stage_losses, numbers.correct)
+        sums.add(numbers.samples, numbers.positions, numbers.loss, numbers.stage_losses, numbers.correct)
 
 
 @contextmanager
@@ -177,7 +176,7 @@ def _session(setup: Setup, run: RunDirectory, reporter: Reporter) -> Iterator[Se
         stack.enter_context(log)
         stop = stack.enter_context(stop_on_signal())
         board = None
-        if setup.config.training.tensorboard and setup.leads:
+        if setup.config.watch.tensorboard and setup.leads:
             step = (progress.epoch - 1) * setup.batches.steps + progress.step
             board = stack.enter_context(closing(TensorBoardWriter(run.path / "tensorboard", step=step)))
         carrier = setup.learner if isinstance(setup.learner, Pipeline) else None

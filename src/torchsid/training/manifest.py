@@ -4,18 +4,18 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torchsid import __version__
 from torchsid.core.cut_plan import Plan
 from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.learner import Learner
 from torchsid.core.process_memory import peak_memory_mib
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.learners.locality import check_locality
-from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
-from torchsid.training.batches import normalisation
+from torchsid.training.batches import Batch
 from torchsid.training.provenance import git_state, hardware, now, versions
 from torchsid.training.setup import Setup
 from torchsid.training.toml import config_sha256
@@ -24,7 +24,6 @@ from torchsid.training.toml import config_sha256
 def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[str, Any]:
     """Return what manifest.json says at the start of a run."""
     config, splits = setup.config, setup.splits
-    mean, std = normalisation(splits, config)
     plan = plan_of(setup.learner.module)
     return {
         "torchsid": __version__,
@@ -40,17 +39,11 @@ def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[s
         "recipe": config.recipe,
         "label": config.label,
         "data": {
-            "name": splits.name,
+            **splits.about,
             "fingerprint": dict(splits.fingerprint),
-            "train": len(splits.train.labels),
-            "validation": len(splits.validation.labels),
-            "test": len(splits.test.labels),
-            "class_names": list(splits.class_names),
-            "mean": list(mean),
-            "std": list(std),
-            "channels": splits.channels,
-            "image_size": splits.image_size[0],
-            "noise": {**splits.noise, "measured": splits.noise.get("share", 0.0)},
+            "train": len(splits.train),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
             "skipped": list(splits.skipped),
         },
         "parameters": sum(parameter.numel() for parameter in setup.learner.module.parameters()),
@@ -78,10 +71,10 @@ def kept_bytes_of(setup: Setup) -> int:
     bfloat16 = torch.autocast(batch.x.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
     with without_side_effects(learner.module), bfloat16:
         learner.module.train()
-        return kept_bytes(learner.module, lambda: learner.backward(batch.x, batch.target))
+        return kept_bytes(learner.module, lambda: learner.backward(batch.x, batch.target, weight=batch.weight))
 
 
-def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:
+def locality_of(learner: Learner, batch: Batch) -> dict[str, Any]:
     """Return what `check_locality` finds on a small batch; other methods than SID do not claim to be local.
 
     Raises:
@@ -90,7 +83,7 @@ def locality_of(learner: Learner, x: Tensor, target: Tensor) -> dict[str, Any]:
     if not isinstance(learner, SID):
         detail = "global: the gradient crosses all stages; not local by design"
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}
-    report = check_locality(learner, x, target)
+    report = check_locality(learner, batch.x, batch.target)
     found = {"stages": report.stages, "runs": report.runs}
     if learner.window == 1:
         return {"verdict": "local", **found, "detail": str(report)}

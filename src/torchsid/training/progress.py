@@ -7,33 +7,35 @@ from typing import Any, Self
 
 @dataclass(kw_only=True)
 class EpochSums:
-    """Sums over the samples of an epoch, divided by their number at its end: a smaller last batch weighs what it should."""
+    """Sums over the positions of an epoch, divided by their weight at its end: a smaller last batch weighs what it should."""
 
     samples: int = 0
+    positions: float = 0.0
     loss: float = 0.0
     stage_losses: list[float] = field(default_factory=list)
-    correct: list[int] = field(default_factory=list)
+    correct: list[float] = field(default_factory=list)
     skipped_steps: int = 0
     seconds: float = 0.0
     data_seconds: float = 0.0
 
-    def add(self, samples: int, loss: float, stage_losses: Sequence[float], correct: Sequence[int]) -> None:
-        """Add one step: mean losses over its samples, and the number of right answers of every stage."""
+    def add(self, samples: int, positions: float, loss: float, stage_losses: Sequence[float], correct: Sequence[float]) -> None:
+        """Add one step: samples, weight of their positions, mean losses, weight of every stage's right answers."""
         self.samples += samples
-        self.loss += loss * samples
+        self.positions += positions
+        self.loss += loss * positions
         self.stage_losses = [
-            a + b * samples for a, b in zip(self.stage_losses or [0.0] * len(stage_losses), stage_losses, strict=True)
+            a + b * positions for a, b in zip(self.stage_losses or [0.0] * len(stage_losses), stage_losses, strict=True)
         ]
-        self.correct = [a + b for a, b in zip(self.correct or [0] * len(correct), correct, strict=True)]
+        self.correct = [a + b for a, b in zip(self.correct or [0.0] * len(correct), correct, strict=True)]
 
     def means(self) -> dict[str, Any]:
         """Return the epoch's training metrics under their names in metrics.jsonl; null when every step was skipped."""
-        count, seconds = self.samples or None, self.seconds or None
+        count, seconds = self.positions or None, self.seconds or None
         return {
             "train_loss": self.loss / count if count else None,
             "train_stage_losses": [total / count for total in self.stage_losses] if count else None,
             "train_accuracy": [total / count for total in self.correct] if count else None,
-            "images_per_second": self.samples / seconds if seconds else None,
+            "samples_per_second": self.samples / seconds if seconds else None,
             "data_share": self.data_seconds / seconds if seconds else None,
             "skipped_steps": self.skipped_steps,
         }

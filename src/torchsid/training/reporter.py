@@ -10,7 +10,7 @@ class Reporter(Protocol):
     def started(self, manifest: dict[str, Any], locality_text: str) -> None:
         """Training begins or goes on; `manifest` is what stands in manifest.json."""
 
-    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, images_per_second: float) -> None:
+    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
         """A step of the epoch is done; called ten times a second at most, and after the last step of an epoch."""
 
     def epoch(self, record: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ class Silent:
     def started(self, manifest: dict[str, Any], locality_text: str) -> None:
         """Say nothing."""
 
-    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, images_per_second: float) -> None:
+    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
         """Say nothing."""
 
     def epoch(self, record: dict[str, Any]) -> None:

@@ -9,11 +9,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from torchsid.errors import RunError
-from torchsid.learners.protocol import Learner
-from torchsid.tasks.images import normalise
+from torchsid import __version__
+from torchsid.core.learner import Learner
+from torchsid.errors import ConfigError, RunError
+from torchsid.tasks.domain import About, Task
 from torchsid.training import checkpoint
-from torchsid.training.build import build_learner, build_network, choose_device, place
+from torchsid.training.build import build_learner, build_network, build_task, choose_device, place
 from torchsid.training.config import RunConfig
 from torchsid.training.durable import write_text
 from torchsid.training.metrics import read_metrics
@@ -42,7 +43,7 @@ class RunDirectory:
 
     @property
     def samples_file(self) -> Path:
-        """Held-out images with every stage's belief."""
+        """Held-out samples with every stage's belief."""
         return self.path / "samples.safetensors"
 
     def log_of(self, rank: int) -> Path:
@@ -58,8 +59,18 @@ class RunDirectory:
 
         Raises:
             ConfigError: the file was altered and no longer fits.
+            RunError: the run was made by an earlier version, whose configuration differs.
         """
-        return resolve(self.config_file)
+        try:
+            return resolve(self.config_file)
+        except ConfigError:
+            made_by = self.manifest().get("torchsid")
+            if made_by != __version__:
+                raise RunError(
+                    f"{self.path} was made by torchsid {made_by}, whose configuration this version, {__version__}, cannot read: "
+                    "use that version, or train it again"
+                ) from None
+            raise
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl."""
@@ -99,18 +110,21 @@ class LoadedNetwork(NamedTuple):
     """The network with its method, in evaluation mode: `learner.module`, `learner.log_beliefs(x)`."""
     config: RunConfig
     """The run's configuration."""
-    class_names: tuple[str, ...]
-    """One name a class."""
-    mean: tuple[float, ...]
-    """Per channel, of images scaled to [0, 1]."""
-    std: tuple[float, ...]
-    """Standard deviation, likewise."""
+    task: Task
+    """The domain that it was trained in."""
+    about: About
+    """What is known of the data."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name an outcome; their numbers where they have no names."""
+        return tuple(self.about.get("class_names") or map(str, range(self.about["num_classes"])))
 
     @property
     def prepare(self) -> Callable[[Tensor], Tensor]:
-        """From uint8 images `[N, C, H, W]` to what the network reads, on its device."""
+        """From stored inputs `[N, ...]` to what the network reads, on its device."""
         device = next(self.learner.module.parameters()).device
-        return lambda images: normalise(images, self.mean, self.std).to(device)
+        return lambda inputs: self.task.prepare(inputs, self.about).to(device)
 
 
 def open_run(path: Path) -> RunDirectory:
@@ -141,15 +155,14 @@ def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str
         CheckpointError: the checkpoint is damaged, or does not belong to the run's config.toml.
     """
     run = run if isinstance(run, RunDirectory) else open_run(run)
-    config, data = run.config(), run.manifest()["data"]
+    config, about = run.config(), run.manifest()["data"]
+    task = build_task(config)
     directory = next((found for name in (which, "last") if checkpoint.exists(found := run.checkpoint(name))), None)
     if directory is None:
         raise RunError(f"{run.path} has no checkpoint yet: continue it with `torchsid train --resume`")
     # Initial weights are drawn only to be overwritten: the caller's random numbers stay as they are.
     with torch.random.fork_rng(devices=[]):
-        module = build_network(
-            config, num_classes=len(data["class_names"]), channels=data["channels"], image_size=data["image_size"]
-        )
+        module = build_network(config, task, about)
     checkpoint.load(directory, module, config_sha256=config_sha256(config))
-    learner = build_learner(place(module, config, choose_device(device)).eval(), config)
-    return LoadedNetwork(learner, config, tuple(data["class_names"]), tuple(data["mean"]), tuple(data["std"]))
+    learner = build_learner(place(module, config, task, choose_device(device)).eval(), config)
+    return LoadedNetwork(learner, config, task, about)

@@ -63,7 +63,7 @@ def differences(before: object, after: object, prefix: str = "") -> list[str]:
     return found
 
 
-def problems_of(error: ValidationError, names: Mapping[str, type | None]) -> list[str]:
+def problems_of(error: ValidationError, names: Mapping[str, type | None], *, prefix: str = "") -> list[str]:
     """Return one message for each field or pair of fields that pydantic refused."""
     problems: dict[str, list[str]] = {}
     inputs: dict[str, Any] = {}
@@ -74,7 +74,10 @@ def problems_of(error: ValidationError, names: Mapping[str, type | None]) -> lis
             continue
         # pydantic appends the tried member of a union to the location: keep the part that is a field.
         parts = [str(part) for part in item["loc"]]
-        name = next((known for end in range(len(parts), 0, -1) if (known := ".".join(parts[:end])) in names), ".".join(parts))
+        name = next(
+            (known for end in range(len(parts), 0, -1) if (known := prefix + ".".join(parts[:end])) in names),
+            prefix + ".".join(parts),
+        )
         problems.setdefault(name, []).append(_reason(item))
         inputs[name] = item["input"]
     return [_problem(name, reasons, names.get(name), inputs.get(name)) for name, reasons in problems.items()]

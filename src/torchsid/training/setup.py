@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torchsid.core.learner import Learner
+from torchsid.core.side_effects import without_side_effects
 from torchsid.core.threads import threads
-from torchsid.errors import DataError
-from torchsid.learners.memory import BeliefMemory
-from torchsid.learners.predictions import PredictionMemory
-from torchsid.learners.protocol import Learner
-from torchsid.tasks import images as data
+from torchsid.tasks.domain import Splits, Task
 from torchsid.training.batches import Batches
-from torchsid.training.build import build_learner, build_network, choose_device, place
+from torchsid.training.build import build_learner, build_network, build_task, choose_device, place
 from torchsid.training.config import RunConfig
 from torchsid.training.optimization import build_optimizer
 
@@ -30,7 +28,8 @@ class Setup:
 
     config: RunConfig
     device: torch.device
-    splits: data.DataSplits
+    task: Task
+    splits: Splits
     batches: Batches
     learner: Learner
     optimizer: Optimizer
@@ -40,8 +39,7 @@ class Setup:
     @property
     def memory(self) -> dict[str, Tensor]:
         """What the method remembers of the training samples, for the checkpoint."""
-        memory: BeliefMemory | PredictionMemory | None = getattr(self.learner, "memory", None)
-        return memory.tensors() if memory else {}
+        return self.learner.state()
 
     @property
     def leads(self) -> bool:
@@ -53,30 +51,22 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
     """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
 
     Raises:
-        DataError: the data are missing, damaged, or not square.
-        ConfigError: the network cannot take such images, or cannot be cut as the configuration asks.
+        DataError: the data are missing, damaged, or do not fit.
+        ConfigError: the network cannot read such samples, or cannot be cut as the configuration asks.
     """
-    splits = data.load(config.data, seed=config.training.seed)
-    height, width = splits.image_size
-    if height != width:
-        raise DataError(
-            f"the images of {splits.name} are {height}x{width} pixels; networks here read square images: cut or pad them"
-        )
+    task = build_task(config)
+    splits = task.load(config.training.seed)
     torch.manual_seed(config.training.seed)
     built = config
     if cut_by_graph and config.model.network == "staged":
         built = replace(config, model=replace(config.model, by="graph"))
-    module = build_network(built, num_classes=splits.num_classes, channels=splits.channels, image_size=height)
-    place(module, built, device)
+    module = place(build_network(built, task, splits.about), built, task, device)
     optimizer = build_optimizer(module, config.optimizer)
-    return Setup(
-        config=config,
-        device=device,
-        splits=splits,
-        batches=Batches(splits, config, device),
-        learner=build_learner(module, config, optimizer, samples=len(splits.train), num_classes=splits.num_classes),
-        optimizer=optimizer,
-    )
+    learner, batches = build_learner(module, config), Batches(task, splits, config.training, device)
+    with without_side_effects(module):
+        answer = learner.log_beliefs(batches.first(2).x).shape[2:]
+    learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
+    return Setup(config=config, device=device, task=task, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torchsid.core.cascade import Cascade
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.training.build import choose_device
+from torchsid.training.choices import CHOICES
 from torchsid.training.config import RunConfig
 from torchsid.training.optimization import build_optimizer
 from torchsid.training.pace import Pipeline
@@ -79,7 +80,7 @@ def workers(config: RunConfig) -> Iterator["World | None"]:
 def problems(config: RunConfig) -> Iterator[str]:
     """Yield what of a configuration needs one process; nothing where it can be spread."""
     network, learner, distributed = config.model.network, config.learner, config.distributed
-    if network == "plain" or learner.name != "sid":
+    if network == "plain" or not CHOICES["learner"].chosen(vars(learner), config.task).runs_on_workers:  # type: ignore[attr-defined]
         yield (
             f"learner.name = {learner.name!r} on model.network = {network!r} trains in one process: "
             "many workers train SID on a network with stages; start it without torchrun, or choose another recipe"
@@ -102,10 +103,10 @@ def problems(config: RunConfig) -> Iterator[str]:
         )
     if learner.window != 1:
         yield f"learner.window = {learner.window} sends gradients back over the cuts: set learner.window = 1"
-    if config.training.clip_gradient:
+    if config.optimizer.clip_gradient:
         yield (
-            f"training.clip_gradient = {config.training.clip_gradient} needs the gradient of all stages before any is updated: "
-            "set training.clip_gradient = 0"
+            f"optimizer.clip_gradient = {config.optimizer.clip_gradient} needs the gradient of all stages before any is updated: "
+            "set optimizer.clip_gradient = 0"
         )
     if config.training.on_non_finite == "skip":
         yield "training.on_non_finite = 'skip' would undo stages that are updated already: set training.on_non_finite = 'error'"
@@ -134,7 +135,9 @@ def spread(setup: Setup, world: "World") -> Setup:
         },
     )
     learner = _staged(setup, cascade, world) if isinstance(cascade, StagedCascade) else _shared(setup, cascade, world)
-    return replace(setup, learner=learner, optimizer=learner.optimizer, world=world)
+    optimizer = learner.optimizer
+    assert optimizer is not None
+    return replace(setup, learner=learner, optimizer=optimizer, world=world)
 
 
 def _staged(setup: Setup, cascade: StagedCascade, world: "World") -> "PipelinedSID":
@@ -171,7 +174,7 @@ def _shared(setup: Setup, cascade: Cascade, world: "World") -> "SharedPipelinedS
         world,
         optimizer=lambda module: build_optimizer(module, config.optimizer),
         batch_size=config.training.batch_size,
-        example=setup.batches.first(2)[0],
+        example=setup.batches.first(2).x,
         staleness=config.distributed.staleness,
         alpha=learner.alpha,
         direction=learner.direction,

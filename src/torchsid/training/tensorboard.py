@@ -20,7 +20,7 @@ class TensorBoardWriter:
     def write(self, record: dict[str, Any]) -> None:
         """Write the numbers of one epoch at its step."""
         step = record["step"]
-        for name in ("learning_rate", "train_loss", "images_per_second", "memory_mib"):
+        for name in ("learning_rate", "train_loss", "samples_per_second", "memory_mib"):
             if record[name] is not None:
                 self._writer.add_scalar(name, record[name], step)
         validation = record["validation"] or {"accuracy": [], "kl": []}
@@ -48,6 +48,6 @@ def summary_writer() -> Callable[..., Any]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        message = "training.tensorboard = true needs TensorBoard: pip install 'torchsid[tensorboard]', or set it to false"
+        message = "watch.tensorboard = true needs TensorBoard: pip install 'torchsid[tensorboard]', or set it to false"
         raise ConfigError([message]) from None
     return SummaryWriter

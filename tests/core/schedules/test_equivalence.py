@@ -54,7 +54,7 @@ every_schedule = pytest.mark.parametrize("schedule", schedules.names())
 every_network = pytest.mark.parametrize("network", NETWORKS)
 
 
-def assert_runs_as_the_paper(learner: SID, x: Tensor, target: Tensor, *, weight: float | list[float] = 1.0) -> None:
+def assert_runs_as_the_paper(learner: SID, x: Tensor, target: Tensor, *, scale: float | list[float] = 1.0) -> None:
     """Compare gradients, losses, beliefs and running statistics with the reference, from the same seed."""
     cascade, objective, dtype = learner.module, learner.objective, x.dtype
     expected = copy.deepcopy(cascade)
@@ -66,14 +66,14 @@ def assert_runs_as_the_paper(learner: SID, x: Tensor, target: Tensor, *, weight:
         alphas=objective.alphas(cascade.depth),
         direction=objective.direction,
         temperature=objective.temperature,
-        weights=weight if isinstance(weight, list) else [weight] * cascade.depth,
+        weights=scale if isinstance(scale, list) else [scale] * cascade.depth,
     )
     torch.manual_seed(7)
-    output = learner.backward(x, target, weight=torch.tensor(weight, dtype=dtype))
+    output = learner.backward(x, target, scale=torch.tensor(scale, dtype=dtype))
     tolerance = TOLERANCE[dtype]
     assert_same_gradients(cascade, gradients(expected), tolerance)
     torch.testing.assert_close(output.stage_losses, losses, atol=tolerance, rtol=tolerance)
-    torch.testing.assert_close(output.log_beliefs.exp(), beliefs, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(output.log_belief.exp(), beliefs[-1], atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(cascade.state_dict(), expected.state_dict())
 
 
@@ -120,7 +120,7 @@ def test_running_statistics_count_a_batch_once(schedule: str) -> None:
 @every_schedule
 def test_weights_multiply_the_stages_losses(schedule: str, network: str) -> None:
     weight = [0.0, 2.0, *[0.25] * (DEPTH - 3), -1.0]
-    assert_runs_as_the_paper(SID(NETWORKS[network](), schedule=schedule), *small_batch(), weight=weight)
+    assert_runs_as_the_paper(SID(NETWORKS[network](), schedule=schedule), *small_batch(), scale=weight)
 
 
 @every_schedule
@@ -189,7 +189,7 @@ def test_all_stages_frozen(schedule: str, network: str) -> None:
 def test_everything_frozen(schedule: str, network: str) -> None:
     cascade = NETWORKS[network]().requires_grad_(False)
     output = SID(cascade, schedule=schedule).backward(*small_batch())
-    assert output.log_beliefs.shape == (DEPTH + 1, BATCH, CLASSES)
+    assert output.log_belief.shape == (BATCH, CLASSES)
     assert all(parameter.grad is None for parameter in cascade.parameters())
 
 

@@ -20,7 +20,7 @@ def run(cascade: Cascade, weights: Tensor, **teachers: Tensor) -> list[Tensor]:
             received.append(gradient.clone())
             super().add(gradient)
 
-    step = replace(SID(cascade).prepare(*small_batch(), weight=weights), combiner=Recorder())
+    step = replace(SID(cascade).new_step(*small_batch(), scale=weights), combiner=Recorder())
     local_pass(step, cascade.extractor(step.x), **teachers)
     return received
 

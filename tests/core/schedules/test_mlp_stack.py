@@ -73,7 +73,7 @@ def test_hooks_on_a_stage_run() -> None:
 def test_nothing_is_handed_to_the_combiner_for_an_extractor_that_does_not_learn() -> None:
     cascade = small_cascade(extractor=nn.Linear(INPUTS, FEATURES).requires_grad_(False))
     combiner = Mean()
-    step = replace(SID(cascade).prepare(*small_batch()), combiner=combiner)
+    step = replace(SID(cascade).new_step(*small_batch()), combiner=combiner)
     mlp_stack.differentiate(step, mlp_stack.heads_of(cascade), cascade.extractor(step.x))
     assert combiner._count == 0
     assert all(parameter.grad is not None for parameter in cascade.stages.parameters())

@@ -49,10 +49,10 @@ def assert_runs_as_written(learner: SID, name: str, *, weights: list[float] | No
         detach=detach,
     )
     torch.manual_seed(7)
-    output = learner.backward(x, target, weight=1.0 if weights is None else torch.tensor(weights, dtype=torch.float64))
+    output = learner.backward(x, target, scale=1.0 if weights is None else torch.tensor(weights, dtype=torch.float64))
     assert_same_gradients(learner.module, gradients(expected), 1e-10)
     torch.testing.assert_close(output.stage_losses, losses, atol=1e-10, rtol=1e-10)
-    torch.testing.assert_close(output.log_beliefs.exp(), beliefs, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(output.log_belief.exp(), beliefs[-1], atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(learner.module.state_dict(), expected.state_dict())
 
 
@@ -124,14 +124,14 @@ def test_gradients_are_added_to_what_is_there(by: str) -> None:
     learner = SID(cascade)
     learner.backward(*batch)
     once = gradients(cascade)
-    learner.backward(*batch, weight=2.0)
+    learner.backward(*batch, scale=2.0)
     assert_same_gradients(cascade, {name: 3 * gradient for name, gradient in once.items()}, 1e-12)
 
 
 def test_inputs_that_require_a_gradient_get_that_of_the_first_loss() -> None:
     cascade, (x, target) = cut("mlp"), images("mlp")
     x.requires_grad_()
-    SID(cascade).backward(x, target, weight=torch.tensor([0.0, 1.0, 1.0]))
+    SID(cascade).backward(x, target, scale=torch.tensor([0.0, 1.0, 1.0]))
     assert x.grad is not None
     assert not x.grad.any()
     SID(cascade).backward(x, target)
@@ -143,7 +143,7 @@ def test_a_frozen_piece_of_the_trunk(window: int) -> None:
     cascade = cut("mlp")
     cascade.model.blocks[2:5].requires_grad_(False)
     output = SID(cascade, window=window).backward(*images("mlp"))
-    assert output.log_beliefs.shape == (4, BATCH, CLASSES)
+    assert output.log_belief.shape == (BATCH, CLASSES)
     assert all(parameter.grad is None for parameter in cascade.model.blocks[2:5].parameters())
     assert cascade.model.stem.weight.grad.any()
     assert cascade.model.head.weight.grad.any()

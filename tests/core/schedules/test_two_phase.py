@@ -56,5 +56,5 @@ def test_gradients_that_are_there_survive_phase_1() -> None:
     for parameter in cascade.parameters():
         parameter.grad = torch.ones_like(parameter)
     kept = [parameter.grad for parameter in cascade.parameters()]
-    SID(cascade, schedule="two_phase").backward(*small_batch(), weight=0.0)
+    SID(cascade, schedule="two_phase").backward(*small_batch(), scale=0.0)
     assert all(p.grad is grad and bool((grad == 1).all()) for p, grad in zip(cascade.parameters(), kept, strict=True))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from torchsid.tasks.images.digits import read as read_digits
+
 from torchsid.tasks.images.raw import RawSet
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"

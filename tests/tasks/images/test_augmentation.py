@@ -6,7 +6,7 @@ from torch import Tensor
 
 from torchsid.tasks.images.augmentation import Augmentation, crop_and_flip, cutout, normalise
 from torchsid.tasks.images.config import AugmentConfig
-from torchsid.tasks.images.order import step_generator
+from torchsid.tasks.order import step_generator
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

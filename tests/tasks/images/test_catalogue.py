@@ -1,5 +1,4 @@
 import pytest
-
 from torchsid.tasks.images.catalogue import DESCRIPTIONS, names, problem_with
 
 

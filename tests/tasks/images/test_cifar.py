@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torchsid.tasks.images.sets import SOURCES
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.raw import RawSet
-from torchsid.tasks.images.sets import SOURCES
 
 CIFAR10, CIFAR100 = SOURCES["cifar10"][1], SOURCES["cifar100"][1]
 

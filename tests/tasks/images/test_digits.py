@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from torchsid.tasks.images.digits import scaled
+
 from torchsid.tasks.images.raw import RawSet
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torchsid.tasks.images.sets import SOURCES
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.raw import RawSet
-from torchsid.tasks.images.sets import SOURCES
 
 Encode = Callable[[NDArray[np.uint8]], bytes]
 (FOLDER,) = SOURCES["folder"]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torchsid.tasks.images.sets import SOURCES
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.idx import read_idx
-from torchsid.tasks.images.sets import SOURCES
 
 MNIST, FASHION = SOURCES["mnist"][1], SOURCES["fashion-mnist"][0]
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchsid.tasks.images.digits import scaled
+from torchsid.tasks.images.loading import load
+from torchsid.tasks.images.splits import DataSplits
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.config import DataConfig, NoiseConfig
-from torchsid.tasks.images.digits import scaled
-from torchsid.tasks.images.loading import load
 from torchsid.tasks.images.raw import RawSet
-from torchsid.tasks.images.splits import DataSplits
 
 NOISES = [
     NoiseConfig(),
@@ -21,7 +21,7 @@ NOISES = [
 ]
 
 
-def digits_with(seed: int = 0, **values: Any) -> DataSplits:  # noqa: ANN401
+def digits_with(seed: int = 0, **values: Any) -> DataSplits:
     return load(DataConfig(name="digits", **values), seed=seed)
 
 

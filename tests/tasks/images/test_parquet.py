@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torchsid.tasks.images.sets import SOURCES
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.parquet import ParquetSource, class_names, missing_shards, read_columns
-from torchsid.tasks.images.sets import SOURCES
 
 Encode = Callable[[NDArray[np.uint8]], bytes]
 MNIST = SOURCES["mnist"][0]

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchsid.tasks.images.catalogue import names
 
 from torchsid.errors import DataError
 from torchsid.tasks.images import sets
-from torchsid.tasks.images.catalogue import names
 from torchsid.tasks.images.config import DataConfig
 from torchsid.tasks.images.parquet import ParquetSource
 from torchsid.tasks.images.raw import RawSet

@@ -2,7 +2,6 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
-
 from torchsid.tasks.images.splits import ImageSet
 
 

@@ -15,11 +15,11 @@ from torch.optim import SGD
 from torchsid.bench.workers.pieces import cut
 from torchsid.bench.workers.recorder import Recorder
 from torchsid.bench.workload import Workload
+from torchsid.core.learner import Learner
 from torchsid.distributed.handover import Wire
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
 from torchsid.learners.backprop import Backprop
-from torchsid.learners.protocol import Learner
 from torchsid.learners.sid import SID
 
 
@@ -77,7 +77,7 @@ def _accumulating(workload: Workload, learner: Learner, optimizer: SGD, micro_ba
     def step() -> None:
         optimizer.zero_grad()
         for part, classes in parts:
-            learner.backward(part, classes, weight=len(part) / len(x))
+            learner.backward(part, classes, scale=len(part) / len(x))
         optimizer.step()
 
     return step

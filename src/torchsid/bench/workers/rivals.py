@@ -30,7 +30,7 @@ class _Stage(PipelineStage):
 
     def forward_one_chunk(
         self, fwd_chunk_id: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, save_forward_output: bool = True
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         with self.recorder.during("forward"):
             return super().forward_one_chunk(fwd_chunk_id, args, kwargs, save_forward_output)
 

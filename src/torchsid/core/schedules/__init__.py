@@ -9,7 +9,8 @@ from torchsid.errors import unknown_name
 
 if TYPE_CHECKING:
     from torchsid.core.cascade import Cascade
-    from torchsid.core.schedules.step import Step, StepOutput
+    from torchsid.core.learner import StepOutput
+    from torchsid.core.schedules.step import Step
 
 DESCRIPTIONS = {
     "two_phase": "the paper's algorithm: a teacher pass without gradients, then every stage by itself",

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from torchsid.core.beliefs import to_log_belief
+from torchsid.core.beliefs import mean, to_log_belief
 from torchsid.core.cascade import Cascade, Stage
+from torchsid.core.learner import StepOutput
 from torchsid.core.schedules import mlp_stack
 from torchsid.core.schedules.accumulate import accumulate
-from torchsid.core.schedules.step import Step, StepOutput
+from torchsid.core.schedules.step import Step
 from torchsid.errors import ScheduleError
 
 
@@ -55,10 +56,14 @@ def _differentiate_by_vmap(step: Step[Cascade], z: Tensor) -> StepOutput:
 
     logits = vmap(run, randomness="different")(parameters, buffers, leaves, teachers)  # [L, B, C]
     alphas = torch.tensor(objective.alphas(cascade.depth), dtype=step.log_target.dtype, device=z.device).unsqueeze(-1)  # [L, 1]
-    losses = objective(to_log_belief(logits), step.log_target, teachers, alphas).flatten(1).mean(1)  # [L]
+    log_answers = to_log_belief(logits)
+    losses = torch.stack([mean(each, step.weight) for each in objective(log_answers, step.log_target, teachers, alphas)])  # [L]
+    for i, (loss, log_belief) in enumerate(zip(losses.detach(), log_answers.detach(), strict=True)):
+        step.on_loss(i, loss)
+        step.on_belief(i, log_belief)
     wanted = [tensor for tensor in (*parameters.values(), leaves) if tensor.requires_grad]
     if wanted:  # not so for frozen stages on a frozen extractor
-        (step.weights * losses).sum().backward(inputs=wanted)  # type: ignore[no-untyped-call]
+        (step.scales * losses).sum().backward(inputs=wanted)  # type: ignore[no-untyped-call]
 
     for name, stacked in parameters.items():
         if stacked.grad is not None:
@@ -66,7 +71,7 @@ def _differentiate_by_vmap(step: Step[Cascade], z: Tensor) -> StepOutput:
     if leaves.grad is not None:
         for gradient in leaves.grad:
             step.combiner.add(gradient)
-    return StepOutput(losses.detach(), log_beliefs)
+    return StepOutput(losses.detach(), log_beliefs[-1])
 
 
 def _check_stackable(cascade: Cascade) -> None:

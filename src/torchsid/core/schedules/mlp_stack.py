@@ -14,10 +14,12 @@ The teacher pass has already computed every `h_i`, so nothing runs twice and no 
 import torch
 from torch import Tensor, nn
 
+from torchsid.core.beliefs import mean, share
 from torchsid.core.cascade import Cascade, Stage
+from torchsid.core.learner import StepOutput
 from torchsid.core.schedules.accumulate import accumulate
 from torchsid.core.schedules.combine import GradientCombiner
-from torchsid.core.schedules.step import Step, StepOutput
+from torchsid.core.schedules.step import Step
 from torchsid.heads import MLPHead
 
 BLOCK = 8  # stages differentiated together: few enough for their activations to stay in the processor's cache
@@ -64,10 +66,14 @@ def differentiate(step: Step[Cascade], heads: list[MLPHead], z: Tensor) -> StepO
         log_p = log_beliefs[i : i + BLOCK + 1]  # [K+1, B, C]
         workspace.refine(heads[block], log_p)
         loss, delta = step.objective.loss_and_gradient(log_p[1:], step.log_target, log_p[:-1], alphas[block])
-        delta *= (step.weights[block] / len(z)).view(-1, 1, 1)
+        delta *= step.scales[block].view(-1, 1, 1)
+        delta *= 1 / len(z) if step.weight is None else share(step.weight).unsqueeze(-1)
         workspace.differentiate(heads[block], delta, step.combiner if z.requires_grad else None)
-        losses.append(loss.mean(1))
-    return StepOutput(torch.cat(losses), log_beliefs)
+        for stage, each in enumerate(loss, i):
+            losses.append(mean(each, step.weight))
+            step.on_loss(stage, losses[-1])
+            step.on_belief(stage, log_beliefs[stage + 1])
+    return StepOutput(torch.stack(losses), log_beliefs[-1])
 
 
 class _Workspace:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from torchsid.core.beliefs import to_log_belief
-from torchsid.core.schedules.step import Step, StepOutput
+from torchsid.core.learner import StepOutput
+from torchsid.core.schedules.step import Step
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import LocalityError
 
@@ -27,7 +28,7 @@ def staged_pass(step: Step[StagedCascade]) -> StepOutput:
     losses = _EndToEnd(step) if step.window >= step.cascade.depth else _Local(step)
     step.cascade.run(step.x, losses.close)
     losses.finish()
-    return StepOutput(torch.stack(losses.values), torch.stack(losses.log_beliefs))
+    return StepOutput(torch.stack(losses.values), losses.log_belief)
 
 
 class _Losses:
@@ -36,20 +37,18 @@ class _Losses:
     def __init__(self, step: Step[StagedCascade]) -> None:
         self.step, self.cascade = step, step.cascade
         self.alphas = step.objective.alphas(step.cascade.depth)
-        self.log_beliefs = [step.cascade.prior(step.log_target) if step.log_belief is None else step.log_belief]
+        self.log_belief = step.cascade.prior(step.log_target) if step.log_belief is None else step.log_belief
         self.values: list[Tensor] = []
 
     def judge(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of a stage and the gradient that its loss gives them, both `[B, C]`."""
         step = self.step
-        log_previous = self.log_beliefs[-1] if step.teachers is None else step.teachers[stage]
+        log_previous = self.log_belief if step.teachers is None else step.teachers[stage]
         logits = self.cascade.heads[stage](features, log_previous)
-        log_belief = to_log_belief(logits.detach())
-        loss, gradient = step.objective.loss_and_gradient(log_belief, step.log_target, log_previous, self.alphas[stage])
-        self.log_beliefs.append(log_belief)
-        self.values.append(loss.mean())
-        step.on_belief(stage, log_belief, self.values[-1])
-        return logits, (step.weights[stage] / loss.numel() * gradient).to(logits.dtype)
+        self.log_belief = to_log_belief(logits.detach())
+        loss, gradient = step.judge(stage, self.log_belief, log_previous, self.alphas[stage])
+        self.values.append(loss)
+        return logits, gradient.to(logits.dtype)
 
     def hand_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
         """Return what the next stage may read, and change in place where it does, while these tensors wait for a backward pass."""

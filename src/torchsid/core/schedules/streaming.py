@@ -6,8 +6,9 @@ depth.
 """
 
 from torchsid.core.cascade import Cascade
+from torchsid.core.learner import StepOutput
 from torchsid.core.schedules.local_pass import local_pass
-from torchsid.core.schedules.step import Step, StepOutput
+from torchsid.core.schedules.step import Step
 
 
 def streaming(step: Step[Cascade]) -> StepOutput:

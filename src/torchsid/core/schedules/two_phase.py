@@ -10,8 +10,9 @@ In phase 2 no module needs another's output, which is what lets the modules run 
 import torch
 
 from torchsid.core.cascade import Cascade
+from torchsid.core.learner import StepOutput
 from torchsid.core.schedules.local_pass import local_pass
-from torchsid.core.schedules.step import Step, StepOutput
+from torchsid.core.schedules.step import Step
 from torchsid.core.side_effects import without_side_effects
 
 

@@ -13,6 +13,7 @@ from torchsid.core.objective import LocalObjective
 from torchsid.core.propositions import error_bounds, ideal_residuals, local_errors, rounding
 from torchsid.study.certify.samples import SampleNumbers, measure
 from torchsid.study.positions import Flat, flatten, outcomes
+from torchsid.tasks import Samples
 from torchsid.training.evaluation import Predictor, predict
 
 
@@ -94,25 +95,21 @@ class Certificate:
 
 def certify(
     predictor: Predictor | Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    labels: Mapping[str, Tensor],
+    samples: Samples,
     objective: LocalObjective,
     *,
     prepare: Callable[[Tensor], Tensor],
-    weight: Tensor | None = None,
     batch_size: int = 500,
     onlooker: Callable[[Mapping[str, Flat]], None] | None = None,
 ) -> dict[str, Certificate]:
-    """Return a certificate for each set of labels of the same samples.
+    """Return a certificate of the labels given, and where noise has changed some, one of the clean ones: `given` and `clean`.
 
     Args:
         predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
             `[L+1, B, ..., C]`.
-        inputs: `[N, ...]`, at least one.
-        labels: targets `[N, ...]` or rows `[N, ..., C]` by name, such as those trained on and the clean ones.
+        samples: at least one; positions of weight 0 count nowhere.
         objective: what each stage minimises; its temperature is taken as 1, of which alone the propositions speak.
-        prepare: from inputs as the data set has them to what the network reads, on its device.
-        weight: of each position, `[N, ...]`; those of weight 0 count nowhere.
+        prepare: from stored inputs to what the network reads, on its device.
         batch_size: samples a pass; the result is the same for every size, up to rounding.
         onlooker: is shown every batch with each set of labels, so that one pass serves several.
 
@@ -120,14 +117,17 @@ def certify(
         TargetError: a label is no class of the network, or the target lacks the full support that `reverse` needs.
     """
     objective = replace(objective, temperature=1.0)
-    parts: dict[str, list[tuple[SampleNumbers, Flat]]] = {name: [] for name in labels}
+    targets = {"given": samples.target}
+    if samples.clean_target is not None and not torch.equal(samples.target, samples.clean_target):
+        targets["clean"] = samples.clean_target
+    parts: dict[str, list[tuple[SampleNumbers, Flat]]] = {name: [] for name in targets}
     num_classes = 0
-    for start in range(0, len(inputs), batch_size):
+    for start in range(0, len(samples), batch_size):
         batch = slice(start, start + batch_size)
-        log_beliefs = predict(predictor, inputs[batch], prepare=prepare, batch_size=batch_size)  # [L+1, B, ..., C]
+        log_beliefs = predict(predictor, samples.inputs[batch], prepare=prepare, batch_size=batch_size)  # [L+1, B, ..., C]
         num_classes = log_beliefs.shape[-1]
-        weights = None if weight is None else weight[batch]
-        flat = {name: flatten(log_beliefs, target[batch], weights) for name, target in labels.items()}
+        weight = None if samples.weight is None else samples.weight[batch]
+        flat = {name: flatten(log_beliefs, target[batch], weight) for name, target in targets.items()}
         flat = {name: each._replace(sample=each.sample + start) for name, each in flat.items()}
         if onlooker:
             onlooker(flat)

@@ -21,7 +21,8 @@ from torchsid.study.certify.answers import Answers
 from torchsid.study.certify.certificate import Certificate, StageCertificate, Summary
 from torchsid.study.certify.simplex import entangled, of_three
 from torchsid.study.certify.wrong_labels import wrong_labels
-from torchsid.study.positions import flatten
+from torchsid.study.positions import Flat, flatten
+from torchsid.tasks import Samples
 from torchsid.training.evaluation import calibration, expected_calibration_error
 
 _SHOWN = 12  # samples under a heading
@@ -55,14 +56,9 @@ class Certified:
 
     split: str
     """`train`, `validation` or `test`."""
-    inputs: Tensor
-    """`[N, ...]`."""
-    target: Tensor
-    """The true one, as far as it is known, `[N, ...]` or `[N, ..., C]`."""
-    weight: Tensor | None
-    """`[N, ...]`."""
+    samples: Samples
     certificates: Mapping[str, Certificate]
-    """One for each set of labels; the last are the true ones."""
+    """One for each set of labels; the last are the true ones, as far as they are known."""
     answers: Answers
 
     @property
@@ -280,14 +276,9 @@ def _beliefs(subject: Subject, part: Certified) -> list[Part]:
     right, at_once = part.answers.right[-1], part.answers.settled == 1
     places = [place for kind in (right & at_once, right & ~at_once, ~right) for place in spread(kind, _SHOWN // 3)]
     samples = torch.unique(part.answers.sample[places])
-    inputs, weight = part.inputs[samples], None if part.weight is None else part.weight[samples]
-    flat = flatten(subject.log_beliefs(inputs), part.target[samples], weight)
-    return [
-        Cards(
-            "Samples of each kind, evenly spread over the split",
-            mixed_cards(flat, inputs, subject.show, subject.class_names, _SHOWN),
-        )
-    ]
+    flat, inputs = _flat(subject, part, samples), part.samples.inputs[samples]
+    cards = mixed_cards(flat, inputs, subject.show, subject.class_names, _SHOWN)
+    return [Cards("Samples of each kind, evenly spread over the split", cards)]
 
 
 def _cards(subject: Subject, part: Certified, lines: Mapping[int, Sequence[str]]) -> list[Card]:
@@ -297,7 +288,7 @@ def _cards(subject: Subject, part: Certified, lines: Mapping[int, Sequence[str]]
     cards = []
     for column, place in enumerate(places):
         truth, sample = int(part.answers.truth[place]), int(part.answers.sample[place])
-        shown = subject.show(part.inputs[sample])
+        shown = subject.show(part.samples.inputs[sample])
         title = f"true {names[truth]}"
         cards.append(card(shown, log_beliefs[:, column], names, truth, title, [*lines[place], f"sample {sample}"]))
     return cards
@@ -306,11 +297,17 @@ def _cards(subject: Subject, part: Certified, lines: Mapping[int, Sequence[str]]
 def _beliefs_of(subject: Subject, part: Certified, places: Sequence[int]) -> Tensor:
     """Return the log-beliefs at some places, `[L+1, n, C]`."""
     samples, row = torch.unique(part.answers.sample[list(places)], return_inverse=True)
-    weight = None if part.weight is None else part.weight[samples]
-    flat = flatten(subject.log_beliefs(part.inputs[samples]), part.target[samples], weight)
+    flat = _flat(subject, part, samples)
     firsts = torch.searchsorted(part.answers.sample, samples)  # where each sample's positions begin, in the split and here
     here = torch.searchsorted(flat.sample, torch.arange(len(samples)))
     return flat.log_beliefs[:, here[row] + torch.tensor(list(places)) - firsts[row]]
+
+
+def _flat(subject: Subject, part: Certified, places: Tensor) -> Flat:
+    """Return the beliefs about some samples with their true targets, as far as these are known."""
+    taken = part.samples.take(places)
+    true = taken.target if taken.clean_target is None else taken.clean_target
+    return flatten(subject.log_beliefs(taken.inputs), true, taken.weight)
 
 
 def spread(candidates: Tensor, count: int) -> list[int]:

@@ -7,8 +7,9 @@ counterparts of Propositions 2 and 4 follow by the same algebra: `L_i(p_{i−1})
     D(p_i, p_y) ≤ D(p_{i−1}, p_y) − ((1−α)/α) · D(p_i, p_{i−1}) + ε_i / α.
 """
 
+from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
-from torchsid.training.config import LearnerConfig
+from torchsid.learners.sid import SID
 
 _REVERSE = (
     "The stages minimise D(p, q) = KL(p ‖ q) against a smoothed target, as the theory has it: "
@@ -42,16 +43,15 @@ def scope(objective: LocalObjective) -> tuple[str, ...]:
     return (_FORWARD, _SMOOTHED if objective.label_smoothing else _ONE_HOT, _IMPLICATION, _HELD_OUT, _BOUND)
 
 
-def caveats(learner: LearnerConfig) -> tuple[str, ...]:
+def caveats(learner: Learner) -> tuple[str, ...]:
     """Return in what the training differed from what is measured."""
-    if learner.name != "sid":
+    if not isinstance(learner, SID):
         return (_END_TO_END,)
-    alphas = learner.alpha if isinstance(learner.alpha, list) else [learner.alpha]
     found = {
         _WINDOW: learner.window > 1,
-        _LAST_EPOCH: learner.teachers == "last-epoch",
-        _TEMPERATURE: learner.temperature != 1,
+        _LAST_EPOCH: learner.remembers_samples,
+        _TEMPERATURE: learner.objective.temperature != 1,
         _OVER_EPOCHS: learner.alpha_over == "epochs",
-        _NO_TARGET: 0 in alphas,
+        _NO_TARGET: 0 in learner.objective.alphas(learner.module.depth),
     }
     return tuple(sentence for sentence, holds in found.items() if holds)

@@ -26,12 +26,12 @@ def with_its_data(experiment: Experiment, data: str) -> tuple[Experiment, tuple[
 
 
 def _error(experiment: Experiment, value: str, data: str) -> DataError | None:
-    from torchsid.tasks.images import load
+    from torchsid.training.build import build_task
 
     job = Job(Cell(next(iter(experiment.contenders)), value), experiment.rates[0], experiment.seeds[0])
     config = configuration(experiment, job, data)
     try:
-        load(config.data, seed=job.seed)
+        build_task(config).load(job.seed)
     except DataError as error:
         return error
     return None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from torchsid.errors import RunError
+from torchsid.errors import ConfigError, RunError
 from torchsid.show.page import Cards, Code, Figures, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.heat import heat
@@ -18,7 +18,6 @@ from torchsid.show.text import percent
 from torchsid.study.cards import RIVERS, Show, mixed_cards
 from torchsid.study.frame import Row
 from torchsid.study.metrics import BY_STAGE, METRICS, conflict
-from torchsid.study.pictures import image_html
 from torchsid.study.positions import flatten
 from torchsid.study.report.compare import Comparison, compare, cost_table, locality, summary_table
 from torchsid.study.report.methods import Method
@@ -30,13 +29,12 @@ _CARDS = 12  # shared out over the methods
 _WRITTEN = 20  # classes up to which a confusion matrix has its counts
 
 
-def render(runs: Sequence[str | Path], out: str | Path, *, show: Show = image_html) -> Path:
+def render(runs: Sequence[str | Path], out: str | Path) -> Path:
     """Write the report of the run directories `runs` to the file `out`, whole or not at all, and return its path.
 
     Args:
         runs: directories.
         out: the file; its directory is made.
-        show: from one input of the task to HTML.
 
     Raises:
         RunError: No runs are given, one cannot be read, `out` is a directory, or a package of the extra
@@ -45,13 +43,13 @@ def render(runs: Sequence[str | Path], out: str | Path, *, show: Show = image_ht
     out = Path(out)
     if out.is_dir():
         raise RunError(f"{out} is a directory; name the file to write, for example {out / 'report.html'}")
-    page = report_page(compare(runs), show=show).html()
+    page = report_page(compare(runs)).html()
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
     return out
 
 
-def report_page(result: Comparison, *, show: Show = image_html) -> Page:
+def report_page(result: Comparison) -> Page:
     """Return the report of a comparison."""
     data = ", ".join(dict.fromkeys(str(run.manifest["data"]["name"]) for run in result.runs))
     return Page(
@@ -63,7 +61,7 @@ def report_page(result: Comparison, *, show: Show = image_html) -> Page:
             Section("summary", "Summary", _SUMMARY, [summary_table(result), *_warnings(result)]),
             Section("curves", "Learning curves", "Means over the seeds; bands are 95 % intervals.", _curves(result)),
             Section("stages", "What each stage adds", _STAGES, _stages(result)),
-            Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result, show))),
+            Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
             Section("calibration", "Calibration", _CALIBRATION, _calibration(result)),
             Section("cost", "Time and memory", _COST, list(_cost(result))),
@@ -162,13 +160,24 @@ def _band(method: Method) -> Drawing | None:
     return by_stage(f"{method.name}: KL of single samples, nats", lines, logarithmic=True)
 
 
-def _beliefs(result: Comparison, show: Show) -> Iterator[Part]:
+def _beliefs(result: Comparison) -> Iterator[Part]:
     sampled = [(method.name, run, samples) for method, run in _examples(result) if (samples := run.samples())]
     sampled = [(name, run, samples) for name, run, samples in sampled if len(samples.log_beliefs) > 2]
     for name, run, samples in sampled:
         names = names_of_classes(run, samples.log_beliefs.shape[-1])
-        flat = flatten(samples.log_beliefs, samples.target)
-        yield Cards(f"{name}, seed {run.seed}", mixed_cards(flat, samples.inputs, show, names, max(4, _CARDS // len(sampled))))
+        flat, limit = flatten(samples.log_beliefs, samples.target), max(4, _CARDS // len(sampled))
+        yield Cards(f"{name}, seed {run.seed}", mixed_cards(flat, samples.inputs, _show(run), names, limit))
+
+
+def _show(run: RunRecord) -> Show:
+    """Return how the task of a run shows a sample; not at all, where this version cannot read its settings."""
+    from torchsid.training import open_run
+    from torchsid.training.build import build_task
+
+    try:
+        return build_task(open_run(run.path).config()).show
+    except (ConfigError, RunError):
+        return lambda _: ""
 
 
 def _confusion(result: Comparison) -> list[Part]:

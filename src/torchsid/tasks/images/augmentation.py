@@ -65,7 +65,7 @@ class Augmentation:
         return "mixup" if self.config.mixup else "cutmix" if self.config.cutmix else ""
 
     def _finish(self, images: Tensor) -> Tensor:
-        return normalise(images, self.mean, self.std) if self.config.normalise else images.float().div_(255)
+        return normalise(images, self.mean, self.std)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

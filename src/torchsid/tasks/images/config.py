@@ -1,14 +1,13 @@
-"""The settings of a data set, its label noise and its augmentation."""
+"""The settings of label noise and of augmentation."""
 
-from dataclasses import field
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
-from torchsid.tasks.images.catalogue import problem_with
+from torchsid.settings import CountOrZero, NotNegative, Weight
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -18,7 +17,7 @@ class NoiseConfig:
     kind: Literal["none", "symmetric", "asymmetric", "pair", "column"] = "none"
     """A label becomes any other (`symmetric`), the one it is mistaken for (`asymmetric`), the next (`pair`), or what
     people said (`column`)."""
-    rate: float = Field(default=0.0, ge=0.0, le=1.0)
+    rate: Weight = 0.0
     """Probability that a label is changed; not used by `column`."""
     seed: int = 0
     """Chooses which labels change, whatever the seed of the training."""
@@ -45,42 +44,15 @@ class NoiseConfig:
 class AugmentConfig:
     """What is done to the images of a training batch; everything is off but normalisation."""
 
-    crop: int = Field(default=0, ge=0)
+    crop: CountOrZero = 0
     """Random crop: pixels of black padding on each side, 4 for CIFAR."""
     flip: bool = False
     """Mirror every second image left to right, on average."""
-    cutout: int = Field(default=0, ge=0)
+    cutout: CountOrZero = 0
     """Side of a square painted in the mean colour, in pixels."""
-    mixup: float = Field(default=0.0, ge=0.0)
+    mixup: NotNegative = 0.0
     """α of the Beta(α, α) that two images and their labels are blended with; 0 is off."""
-    cutmix: float = Field(default=0.0, ge=0.0)
+    cutmix: NotNegative = 0.0
     """α of the Beta(α, α) for the area pasted from another image; 0 is off. With mixup as well, each batch gets one."""
     normalise: bool = True
     """Subtract the mean and divide by the standard deviation of the training set, per channel."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class DataConfig:
-    """Which images to train on."""
-
-    name: str = "digits"
-    """A name of `torchsid list data`, or `hub:OWNER/NAME`."""
-    path: str = ""
-    """Folder of the files; not needed for `digits`. For `hub:` an optional folder for what is downloaded."""
-    validation: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Share of the training set that is held out, the same in every class; 0 holds out nothing."""
-    on_bad_sample: Literal["error", "skip"] = "error"
-    """An image that cannot be decoded, or of another size than the rest: stop, or leave it out and say so."""
-    cache: str = ""
-    """Folder for decoded images; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`."""
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    """Wrong labels in the training set."""
-    limit: int = Field(default=0, ge=0)
-    """Use only the first `limit` training images, in every class its share, validation included; 0 uses all."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if problem := problem_with(name):
-            raise ValueError(problem)
-        return name

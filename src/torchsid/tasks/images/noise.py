@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.config import DataConfig, NoiseConfig
-from torchsid.tasks.images.order import generator_at
+from torchsid.tasks.images.config import NoiseConfig
 from torchsid.tasks.images.parquet import integers, read_columns
 from torchsid.tasks.images.raw import Labels, RawPart
+from torchsid.tasks.images.sources import Request
+from torchsid.tasks.order import generator_at
 
 _DIGITS = {"7": "1", "2": "7", "5": "6", "6": "5", "3": "8"}
 CONFUSIONS: Mapping[str, Mapping[str, str]] = {
@@ -22,7 +23,7 @@ CONFUSIONS: Mapping[str, Mapping[str, str]] = {
 """For asymmetric noise: which class is mistaken for which (G. Patrini et al., CVPR 2017); other classes stay clean."""
 
 
-def noisy_labels(config: DataConfig, train: RawPart, class_names: tuple[str, ...]) -> Labels:
+def noisy_labels(noise: NoiseConfig, request: Request, train: RawPart, class_names: tuple[str, ...]) -> Labels:
     """Return the labels to train on, int64 `[N]`.
 
     A label of class i becomes j with the probability `transition_matrix(...)[i, j]`, by random numbers that depend on
@@ -31,12 +32,11 @@ def noisy_labels(config: DataConfig, train: RawPart, class_names: tuple[str, ...
     Raises:
         DataError: the set has no table of confusions, or the file of labels does not fit.
     """
-    noise = config.noise
     if noise.kind == "none":
         return train.labels
     if noise.kind == "column":
-        return _column(config, train, len(class_names))
-    matrix = torch.from_numpy(transition_matrix(noise, config.name, class_names))
+        return _column(noise, request, train, len(class_names))
+    matrix = torch.from_numpy(transition_matrix(noise, request.name, class_names))
     rows = matrix[torch.from_numpy(train.labels)]  # [N, C]
     drawn = torch.multinomial(rows, 1, generator=generator_at("noise", noise.seed))
     return drawn.squeeze(1).numpy()
@@ -72,15 +72,15 @@ def measure(noise: NoiseConfig, clean: Labels, noisy: Labels, class_names: tuple
     return {**report, "share": float(changed.mean()), "transitions": transitions}
 
 
-def labels_file(config: DataConfig) -> Path:
+def labels_file(noise: NoiseConfig, request: Request) -> Path:
     """Return the file of `column` noise."""
-    if not config.noise.file and config.name != "cifar10":
-        raise DataError(f"set noise.file to the Parquet file with the labels of {config.name}")
-    return Path(config.path).expanduser() / (config.noise.file or "cifar10n-labels.parquet")
+    if not noise.file and request.name != "cifar10":
+        raise DataError(f"set noise.file to the Parquet file with the labels of {request.name}")
+    return Path(request.path).expanduser() / (noise.file or "cifar10n-labels.parquet")
 
 
-def _column(config: DataConfig, train: RawPart, num_classes: int) -> Labels:
-    path, column = labels_file(config), config.noise.column
+def _column(noise: NoiseConfig, request: Request, train: RawPart, num_classes: int) -> Labels:
+    path, column = labels_file(noise, request), noise.column
     values = _read_labels(path, column)
     try:
         clean = _read_labels(path, "clean_label")
@@ -95,7 +95,7 @@ def _column(config: DataConfig, train: RawPart, num_classes: int) -> Labels:
     if ((values < 0) | (values >= num_classes)).any():
         problems.append(f"column {column!r} has labels outside 0 … {num_classes - 1}")
     if problems:
-        raise DataError(f"{path} does not fit {config.name}: " + "; ".join(problems))
+        raise DataError(f"{path} does not fit {request.name}: " + "; ".join(problems))
     return values[train.rows]
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from torchsid.tasks.images.order import generator_at
 from torchsid.tasks.images.raw import Labels
+from torchsid.tasks.order import generator_at
 
 
 def quotas(counts: Labels, total: int) -> Labels:

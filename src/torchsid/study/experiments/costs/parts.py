@@ -74,7 +74,7 @@ class _Stopwatch:
 
 def _two_phases(learner: SID, cascade: Cascade, x: Tensor, target: Tensor, watch: _Stopwatch) -> None:
     """Do what `torchsid.core.schedules.two_phase` does, and update."""
-    step = learner.prepare(x, target)
+    step = learner.new_step(x, target)
     with torch.no_grad(), without_side_effects(cascade):
         watch.read(PHASE_1)
         z = cascade.features(x)
@@ -104,5 +104,5 @@ def _stage_by_stage(learner: SID, x: Tensor, target: Tensor, watch: _Stopwatch) 
     def judged(stage: int, log_belief: Tensor, loss: Tensor) -> None:
         watch.read(PHASE_1)
 
-    learner.schedule(learner.prepare(x, target, on_belief=judged, on_trained=trained))
+    learner.schedule(learner.new_step(x, target, on_belief=judged, on_trained=trained))
     watch.read(PHASE_1)

@@ -157,13 +157,13 @@ def _problems(shared: Sequence[Shared], staged: Sequence[Staged]) -> Iterator[st
         yield "nothing to measure: give a network, [[shared]] or [[staged]]"
     for place, network in enumerate(shared):
         yield from _disordered(f"shared.{place}", vars(network))
-        if network.extractor not in models.DESCRIPTIONS:
-            yield f"shared.{place}: {unknown_name('extractor', network.extractor, models.DESCRIPTIONS)}"
+        if network.extractor not in models.names():
+            yield f"shared.{place}: {unknown_name('extractor', network.extractor, models.names())}"
     for place, cut in enumerate(staged):
         where = f"staged.{place}"
         yield from _disordered(where, vars(cut))
-        if cut.model not in models.CLASSIFIERS:
-            yield f"{where}: {unknown_name('model', cut.model, models.CLASSIFIERS)}"
+        if cut.model not in models.classifier_names():
+            yield f"{where}: {unknown_name('model', cut.model, models.classifier_names())}"
         if cut.blocks and cut.model != "mlp":
             yield f"{where}.blocks = {cut.blocks}: only the model mlp has them, not {cut.model}"
         if isinstance(cut, StagedMemory) and max(cut.windows, default=1) > max(cut.stages):

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with the package: 1,797 scans, 8x8 pixels.
+"""1,797 scans of handwritten digits, 8x8 grey, 10 classes; part of the package.
 
 Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0; the part distributed with scikit-learn, unchanged.
@@ -10,10 +10,11 @@ from importlib import resources
 import numpy as np
 
 from torchsid.tasks.images.raw import Images, RawPart, RawSet
+from torchsid.tasks.images.sources import Request
 from torchsid.tasks.images.stratify import every_fifth
 
 
-def read() -> RawSet:
+def digits(request: Request) -> RawSet:
     """Return the digits; the test set is every fifth sample of each class (`stratify.every_fifth`)."""
     with resources.files("torchsid.tasks.images").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
         counts, labels = stored["images"], stored["labels"].astype(np.int64)  # [1797, 8, 8] in 0 … 16; [1797]

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchsid.tasks.images.order import sample_order, step_generator
+from torchsid.tasks.order import sample_order, step_generator
 
 
 @given(n=st.integers(0, 200), seed=st.integers(-(2**70), 2**70), epoch=st.integers(0, 10**9))

@@ -1,0 +1,135 @@
+"""What every training method offers, whatever happens inside."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from torchsid.core.beliefs import to_log_belief, uniform_prior
+from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.cascade import BeliefNetwork
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one step measured, detached; the gradients are in `.grad` of the parameters.
+
+    Attributes:
+        stage_losses: mean loss of each stage in nats, `[L]`, not scaled; of a method with one loss `[1]`.
+        log_belief: the last belief as log-probabilities, `[B, ..., C]`.
+    """
+
+    stage_losses: Tensor
+    log_belief: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """The sum of the stage losses, a scalar."""
+        return self.stage_losses.sum()
+
+
+def do_nothing(*told: object) -> None:
+    """Take no notice of what a hook is told."""
+
+
+class Learner(ABC):
+    """A network together with a training method.
+
+    A method of your own is a subclass with a `backward`. Its settings are the keyword-only parameters of its constructor, whose
+    first argument is the network.
+    """
+
+    trains_stages: ClassVar[bool] = False
+    """Whether every stage has a loss of its own, so that its belief can be used: to stop early, or to audit labels."""
+    runs_on_workers: ClassVar[bool] = False
+    """Whether its stages can be trained by several processes."""
+    needs_whole_samples: ClassVar[bool] = False
+    """Whether it cannot follow augmentation that blends several samples into one."""
+    remembers_samples: bool = False
+    """Whether it wants to know which training samples a step sees."""
+    module: nn.Module
+    """The network; an ordinary module at inference."""
+    optimizer: Optimizer | None = None
+    """Over the parameters of `module`, in a learner that updates them itself, by `step`; None where only `backward` is to be called."""
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
+        """Return which settings clash with each other or with the network, each problem beginning with a setting's name.
+
+        Args:
+            settings: by name; those that are missing have their defaults.
+            network: `"cascade"` (shared), `"staged"` or `"plain"`.
+            depth: the number of stages L.
+            epochs: of the training.
+        """
+        return []
+
+    @classmethod
+    def updates_at_once(cls, settings: Mapping[str, Any]) -> bool:
+        """Return whether it would update parameters while other gradients are still missing, so that no step can be undone."""
+        return False
+
+    @abstractmethod
+    def backward(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
+        """Add the gradients of one batch to `.grad` of every parameter; step nothing.
+
+        Args:
+            x: the batch, `[B, ...]`.
+            target: integer outcomes `[B, ...]` or probability rows `[B, ..., C]`.
+            weight: of each position, `[B, ...]`: every mean is `Σ w·l / Σ w`. Where it is 0 the target may be anything.
+            scale: multiplies the loss that is differentiated, not the one reported: `len(x) / effective_batch` to accumulate
+                gradients, `scaler.scale(torch.ones(()))` under a `GradScaler`; a tensor `[L]` weighs the stages.
+            samples: which training samples these are, int64 `[B]`; for methods that remember something of each.
+            on_belief: called with a stage's index (from 0) and its belief `[B, ..., C]`, detached, as soon as it is known.
+        """
+
+    def step(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
+        """Do as `backward` and update every parameter by `optimizer`; arguments as there."""
+        raise NotImplementedError(f"{type(self).__name__} leaves the step to the optimiser: call backward, then optimizer.step()")
+
+    @torch.no_grad()
+    def log_beliefs(self, x: Inputs) -> Tensor:
+        """Return the prior and the belief after every stage without gradients, `[L+1, B, ..., C]`; L = 1 for a plain network."""
+        if isinstance(self.module, BeliefNetwork):
+            return self.module.log_beliefs(x)
+        log_belief = to_log_belief(logits_of(call(self.module, x)))
+        return torch.stack([uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief), log_belief])
+
+    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:  # noqa: B027 - most need nothing
+        """Make what the training needs; called once, before the first step, with the network where it will train.
+
+        Args:
+            samples: the number of training samples.
+            epochs: passes over them.
+            optimizer: over the parameters of `module`; the loop steps it, unless this learner keeps it as `optimizer`.
+            answer: the shape of one sample's belief, `[..., C]`.
+        """
+
+    def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - to most, epochs are alike
+        """Take notice that an epoch begins, counted from 1; what it sets follows from the number alone, so that runs can resume."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold besides the weights; it is filled in place. Names have a colon."""
+        return {}

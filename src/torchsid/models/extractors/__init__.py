@@ -1,0 +1,1 @@
+"""From a sample to features, for a shared cascade: a registry, a file is an entry."""

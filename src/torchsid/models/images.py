@@ -1,0 +1,24 @@
+"""What a network that reads images says when it cannot read these."""
+
+from torch import Tensor
+
+
+def side_of(example: Tensor, *, least: int = 1, step: int = 1, why: str = "") -> int:
+    """Return the side S of square images `[B, channels, S, S]`.
+
+    Args:
+        example: a batch of them.
+        least: the smallest side that the network can take.
+        step: which its side must be a multiple of.
+        why: the reason, a clause.
+
+    Raises:
+        ValueError: the example holds no square images, or of a side that the network cannot take.
+    """
+    if example.dim() != 4 or example.shape[2] != example.shape[3]:
+        raise ValueError(f"the network reads square images [B, channels, S, S], but a sample batch has shape {list(example.shape)}")
+    side = example.shape[-1]
+    if side < least or side % step:
+        allowed = f"{least} or more" if step == 1 else f"a multiple of {step}"
+        raise ValueError(f"image_size={side} must be {allowed}" + (f", since {why}" if why else ""))
+    return side

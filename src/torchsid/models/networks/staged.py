@@ -1,0 +1,60 @@
+"""A classifier cut into stages, each with a belief head."""
+
+from typing import Annotated, Any, Literal
+
+from torch import Tensor
+
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.build import staged_cascade
+from torchsid.heads import HEADS
+from torchsid.models import CLASSIFIERS
+from torchsid.settings import Count, OneOf, Positive, checked
+
+
+@checked
+def staged(
+    example: Tensor,
+    num_classes: int,
+    *,
+    trunk: Annotated[Any, OneOf(CLASSIFIERS)],
+    depth: Count = 5,
+    cuts: list[str] = [],  # noqa: B006 (never changed)
+    balance: Literal["memory", "work", "equal"] = "memory",
+    by: Literal["boundary", "graph"] = "boundary",
+    head: Annotated[Any, OneOf(HEADS, also=("auto",), by_name=True)] = "auto",
+    stage: Literal["plain", "residual"] = "plain",
+    max_head_share: Positive = 0.25,
+) -> StagedCascade:
+    """Return a staged cascade for inputs like `example`; see `torchsid.staged_cascade`.
+
+    Args:
+        example: a small batch of inputs.
+        num_classes: C.
+        trunk: The whole classifier that is cut.
+        depth: Number of stages L.
+        cuts: Names of the `depth - 1` submodules of the trunk after which to cut; empty lets `balance` choose.
+        balance: What the stages share evenly: bytes kept for backward, operations, or the pieces that the trunk can be cut into.
+        by: How the trunk is cut: `boundary` runs any model as it is; `graph` carries skip connections over a cut, and can be
+            compiled.
+        head: The stages' belief heads; `auto` takes what fits the shape of the features.
+        stage: `residual` adds every head's logits to the previous log-belief.
+        max_head_share: The most multiply-adds of a head, as a share of those of an average stage.
+
+    Raises:
+        ValueError: `cuts` and `depth` contradict each other.
+        CutError: the trunk cannot be cut so.
+        HeadError: the head cannot read the features.
+    """
+    if cuts and len(cuts) + 1 != depth:
+        raise ValueError(f"cuts names {len(cuts)} cuts for depth = {depth}: set depth = {len(cuts) + 1}, or leave cuts out")
+    return staged_cascade(
+        trunk(example, num_classes),
+        num_classes,
+        cuts or depth,
+        example,
+        balance=balance,
+        by=by,
+        head=head,
+        residual=stage == "residual",
+        max_head_share=max_head_share,
+    )

@@ -1,0 +1,96 @@
+"""A folder is a registry: a file is an entry, the file's name is the entry's name, its first docstring line describes it.
+
+`learners/self_distillation.py` with a class `SelfDistillation` is the learner `self-distillation`; an entry of several files is a
+folder, whose main file bears the name of the kind, as `tasks/images/task.py`. An entry may also come from outside the package, as
+`"package.module:Object"`. Names and descriptions are read without importing anything.
+"""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from torchsid.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The entries of one folder.
+
+    Args:
+        package: the folder, dotted, such as `"torchsid.learners"`.
+        kind: what an entry is called in messages, and the main file of an entry that is a folder.
+        suffix: what the name of the object ends in, after that of its file: `ConvBody` in `conv.py`.
+    """
+
+    package: str
+    kind: str
+    suffix: str = ""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the folder's entries, in alphabetical order."""
+        return tuple(self._entries)
+
+    def descriptions(self) -> dict[str, str]:
+        """Return name and one-line description of every entry, without importing it."""
+        return {name: entry.documentation.partition("\n")[0].rstrip(".") for name, entry in self._entries.items()}
+
+    def load(self, name: str) -> Callable[..., Any]:
+        """Return the class or function of an entry.
+
+        Args:
+            name: one of `names()`, or `"package.module:Object"` for one from outside.
+
+        Raises:
+            ConfigError: there is no such entry, or it cannot be imported.
+        """
+        if ":" in name:
+            return self._from_outside(name)
+        if name not in self._entries:
+            message = unknown_name(self.kind, name, self.names())
+            raise ConfigError([f"{message}; one of your own is 'package.module:Object'"], source="name")
+        entry = self._entries[name]
+        loaded: Callable[..., Any] = getattr(import_module(f"{self.package}.{entry.module}"), entry.symbol)
+        return loaded
+
+    def _from_outside(self, name: str) -> Callable[..., Any]:
+        module, _, symbol = name.partition(":")
+        try:
+            loaded = getattr(import_module(module), symbol)
+        except (ImportError, ValueError) as error:
+            advice = "install it, or add its folder to PYTHONPATH"
+            raise ConfigError([f"{self.kind} {name!r}: {error}; {advice}"], source="name") from None
+        except AttributeError:
+            raise ConfigError([f"{self.kind} {name!r}: {module} has no {symbol!r}"], source="name") from None
+        if not callable(loaded):
+            raise ConfigError([f"{self.kind} {name!r} is a {type(loaded).__name__}: name a class or a function"], source="name")
+        checked: Callable[..., Any] = loaded
+        return checked
+
+    @cached_property
+    def _entries(self) -> dict[str, "_Entry"]:
+        spec = find_spec(self.package)
+        assert spec is not None
+        assert spec.submodule_search_locations
+        folder = Path(next(iter(spec.submodule_search_locations)))
+        found = {}
+        for path in sorted([*folder.glob("*.py"), *folder.glob(f"*/{self.kind}.py")]):
+            stem = path.stem if path.parent == folder else path.parent.name
+            tree = ast.parse(path.read_text("utf-8"))
+            wanted = stem.replace("_", "") + self.suffix
+            for node in tree.body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name.replace("_", "").lower() == wanted:
+                    module = ".".join(path.relative_to(folder).with_suffix("").parts)
+                    found[stem.replace("_", "-")] = _Entry(module, node.name, ast.get_docstring(tree) or "")
+        return found
+
+
+@dataclass(frozen=True)
+class _Entry:
+    module: str
+    symbol: str
+    documentation: str

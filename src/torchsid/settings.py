@@ -1,0 +1,206 @@
+"""Settings live with what they set: they are the keyword-only parameters of a class or function.
+
+A range stands in the annotation, `q: Annotated[float, Gt(0), Le(1)] = 0.7`, and the meaning in the docstring's `Args:`. Whoever
+calls the class and whoever configures it by name are checked by the same annotation.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial, wraps
+from itertools import pairwise
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+
+from torchsid.registry import Registry
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Share = Annotated[float, Ge(0), Lt(1)]
+"""A number from 0 to 1, without 1."""
+Weight = Annotated[float, Ge(0), Le(1)]
+"""A number from 0 to 1."""
+Positive = Annotated[float, Gt(0), Lt(float("inf"))]
+NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
+Count = Annotated[int, Ge(1)]
+CountOrZero = Annotated[int, Ge(0)]
+
+_WORDS = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below", MultipleOf: "a multiple of"}
+_HOLDS: Mapping[type, Callable[[float, Any], bool]] = {
+    Ge: lambda value, bound: value >= bound.ge,
+    Gt: lambda value, bound: value > bound.gt,
+    Le: lambda value, bound: value <= bound.le,
+    Lt: lambda value, bound: value < bound.lt,
+    MultipleOf: lambda value, bound: value % bound.multiple_of == 0,
+}
+_PLAIN = (bool, int, float, str, types.NoneType)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a class or function."""
+
+    name: str
+    annotation: Any
+    """Its type, with the range as metadata."""
+    default: Any
+    """`inspect.Parameter.empty` where it must be given."""
+    description: str
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Metadata of a setting that names an entry of a registry, whose own settings join in: `Annotated[Any, OneOf(CLASSIFIERS)]`.
+
+    `build` hands the function the entry itself, with its settings filled in.
+    """
+
+    registry: Registry
+    also: tuple[str, ...] = ()
+    """Values that are no entry and are handed on as they are."""
+    by_name: bool = False
+    """Whether the function is handed the name itself, because it makes the entry in a way of its own."""
+
+    @staticmethod
+    def within(annotation: Any) -> "OneOf | None":
+        """Return it where an annotation has one."""
+        return next((each for each in getattr(annotation, "__metadata__", ()) if isinstance(each, OneOf)), None)
+
+
+def all_settings(entry: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Setting]:
+    """Return the settings of a class or function, and of the entries that it is to be built of.
+
+    Args:
+        entry: the class or function.
+        values: what is set; it decides which entries are chosen.
+
+    Raises:
+        ConfigError: a chosen entry does not exist.
+    """
+    own = settings_of(entry)
+    joined = dict(own)
+    for setting in own.values():
+        if chosen := _chosen(setting, values):
+            joined = {**settings_of(chosen), **joined}
+    return joined
+
+
+def build(entry: Callable[..., T], values: Mapping[str, Any], *arguments: Any) -> T:
+    """Call a class or function with its settings; entries that they name are called `partial(entry, **their settings)`."""
+    own = settings_of(entry)
+    given = {name: value for name, value in values.items() if name in own}
+    for name, setting in own.items():
+        if chosen := _chosen(setting, values):
+            given[name] = partial(chosen, **{key: values[key] for key in settings_of(chosen) if key in values and key not in own})
+    return entry(*arguments, **given)
+
+
+def _chosen(setting: Setting, values: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """Return the entry that a setting names, or None where it names none."""
+    one_of = OneOf.within(setting.annotation)
+    name = values.get(setting.name, setting.default)
+    if one_of is None or name is inspect.Parameter.empty or name in one_of.also:
+        return None
+    entry = one_of.registry.load(name)
+    return None if one_of.by_name else entry
+
+
+def settings_of(entry: Callable[..., Any]) -> dict[str, Setting]:
+    """Return the settings of a class or function: its keyword-only parameters of types that a TOML file can hold."""
+    function = entry.__init__ if isinstance(entry, type) else entry  # type: ignore[misc]
+    hints = get_type_hints(function, include_extras=True)
+    described = dict(_described(entry))
+    made = {each.name: each.default_factory for each in fields(entry)} if is_dataclass(entry) else {}
+
+    def default(name: str, given: Any) -> Any:
+        factory = made.get(name, MISSING)
+        return given if factory is MISSING else factory()
+
+    return {
+        name: Setting(name, hints[name], default(name, parameter.default), described.get(name, ""))
+        for name, parameter in inspect.signature(entry).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name in hints and _can_be_written(hints[name])
+    }
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function or constructor so that arguments out of their annotation's range are one ValueError."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        hints = get_type_hints(function, include_extras=True)
+        problems = [problem for name, value in kwargs.items() for problem in _out_of_range(name, value, hints.get(name))]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return function(*args, **kwargs)
+
+    return call
+
+
+def allowed(annotation: Any) -> str:
+    """Return in words what a setting can be: its type, names or range."""
+    origin = get_origin(annotation)
+    if one_of := OneOf.within(annotation):
+        return " | ".join([*filter(None, one_of.also), *one_of.registry.names(), "package.module:Object"])
+    if origin is Annotated:
+        bounds = [f"{_WORDS[type(bound)]} {_bound(bound):g}" for bound in annotation.__metadata__ if type(bound) in _WORDS]
+        return ", ".join([allowed(annotation.__origin__), *(each for each in bounds if not each.endswith("inf"))])
+    if origin is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, list | tuple)):
+        return f"list of {allowed(get_args(annotation)[0])}"
+    if origin is types.UnionType or str(origin) == "typing.Union":
+        return " | ".join(allowed(each) for each in get_args(annotation))
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _out_of_range(name: str, value: object, annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Annotated and isinstance(value, int | float):
+        bounds = [bound for bound in annotation.__metadata__ if type(bound) in _HOLDS]
+        if not all(_HOLDS[type(bound)](value, bound) for bound in bounds):  # NaN fails every comparison
+            yield f"{name}={value}: allowed is {allowed(annotation)}"
+
+
+def _bound(bound: Any) -> float:
+    return float(next(getattr(bound, side) for side in ("ge", "gt", "le", "lt", "multiple_of") if hasattr(bound, side)))
+
+
+def _can_be_written(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return OneOf.within(annotation) is not None or _can_be_written(annotation.__origin__)
+    if origin is Literal:
+        return True
+    if origin is not None:
+        return all(_can_be_written(each) for each in get_args(annotation) if each is not Ellipsis)
+    return annotation in _PLAIN or is_dataclass(annotation)
+
+
+def _described(entry: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """Yield names and descriptions: a docstring's `Args:`, of a class its bases' too; a dataclass's field docstrings."""
+    if is_dataclass(entry):
+        yield from field_descriptions(entry).items()
+        return
+    for owner in reversed(entry.__mro__) if isinstance(entry, type) else (entry,):
+        documentation = inspect.cleandoc(owner.__doc__ or "")
+        (block,) = re.findall(r"^Args:\n((?:[ ].*\n?|\n)+)", documentation, flags=re.MULTILINE) or ("",)
+        for names, text in re.findall(r"^    ([\w, ]+): ((?:.+\n?)(?:^ {8}.*\n?)*)", block, flags=re.MULTILINE):
+            for name in names.split(", "):
+                yield name, " ".join(text.split())
+
+
+def field_descriptions(section: type) -> dict[str, str]:
+    """Return the docstrings below the fields of a dataclass."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    found = {}
+    for field, below in pairwise(getattr(definition, "body", [])):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found

@@ -1,0 +1,117 @@
+"""What a domain tells the rest of the house, which never asks what a sample is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+About = Mapping[str, Any]
+"""What is known of a data set, as JSON can hold it; a run keeps it in its manifest, so that its network can be built without the
+data. `num_classes` is there always, `class_names` where the outcomes have names."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples in memory, of one part of a data set.
+
+    Attributes:
+        inputs: `[N, ...]`, as they are stored; `Task.prepare` makes of them what a network reads.
+        target: integer outcomes `[N, ...]`, or probability rows `[N, ..., C]` (floating point): to train on.
+        weight: a weight for every position of the target, `[N, ...]`; None counts all alike.
+        clean_target: the target before label noise was added; None where nobody knows.
+        rows: int64 `[N]`, where each sample stands in the data set's own file, from 0; None where there is no such file.
+    """
+
+    inputs: Tensor
+    target: Tensor
+    weight: Tensor | None = None
+    clean_target: Tensor | None = None
+    rows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, index: Tensor | slice) -> "Samples":
+        """Return the samples at `index`, int64 `[n]` or a slice."""
+        parts = (self.inputs, self.target, self.weight, self.clean_target, self.rows)
+        return type(self)(*(None if part is None else part[index] for part in parts))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, ready to train on.
+
+    Attributes:
+        train: what is trained on.
+        validation: held out from it; may be empty.
+        test: looked at once, after training; may be empty.
+        about: see `About`.
+        fingerprint: SHA-256 of every file read, and of the samples.
+        skipped: what was left out and why, a sentence each.
+    """
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    about: About
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+
+class Task(ABC):
+    """A domain. Its settings, the `[data]` section of a recipe, are the keyword-only parameters of its constructor."""
+
+    per_position: bool = False
+    """Whether a network answers at every position of its features, `[B, T, C]`, instead of once a sample, `[B, C]`."""
+    memory_format: torch.memory_format = torch.contiguous_format
+    """How batches and weights lie in memory."""
+
+    @property
+    def blends_samples(self) -> bool:
+        """Whether a training batch mixes several samples into one, which methods that remember samples cannot follow."""
+        return False
+
+    @abstractmethod
+    def load(self, seed: int) -> Splits:
+        """Return the data set; the validation part depends on `seed`.
+
+        Raises:
+            DataError: the data are missing, damaged, or do not fit the settings.
+        """
+
+    @abstractmethod
+    def example(self, about: About) -> Tensor:
+        """Return a batch of two samples as a network reads them, of which only shape and dtype count."""
+
+    def prepare(self, inputs: Tensor, about: About) -> Tensor:
+        """Return stored inputs `[B, ...]` as a network reads them."""
+        return inputs
+
+    def training_batch(self, samples: Samples, about: About, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return inputs, target and weight of a training batch, which may be augmented.
+
+        Args:
+            samples: the batch.
+            about: the data set.
+            generator: a CPU generator, the only source of random numbers.
+        """
+        return self.prepare(samples.inputs, about), samples.target, samples.weight
+
+    def show(self, inputs: Tensor) -> str:
+        """Return one stored input `[...]` as a fragment of HTML."""
+        from html import escape
+
+        return f"<code>{escape(str(inputs.tolist()))}</code>"
+
+    def read(self, name: str, about: About) -> Tensor:
+        """Return one input as it is stored, `[1, ...]`, from what a user names on the command line, such as a file.
+
+        Raises:
+            DataError: it cannot be read, or does not fit.
+        """
+        from torchsid.errors import DataError
+
+        raise DataError(f"{type(self).__name__} cannot read {name!r}: it has no samples outside its data set")

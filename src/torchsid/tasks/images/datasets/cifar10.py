@@ -1,0 +1,22 @@
+"""CIFAR-10: 32x32 colour photographs, 10 classes; Parquet or the official Python archive."""
+
+from torchsid.tasks.images.cifar import CifarArchive
+from torchsid.tasks.images.parquet import ParquetSource
+from torchsid.tasks.images.raw import RawSet
+from torchsid.tasks.images.sources import Request, read_files
+
+PARQUET = ParquetSource("cifar10", num_classes=10, channels=3, folders=("plain_text", "cifar10", "cifar10/plain_text"))
+ARCHIVE = CifarArchive(
+    folder="cifar-10-batches-py",
+    archive="cifar-10-python.tar.gz",
+    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+    test="test_batch",
+    label="labels",
+    names_file="batches.meta",
+    names_key="label_names",
+)
+
+
+def cifar10(request: Request) -> RawSet:
+    """Return the data set below `request.path`; see `read_files`."""
+    return read_files(request, PARQUET, ARCHIVE)

@@ -1,0 +1,204 @@
+"""Pictures, each of one class."""
+
+import base64
+import hashlib
+import io
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from torchsid.errors import DataError, unknown_name
+from torchsid.settings import CountOrZero, Share
+from torchsid.tasks.domain import About, Samples, Splits, Task
+from torchsid.tasks.images import hub, noise, stratify, validate
+from torchsid.tasks.images.augmentation import Augmentation, normalise
+from torchsid.tasks.images.config import AugmentConfig, NoiseConfig
+from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
+from torchsid.tasks.images.decode import read_image
+from torchsid.tasks.images.raw import Labels, RawPart, RawSet
+from torchsid.tasks.images.sources import Request, file_sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Task):
+    """Images `[N, channels, S, S]`, uint8, each of one class; square.
+
+    The validation part is cut from the training set after label noise, since whoever has noisy labels has no clean ones to validate
+    with; its `clean_target` has them here. The test part never gets noise.
+
+    Raises:
+        ValueError: the data set's name is unknown.
+    """
+
+    name: str = "digits"
+    """A name of `torchsid list data`, `hub:OWNER/NAME`, or `package.module:function`."""
+    path: str = ""
+    """Folder of the files; not needed for `digits`. For `hub:` an optional folder for what is downloaded."""
+    validation: Share = 0.1
+    """Share of the training set that is held out, the same in every class; 0 holds out nothing."""
+    on_bad_sample: Literal["error", "skip"] = "error"
+    """An image that cannot be decoded, or of another size than the rest: stop, or leave it out and say so."""
+    cache: str = ""
+    """Folder for decoded images; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`."""
+    limit: CountOrZero = 0
+    """Use only the first `limit` training images, in every class its share, validation included; 0 uses all."""
+    channels_last: bool = False
+    """Keep images and convolutions in channels-last memory format: faster convolutions on most machines."""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    """Wrong labels in the training set."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """What is done to the images of a training batch."""
+
+    def __post_init__(self) -> None:
+        if self.name.startswith(HUB_PREFIX):
+            if not self.name.removeprefix(HUB_PREFIX).strip("/ "):
+                raise ValueError(f"name = {self.name!r} lacks the name: write hub:OWNER/NAME")
+        elif ":" not in self.name and self.name not in DATASETS.names():
+            raise ValueError(f"name: {unknown_name('data set', self.name, [*DATASETS.names(), 'hub:OWNER/NAME'])}")
+
+    @property
+    def memory_format(self) -> torch.memory_format:  # type: ignore[override]
+        """Channels last or contiguous."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def blends_samples(self) -> bool:
+        """Whether mixup or cutmix is on."""
+        return bool(self.augment.mixup or self.augment.cutmix)
+
+    def load(self, seed: int) -> Splits:
+        """Read the data set, add the noise, hold out the validation part.
+
+        The validation part depends on `seed` (and not on the noise), the noise on `noise.seed` alone.
+        """
+        raw = self._read()
+        validate.check(raw, self.name)
+        noisy = noise.noisy_labels(self.noise, self._request, raw.train, raw.class_names)
+        kept, held_out = _cut(self, raw, seed)
+        parts = {
+            "train": _samples(raw.train, noisy, kept),
+            "validation": _samples(raw.train, noisy, held_out),
+            "test": _samples(raw.test, raw.test.labels, np.arange(len(raw.test.labels))),
+        }
+        files = dict(raw.files)
+        if self.noise.kind == "column":
+            path = noise.labels_file(self.noise, self._request)
+            files[path.name] = file_sha256(path)
+        return Splits(
+            **parts,
+            about=self._about(raw, parts["train"].inputs, noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
+            fingerprint=files | {f"arrays/{name}": _digest(part) for name, part in parts.items()},
+            skipped=raw.skipped,
+        )
+
+    def example(self, about: About) -> Tensor:
+        """Return black images `[2, channels, S, S]`."""
+        return torch.zeros(2, about["channels"], about["image_size"], about["image_size"])
+
+    def prepare(self, inputs: Tensor, about: About) -> Tensor:
+        """Return uint8 images normalised, float32, or only scaled to [0, 1] without `augment.normalise`."""
+        return normalise(inputs, tuple(about["mean"]), tuple(about["std"]))
+
+    def training_batch(self, samples: Samples, about: About, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return augmented images with their labels; under mixup or cutmix rows `[B, C]`."""
+        augment = Augmentation(self.augment, tuple(about["mean"]), tuple(about["std"]), about["num_classes"])
+        return (*augment(samples.inputs, samples.target, generator), samples.weight)
+
+    def show(self, inputs: Tensor) -> str:
+        """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
+        from PIL import Image
+
+        height, width = inputs.shape[-2:]
+        shrink = 128 / max(height, width)
+        if shrink < 1:
+            size = (max(round(shrink * height), 1), max(round(shrink * width), 1))
+            inputs = adaptive_avg_pool2d(inputs.float(), size).round().byte()
+        pixels = inputs[0] if len(inputs) == 1 else inputs[:3].movedim(0, -1)
+        file = io.BytesIO()
+        Image.fromarray(pixels.contiguous().numpy()).save(file, format="png")
+        style = ' style="image-rendering: pixelated"' if max(height, width) <= 64 else ""
+        return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"{style}>'
+
+    def read(self, name: str, about: About) -> Tensor:
+        """Return an image file, resized to the size that the network reads, uint8 `[1, channels, S, S]`."""
+        return read_image(name, about["channels"], about["image_size"]).unsqueeze(0)
+
+    def _read(self) -> RawSet:
+        if self.name.startswith(HUB_PREFIX):
+            repository = self.name.removeprefix(HUB_PREFIX)
+            return hub.read(repository, download_folder=self.path, on_bad_sample=self.on_bad_sample)
+        raw: RawSet = DATASETS.load(self.name)(self._request)
+        return raw
+
+    @property
+    def _request(self) -> Request:
+        return Request(name=self.name, path=self.path, on_bad_sample=self.on_bad_sample, cache=self.cache)
+
+    def _about(self, raw: RawSet, images: Tensor, measured: dict[str, object]) -> About:
+        height, width = images.shape[2:]
+        if height != width:
+            raise DataError(
+                f"the images of {self.name} are {height}x{width} pixels (height x width); only square images can be trained on"
+            )
+        mean, std = _statistics(images.numpy())
+        if not self.augment.normalise:
+            mean, std = (0.0,) * len(mean), (1.0,) * len(std)
+        return {
+            "name": self.name,
+            "num_classes": len(raw.class_names),
+            "class_names": list(raw.class_names),
+            "channels": images.shape[1],
+            "image_size": height,
+            "mean": list(mean),
+            "std": list(std),
+            "noise": measured,
+        }
+
+
+def _cut(task: Images, raw: RawSet, seed: int) -> tuple[Labels, Labels]:
+    """Return the indices to train on and to validate with; by clean labels, so that noise moves no sample."""
+    labels, classes = raw.train.labels, len(raw.class_names)
+    if task.limit > len(labels):
+        raise DataError(f"data.limit = {task.limit}, but {task.name} has only {len(labels)} training images")
+    pool = stratify.first(labels, task.limit, classes) if task.limit else np.arange(len(labels))
+    kept, held_out = stratify.hold_out(labels[pool], task.validation, classes, seed)
+    if problems := validate.empty_classes(labels[pool][kept], raw.class_names):
+        raise DataError(f"data.limit = {task.limit} and data.validation = {task.validation} leave too little: {problems[0]}")
+    return pool[kept], pool[held_out]
+
+
+def _samples(part: RawPart, labels: Labels, index: Labels) -> Samples:
+    whole = len(index) == len(part.labels)  # then a copy of all the images is avoided
+    inputs, target, clean, rows = (
+        torch.from_numpy(np.require(array if whole else array[index], requirements=["C", "W"]))
+        for array in (part.images, labels, part.labels, part.rows)
+    )
+    return Samples(inputs, target, clean_target=clean, rows=rows)
+
+
+def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel, exact: from the histogram of its 256 values."""
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        histogram = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(images), 1024):
+            histogram += np.bincount(images[start : start + 1024, channel].ravel(), minlength=256)
+        share = histogram / histogram.sum()
+        means.append(float(share @ values))
+        stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
+    if constant := [channel for channel, std in enumerate(stds) if std == 0.0]:
+        raise DataError(f"all training images are the same in channel {constant}: nothing can be learnt from it")
+    return tuple(means), tuple(stds)
+
+
+def _digest(part: Samples) -> str:
+    digest = hashlib.sha256(repr(tuple(part.inputs.shape)).encode())
+    for tensor in (part.inputs, part.target):
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
