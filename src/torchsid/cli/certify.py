@@ -95,7 +95,7 @@ def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argpar
     alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(config.model.depth)))
     return Subject(
         name=args.directory.resolve().name,
-        description=f"{network.about.get('name', config.task)} · α {alphas}, {objective.direction} · {args.weights} weights · samples are not augmented",
+        description=f"{name} · α {alphas}, {objective.direction} · {args.weights} weights · samples are not augmented",
         class_names=network.class_names,
         theory=[*scope(objective), *caveats(network.learner)],
         log_beliefs=lambda inputs: predict(network.learner, inputs, prepare=network.prepare),

@@ -103,7 +103,7 @@ class Page:
 
     def drawings(self) -> dict[str, Drawing]:
         """Return the drawings that are shown at once, by section and number: `triangle-1`."""
-        found = {}
+        found: dict[str, Drawing] = {}
         for section in self.sections:
             drawings = (drawing for part in section.parts if isinstance(part, Figures) for drawing in part.drawings)
             found |= {f"{section.anchor}-{place}": drawing for place, drawing in enumerate(drawings, 1)}

@@ -144,24 +144,28 @@ def escaped(text: str) -> str:
     return text.translate({38: "&amp;", 34: "&quot;", 60: "&lt;", 62: "&gt;"})
 
 
-def standalone(drawing: Drawing) -> str:
-    """Return the text of an SVG file: the colours of the page by day, dark on white, title on top, text as text."""
+def standalone(*drawings: Drawing) -> str:
+    """Return the text of an SVG file with drawings one below the other, each under its title: in the page's colours by day."""
     style = files("torchsid.show").joinpath("style.css").read_text("utf-8")
     colours = dict(re.findall(r"--([\w-]+): (#\w+);", style[: style.index("}")]))
-    match = re.fullmatch(r'<svg viewBox="([^"]*)"[^>]*(aria-label="[^"]*")>(.*)', drawing.svg, flags=re.DOTALL)
-    assert match is not None
-    box, label, body = match.groups()
-    width, height = (float(size) for size in box.split()[2:])
-    lines = wrap(drawing.title, int(width / 7.4), break_on_hyphens=False)  # 7.4: the width of a letter
-    top = 10 + 18 * len(lines)
-    body = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], body).replace("currentColor", colours["ink"])
-    bold = f'font-size="14" font-weight="bold" fill="{colours["ink"]}"'
-    title = "".join(f'<text x="6" y="{18 * place - top + 19}" {bold}>{escaped(line)}</text>\n' for place, line in enumerate(lines))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-top} {width:g} {height + top:g}" '
-        f'width="{width:g}pt" height="{height + top:g}pt" font-family="Helvetica, Arial, sans-serif" role="img" {label}>\n'
-        f'<rect y="{-top}" width="{width:g}" height="{height + top:g}" fill="{colours["paper"]}"/>\n{title}{body}\n'
-    )
+    parts, labels, across, down = [], [], 0.0, 0.0
+    for drawing in drawings:
+        match = re.fullmatch(r'<svg viewBox="([^"]*)"[^>]*aria-label="([^"]*)">(.*)</svg>', drawing.svg, flags=re.DOTALL)
+        assert match is not None
+        box, label, body = match.groups()
+        left, top, width, height = (float(size) for size in box.split())
+        for line in wrap(drawing.title, int(width / 7.4), break_on_hyphens=False):  # 7.4: the width of a letter
+            bold = f'font-size="14" font-weight="bold" fill="{colours["ink"]}"'
+            parts.append(f'<text x="6" y="{down + 19:g}" {bold}>{escaped(line)}</text>')
+            down += 18
+        parts.append(f'<g transform="translate({-left:g} {down + 10 - top:g})">{body}</g>')
+        labels.append(label)
+        across, down = max(across, width), down + height + 16
+    body = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], "\n".join(parts)).replace("currentColor", colours["ink"])
+    size = f'viewBox="0 0 {across:g} {down:g}" width="{across:g}pt" height="{down:g}pt"'
+    about = f'{size} font-family="Helvetica, Arial, sans-serif" role="img" aria-label="{"; ".join(labels)}"'
+    paper = f'<rect width="{across:g}" height="{down:g}" fill="{colours["paper"]}"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {about}>\n{paper}\n{body}\n</svg>\n'
 
 
 def _restyle(tag: str, prefix: str, used: set[str]) -> str:

@@ -76,7 +76,7 @@ def curves(
         _ticks(axes, lines, ticks)
         if len(lines) > 1:
             key(figure, [line.name for line in lines], handles)
-        ends = (f"{line.name}: {number(y[0])} to {number(y[-1])}" for line in lines if len(y := _arrays(line)[0]))
+        ends = (f"{line.name}: {number(float(y[0]))} to {number(float(y[-1]))}" for line in lines if len(y := _arrays(line)[0]))
         return finish(figure, title, "; ".join(ends) or "Nothing recorded")
 
 

@@ -1,7 +1,7 @@
 """The way of beliefs through the triangle of three outcomes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,6 @@ def _triangle(axes: "Axes", names: Sequence[str]) -> None:
     axes.plot(*CORNERS[[0, 1, 2, 0]].T, color=MUTED, lw=1.2, zorder=1)
     for k, (corner, side) in enumerate(zip(CORNERS, ("left", "right", "center"), strict=True)):
         shift, above = ((0, -12), "top") if k < 2 else ((0, 10), "bottom")
-        text = {"ha": side, "va": above, "color": look(k)[0], "fontweight": "bold", "fontsize": 12}
+        text: dict[str, Any] = {"ha": side, "va": above, "color": look(k)[0], "fontweight": "bold", "fontsize": 12}
         axes.annotate(shortened(names[k], 24), corner, xytext=shift, textcoords="offset points", **text)
     axes.plot(*CORNERS.mean(axis=0), "+", color=MUTED, ms=9, mew=1.4, zorder=6)

@@ -1,6 +1,6 @@
 """What is gained against what it costs: a mark a contender, with its name, and the best trade-offs as a line."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchsid.show.plots.points import Point
@@ -10,7 +10,6 @@ from torchsid.show.text import number, shortened
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTH, _HEIGHT, _COLUMNS = 460, 290, 3  # CSS pixels of a panel; panels side by side
 _FONT, _LINE = 9.5, 12.0  # of a name, and from one to the next, in points
 _LETTERS = 30
 
@@ -23,39 +22,29 @@ class Mark(NamedTuple):
     y: Point
 
 
-def tradeoff(title: str, panels: Mapping[str, Sequence[Mark]], *, x: str, y: str, higher: bool = False) -> Drawing:
+def tradeoff(title: str, marks: Sequence[Mark], *, x: str, y: str, higher: bool = False) -> Drawing:
     """Draw y against x, where less x is better, and less y unless `higher`.
 
     Args:
         title: of the figure.
-        panels: by title their marks; contenders keep their colour in all of them.
+        marks: in the order that gives them their colours.
         x: name and unit of the cost.
         y: name and unit of what is reached.
         higher: whether more y is better.
     """
-    columns = max(min(len(panels), _COLUMNS), 1)
-    lines = max(-(-len(panels) // columns), 1)
-    names = list(dict.fromkeys(mark.name for marks in panels.values() for mark in marks))
-    with canvas((_WIDTH if columns == 1 else 320) * columns, _HEIGHT * lines) as (figure, only):
-        only.remove()
-        grid = list(figure.subplots(lines, columns, squeeze=False).flat)
-        for axes, (name, marks) in zip(grid, panels.items(), strict=False):
-            axes.set(xlabel=x, ylabel=y, title=name)
-            for mark in marks:
-                colour, _, shape = look(names.index(mark.name))
-                if mark.y.low is not None and mark.y.high is not None:
-                    axes.plot([mark.x, mark.x], mark.y[1:], color=colour, lw=1.4, zorder=2)
-                axes.plot(mark.x, mark.y.value, shape, color=colour, ms=6.5, zorder=3)
-            axes.plot(*zip(*front(marks, higher=higher), strict=True), color=MUTED, lw=1.4, zorder=1)
-            axes.set_xlim(0, 1.1 * max(mark.x for mark in marks))
-            axes.margins(y=0.15)
-        for axes in grid[len(panels) :]:
-            axes.axis("off")
+    with canvas(460, 290) as (figure, axes):
+        for index, mark in enumerate(marks):
+            colour, _, shape = look(index)
+            if mark.y.low is not None and mark.y.high is not None:
+                axes.plot([mark.x, mark.x], [mark.y.low, mark.y.high], color=colour, lw=1.4, zorder=2)
+            axes.plot(mark.x, mark.y.value, shape, color=colour, ms=6.5, zorder=3)
+        axes.plot(*zip(*front(marks, higher=higher), strict=True), color=MUTED, lw=1.4, zorder=1)
+        axes.set(xlabel=x, xlim=(0, 1.1 * max(mark.x for mark in marks)))
+        axes.set_title(y)
+        axes.margins(y=0.15)
         figure.draw_without_rendering()  # now everything has its place
-        for axes, marks in zip(grid, panels.values(), strict=False):
-            _label(axes, marks)
-        described = (f"{mark.name} {number(mark.y.value)} for {number(mark.x)}" for marks in panels.values() for mark in marks)
-        return finish(figure, title, "; ".join(described))
+        _label(axes, marks)
+        return finish(figure, title, "; ".join(f"{mark.name} {number(mark.y.value)} for {number(mark.x)}" for mark in marks))
 
 
 def front(marks: Sequence[Mark], *, higher: bool) -> Iterator[tuple[float, float]]:

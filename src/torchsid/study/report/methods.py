@@ -11,6 +11,9 @@ _NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.checkpoint_ever
 _NOT_THE_METHOD |= {f"training.{key}" for key in ("certify", "conflict", "tensorboard")}  # until version 0.1
 
 
+_FEW = 3  # settings that a name can tell
+
+
 @dataclass(frozen=True)
 class Method:
     """One method and its runs, ordered by seed."""
@@ -27,8 +30,8 @@ class Method:
 def gather(runs: Sequence[RunRecord]) -> list[Method]:
     """Group runs that differ in nothing but their seed; the order is that of each method's first run.
 
-    Methods that share a label are told apart by the settings in which they differ, as in `SID (alpha = 0.7)`; runs that
-    repeat a method and its seed are kept apart by the name of their directory.
+    Methods that share a label are told apart by the few settings in which they differ, as in `SID (alpha = 0.7)`, or by their
+    recipes; runs that repeat a method and its seed by the name of their directory.
     """
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for run in runs:
@@ -43,14 +46,17 @@ def _without_repeats(runs: list[RunRecord]) -> list[list[RunRecord]]:
 
 
 def _name(runs: list[RunRecord], groups: list[list[RunRecord]]) -> str:
-    rivals = [_settings(other[0].config) for other in groups if other[0].label == runs[0].label]
+    rivals = [other[0] for other in groups if other[0].label == runs[0].label]
     if len(rivals) == 1:
         return runs[0].label
-    mine = _settings(runs[0].config)
-    differing = [key for key in sorted(mine) if any(other.get(key) != mine[key] for other in rivals)]
-    detail = ", ".join(f"{key.rpartition('.')[2]} = {mine[key]}" for key in differing[:3])
-    unique = detail and rivals.count(mine) == 1
-    return f"{runs[0].label} ({detail if unique else runs[0].name})"
+    settings = [_settings(rival.config) for rival in rivals]
+    mine, recipe = _settings(runs[0].config), str(runs[0].manifest["recipe"])
+    differing = [key for key in sorted(mine) if any(other.get(key) != mine[key] for other in settings)]
+    if settings.count(mine) == 1 and 0 < len(differing) <= _FEW:
+        detail = ", ".join(f"{key.rpartition('.')[2]} = {mine[key]}" for key in differing)
+    else:
+        detail = recipe if sum(str(rival.manifest["recipe"]) == recipe for rival in rivals) == 1 else runs[0].name
+    return f"{runs[0].label} ({detail})"
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

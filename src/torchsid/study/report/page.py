@@ -13,7 +13,7 @@ from torchsid.show.plots.points import Point
 from torchsid.show.plots.stages import by_stage
 from torchsid.show.plots.tradeoff import Mark, tradeoff
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Cell, Table, table
+from torchsid.show.tables import Table, table
 from torchsid.show.text import percent
 from torchsid.study.cards import RIVERS, Show, mixed_cards
 from torchsid.study.frame import Row
@@ -234,7 +234,7 @@ def _cost(result: Comparison) -> Iterator[Part]:
         marks = [Mark(y.method, metric.factor * x.value, y.point(100)) for x, y in both if x and y]
         if len(marks) > 1:
             title = f"Accuracy against {metric.label}"
-            found.append(tradeoff(title, {"": marks}, x=metric.title, y="accuracy, last epoch, %", higher=True))
+            found.append(tradeoff(title, marks, x=metric.title, y="accuracy, last epoch, %", higher=True))
     if found:
         yield Figures(found)
 
@@ -264,17 +264,11 @@ def _noise(result: Comparison) -> list[Part]:
     if not noisy:
         return []
     rows = [
-        [
-            Cell(run.name),
-            str(noise.get("kind", "unknown")),
-            percent(float(noise.get("rate") or 0), 1),
-            percent(noise_share(noise), 1),
-        ]
+        [run.name, str(noise.get("kind")), percent(float(noise.get("rate") or 0), 1), percent(noise_share(noise), 1)]
         for run, noise in noisy
     ]
-    drawn = _over_epochs(
-        result, "train_accuracy", "Accuracy on the training labels, %", 100, level=100 * (1 - noise_share(noisy[0][1]))
-    )
+    true = 100 * (1 - noise_share(noisy[0][1]))
+    drawn = _over_epochs(result, "train_accuracy", "Accuracy on the training labels, %", 100, level=true)
     found: list[Part] = [table(["Run", "Kind", "Asked", "Labels changed"], rows)]
     return [*found, Figures([drawn])] if drawn else found
 
