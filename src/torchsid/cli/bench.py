@@ -143,7 +143,9 @@ def _run_trunks(args: argparse.Namespace, problems: list[str]) -> int:
         for row in result["rows"]:
             kept, step = row["kept_over_backprop"], row["step_over_backprop"]
             if kept is not None and step is not None:
-                panels.setdefault(bench_tables.title(row), []).append(Mark(row["contender"], kept, Point(step)))
+                panels.setdefault(" ".join(filter(None, [row["model"], str(row["blocks"] or ""), row["variant"]])), []).append(
+                    Mark(row["contender"], kept, Point(step))
+                )
         x, y = "kept bytes / backpropagation", "step time / backpropagation"
         write_text(args.figure, standalone(*(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items())))
         screen.file("figure", args.figure)

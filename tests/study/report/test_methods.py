@@ -1,11 +1,13 @@
-from torchsid.show import load_run
-from torchsid.show.methods import gather
+from pathlib import Path
 
-from .conftest import Make
+from tests.study.fake import Make
+
+from torchsid.study.report.methods import gather
+from torchsid.study.runs import load_run
 
 
-def names(*paths: object) -> list[str]:
-    return [method.name for method in gather([load_run(path) for path in paths])]  # type: ignore[arg-type]
+def names(*paths: Path) -> list[str]:
+    return [method.name for method in gather([load_run(path) for path in paths])]
 
 
 def test_runs_that_differ_in_their_seed_are_one_method_ordered_by_seed(make_run: Make) -> None:
@@ -15,7 +17,7 @@ def test_runs_that_differ_in_their_seed_are_one_method_ordered_by_seed(make_run:
 
 
 def test_what_does_not_change_the_training_does_not_make_a_method(make_run: Make) -> None:
-    settings = {"training.conflict": True, "training.tensorboard": True, "training.threads": 4}
+    settings = {"watch.conflict": True, "training.tensorboard": True, "training.threads": 4, "distributed.queue": 3}
     assert names(make_run("a"), make_run("b", seed=1, settings=settings)) == ["SID"]
 
 
@@ -23,9 +25,11 @@ def test_methods_keep_the_order_given(make_run: Make) -> None:
     assert names(make_run("b", label="Backprop"), make_run("a")) == ["Backprop", "SID"]
 
 
-def test_the_same_label_is_told_apart_by_the_setting_that_differs(make_run: Make) -> None:
+def test_the_same_label_is_told_apart_by_the_settings_that_differ_if_they_are_few(make_run: Make) -> None:
     a, b = (make_run(f"run-{alpha}", settings={"learner.alpha": alpha}) for alpha in (0.5, 0.7))
     assert names(a, b) == ["SID (alpha = 0.5)", "SID (alpha = 0.7)"]
+    other = make_run("much", settings={f"model.setting_{k}": k for k in range(9)})
+    assert names(a, other) == ["SID (alpha = 0.5)", "SID (much)"]
 
 
 def test_a_repeated_seed_keeps_its_runs_apart_by_directory(make_run: Make) -> None:
@@ -36,4 +40,3 @@ def test_the_example_is_the_evaluated_run_of_the_lowest_seed(make_run: Make) -> 
     runs = [load_run(make_run("a", seed=0, status="running")), load_run(make_run("b", seed=1))]
     (method,) = gather(runs)
     assert method.example is runs[1]
-    assert method.evaluated == (runs[1],)

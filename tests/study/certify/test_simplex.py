@@ -1,23 +1,16 @@
 from itertools import combinations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchsid.study.simplex import CORNERS, entangled, points
+from torchsid.study.certify.simplex import entangled, of_three
 
 
-def test_certainty_is_a_corner_and_indifference_the_middle() -> None:
-    beliefs = torch.tensor([[0.0, 0.2, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.1, 0.3, 0.3, 0.3], [1.0, 0.0, 0.0, 0.0]])
-    found = points(beliefs, (1, 2, 3))
-    torch.testing.assert_close(found[:2], CORNERS[[0, 2]])
-    torch.testing.assert_close(found[2:], CORNERS.mean(0).expand(2, 2))  # and of no belief in any of the three as well
-
-
-def test_the_triangle_is_equilateral() -> None:
-    sides = torch.pdist(CORNERS)
-    torch.testing.assert_close(sides, torch.ones(3, dtype=torch.float64))
+def test_beliefs_are_restricted_to_three_and_renormalised() -> None:
+    beliefs = torch.tensor([[0.0, 0.2, 0.0, 0.0], [0.4, 0.3, 0.2, 0.1], [1.0, 0.0, 0.0, 0.0]])
+    expected = torch.tensor([[1, 0, 0], [0.5, 1 / 3, 1 / 6], [1 / 3, 1 / 3, 1 / 3]], dtype=torch.float64)
+    torch.testing.assert_close(of_three(beliefs, (1, 2, 3)), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_those_taken_for_each_other_are_chosen() -> None:
@@ -26,13 +19,10 @@ def test_those_taken_for_each_other_are_chosen() -> None:
     assert entangled(answers, truth, torch.eye(5)) == (1, 3, 4)
 
 
-def test_without_errors_belief_decides() -> None:
+def test_without_errors_belief_decides_and_two_classes_have_no_triangle() -> None:
     beliefs = torch.eye(4)
     beliefs[1, 3] = beliefs[3, 2] = 0.2
     assert entangled(torch.arange(4), torch.arange(4), beliefs) == (1, 2, 3)
-
-
-def test_two_classes_have_no_triangle() -> None:
     assert entangled(torch.tensor([0]), torch.tensor([1]), torch.eye(2)) is None
 
 
@@ -48,11 +38,3 @@ def test_no_other_three_are_confused_more_often(num_classes: int, seed: int) -> 
 
     assert chosen is not None
     assert confusions(chosen) == max(map(confusions, combinations(range(num_classes), 3)))
-
-
-def test_points_stay_inside() -> None:
-    found = points(torch.rand(50, 5), (0, 2, 4))
-    x, y = found.unbind(-1)
-    assert float(y.min()) >= 0
-    assert float((y - 2 * CORNERS[2, 1] * torch.minimum(x, 1 - x)).max()) <= 1e-9
-    assert float(x.mean()) == pytest.approx(0.5, abs=0.15)

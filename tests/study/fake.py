@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
 Floats = NDArray[np.float64]
@@ -55,16 +53,12 @@ PLAN = [stage("layer1", "conv", 38_000), stage("layer2.0", "linear", 6_000), sta
 
 
 def maker(directory: Path) -> Make:
+    """Return `make(name, **changes of Fake) -> path`."""
+
     def make(name: str = "run", **changes: Any) -> Path:
         return write(directory / name, replace(Fake(), **changes))
 
     return make
-
-
-@pytest.fixture
-def make_run(tmp_path: Path) -> Make:
-    """Return `make_run(name, **changes of Fake) -> path`."""
-    return maker(tmp_path)
 
 
 def write(path: Path, fake: Fake) -> Path:
@@ -145,18 +139,11 @@ def samples(fake: Fake) -> dict[str, Any]:
     quick = np.flatnonzero((answers[1:] == labels).all(axis=0))[:6]
     chosen = np.concatenate([quick, late, wrong])
     return {
-        "images": np.stack([picture(fake.names[label], number) for number, label in enumerate(labels[chosen])]),
-        "labels": labels[chosen].astype(np.int64),
+        "inputs": np.random.default_rng(0).integers(0, 255, (len(chosen), 1, 4, 4), dtype=np.uint8),
+        "target": labels[chosen].astype(np.int64),
         "log_beliefs": np.ascontiguousarray(log_beliefs[:, chosen], dtype=np.float32),
         "indices": chosen.astype(np.int64),
     }
-
-
-def picture(name: str, number: int) -> NDArray[np.uint8]:
-    image = Image.new("L", (28, 28))
-    ImageDraw.Draw(image).text((7, 2), name[:1].encode("ascii", "replace").decode(), fill=255, font_size=22)
-    noise = np.random.default_rng(number).integers(0, 40, (28, 28))
-    return np.clip(np.asarray(image).astype(int) + noise, 0, 255).astype(np.uint8)[None]
 
 
 def events(fake: Fake) -> list[dict[str, Any]]:
@@ -181,7 +168,7 @@ def events(fake: Fake) -> list[dict[str, Any]]:
                 "train_accuracy": [noisy * a + 0.004 * epoch for a in accuracy],
                 "validation": validation if fake.validation else None,
                 "seconds": 0.8,
-                "images_per_second": 1800 / fake.depth**0.3 + float(generator.normal(0, 20)),
+                "samples_per_second": 1800 / fake.depth**0.3 + float(generator.normal(0, 20)),
                 "memory_mib": 402.5,
                 "skipped_steps": 0,
                 "conflict": cosines(fake.depth, generator) if fake.conflict and fake.depth > 1 else None,
