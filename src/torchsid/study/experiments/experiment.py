@@ -5,13 +5,14 @@ The file states the small size; a table `[medium]` says what is different where 
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from torchsid.errors import ConfigError, unknown_name
@@ -42,6 +43,15 @@ class Contender:
     """Processes that train one run together, started by `torchrun`."""
 
 
+def _with_settings_apart(table: object) -> object:
+    """Return a contender's table with its settings, whose names have a dot, in a table of their own."""
+    if not isinstance(table, dict):
+        return table
+    settings = {key: value for key, value in table.items() if "." in key}
+    rest = {key: value for key, value in table.items() if key not in settings}
+    return {**rest, "settings": settings} if settings else rest
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Axis:
     """What changes along the horizontal axis: one setting with its values, or named points that set several things."""
@@ -61,7 +71,7 @@ class Axis:
 
     def names(self) -> tuple[str, ...]:
         """Return the values as texts, or the names of the points."""
-        return tuple(self.points) or tuple(map(value_name, self.values))
+        return tuple(self.points) or tuple(value if isinstance(value, str) else f"{value:g}" for value in self.values)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -88,7 +98,7 @@ class Experiment:
     """Learning rates that every contender is tuned over."""
     seeds: Annotated[list[int], Field(min_length=1)]
     """Seeds of all runs; the first one is that of the tuning."""
-    contenders: Annotated[dict[str, Contender], Field(min_length=1)]
+    contenders: Annotated[dict[str, Annotated[Contender, BeforeValidator(_with_settings_apart)]], Field(min_length=1)]
     """By name; the first one is the reference of the differences."""
     axis: Axis | None = None
     """What changes besides the contender."""
@@ -100,39 +110,35 @@ class Experiment:
     """The smallest budget with which this size is taken."""
 
     def __post_init__(self) -> None:
-        if problems := [*self._doubles(), *self._unknowns(), *self._of_the_axis()]:
+        if problems := [*self._doubles(), *self._contradictions()]:
             raise ConfigError(problems)
 
-    def _doubles(self) -> list[str]:
+    def _doubles(self) -> Iterator[str]:
+        points = self.axis.names() if self.axis else ()
         lists: dict[str, list[Any]] = {
             "rates": self.rates,
             "seeds": self.seeds,
             "contenders (as names of directories)": [slug(name) for name in self.contenders],
-            "axis values (as names of directories)": [slug(name) for name in self.axis.names()] if self.axis else [],
+            "axis values (as names of directories)": [slug(name) for name in points],
         }
-        return [f"{what}: {value!r} stands there twice" for what, all_ in lists.items() for value in _repeated(all_)]
+        for what, values in lists.items():
+            yield from (f"{what}: {value!r} stands there twice" for value, count in Counter(values).items() if count > 1)
 
-    def _unknowns(self) -> list[str]:
+    def _contradictions(self) -> Iterator[str]:
         tuned = [name for name, each in self.contenders.items() if not each.of]
-        problems = [unknown_name("metric", name, METRICS) for name in self.metrics if name not in METRICS]
+        yield from (unknown_name("metric", name, METRICS) for name in self.metrics if name not in METRICS)
         for name, each in self.contenders.items():
             if each.of and each.of not in tuned:
-                problems.append(f"contenders.{name}.of: {unknown_name('tuned contender', each.of, tuned)}")
+                yield f"contenders.{name}.of: {unknown_name('tuned contender', each.of, tuned)}"
             if each.times != 1 and not each.of:
-                problems.append(f"contenders.{name}.times = {each.times} changes the rate of another contender: name it by `of`")
+                yield f"contenders.{name}.times = {each.times} changes the rate of another contender: name it by `of`"
             if each.seeds and (set(each.seeds) - set(self.seeds) or self.seeds[0] not in each.seeds):
-                problems.append(f"contenders.{name}.seeds = {each.seeds}: allowed are some of {self.seeds}, the first among them")
-        return problems
-
-    def _of_the_axis(self) -> list[str]:
-        if not (axis := self.axis):
-            return []
-        problems = []
-        if bool(axis.points) == bool(axis.setting and axis.values):
-            problems.append("axis: give either `setting` and `values`, or `points`")
-        if axis.reference and axis.reference not in axis.names():
-            problems.append(f"axis.reference: {unknown_name('value', axis.reference, axis.names())}")
-        return problems
+                yield f"contenders.{name}.seeds = {each.seeds}: allowed are some of {self.seeds}, the first among them"
+        if axis := self.axis:
+            if bool(axis.points) == bool(axis.setting and axis.values):
+                yield "axis: give either `setting` and `values`, or `points`"
+            if axis.reference and axis.reference not in axis.names():
+                yield f"axis.reference: {unknown_name('value', axis.reference, axis.names())}"
 
 
 def names(kind: str = "") -> dict[str, str]:
@@ -141,15 +147,36 @@ def names(kind: str = "") -> dict[str, str]:
     Args:
         kind: `training`, or what a file says by `kind`: `timing`, `memory`.
     """
-    paths = sorted((entry for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
-    tables = {path.name.removesuffix(".toml"): tomllib.loads(path.read_text("utf-8")) for path in paths}
+    stems = sorted(entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml"))
+    tables = {stem: tomllib.loads((_SHIPPED / f"{stem}.toml").read_text("utf-8")) for stem in stems}
     return {name: table["question"] for name, table in tables.items() if kind in ("", table.get("kind", "training"))}
+
+
+def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of an experiment and the table in its file, of whatever kind.
+
+    A name with a path separator or the suffix `.toml` is a file, anything else a shipped experiment.
+
+    Raises:
+        ConfigError: no such experiment, or unreadable TOML.
+    """
+    path = Path(name_or_path)
+    is_file = path.suffix == ".toml" or len(path.parts) > 1
+    problem = ""
+    if not is_file and name_or_path not in names():
+        problem = unknown_name("experiment", name_or_path, names()) + "; a file of your own ends in .toml"
+    else:
+        try:
+            return path.stem, tomllib.loads((path if is_file else _SHIPPED / f"{path}.toml").read_text("utf-8"))
+        except OSError as error:
+            problem = f"cannot read {name_or_path}: {error.strerror or error}"
+        except ValueError as error:
+            problem = f"{name_or_path} is not valid TOML: {error}"
+    raise ConfigError([problem], source="experiment")
 
 
 def load(name_or_path: str, size: Size = "small") -> Experiment:
     """Return an experiment of the given size; a file without `[medium]` has one size, and is the same in both.
-
-    A name with a path separator or the suffix `.toml` is a file, anything else a shipped experiment.
 
     Raises:
         ConfigError: no such experiment, unreadable TOML, or what it says does not fit; names all problems.
@@ -158,9 +185,15 @@ def load(name_or_path: str, size: Size = "small") -> Experiment:
     if kind := table.get("kind"):
         problem = f"kind = {kind!r} measures costs: torchsid.study.experiments.costs.load reads it"
         raise ConfigError([problem], source=f"experiment {name!r}")
-    larger = table.pop("medium", {})
-    merged = _merge(table, larger) if size == "medium" else table
-    return _parse(name, size if larger else "small", merged)
+    medium = table.pop("medium", {})
+    if size == "medium":
+        # Of `settings` and `axis` the larger size says what differs, anything else it says anew.
+        table |= medium | {key: {**table.get(key, {}), **medium[key]} for key in ("settings", "axis") if key in medium}
+    try:
+        return TypeAdapter(Experiment).validate_python({**table, "name": name, "size": size if medium else "small"})
+    except ValidationError as error:
+        known = {key: section for key, section in dotted_names(Experiment).items() if key != "contenders"}  # name the contender
+        raise ConfigError(problems_of(error, known), source=f"experiment {name!r}") from None
 
 
 def choose(name_or_path: str, *, data: bool, minutes: float | None) -> Experiment:
@@ -171,7 +204,7 @@ def choose(name_or_path: str, *, data: bool, minutes: float | None) -> Experimen
     """
     medium = load(name_or_path, "medium")
     affordable = data and (minutes is None or minutes >= medium.minutes)
-    return medium if affordable else load(name_or_path, "small")
+    return medium if affordable else load(name_or_path)
 
 
 def slug(name: str) -> str:
@@ -181,60 +214,3 @@ def slug(name: str) -> str:
     'sid-α-1-0.2'
     """
     return re.sub(r"[^\w.+]+", "-", name.lower()).strip("-")
-
-
-def value_name(value: float | str) -> str:
-    """Return the text for a value of the axis.
-
-    >>> value_name(0.50), value_name(64), value_name("mean")
-    ('0.5', '64', 'mean')
-    """
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """Return the name of an experiment and the table in its file, of whatever kind.
-
-    Raises:
-        ConfigError: no such experiment, or unreadable TOML.
-    """
-    path = Path(name_or_path)
-    is_file = path.suffix == ".toml" or len(path.parts) > 1
-    if not is_file and name_or_path not in names():
-        message = unknown_name("experiment", name_or_path, names()) + "; a file of your own ends in .toml"
-        raise ConfigError([message], source="experiment")
-    try:
-        text = path.read_text("utf-8") if is_file else (_SHIPPED / f"{name_or_path}.toml").read_text("utf-8")
-        return path.stem if is_file else name_or_path, tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError([f"cannot read {name_or_path}: {reason}"], source="experiment") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{name_or_path} is not valid TOML: {error}"], source="experiment") from None
-
-
-def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with what `own` sets; `settings` and `axis` key by key, anything else as a whole."""
-    merged = {**base, **own}
-    for key in ("settings", "axis"):
-        if key in base and key in own:
-            merged[key] = {**base[key], **own[key]}
-    return merged
-
-
-def _parse(name: str, size: Size, table: Mapping[str, Any]) -> Experiment:
-    contenders = {key: _contender(each) for key, each in table.get("contenders", {}).items()}
-    try:
-        return TypeAdapter(Experiment).validate_python({**table, "contenders": contenders, "name": name, "size": size})
-    except ValidationError as error:
-        raise ConfigError(problems_of(error, dotted_names(Experiment)), source=f"experiment {name!r}") from None
-
-
-def _contender(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a contender's table with its settings, whose names have a dot, in a table of their own."""
-    own = {key: value for key, value in table.items() if "." not in key}
-    return {**own, "settings": {key: value for key, value in table.items() if "." in key}}
-
-
-def _repeated(values: list[Any]) -> list[Any]:
-    return [value for value in dict.fromkeys(values) if values.count(value) > 1]
