@@ -8,7 +8,7 @@ torchsid plan --model resnet-18 --image-size 32 --devices 2xmeasured --measure -
 
 import argparse
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,12 +159,16 @@ def _method(name: str, method: "Method") -> dict[str, object]:
 
 
 def _draw(path: Path, swept: "Sweep", model: str) -> None:
-    from torchsid.show.figures.scaling import scaling
-    from torchsid.show.standalone import standalone
-    from torchsid.training.durable import write_text
+    from torchsid.planner.forecast import METHODS
+    from torchsid.show.plots.curves import Line, curves
+    from torchsid.show.svg import Drawing, standalone
 
-    lines = {
-        name: [(point[name].images_per_second, point[name].efficiency, point[name].fits) for point in swept.points.values()]
-        for name in next(iter(swept.points.values()), {})
-    }
-    write_text(path, standalone(scaling(swept.axis, list(swept.points), lines, title=model)))
+    def panel(title: str, number: Callable[["Method"], float], logarithmic: str) -> Drawing:
+        along = {name: [point[name] for point in swept.points.values()] for name in METHODS}
+        values = list(swept.points)
+        lines = [Line(name, values, list(map(number, own)), [not each.fits for each in own]) for name, own in along.items()]
+        title, ticks = f"{model}: {title}", {float(value): str(value) for value in values}
+        return curves(title, lines, x=swept.axis, y="hollow: does not fit the memory", logarithmic=logarithmic, ticks=ticks)
+
+    rates = panel("images a second", lambda method: method.images_per_second, "xy")
+    results.write_file(path, standalone(rates, panel("efficiency, %", lambda method: 100 * method.efficiency, "x")))

@@ -1,55 +1,58 @@
-"""The results of runs, as a table to read and as JSON."""
+"""The results of runs, as a table to read, as a page and as JSON."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torchsid.cli.console import Console, abridged
+from torchsid.errors import RunError
 
 if TYPE_CHECKING:
-    from torchsid.show import Comparison, Row
-
-_FOR_THE_PAGE = {"ECE", "Locality"}  # the report has room for them
+    from torchsid.show.page import Page
+    from torchsid.show.tables import Table
+    from torchsid.study.report import Comparison
 
 
 def compare_runs(runs: Sequence[Path], screen: Console) -> "Comparison":
-    """Return the comparison of the runs; without SciPy, which averages and differences need, one row a run."""
-    from torchsid.show import Comparison, comparison
+    """Return the comparison of the runs; without SciPy, which intervals and differences need, it has means alone."""
+    from torchsid.study.report import compare
 
     try:
-        return comparison(runs)
+        return compare(runs)
     except ImportError as error:
-        screen.warning(f"no averages and differences ({error}): pip install 'torchsid[report]'")
-        return Comparison(tuple(row for run in runs for row in comparison([run]).rows), ())
+        screen.warning(f"no intervals and no differences: {error}")
+        return compare(runs, intervals=False)
 
 
 def print_results(screen: Console, result: "Comparison") -> None:
-    """Print one row a method, runs that differ in their seed alone averaged; the same by stage; what limits the comparison."""
-    from torchsid.show import summary_table
+    """Print one row a method, runs that differ in their seed alone averaged; costs; accuracy by stage; what limits these."""
+    from torchsid.study.report import cost_table, stage_table, summary_table
 
-    columns, rows = summary_table(result)
-    cells = [dict(zip(columns, row, strict=True)) for row in rows]
-    screen.rows([{name: _text(*cell) for name, cell in row.items() if name not in _FOR_THE_PAGE} for row in cells])
-    stages = {row.method.name: _last_by_stage(row) for row in result.rows}
-    depth = max(map(len, stages.values()))
-    screen.table(
-        ["% by stage, last", *abridged([str(stage + 1) for stage in range(depth)])],
-        [[name, *abridged([*accuracies, *[""] * (depth - len(accuracies))])] for name, accuracies in stages.items()],
-    )
+    for table in (summary_table(result), cost_table(result)):
+        print_table(screen, table)
+        print()
+    columns, rows, *_ = stage_table(result)
+    screen.table(abridged_by_stage(columns), [abridged_by_stage([cell.value for cell in row]) for row in rows])
     for note in result.notes:
         print(note)
 
 
-def as_json(result: "Comparison") -> dict[str, Any]:
-    """Return the comparison with all its digits, runs named by their directories."""
-    rows = []
-    for row in result.rows:
-        runs = row.method.runs
-        method = {"name": row.method.name, "seeds": [run.seed for run in runs], "runs": [run.path for run in runs]}
-        rows.append({**vars(row), "method": method})
-    return {"rows": rows, "notes": result.notes}
+def print_table(screen: Console, table: "Table", *, by_stage: bool = False) -> None:
+    """Print a table with its caption; if its rows are stages, of many the ends alone."""
+    lines = table.lines()
+    if by_stage:
+        kept = abridged([str(place) for place in range(len(lines))])
+        lines = [lines[int(place)] if place.isdigit() else [place] * len(table.columns) for place in kept]
+    if table.caption:
+        print(table.caption)
+    screen.table(table.columns, lines)
+
+
+def abridged_by_stage(cells: Sequence[str]) -> list[str]:
+    """Return a row whose first cell names it, of a deep cascade the ends alone."""
+    return [cells[0], *abridged(cells[1:])]
 
 
 def write_json(path: Path, result: object) -> None:
@@ -58,19 +61,29 @@ def write_json(path: Path, result: object) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    from torchsid.training.durable import write_text
-
     text = json.dumps(result, default=lambda value: str(value) if isinstance(value, Path) else asdict(value))
-    write_text(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2) + "\n")
+    write_file(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2) + "\n")
 
 
-def _text(value: str, detail: str) -> str:
-    """Return a cell's number with each remark on a line of its own."""
-    return "\n".join([value, *filter(None, detail.split(" · "))])
+def write_page(path: Path, page: "Page") -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        RunError: it is a directory, cannot be written, or a package of the extra `torchsid[report]` is missing.
+    """
+    if path.is_dir():
+        raise RunError(f"{path} is a directory; name the file to write, for example {path / 'page.html'}")
+    write_file(path, page.html())
 
 
-def _last_by_stage(row: "Row") -> list[str]:
-    """Return the accuracy in per cent after each stage with the last weights, the mean over seeds."""
-    splits = [run.last.held_out for run in row.method.runs if run.last is not None]
-    accuracies = [split.accuracy[1:] for split in splits if split is not None]
-    return [f"{100 * sum(stage) / len(stage):.1f}" for stage in zip(*accuracies, strict=True)]
+def write_file(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; its directory is made.
+
+    Raises:
+        RunError: the operating system refuses.
+    """
+    from torchsid.training.durable import os_errors, write_text
+
+    with os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
