@@ -23,8 +23,8 @@ def add_exit_when(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def early_exit(network: "LoadedNetwork", rule: str, run: Path) -> "EarlyExit":
-    """Return a trained network that leaves early.
+def early_exit(network: "LoadedNetwork", args: argparse.Namespace) -> "EarlyExit | None":
+    """Return a trained network that leaves early, if `--exit-when` asks for one.
 
     Raises:
         ConfigError: the text states no rule.
@@ -32,7 +32,7 @@ def early_exit(network: "LoadedNetwork", rule: str, run: Path) -> "EarlyExit":
     """
     from torchsid.anytime import EarlyExit
 
-    return EarlyExit(staged_network(network, run), rule)
+    return EarlyExit(staged_network(network, args.directory), args.exit_when) if args.exit_when else None
 
 
 def staged_network(network: "LoadedNetwork", run: Path) -> "Cascade | StagedCascade":
@@ -45,12 +45,10 @@ def staged_network(network: "LoadedNetwork", run: Path) -> "Cascade | StagedCasc
     from torchsid.core.staged import StagedCascade
 
     module = network.learner.module
-    if not isinstance(module, Cascade | StagedCascade):
-        raise RunError(
-            f"{run} is a plain network, which has no belief before its last layer, so there is no stage to leave at: "
-            "train with model.network = 'cascade' or 'staged'"
-        )
-    return module
+    if isinstance(module, Cascade | StagedCascade):
+        return module
+    why = "has no belief before its last layer, so there is no stage to leave at: train with model.network = 'cascade' or 'staged'"
+    raise RunError(f"{run} is a plain network, which {why}")
 
 
 def print_exits(screen: Console, found: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError([problem], source="command")
     screen = console.choose()
     network = training.load_network(args.directory, args.weights)
-    exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
+    exit_early = early.early_exit(network, args)
     cascade = early.staged_network(network, args.directory) if args.exit_curve else None
     splits = trained.load_data(network, args)
     samples = trained.samples(splits, args.split, args.directory, screen)

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.training.evaluation import predict
 
     network, screen = training.load_network(args.directory, args.weights), console.choose()
-    exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
+    exit_early = early.early_exit(network, args)
     samples = _read(args.images, network)
 
     def show(path: Path, stages: Sequence[str], beliefs: "Tensor") -> None:
