@@ -9,7 +9,7 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache, partial, wraps
 from itertools import pairwise
@@ -154,7 +154,7 @@ def allowed(annotation: Any) -> str:
         return ", ".join([allowed(annotation.__origin__), *(each for each in bounds if not each.endswith("inf"))])
     if origin is Literal:
         return " | ".join(map(str, get_args(annotation)))
-    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, list | tuple)):
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
         return f"list of {allowed(get_args(annotation)[0])}"
     if origin is types.UnionType or str(origin) == "typing.Union":
         return " | ".join(allowed(each) for each in get_args(annotation))

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-
 from torchsid.show.record import RunRecord, Split, Weights
-from torchsid.study.experiments.grid import Cell, Grid, Job, whole
-from torchsid.study.experiments.plan import Axis, Contender, Experiment
-from torchsid.study.experiments.result import Result, Trial
+
+from torchsid.study.experiments.experiment import Axis, Contender, Experiment
+from torchsid.study.experiments.grid import Cell, Job
+from torchsid.study.experiments.result import Grid, Result, Trial
 
 AXIS = Axis(name="stages L", setting="model.depth", values=[2, 4, 8, 16, 32], reference="4", log=True)
 
@@ -82,7 +82,7 @@ def result(
     trials = tuple(Trial(Job(Cell(*cell), tried, 0), 0.9 if tried == rate else 0.8) for cell in scores for tried in about.rates)
     return Result(
         experiment=about,
-        grid=Grid(whole(about).values if values is None else values, seeds),
+        grid=Grid((about.axis.names() if about.axis else ()) if values is None else values, seeds),
         trials=trials,
         rates={Cell(*cell): rate for cell in scores},
         runs=jobs,

@@ -3,8 +3,8 @@ from scipy import stats
 from tests.study.experiments.samples import experiment, result
 
 from torchsid.study.experiments.analysis import contrasts, holm, metrics_of, paired_effect, reference_of, summaries
+from torchsid.study.experiments.experiment import Contender
 from torchsid.study.experiments.grid import Cell
-from torchsid.study.experiments.plan import Contender
 
 A, B = [96.0, 97.5, 95.5, 98.0], [95.0, 96.0, 95.7, 96.5]
 SCORES = {("SID", "4"): A, ("BP", "4"): B, ("SID", "2"): B, ("BP", "2"): B, ("flat", ""): A}

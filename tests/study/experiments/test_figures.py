@@ -2,8 +2,8 @@ from dataclasses import replace
 
 from tests.study.experiments.samples import experiment, record, result
 
+from torchsid.study.experiments.experiment import Axis, Contender
 from torchsid.study.experiments.figures import figures
-from torchsid.study.experiments.plan import Axis, Contender
 
 SCORES = {("SID", "4"): [96.0, 97.5], ("SID", "2"): [90.0, 91.0], ("flat", ""): [88.0, 88.5]}
 

@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 from tests.study.experiments.samples import experiment, record, result
-
 from torchsid.show.record import RunRecord
+
+from torchsid.study.experiments.experiment import Axis, Contender
 from torchsid.study.experiments.findings import at_the_edge, notes, verdict
 from torchsid.study.experiments.grid import Cell, Job
 from torchsid.study.experiments.metrics import METRICS
-from torchsid.study.experiments.plan import Axis, Contender
 from torchsid.study.experiments.result import Result
 
 SAME, ALIKE, WORSE = [96.0, 97.0, 95.0], [96.2, 96.7, 95.1], [90.1, 91.0, 88.9]

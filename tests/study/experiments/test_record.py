@@ -9,7 +9,7 @@ from tests.study.experiments.samples import experiment, result
 
 from torchsid.errors import RunError
 from torchsid.study.experiments import record
-from torchsid.study.experiments.plan import Contender
+from torchsid.study.experiments.experiment import Contender
 from torchsid.study.experiments.result import COLUMNS
 
 SCORES = {("SID", "4"): [96.0, 97.5], ("BP", "4"): [95.0, 96.0], ("SID", "2"): [90.0, 91.0], ("BP", "2"): [90.5, 89.0]}

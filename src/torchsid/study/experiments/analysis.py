@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean, stdev
 
-from torchsid.study.experiments.grid import Cell, cells
+from torchsid.study.experiments.grid import Cell
 from torchsid.study.experiments.metrics import METRICS
 from torchsid.study.experiments.result import Result
 from torchsid.study.statistics import Interval, PairedDifference, mean_interval, paired_seeds
@@ -55,7 +55,7 @@ def metrics_of(result: Result) -> tuple[str, ...]:
 
 def summaries(result: Result) -> dict[Cell, Summary]:
     """Return the summary of every cell, in the order of contenders and values."""
-    return {cell: _summary(result, cell) for cell in cells(result.experiment, result.grid)}
+    return {cell: _summary(result, cell) for cell in result.cells()}
 
 
 def _summary(result: Result, cell: Cell) -> Summary:
@@ -88,12 +88,12 @@ def reference_of(result: Result, cell: Cell) -> Cell | None:
     """Return what a cell is compared with: the first contender at the same value, or that contender at the reference value."""
     experiment, axis = result.experiment, result.experiment.axis
     first = next(iter(experiment.contenders))
-    stands_beside = Cell(first) in cells(experiment, result.grid)
+    stands_beside = Cell(first) in result.cells()
     if cell.contender != first:
         if stands_beside:
             return Cell(first)
-        return Cell(first, cell.value or (axis.reference if axis else "") or result.grid.values[0])
-    return Cell(first, axis.reference) if axis and axis.reference and cell.value not in ("", axis.reference) else None
+        return Cell(first, cell.point or (axis.reference if axis else "") or result.grid.values[0])
+    return Cell(first, axis.reference) if axis and axis.reference and cell.point not in ("", axis.reference) else None
 
 
 def paired_effect(a: BySeed, b: BySeed) -> float | None:

@@ -7,9 +7,9 @@ from torchsid.show.figures.against import Line, Mark, Scale, against
 from torchsid.show.figures.tradeoff import Tradeoff, tradeoff
 from torchsid.show.svg import Drawing
 from torchsid.study.experiments.analysis import Summary, metrics_of, summaries
+from torchsid.study.experiments.experiment import Axis
 from torchsid.study.experiments.grid import Cell, position
 from torchsid.study.experiments.metrics import BY_STAGE, METRICS
-from torchsid.study.experiments.plan import Axis
 from torchsid.study.experiments.result import Result
 from torchsid.study.statistics import mean_interval
 
@@ -92,7 +92,7 @@ def _tradeoff(result: Result) -> Drawing:
         seconds = [run.train_seconds for run in runs if run.train_seconds is not None]
         methods.append(
             Tradeoff(
-                name=" ".join(filter(None, (cell.contender, cell.value))),
+                name=" ".join(filter(None, (cell.contender, cell.point))),
                 accuracy=[value / 100 for value in summary.by_seed["accuracy"].values()],
                 kept_bytes=max(kept, default=None),
                 seconds=sum(seconds) / len(seconds) if seconds else None,

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torchsid.show.wording import counted, listing
 from torchsid.study.experiments.analysis import SHOWN, Contrast, contrasts, metrics_of
+from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.metrics import METRICS
-from torchsid.study.experiments.plan import Experiment
 from torchsid.study.experiments.result import Result
 
 SIGNIFICANT = 0.05
@@ -31,7 +31,7 @@ def verdict(result: Result) -> list[str]:
 
 def _sentence(experiment: Experiment, group: Sequence[Contrast]) -> str:
     head = group[0]
-    if len(group) == 1 and not (head.cell.contender == head.reference.contender and head.cell.value):
+    if len(group) == 1 and not (head.cell.contender == head.reference.contender and head.cell.point):
         return f"{_subject(experiment, head)}: {_one(head)}."
     return f"{_subject(experiment, head)}: {'; '.join(_parts(experiment, group))}."
 
@@ -39,9 +39,9 @@ def _sentence(experiment: Experiment, group: Sequence[Contrast]) -> str:
 def _subject(experiment: Experiment, contrast: Contrast) -> str:
     """Return what is compared with what, `SID against BP`, without the value of the axis that both have."""
     cell, reference = contrast.cell, contrast.reference
-    against = _at(experiment, reference.value) if cell.contender == reference.contender else reference.contender
-    if not cell.value and reference.value:  # beside the axis, and compared with one value of it
-        against += f" at {_at(experiment, reference.value)}"
+    against = _at(experiment, reference.point) if cell.contender == reference.contender else reference.contender
+    if not cell.point and reference.point:  # beside the axis, and compared with one value of it
+        against += f" at {_at(experiment, reference.point)}"
     return f"{cell.contender}{_AGAINST}{against}"
 
 
@@ -69,7 +69,7 @@ def _gathered(experiment: Experiment, said: Iterable[tuple[Contrast, str]]) -> s
     places: dict[tuple[str, str, str], list[str]] = {}
     for contrast, words in said:
         subject, _, reference = _subject(experiment, contrast).partition(_AGAINST)
-        places.setdefault((subject, reference, words), []).append(contrast.cell.value)
+        places.setdefault((subject, reference, words), []).append(contrast.cell.point)
     subjects: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for (subject, reference, words), values in places.items():
         subjects.setdefault((reference, words, tuple(values)), []).append(subject)
@@ -104,14 +104,14 @@ def _parts(experiment: Experiment, group: Sequence[Contrast]) -> list[str]:
     kinds = (("higher", higher), ("lower", lower), ("no interval, one seed,", single))
     parts = [f"{word} at {_places(experiment, these)}" for word, these in kinds if these]
     if none:
-        places = _at(experiment, none[0].cell.value), *(each.cell.value for each in none[1:])
+        places = _at(experiment, none[0].cell.point), *(each.cell.point for each in none[1:])
         everywhere = len(none) == len(group) > 1
         parts.append("no difference found " + ("anywhere: " if everywhere else "at ") + listing(list(places)))
     return parts
 
 
 def _places(experiment: Experiment, group: Sequence[Contrast]) -> str:
-    texts = [f"{each.cell.value} ({signed(each.paired.difference)}{_doubt(each)})" for each in group]
+    texts = [f"{each.cell.point} ({signed(each.paired.difference)}{_doubt(each)})" for each in group]
     texts[0] = f"{_prefix(experiment)}{texts[0]}"
     return listing(texts)
 
@@ -163,4 +163,4 @@ def at_the_edge(result: Result) -> list[str]:
     edge = {rates[0], rates[-1]} if len(rates) > 2 else set()
     tuned = {trial.job.cell for trial in result.trials}
     cells = [cell for cell, rate in result.rates.items() if cell in tuned and rate in edge]
-    return [f"{cell.contender}{f' at {_at(result.experiment, cell.value)}' if cell.value else ''}" for cell in cells]
+    return [f"{cell.contender}{f' at {_at(result.experiment, cell.point)}' if cell.point else ''}" for cell in cells]

@@ -11,7 +11,6 @@ from torchsid.study.experiments.analysis import Contrast, Summary, contrasts, me
 from torchsid.study.experiments.findings import notes, signed, verdict
 from torchsid.study.experiments.metrics import METRICS, Metric
 from torchsid.study.experiments.result import Result
-from torchsid.study.experiments.sizing import ORDER
 from torchsid.study.statistics import Interval
 
 _OF_ALL = ("torchsid", "Version", "Hardware", "Git", "Data", "Images", "SHA-256")  # facts that belong to the experiment
@@ -39,7 +38,6 @@ def render(result: Result, drawings: Mapping[str, Drawing]) -> str:
             summary=summary_table(result),
             drawings=list(drawings.values()),
             tuning=tuning_table(result),
-            order=ORDER,
             command=result.command or f"torchsid experiment {experiment.name}",
             runs=[job.directory for job in result.runs],
             facts=list(_facts(result)),
@@ -72,7 +70,7 @@ def summary_table(result: Result) -> Table:
         rows.append(
             (
                 Cell(cell.contender, _seeds(summary)),
-                *([Cell(cell.value or "–")] if axis else []),
+                *([Cell(cell.point or "–")] if axis else []),
                 Cell(f"{summary.rate:g}") if summary.rate else NOTHING,
                 *(_interval(METRICS[name], summary.interval(name)) for name in metrics),
                 _difference(contrast),
@@ -96,7 +94,7 @@ def tuning_table(result: Result) -> Table:
             Cell("diverged" if value is None else percent(value), "chosen" if result.rates.get(cell) == rate else "")
             for rate, value in tried
         )
-        rows.append((Cell(cell.contender), *([Cell(cell.value or "–")] if axis else []), *marked))
+        rows.append((Cell(cell.contender), *([Cell(cell.point or "–")] if axis else []), *marked))
     return Table(("Contender", *([axis.name] if axis else []), *(f"{rate:g}" for rate in rates)), tuple(rows))
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from torchsid.errors import RunError
 from torchsid.study.experiments.analysis import BySeed, Contrast, Summary, contrasts, metrics_of, summaries
+from torchsid.study.experiments.experiment import slug
 from torchsid.study.experiments.figures import figures
 from torchsid.study.experiments.files import write_files
 from torchsid.study.experiments.findings import notes, verdict
 from torchsid.study.experiments.metrics import METRICS
 from torchsid.study.experiments.page import render
-from torchsid.study.experiments.plan import slug
-from torchsid.study.experiments.result import COLUMNS, Result, tidy
+from torchsid.study.experiments.result import Result
+from torchsid.study.experiments.results import COLUMNS
 from torchsid.study.statistics import bootstrap_interval
 
 _NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
@@ -40,7 +41,7 @@ def write(result: Result, out: Path) -> dict[str, Path]:
     drawn = figures(result)
     return write_files(
         out,
-        rows=tidy(result),
+        rows=result.rows,
         columns=COLUMNS,
         summary=as_json(result),
         figures={slug(name): drawing for name, drawing in drawn.items()},

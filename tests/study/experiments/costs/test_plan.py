@@ -5,7 +5,7 @@ import pytest
 from torchsid.errors import ConfigError
 from torchsid.study.experiments.costs import is_cost, load
 from torchsid.study.experiments.costs.plan import Memory, Timing
-from torchsid.study.experiments.plan import names
+from torchsid.study.experiments.experiment import names
 
 MINE = """
 kind = "timing"

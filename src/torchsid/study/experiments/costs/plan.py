@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from torchsid import models
 from torchsid.errors import ConfigError, unknown_name
-from torchsid.study.experiments.plan import read
+from torchsid.study.experiments.experiment import read
 from torchsid.training.schema import dotted_names, problems_of
 
 Count = Annotated[int, Field(ge=1)]

@@ -14,7 +14,7 @@ from torchsid.study.experiments.costs.result import MemoryRow, Result, Spread, T
 from torchsid.study.experiments.costs.shared import CHAIN, PLAIN, REFERENCE
 from torchsid.study.experiments.costs.staged import BP
 from torchsid.study.experiments.costs.timing_findings import FORMULA
-from torchsid.study.experiments.plan import slug
+from torchsid.study.experiments.experiment import slug
 
 _AXES = {"depth": "Stages L", "width": "Hidden width", "stages": "Stages", "window": "Window w"}
 _TITLES = {"depth": "Depth", "width": "Width", "stages": "Number of stages", "window": "Window"}
