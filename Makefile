@@ -42,7 +42,7 @@ bench: $(VENV)/.demo check-torch
 	$(BIN)/torchsid bench memory --model mlp --blocks 8 256 --json $(BENCH)/memory-depth.json
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) build dist docs/_build docs/_generated .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The installations. The package itself is built and installed (never "-e"), again whenever a source has changed.

@@ -60,7 +60,6 @@ def test_imports_run_down_the_layers() -> None:
 BEING_MOVED = {
     ("planner", "study"), ("bench", "study"), ("bench", "training"),
     ("core", "heads"), ("core", "bench"), ("distributed", "bench"), ("training", "bench"), ("tasks", "training"),
-
 }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def check_directories(plans: Sequence[Plan], *, resume: bool) -> None:
         RunError: names all of them.
     """
     from torchsid.training import RunDirectory
-    from torchsid.training.start import check_directory
+    from torchsid.training.run import check_directory
 
     problems = []
     for plan in plans:
