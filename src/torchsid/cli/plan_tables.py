@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from torchsid.cli.bench_tables import MISSING
+from torchsid.cli.bench import MISSING
 from torchsid.planner.units import in_bytes, in_seconds
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, schedules
 from torch.nn import functional as F
 
-from torchsid.bench.pipeline.entries import GPIPE, ONE_F_ONE_B, ZERO_BUBBLE, ZERO_BUBBLE_V, Entry
-from torchsid.bench.workers.contenders import Contender, new_optimizer
-from torchsid.bench.workers.pieces import Chain, cut
-from torchsid.bench.workers.recorder import Recorder
+from torchsid.bench.contenders import Contender
+from torchsid.bench.pieces import Chain, cut
+from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, ZERO_BUBBLE, ZERO_BUBBLE_V
+from torchsid.bench.recorder import BACKWARD, FORWARD, Recorder
+from torchsid.bench.trainable import Trainable, new_optimizer
 from torchsid.bench.workload import Workload
 from torchsid.distributed.assign import assign
 from torchsid.distributed.world import World
@@ -31,17 +32,17 @@ class _Stage(PipelineStage):
     def forward_one_chunk(
         self, fwd_chunk_id: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, save_forward_output: bool = True
     ) -> Any:
-        with self.recorder.during("forward"):
+        with self.recorder.during(FORWARD):
             return super().forward_one_chunk(fwd_chunk_id, args, kwargs, save_forward_output)
 
     def backward_one_chunk(
         self, bwd_chunk_id: int, loss: Tensor | None = None, full_backward: bool = True, last_backward: bool = False
     ) -> None:
-        with self.recorder.during("backward"):
+        with self.recorder.during(BACKWARD):
             super().backward_one_chunk(bwd_chunk_id, loss, full_backward, last_backward)
 
     def backward_weight_one_chunk(self, bwd_chunk_id: int, last_backward: bool = False) -> None:
-        with self.recorder.during("backward"):
+        with self.recorder.during(BACKWARD):
             super().backward_weight_one_chunk(bwd_chunk_id, last_backward)
 
     def get_fwd_send_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
@@ -55,17 +56,17 @@ class _Stage(PipelineStage):
         return operations
 
 
-def pipeline(workload: Workload, entry: Entry, world: World, seconds: Sequence[float]) -> Contender:
+def pipeline(workload: Workload, contender: Contender, world: World, seconds: Sequence[float]) -> Trainable:
     """Return this worker's part of a pipeline.
 
     Args:
         workload: the model and the batch.
-        entry: the schedule, a name of `RIVALS`, and the number of micro-batches.
+        contender: the schedule, a name of `RIVALS`, and the number of micro-batches.
         world: of the workers; the pipeline runs along all of them.
         seconds: of each stage, by which the pieces are balanced.
     """
-    number = world.size * (2 if entry.method == ZERO_BUBBLE_V else 1)
-    own = {world.rank, number - 1 - world.rank} if entry.method == ZERO_BUBBLE_V else {world.rank}
+    number = world.size * (2 if contender.method == ZERO_BUBBLE_V else 1)
+    own = {world.rank, number - 1 - world.rank} if contender.method == ZERO_BUBBLE_V else {world.rank}
     recorder, (_, modules) = Recorder(), cut(workload)
     stages = [
         _Stage(Chain(modules[piece.start : piece.stop]), index, number, recorder)
@@ -75,10 +76,10 @@ def pipeline(workload: Workload, entry: Entry, world: World, seconds: Sequence[f
     del modules  # of the other workers
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
-        with recorder.during("forward"):
+        with recorder.during(FORWARD):
             return F.cross_entropy(logits, target)
 
-    schedule = _SCHEDULES[entry.method](stages, entry.micro_batches, loss)
+    schedule = _SCHEDULES[contender.method](stages, contender.micro_batches, loss)
     trained = nn.ModuleList(stage.submod for stage in stages)
     optimizer = new_optimizer(trained)
     recorder.follow_updates(optimizer)
@@ -91,7 +92,7 @@ def pipeline(workload: Workload, entry: Entry, world: World, seconds: Sequence[f
         schedule.step(*inputs, target=targets, return_outputs=False)
         optimizer.step()
 
-    return Contender(module=trained, step=step, recorder=recorder, sent_bytes=lambda: sum(stage.sent_bytes for stage in stages))
+    return Trainable(module=trained, step=step, recorder=recorder, sent_bytes=lambda: sum(stage.sent_bytes for stage in stages))
 
 
 _SCHEDULES: Mapping[str, Callable[[list[_Stage], int, _Loss], Any]] = {
