@@ -121,9 +121,16 @@ def run_step(args: argparse.Namespace) -> int:
             _show(screen, _TRACE, each["events"])
     _write(screen, args, result, workloads[0].device)
     if args.figure:
-        from torchsid.show.figures.pareto import pareto
+        from torchsid.show.plots.points import Point
+        from torchsid.show.plots.tradeoff import Mark, tradeoff
 
-        _draw(screen, args.figure, pareto(result["rows"]))
+        panels: dict[str, list[Mark]] = {}
+        for row in result["rows"]:
+            if row["step_over_backprop"] is not None and row["kept_over_backprop"] is not None:
+                mark = Mark(row["contender"], row["kept_over_backprop"], Point(row["step_over_backprop"]))
+                panels.setdefault(_readable(row)["network"], []).append(mark)
+        x, y = "kept bytes / backpropagation", "step time / backpropagation"
+        _draw(screen, args.figure, *(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items()))
     return 0
 
 
@@ -152,12 +159,12 @@ def run_pipeline(args: argparse.Namespace) -> int:
     _write(screen, args, result)
     models = dict.fromkeys(each["model"] for each in result["timelines"])
     for model in models if args.figure else ():
-        from torchsid.show.figures.timeline import timeline
+        from torchsid.show.plots.timeline import timeline
 
         name = "".join(letter if letter.isalnum() else "-" for letter in model).replace("--", "-")
         file = args.figure if len(models) == 1 else args.figure.with_stem(f"{args.figure.stem}-{name}")
-        own = [each for each in result["timelines"] if each["model"] == model]
-        _draw(screen, file, timeline(model, own[0]["steps"], own))
+        lanes = {each["contender"]: each["workers"] for each in result["timelines"] if each["model"] == model}
+        _draw(screen, file, timeline(f"{model}: the first training steps, worker by worker", lanes))
     return 0
 
 
@@ -233,11 +240,11 @@ def _write(screen: console.Console, args: argparse.Namespace, result: Mapping[st
         screen.file("result", args.json)
 
 
-def _draw(screen: console.Console, path: Path, drawing: "Drawing") -> None:
-    from torchsid.show.standalone import standalone
+def _draw(screen: console.Console, path: Path, *drawings: "Drawing") -> None:
+    from torchsid.show.svg import standalone
     from torchsid.training.durable import write_text
 
-    write_text(path, standalone(drawing))
+    write_text(path, standalone(*drawings))
     screen.file("figure", path)
 
 
