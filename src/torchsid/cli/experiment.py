@@ -11,7 +11,7 @@ from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
     from torchsid.study.experiments import Experiment
-    from torchsid.study.experiments.costs import Memory, Timing
+    from torchsid.study.experiments.costs import Costs
 
 DEFAULT_OUT = Path("experiments")
 
@@ -60,9 +60,8 @@ def _run(args: argparse.Namespace, chosen: "Experiment") -> int:
     return _end(screen, [*verdict(result), *notes(result)], record.write(result, out))
 
 
-def _measure(args: argparse.Namespace, chosen: "Timing | Memory") -> int:
-    from torchsid.study.experiments import costs
-    from torchsid.study.experiments.costs import record
+def _measure(args: argparse.Namespace, chosen: "Costs") -> int:
+    from torchsid.study.experiments import costs, costs_page
 
     problems = [f"{chosen.name} makes its own batches: leave --data out"] if args.data else []
     if args.workers != 1:
@@ -72,10 +71,10 @@ def _measure(args: argparse.Namespace, chosen: "Timing | Memory") -> int:
     screen, out = _begin(args, chosen)
     command = shlex.join(["torchsid", *args.command])
     result = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
-    return _end(screen, [*record.verdict(result), *record.notes(result)], record.write(result, out))
+    return _end(screen, [costs_page.headline(result), *costs_page.notes(result)], costs_page.write(result, out))
 
 
-def _begin(args: argparse.Namespace, chosen: "Experiment | Timing | Memory") -> tuple[console.Console, Path]:
+def _begin(args: argparse.Namespace, chosen: "Experiment | Costs") -> tuple[console.Console, Path]:
     """Check what would stop the result from being written, say what is asked, and return where the answer goes."""
     from torchsid.study.experiments import record
 

@@ -6,8 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from torchsid.show.standalone import standalone
-from torchsid.show.svg import Drawing
+from torchsid.show.svg import Drawing, standalone
 from torchsid.study.experiments.parquet import write_parquet
 from torchsid.training.durable import write_text
 

@@ -6,8 +6,9 @@ from itertools import pairwise
 from math import isfinite
 from statistics import fmean
 
-from torchsid.show.record import RunRecord, Split
-from torchsid.show.wording import number
+from torchsid.show.text import number
+from torchsid.study.runs import RunRecord
+from torchsid.study.runs import Scores as Split
 
 
 @dataclass(frozen=True)
