@@ -93,9 +93,8 @@ def _drawings(rows: Sequence[Found]) -> Iterator[tuple[str, Drawing]]:
     what, unit, scales = ("step time", "times backpropagation's", "x") if over else ("kept for backward", "MiB", "xy")
     for network, own in _by(lambda row: row["network"], over or kept).items():
         values = sorted({row["value"] for row in own})
-        lines = [
-            Line(name, [row["value"] for row in line], [_point(row) for row in line]) for name, line in _by(_method, own).items()
-        ]
+        by_method = _by(lambda row: str(row["method"]), own)
+        lines = [Line(name, [row["value"] for row in line], [_point(row) for row in line]) for name, line in by_method.items()]
         if len(values) > 1:
             ticks = {value: str(value) for value in values}
             yield f"{axis} {network}", curves(f"{network}: {what}", lines, x=axis, y=unit, logarithmic=scales, ticks=ticks)
