@@ -5,7 +5,7 @@ import pytest
 from torchsid.bench import steps
 from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, REFERENCE, Contender
 from torchsid.bench.plan import plan_shared
-from torchsid.bench.rows import about, with_times
+from torchsid.bench.rows import times_of
 from torchsid.bench.steps import bench_steps
 from torchsid.bench.trainable import Trainable, build
 from torchsid.bench.workload import SHARED, Workload
@@ -36,8 +36,8 @@ def test_a_contender_is_as_fast_as_itself_and_numbers_agree(result: dict[str, An
         low, high = row["step_quartiles_ms"]
         assert low <= row["step_ms"] <= high
         assert row["images_per_second"] == pytest.approx((8 if row["model"] == "mlp" else 4) * 1000 / row["step_ms"])
-        assert (row["gradients_ms"] is not None) == (row["model"] == SHARED)
-        assert row["gradients_ms"] is None or 0 < row["gradients_ms"] < row["step_ms"]
+        assert ("gradients_ms" in row) == (row["model"] == SHARED)
+        assert 0 < row.get("gradients_ms", 1e-3) < row["step_ms"]
 
 
 def test_kept_bytes_come_with_the_times(result: dict[str, Any]) -> None:
@@ -51,13 +51,12 @@ def test_kept_bytes_come_with_the_times(result: dict[str, Any]) -> None:
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    (workload,) = plan_shared([2])
     one = {"gradients": 2.0, "update": 1.0, "extractor update": 1.0}
     slow = {what: 2 * seconds for what, seconds in one.items()}  # a slow moment, for all of them
     base = [{"gradients": 1.0, "update": 1.0}, {"gradients": 2.0, "update": 2.0}]
-    row = with_times(about(workload, Contender("streaming", 2)), {"streaming": [one, slow], REFERENCE: base, BACKPROP: base}, 8)
-    assert (row.step_ms, row.step_quartiles_ms, row.images_per_second) == (6000, (5000, 7000), pytest.approx(8 / 6))
-    assert (row.step_over_reference, row.gradients_over_reference, row.gradients_ms) == (2, 2, 3000)
+    found = times_of("streaming", {"streaming": [one, slow], REFERENCE: base, BACKPROP: base}, 8)
+    assert (found["step_ms"], found["step_quartiles_ms"], found["images_per_second"]) == (6000, (5000, 7000), pytest.approx(8 / 6))
+    assert (found["step_over_reference"], found["gradients_over_reference"], found["gradients_ms"]) == (2, 2, 3000)
 
 
 def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,5 +69,5 @@ def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     compiled = Workload(model="mlp", stages=(2,), variant="compiled")
     rows = {row["contender"]: row for row in bench_steps([compiled], rounds=2, progress=lambda _: None)["rows"]}
     assert rows["sid-2"]["note"] == "fails when compiled: no compiler"
-    assert rows["sid-2"]["step_ms"] is None
+    assert "step_ms" not in rows["sid-2"]
     assert rows[BACKPROP]["step_over_backprop"] == 1

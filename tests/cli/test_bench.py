@@ -10,7 +10,7 @@ from torchsid.bench import memory
 from torchsid.bench.contenders import Contender
 from torchsid.bench.memory import measure
 from torchsid.bench.pipeline.contenders import pipeline_contenders
-from torchsid.bench.rows import Row, about
+from torchsid.bench.rows import Row, new_row
 from torchsid.bench.workload import Workload
 from torchsid.cli.main import main
 from torchsid.core import schedules
@@ -53,7 +53,7 @@ def test_a_trunk_is_timed_traced_and_drawn(capsys: pytest.CaptureFixture[str]) -
 def test_the_memory_of_a_trunk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def in_this_process(work: object, workload: Workload, contender: Contender, threads: int) -> Row:
         if contender.method == "accumulation":
-            return Row(**{**vars(about(workload, contender)), "note": "no compiler"})
+            return new_row(workload, contender, ["no compiler"])
         return measure(workload, contender)
 
     monkeypatch.setattr(memory, "in_fresh_processes", in_this_process)

@@ -44,11 +44,9 @@ class Contender:
 
 
 def contenders(workload: Workload) -> list[Contender]:
-    """Return who is compared on a workload.
+    """Return who is compared: on a shared cascade the public code, backpropagation, and SID by each of its schedules.
 
-    * A shared cascade: the authors' public code, backpropagation through the same chain and through the plain network (the
-      extractor and one linear layer), and SID by each of its schedules.
-    * A classifier: backpropagation, the usual ways to save memory, deep supervision through the heads of SID, and SID.
+    A classifier is trained by backpropagation, in the usual ways to save memory, by deep supervision through SID's heads, and SID.
     """
     if workload.shared:
         return [Contender(method, *workload.stages) for method in (REFERENCE, BACKPROP, *schedules.names(), PLAIN)]

@@ -1,14 +1,14 @@
 """`torchsid bench memory`: kept bytes and the peak of the process, every contender in a fresh one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from torchsid.bench.contenders import Contender, contenders
 from torchsid.bench.processes import in_fresh_processes
-from torchsid.bench.rows import Row, about, over_backprop, with_memory
+from torchsid.bench.rows import Row, memory_of, new_row, over_backprop
 from torchsid.bench.trainable import Trainable, build, excused
 from torchsid.bench.workload import Workload
 from torchsid.core.process_memory import peak_memory_mib, reset_peak_memory
@@ -25,7 +25,7 @@ def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: C
         progress: called with one line a contender.
 
     Returns:
-        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as `Row`.
+        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as in `torchsid.bench.rows`.
 
     Raises:
         RunError: a contender's process failed.
@@ -38,19 +38,19 @@ def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: C
             group.append(in_fresh_processes(measure, workload, contender, threads))
         rows += over_backprop(group)
     settings = {"workloads": [asdict(workload) for workload in workloads], "threads": threads}
-    return {"rows": [row.as_json() for row in rows], "settings": settings}
+    return {"rows": rows, "settings": settings}
 
 
 def measure(workload: Workload, contender: Contender, threads: int = 0) -> Row:
     """Return a contender's row: peak, kept bytes and what its heads add; or a note."""
     if threads:
         torch.set_num_threads(threads)
-    row, why = about(workload, contender), list[str]()
+    why: list[str] = []
+    found: Row = {}
     with excused(workload, why):
         trainable = build(workload, contender)
-        row = replace(row, peak_mib=peak_mib(trainable, steps=1, device=workload.device))
-        row = with_memory(row, trainable)
-    return replace(row, note="".join(why))
+        found = {"peak_mib": peak_mib(trainable, steps=1, device=workload.device), **memory_of(trainable)}
+    return {**new_row(workload, contender, why), **found}
 
 
 def peak_mib(trainable: Trainable, *, steps: int, device: str = "cpu") -> float | None:

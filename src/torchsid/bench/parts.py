@@ -1,11 +1,8 @@
 """The parts of a SID step, from what the recorder saw of the real one, and how many workers they would let work at once.
 
-| part | shared cascade, two phases | staged cascade |
-| --- | --- | --- |
-| extractor | its pass in phase 1; its forward and backward pass and its update in phase 2 | – |
-| phase 1 | the chain of stages without gradients, which makes the teachers | the forward pass of trunk and heads |
-| phase 2 | the local losses: every stage forward and backward | the backward passes of the local losses |
-| update | of the stages | of the stages |
+The extractor's part is all of its passes and its update. Phase 1 is the chain of stages without gradients, which makes the
+teachers; of a staged cascade, which has no extractor, the forward pass of trunk and heads. Phase 2 is the local losses, every stage
+forward and backward; of a staged cascade their backward passes. The updates are those of the stages.
 
 Extractor and phase 1 run one after another: a stage needs the belief of the one before it, and all need the extractor. Phase 2 and
 the updates are L problems that know nothing of one another.
@@ -13,8 +10,7 @@ the updates are L problems that know nothing of one another.
 
 from collections.abc import Mapping
 
-from torchsid.bench.recorder import BACKWARD, EXTRACTOR, EXTRACTOR_UPDATE, FORWARD, UPDATE
-from torchsid.bench.trainable import STAGES, TEACHERS
+from torchsid.bench.recorder import BACKWARD, EXTRACTOR, EXTRACTOR_UPDATE, FORWARD, STAGES, TEACHERS, UPDATE
 
 PARTS = (EXTRACTOR, TEACHERS, STAGES, UPDATE)
 SERIAL = (EXTRACTOR, TEACHERS)

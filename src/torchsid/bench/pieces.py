@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE, Interval, Recorder, seconds_by_kind
+from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE, Recorder
 from torchsid.bench.workload import Workload
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.graph import GraphSegments
@@ -69,27 +69,17 @@ def sid_seconds(
         args[0].register_hook(lambda gradient: recorder.begin(BACKWARD))  # type: ignore[no-untyped-call]
 
     hooks = [head.register_forward_pre_hook(read) for head in cascade.heads]
-    learner, steps = SID(cascade, optimizer=optimizer), []
+    learner, steps, kinds = SID(cascade, optimizer=optimizer), [], (FORWARD, HEAD, BACKWARD, UPDATE)
     for _ in range(1 + repeats):
         recorder.end()  # of waiting: the step begins
         learner.step(x, target)
-        steps.append(_by_stage(recorder.take()))
+        intervals = recorder.take()[: len(kinds) * cascade.depth]
+        assert tuple(each.what for each in intervals) == kinds * cascade.depth
+        steps.append([each.end - each.start for each in intervals])
     for hook in hooks:
         hook.remove()
-    kinds = (FORWARD, HEAD, BACKWARD, UPDATE)
-    return [{kind: median(step[stage][kind] for step in steps[1:]) for kind in kinds} for stage in range(cascade.depth)]
-
-
-def _by_stage(intervals: Sequence[Interval]) -> list[dict[str, float]]:
-    """Return the seconds by what was done in each stage, which ends with its update."""
-    stages: list[dict[str, float]] = []
-    current: list[Interval] = []
-    for interval in intervals:
-        current.append(interval)
-        if interval.what == UPDATE:
-            stages.append(seconds_by_kind(current))
-            current = []
-    return stages
+    seconds = [median(column) for column in zip(*steps[1:], strict=True)]
+    return [dict(zip(kinds, seconds[first:], strict=False)) for first in range(0, len(seconds), len(kinds))]
 
 
 def backprop_seconds(workload: Workload) -> list[float]:

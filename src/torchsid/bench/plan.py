@@ -9,13 +9,13 @@ import torch
 from torchsid import heads, models
 from torchsid.bench.workload import SHARED, VIT_BLOCKS, Variant, Workload
 from torchsid.cut.build import By
+from torchsid.distributed.handover import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
 
 STAGES = (2, 4, 8, 12)
 DEVICES = ("auto", "cpu", "cuda")
 LEAST_BATCH = 8  # four micro-batches of two images, which BatchNorm needs
 BLOCKS = 16
-WIRES = ("float32", "bfloat16")
 DEEP = ("mlp", VIT_BLOCKS)
 """Models whose number of blocks can be chosen."""
 
@@ -31,7 +31,7 @@ class PipelineSettings:
     rounds: int = 5
     threads: int = 1
     """Of PyTorch, in each worker."""
-    wire: str = "float32"
+    wire: Wire = "float32"
     """The precision in which SID's pipeline sends features."""
     queue: int = 2
     """The most messages between two workers of SID's pipeline."""
@@ -55,6 +55,7 @@ def plan_workloads(
     blocks: Sequence[int] = (),
     variants: Sequence[str] = ("float32",),
     device: str = "auto",
+    problems: Sequence[str] = (),
     **sizes: Any,
 ) -> tuple[list[Workload], list[str]]:
     """Return what can be compared, and a note on every number of stages that a model cannot be cut into; nothing is measured yet.
@@ -65,6 +66,7 @@ def plan_workloads(
         blocks: of the block MLP, the only model then, with as many stages as blocks.
         variants: float32, bfloat16, channels-last, compiled.
         device: auto, cpu or cuda.
+        problems: that the caller has found already, to be told with the others.
         sizes: `width`, `batch_size`, `image_size`, `classes` and `head`, as in `Workload`.
 
     Raises:
@@ -77,13 +79,12 @@ def plan_workloads(
     workloads = [
         Workload(model=name, stages=(block,) if block else several, blocks=block, device=where, **sizes) for name, block in asked
     ]
-    size = workloads[0].batch_size
     problems = [
+        *problems,
         *_unknown("model", names, models.classifier_names()),
         *_unknown("variant", variants, get_args(Variant)),
         *_wrong_stages(names, stages, blocks),
-        *([f"batch size {size}: give {LEAST_BATCH} or more, for four micro-batches of two images"] if size < LEAST_BATCH else []),
-        *_wrong_sizes(workloads[0]),
+        *_wrong_sizes(workloads[0], least=LEAST_BATCH),
         *_unknown("device", [device], DEVICES),
         *(["device cuda: PyTorch finds none here; use cpu or auto"] if device == "cuda" and not cuda else []),
     ]
@@ -103,6 +104,7 @@ def plan_pipelines(
     settings: PipelineSettings,
     *,
     blocks: int | None = None,
+    problems: Sequence[str] = (),
     **sizes: Any,
 ) -> list[Workload]:
     """Return one workload a model, to be trained on several workers; nothing is measured yet.
@@ -111,6 +113,7 @@ def plan_pipelines(
         names: of classifiers, or `vit-blocks`, a narrow vision transformer of equal blocks.
         settings: of the comparison.
         blocks: of `mlp` and `vit-blocks`, 16 by default.
+        problems: as for `plan_workloads`.
         sizes: as for `plan_workloads`; the batch is a multiple of the workers and of every number of micro-batches.
 
     Raises:
@@ -121,6 +124,7 @@ def plan_pipelines(
         for name in dict.fromkeys(names)
     ]
     problems = [
+        *problems,
         *_unknown("model", names, (*models.classifier_names(), VIT_BLOCKS)),
         *_wrong_settings(settings, workloads[0].batch_size),
         *_wrong_sizes(workloads[0]),
@@ -154,7 +158,9 @@ def _unknown(kind: str, names: Sequence[str], allowed: Sequence[str]) -> list[st
     return [unknown_name(kind, name, allowed) for name in names if name not in allowed]
 
 
-def _wrong_sizes(workload: Workload) -> Iterator[str]:
+def _wrong_sizes(workload: Workload, least: int = 1) -> Iterator[str]:
+    if workload.batch_size < least:
+        yield f"batch size {workload.batch_size}: give {least} or more, for four micro-batches of two images"
     if workload.classes < 2:
         yield f"classes {workload.classes}: a belief needs 2 or more"
     yield from _unknown("head", [workload.head], ("auto", *heads.names()))
@@ -180,7 +186,7 @@ def _wrong_settings(settings: PipelineSettings, batch_size: int) -> Iterator[str
         yield f"workers {workers}, stages {settings.stages}: every worker needs a stage; {wanted}"
     if settings.rounds < 2:
         yield f"rounds {settings.rounds}: quartiles need 2 or more"
-    yield from _unknown("wire", [settings.wire], WIRES)
+    yield from _unknown("wire", [settings.wire], get_args(Wire))
     for number in settings.micro_batches:
         if number < 2:
             yield f"micro-batches {number}: a pipeline of backpropagation needs 2 or more"

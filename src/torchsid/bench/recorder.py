@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 EXTRACTOR, EXTRACTOR_UPDATE = "extractor", "extractor update"
+TEACHERS, STAGES = "phase 1", "phase 2"
+"""The paper's: the pass without gradients that makes the teachers, and the local losses, every stage forward and backward."""
 
 
 class Interval(NamedTuple):
@@ -67,16 +69,16 @@ class Recorder:
             first.register_forward_pre_hook(lambda module, args: self.begin(FORWARD))
         last.register_forward_hook(lambda module, args, output: self.begin(BACKWARD))
 
-    def follow_extractor(self, extractor: nn.Module, *, without_gradients: str, with_gradients: str) -> None:
-        """Record an extractor, forward and backward; what comes after a forward pass depends on whether it was for gradients."""
+    def follow_extractor(self, extractor: nn.Module) -> None:
+        """Record an extractor, forward and backward; what follows a pass without gradients is phase 1, and phase 2 the other."""
 
-        def after(module: nn.Module, args: object, features: Tensor) -> None:
-            self.begin(with_gradients if torch.is_grad_enabled() else without_gradients)
+        def ran(module: nn.Module, args: object, features: Tensor) -> None:
+            self.begin(STAGES if torch.is_grad_enabled() else TEACHERS)
             if features.requires_grad:
                 features.register_hook(lambda gradient: self.begin(EXTRACTOR))  # type: ignore[no-untyped-call]
 
         extractor.register_forward_pre_hook(lambda module, args: self.begin(EXTRACTOR))
-        extractor.register_forward_hook(after)
+        extractor.register_forward_hook(ran)
 
     def follow_updates(self, optimizer: Optimizer, what: str = UPDATE) -> None:
         """Record the steps of an optimiser."""

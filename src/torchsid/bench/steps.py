@@ -1,14 +1,14 @@
 """`torchsid bench step`: time and kept bytes of a training step, all contenders of a workload interleaved in one process."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from torchsid.bench.contenders import contenders
 from torchsid.bench.recorder import seconds_by_kind
-from torchsid.bench.rows import Rounds, Row, about, over_backprop, with_memory, with_times
+from torchsid.bench.rows import Rounds, Row, memory_of, new_row, over_backprop, times_of
 from torchsid.bench.trainable import Trainable, build, excused
 from torchsid.bench.turns import STEPS_A_TURN, take_turns
 from torchsid.bench.workload import Workload
@@ -27,7 +27,7 @@ def bench_steps(
         progress: called with one line a workload.
 
     Returns:
-        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as `Row`.
+        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as in `torchsid.bench.rows`.
     """
     with give_threads(threads or torch.get_num_threads()):
         rows: list[Row] = []
@@ -35,22 +35,26 @@ def bench_steps(
             progress(workload.title)
             rows += _bench(workload, rounds)
         settings = {"workloads": [asdict(workload) for workload in workloads], "rounds": rounds, "threads": torch.get_num_threads()}
-    return {"rows": [row.as_json() for row in rows], "settings": settings}
+    return {"rows": rows, "settings": settings}
 
 
 def _bench(workload: Workload, rounds: int) -> list[Row]:
     made: dict[str, Trainable] = {}
     rows: list[Row] = []
     for contender in contenders(workload):
-        row, why = about(workload, contender), list[str]()
+        why: list[str] = []
+        found: Row = {}
         with excused(workload, why):
             trainable = build(workload, contender)
             trainable.step()  # compiles, and makes the momentum
-            row = with_memory(row, trainable)
+            found = memory_of(trainable)
             made[contender.name] = trainable
-        rows.append(replace(row, note="".join(why)))
+        rows.append({**new_row(workload, contender, why), **found})
     times = take_rounds(made, rounds)
-    return over_backprop([with_times(row, times, workload.batch_size) if row.contender in times else row for row in rows])
+    for row in rows:
+        if (name := row["contender"]) in times:
+            row |= times_of(name, times, workload.batch_size)
+    return over_backprop(rows)
 
 
 def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:

@@ -8,6 +8,7 @@ from torchsid.bench.contenders import BACKPROP, SID, Contender
 from torchsid.bench.recorder import FORWARD, UPDATE
 from torchsid.bench.trainable import Trainable, build
 from torchsid.bench.workload import Workload
+from torchsid.core.staged import StagedCascade
 
 
 def trace_steps(workload: Workload) -> list[dict[str, Any]]:
@@ -26,8 +27,9 @@ def trace_steps(workload: Workload) -> list[dict[str, Any]]:
     contender = Contender(SID, most)
     sid = build(workload, contender, follow=True)
     backprop = build(workload, Contender(BACKPROP), follow=True)
-    assert sid.plan is not None
-    for number, stage in enumerate(sid.plan.stages[:-1], 2):  # the last ends with the model, which is followed already
+    assert isinstance(sid.module, StagedCascade)
+    assert sid.module.plan is not None
+    for number, stage in enumerate(sid.module.plan.stages[:-1], 2):  # the last ends with the model, which is followed already
         piece = backprop.module.get_submodule(stage.cut)
         piece.register_forward_hook(lambda *told, number=number: backprop.recorder.begin(f"{FORWARD} {number}"))
     updated = [f"stage {stage} updated" for stage in range(1, most + 1)]

@@ -9,12 +9,11 @@ from torch import nn, optim
 
 from torchsid.bench.checkpointing import Checkpointed
 from torchsid.bench.contenders import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Contender
-from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, UPDATE, Interval, Recorder
+from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE, Interval, Recorder
 from torchsid.bench.reference import Reference
 from torchsid.bench.workload import Workload
 from torchsid.core import schedules
 from torchsid.core.cascade import Cascade
-from torchsid.core.cut_plan import Plan
 from torchsid.core.kept_bytes import kept_bytes
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.build import By
@@ -23,17 +22,6 @@ from torchsid.learners import backprop, sid
 
 GRADIENTS = "gradients"
 """What a step does besides updating, where it is not taken apart."""
-TEACHERS, STAGES = "phase 1", "phase 2"
-"""The paper's: the pass without gradients that makes the teachers, and the local losses, every stage forward and backward."""
-
-
-def do_nothing() -> None:
-    """Wait for nothing."""
-
-
-def no_bytes() -> int:
-    """Return 0."""
-    return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +33,9 @@ class Trainable:
     """Forward, backward and update of one batch, as far as they fall to this process."""
     recorder: Recorder
     """Told by hooks what the step is doing."""
-    plan: Plan | None = None
-    """Of a cut network: what its heads add."""
-    flush: Callable[[], None] = do_nothing
+    flush: Callable[[], None] = lambda: None
     """Wait until everything that was sent has left."""
-    sent_bytes: Callable[[], int] = no_bytes
+    sent_bytes: Callable[[], int] = lambda: 0
     """By this worker, since it began."""
 
     def watched_step(self) -> tuple[Interval, ...]:
@@ -107,8 +93,7 @@ def build(workload: Workload, contender: Contender, *, by: By | None = None, fol
             optimizer.step()
 
     at_once = contender.method == SID and contender.window == contender.micro_batches == 1
-    plan = getattr(module, "plan", None)
-    return Trainable(module=module, step=step_at_once if at_once else step, recorder=recorder, plan=plan)
+    return Trainable(module=module, step=step_at_once if at_once else step, recorder=recorder)
 
 
 def new_optimizer(module: nn.Module) -> optim.SGD:
@@ -168,7 +153,7 @@ def _follow(recorder: Recorder, workload: Workload, contender: Contender, module
     """Tell the recorder what a step does, as far as hooks on modules can."""
     if contender.method == TWO_PHASE:
         recorder.rest = TEACHERS
-        recorder.follow_extractor(module.extractor, without_gradients=TEACHERS, with_gradients=STAGES)
+        recorder.follow_extractor(module.extractor)
     elif contender.method == SID and contender.window == 1:
         recorder.rest = FORWARD  # and so it goes on after an update, where the pieces are no modules
         for piece, head in zip(getattr(module.segments, "modules", [None] * module.depth), module.heads, strict=True):

@@ -9,9 +9,9 @@ torchsid bench pipeline --model resnet-18 --workers 2           several workers,
 
 import argparse
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from torchsid.cli import console, results
 from torchsid.cli.arguments import Subparsers, positive
@@ -23,26 +23,23 @@ if TYPE_CHECKING:
 
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
-MEMORY_MODELS = ("resnet-18", "vgg-11", "vit-tiny")
-PIPELINE_MODELS = ("resnet-18", "vit-blocks", "mlp")
 MISSING = "–"
 
 _SIZES = ("width", "image_size", "classes", "head")
 _OF_TRUNKS = ("stages", "blocks", *_SIZES, "variant", "device", "trace", "figure")
 
-T = TypeVar("T")
 Row = Mapping[str, Any]
-Columns = Mapping[str, str]
-"""Of a table: their heads, and how a cell is written from its row."""
 
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
     parser = subparsers.add_parser("bench", help="measure time and memory of a training step", allow_abbrev=False)
     benches = parser.add_subparsers(metavar="WHAT", required=True)
-    memory = _bench(benches, "memory", MEMORY_MODELS, "kept bytes and peak of the process, each contender in a fresh one")
-    step = _bench(benches, "step", [SHARED], "time of a step, all contenders interleaved in one process")
-    pipeline = _bench(benches, "pipeline", PIPELINE_MODELS, "SID on several workers, against pipelines of backpropagation")
+    memory = _bench(benches, "memory", "resnet-18 vgg-11 vit-tiny", "kept bytes and peak, each contender in a fresh process")
+    step = _bench(benches, "step", SHARED, "time of a step, all contenders interleaved in one process")
+    pipeline = _bench(
+        benches, "pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines"
+    )
     for bench in (memory, step):
         bench.add_argument("--stages", type=positive, nargs="+", metavar="N", help="to cut a classifier into (default: 2 4 8 12)")
         bench.add_argument("--blocks", type=positive, nargs="+", metavar="N", help="of mlp, which is then cut into as many stages")
@@ -71,11 +68,10 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     pipeline.set_defaults(run=run_pipeline, threads=1)
 
 
-def _bench(benches: "Subparsers[argparse.ArgumentParser]", name: str, models: Sequence[str], text: str) -> argparse.ArgumentParser:
+def _bench(benches: "Subparsers[argparse.ArgumentParser]", name: str, models: str, text: str) -> argparse.ArgumentParser:
     """Add a bench with the arguments that all have."""
     parser = benches.add_parser(name, help=text, allow_abbrev=False)
-    networks = f"networks (default: {' '.join(models)})"
-    parser.add_argument("--model", nargs="+", default=list(models), metavar="NAME", help=networks)
+    parser.add_argument("--model", nargs="+", default=models.split(), metavar="NAME", help=f"networks (default: {models})")
     parser.add_argument("--width", type=positive, metavar="W", help="of a network (default: its own)")
     parser.add_argument("--image-size", type=positive, metavar="S", help="pixels a side (default: 32)")
     parser.add_argument("--classes", type=positive, metavar="C", help="(default: 10)")
@@ -96,7 +92,7 @@ def run_memory(args: argparse.Namespace) -> int:
 
     (workloads, notes), screen = _plan(args, []), console.choose()
     result = {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
-    _show(screen, _STEP, result["rows"], notes)
+    _show(screen, result["rows"], notes)
     _write(screen, args, result, workloads[0].device)
     return 0
 
@@ -113,12 +109,12 @@ def run_step(args: argparse.Namespace) -> int:
     problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
     (workloads, notes), screen = _plan(args, problems), console.choose()
     result = {**bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note), "notes": notes}
-    _show(screen, _STEP, result["rows"], notes)
+    _show(screen, result["rows"], notes)
     if args.trace:
         result["trace"] = [{"workload": workload.title, "events": trace_steps(workload)} for workload in workloads]
         for each in result["trace"]:
             print(f"\n{each['workload']}")
-            _show(screen, _TRACE, each["events"])
+            _show(screen, each["events"])
     _write(screen, args, result, workloads[0].device)
     if args.figure:
         from torchsid.show.plots.points import Point
@@ -126,7 +122,7 @@ def run_step(args: argparse.Namespace) -> int:
 
         panels: dict[str, list[Mark]] = {}
         for row in result["rows"]:
-            if row["step_over_backprop"] is not None and row["kept_over_backprop"] is not None:
+            if {"step_over_backprop", "kept_over_backprop"} <= row.keys():
                 mark = Mark(row["contender"], row["kept_over_backprop"], Point(row["step_over_backprop"]))
                 panels.setdefault(_readable(row)["network"], []).append(mark)
         x, y = "kept bytes / backpropagation", "step time / backpropagation"
@@ -150,12 +146,12 @@ def run_pipeline(args: argparse.Namespace) -> int:
     found = problems(settings.workers)
     if args.memory and launched():
         found.append("--memory: a launcher's processes serve all contenders, and memory takes fresh ones; start without torchrun")
-    workloads = _planned(lambda: plan_pipelines(args.model, settings, blocks=args.blocks, **_sizes(args)), found)
+    workloads = plan_pipelines(args.model, settings, blocks=args.blocks, problems=found, **_sizes(args))
     screen, memory = console.choose(), not launched() if args.memory is None else args.memory
     result = bench_pipeline(workloads, settings, memory=memory, progress=screen.note)
     if result is None:
         return 0
-    _show(screen, _PIPELINE, [row for row in result["rows"] if row["best"]], result["notes"])
+    _show(screen, [row for row in result["rows"] if row["best"]], result["notes"])
     _write(screen, args, result)
     models = dict.fromkeys(each["model"] for each in result["timelines"])
     for model in models if args.figure else ():
@@ -169,7 +165,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload], list[str]]":
-    """Return the workloads, and a note on what cannot be had."""
+    """Return the workloads, and a note on what cannot be had; raise every problem of the command at once."""
     from torchsid.bench.plan import plan_shared, plan_workloads
 
     if SHARED not in args.model or "depths" not in args:
@@ -177,37 +173,28 @@ def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload
             problems.append("--depths is for the shared cascade; classifiers are cut by --stages")
         given = {"blocks": args.blocks, "variants": args.variant, "device": args.device}
         given = {name: value for name, value in given.items() if value}
-        return _planned(lambda: plan_workloads(args.model, args.stages, **given, **_sizes(args)), problems)
+        return plan_workloads(args.model, args.stages, problems=problems, **given, **_sizes(args))
     if len(args.model) > 1:
         problems.append(f"--model {' '.join(args.model)}: the shared cascade stands alone; run the bench twice")
     if unused := [f"--{name.replace('_', '-')}" for name in _OF_TRUNKS if getattr(args, name)]:
         problems.append(f"{', '.join(unused)}: not for the shared cascade; name a classifier, such as --model resnet-18")
-    return _planned(lambda: (plan_shared(args.depths or DEPTHS, args.batch_size), []), problems)
-
-
-def _planned(plan: Callable[[], T], problems: list[str]) -> T:
-    """Return the plan, or raise every problem of the command at once."""
-    try:
-        planned = plan()
-    except ConfigError as error:
-        problems = [*problems, *error.problems]
     if problems:
-        raise ConfigError(problems, source="command")
-    return planned
+        raise ConfigError(problems, source="bench")
+    return plan_shared(args.depths or DEPTHS, args.batch_size), []
 
 
 def _sizes(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in (*_SIZES, "batch_size") if (value := getattr(args, name)) is not None}
 
 
-def _show(screen: console.Console, columns: Columns, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
-    """Print a table, without the columns that no row has a number for, and what there is to say about it."""
+def _show(screen: console.Console, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
+    """Print a table, without the columns that no row has a number for, and what could not be measured."""
     rows = [_readable(row) for row in rows]
-    shown = {head: [_cell(template, row) for row in rows] for head, template in columns.items()}
+    shown = {head: [_cell(template, row) for row in rows] for head, template in _COLUMNS.items()}
     shown = {head: cells for head, cells in shown.items() if set(cells) != {MISSING}}
     screen.table(list(shown), list(zip(*shown.values(), strict=True)))
     for note in [*notes, *(f"{row['network']}, {row['contender']}: {row['note']}" for row in rows if row.get("note"))]:
-        print(note if columns is _PIPELINE else f"left out: {note}")
+        print(f"left out: {note}")
 
 
 def _cell(template: str, row: Row) -> str:
@@ -220,11 +207,12 @@ def _cell(template: str, row: Row) -> str:
 def _readable(row: Row) -> Row:
     """Return the row with its network in words, and as texts what may be a number or one a worker."""
     blocks, variant = f"{row['blocks']} blocks" if row.get("blocks") else "", row.get("variant", "float32")
-    found = {**row, "network": ", ".join(filter(None, [row.get("model"), blocks, variant if variant != "float32" else ""]))}
-    for name, key, factor, digits in _TEXTS:
+    network = filter(None, [row.get("model"), blocks, variant if variant != "float32" else ""])
+    found = {**row, "network": ", ".join(network) or MISSING}
+    for key, factor, digits in _TEXTS:
         if (value := row.get(key)) is not None:
             values = value if isinstance(value, list | tuple) else [value]
-            found[name] = " / ".join(MISSING if each is None else f"{factor * each:.{digits}f}" for each in values)
+            found[key] = " / ".join(MISSING if each is None else f"{factor * each:.{digits}f}" for each in values)
     return found
 
 
@@ -248,15 +236,13 @@ def _draw(screen: console.Console, path: Path, *drawings: "Drawing") -> None:
     screen.file("figure", path)
 
 
-_TEXTS = (
-    ("kept", "kept_bytes", 2**-20, 2),
-    ("peak", "peak_mib", 1, 1),
-    ("sent", "sent_bytes", 2**-20, 2),
-    ("waiting", "idle", 100, 0),
-)
-_STEP: Columns = {
+_TEXTS = (("kept_bytes", 2**-20, 2), ("peak_mib", 1, 1), ("sent_bytes", 2**-20, 2), ("idle", 100, 0))
+"""What may be a number or one a worker, the factor to the unit that it is shown in, and its digits."""
+_COLUMNS = {
     "model": "{network}",
     "contender": "{contender}",
+    "event": "{what}",
+    "after": "{milliseconds:.1f} ms",
     "stages": "{stages}",
     "gradients": "{gradients_ms:.2f} ms\n{gradients_quartiles_ms[0]:.2f}–{gradients_quartiles_ms[1]:.2f}",
     "/ reference": "{gradients_over_reference:.2f}",
@@ -266,25 +252,16 @@ _STEP: Columns = {
     "step / backprop": "{step_over_backprop:.2f}",
     "step / checkpointing": "{step_over_checkpointing:.2f}",
     "images/s": "{images_per_second:,.0f}",
-    "kept": "{kept} MiB",
+    "speed-up": "{speed_up:.2f}",
+    "with fill": "{speed_up_with_fill:.2f}",
+    "over backprop": "{over_backprop:.2f}",
+    "efficiency": "{efficiency:.0%}",
+    "idle": "{idle:s} %",
+    "sent a step": "{sent_bytes:s} MiB",
+    "kept": "{kept_bytes:s} MiB",
     "kept / backprop": "{kept_over_backprop:.2f}",
-    "peak": "{peak} MiB",
+    "peak": "{peak_mib:s} MiB",
     "peak / backprop": "{peak_over_backprop:.2f}",
     "head parameters": "{head_parameters:,}",
     "head work": "{head_share:.1%}",
-}
-_TRACE: Columns = {"one step of": "{contender}", "event": "{what}", "after": "{milliseconds:.1f} ms"}
-_PIPELINE: Columns = {
-    "model": "{network}",
-    "contender": "{contender}",
-    "images/s": "{images_per_second:,.0f}",
-    "step": "{step_ms:.2f} ms\n{step_quartiles_ms[0]:.2f}–{step_quartiles_ms[1]:.2f}",
-    "speed-up": "{speed_up:.2f}",
-    "with fill": "{speed_up_with_fill:.2f}",
-    "/ backprop": "{over_backprop:.2f}",
-    "efficiency": "{efficiency:.0%}",
-    "idle, %": "{waiting}",
-    "sent a step": "{sent} MiB",
-    "peak, MiB": "{peak}",
-    "kept, MiB": "{kept}",
 }

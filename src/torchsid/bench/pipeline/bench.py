@@ -13,12 +13,6 @@ from torchsid.bench.workload import Workload
 from torchsid.distributed.assign import assign
 
 STEPS_SHOWN = 4
-NOTES = (
-    "Paces are those of a full pipeline; 'with fill' counts whole turns, which begin and end with an empty one.",
-    "Idle is the share of time in a full pipeline outside forward, backward and update.",
-    "Of every method the best number of micro-batches is shown; BatchNorm sees one of them at a time.",
-    "What data parallelism sends is computed for a ring, 2 (N−1)/N of the gradients a worker; all else is counted.",
-)
 
 
 def bench_pipeline(
@@ -72,6 +66,6 @@ def bench_pipeline(
         "rows": rows,
         "timelines": timelines,
         "assignments": assignments,
-        "notes": [*NOTES, *(f"left out: {note}" for note in left_out)],
+        "notes": left_out,
         "settings": {**asdict(settings), "workloads": [asdict(workload) for workload in workloads]},
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -20,7 +19,6 @@ from torchsid.bench.recorder import Recorder
 from torchsid.bench.trainable import Trainable, new_optimizer
 from torchsid.bench.trainable import build as build_alone
 from torchsid.bench.workload import Workload
-from torchsid.distributed.handover import Wire
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
 
@@ -54,7 +52,7 @@ def _sid_pipeline(
         example=x[:2],
         seconds=seconds,
         micro_batches=contender.micro_batches,
-        wire=cast("Wire", settings.wire),
+        wire=settings.wire,
         queue=settings.queue,
     )
     recorder = Recorder()

@@ -28,26 +28,17 @@ def pipeline_contenders(micro_batches: Sequence[int], *, workers: int, stages: i
         stages: that the model is cut into.
     """
     numbers = sorted({1, *micro_batches})
-    alone_or_sid = (SID_ALONE, BACKPROP_ALONE, SID_PIPELINE)
-    found = [Contender(method, stages, number) for method in alone_or_sid for number in numbers]
+    found = [Contender(method, stages, number) for method in (SID_ALONE, BACKPROP_ALONE, SID_PIPELINE) for number in numbers]
     found.append(Contender(DATA_PARALLEL))
     notes = []
-    for method in RIVALS:
+    for contender in (Contender(method, stages, number) for method in RIVALS for number in micro_batches):
+        method, number = contender.method, contender.micro_batches
         if method == ZERO_BUBBLE_V and stages < 2 * workers:
-            notes.append(f"{method}: two pieces a worker need {2 * workers} stages or more, not {stages}")
-            continue
-        for number in micro_batches:
-            contender = Contender(method, stages, number)
-            if why := _impossible(method, number, workers):
-                notes.append(f"{contender.name}: {why}")
-            else:
-                found.append(contender)
+            notes.append(f"{contender.name}: two pieces a worker need {2 * workers} stages or more, not {stages}")
+        elif method in (ONE_F_ONE_B, ZERO_BUBBLE) and number < workers:
+            notes.append(f"{contender.name}: the schedule takes at least as many as there are workers, {workers}")
+        elif method == ZERO_BUBBLE and number % (number // workers):
+            notes.append(f"{contender.name}: the schedule takes rounds of {workers} micro-batches")
+        else:
+            found.append(contender)
     return found, notes
-
-
-def _impossible(method: str, micro_batches: int, workers: int) -> str:
-    if method in (ONE_F_ONE_B, ZERO_BUBBLE) and micro_batches < workers:
-        return f"the schedule takes at least as many as there are workers, {workers}"
-    if method == ZERO_BUBBLE and micro_batches % (micro_batches // workers):
-        return f"the schedule takes rounds of {workers} micro-batches"
-    return ""

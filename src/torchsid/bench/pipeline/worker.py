@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -23,12 +22,8 @@ from torchsid.distributed.world import World, join
 PATIENCE = 3600.0  # seconds that workers wait while one trains alone
 
 
-class Times(NamedTuple):
-    """What was timed on one workload."""
-
-    seconds: Seconds
-    rounds: Mapping[str, Sequence[Turns]]
-    """Of each contender, by name: in each round the turns of all workers."""
+Times = tuple[Seconds, Mapping[str, Sequence[Turns]]]
+"""What was timed on one workload: the stages; and of each contender, by name, in each round the turns of all workers."""
 
 
 def take_time(workloads: Sequence[Workload], settings: PipelineSettings) -> list[Times] | None:
@@ -65,7 +60,7 @@ def _time(workload: Workload, settings: PipelineSettings, world: World) -> Times
     built = {each.name: build(workload, each, settings, world, seconds) for each in compared}
     own = take_turns(list(built), lambda name: take_turn(built[name], settings.steps_a_turn), settings.rounds)
     everyone = world.gather(own)
-    return Times(seconds, {name: list(zip(*(each[name] for each in everyone), strict=True)) for name in built})
+    return seconds, {name: list(zip(*(each[name] for each in everyone), strict=True)) for name in built}
 
 
 def take_turn(trainable: Trainable | None, steps: int) -> Turn:
