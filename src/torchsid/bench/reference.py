@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from torchsid.core.beliefs import to_log_belief
-from torchsid.core.cascade import Cascade
 from torchsid.core.objective import LocalObjective
+from torchsid.core.shared import SharedCascade
 
 
 class Reference:
@@ -16,7 +16,7 @@ class Reference:
         objective: of the stages.
     """
 
-    def __init__(self, cascade: Cascade, objective: LocalObjective | None = None) -> None:
+    def __init__(self, cascade: SharedCascade, objective: LocalObjective | None = None) -> None:
         self.module = cascade
         self.objective = objective or LocalObjective()
 

@@ -13,8 +13,8 @@ from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE,
 from torchsid.bench.reference import Reference
 from torchsid.bench.workload import Workload
 from torchsid.core import schedules
-from torchsid.core.cascade import Cascade
 from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.build import By
 from torchsid.errors import CutError, HeadError
@@ -134,7 +134,7 @@ def _optimizers(workload: Workload, contender: Contender, module: nn.Module) -> 
     """Return the optimisers and what they update: of a shared cascade Adam, one a module as in the public code, or two in all."""
     if not workload.shared:
         return {new_optimizer(module): UPDATE}
-    if not isinstance(module, Cascade):
+    if not isinstance(module, SharedCascade):
         return {optim.Adam(module.parameters()): UPDATE}
     owners = module.stages if contender.method == REFERENCE else [module.stages]
     stages: dict[optim.Optimizer, str] = {optim.Adam(owner.parameters()): UPDATE for owner in owners}
@@ -144,8 +144,9 @@ def _optimizers(workload: Workload, contender: Contender, module: nn.Module) -> 
 def _learner(contender: Contender, module: Any, optimizer: optim.Optimizer) -> Any:
     if contender.method in (SID, DEEP_SUPERVISION):
         return sid.SID(module, window=contender.window, optimizer=optimizer)
-    if contender.method in schedules.names():
-        return sid.SID(module, schedule=contender.method)
+    for schedule in schedules.DESCRIPTIONS:
+        if contender.method == schedule:
+            return sid.SID(module, schedule=schedule)
     return Reference(module) if contender.method == REFERENCE else backprop.Backprop(module)
 
 

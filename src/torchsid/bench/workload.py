@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from torchsid import models
-from torchsid.core.cascade import Cascade, shared_cascade
-from torchsid.core.staged import StagedCascade
+from torchsid.core.cascade import Cascade
+from torchsid.core.shared import shared_cascade
 from torchsid.cut.build import By, staged_cascade
 from torchsid.models.block_mlp import BlockMLP
 from torchsid.models.vit import ViTTiny
@@ -19,7 +19,6 @@ SHARED = "shared"
 VIT_BLOCKS = "vit-blocks"
 """A narrow vision transformer with as many equal blocks as asked for, width 64 by default."""
 
-AnyCascade = Cascade | StagedCascade
 Variant = Literal["float32", "bfloat16", "channels-last", "compiled"]
 _FEATURES = 128  # of the extractor of a shared cascade
 
@@ -82,7 +81,7 @@ class Workload:
             model = models.classifier(self.model, **sizes, width=self.width)
         return self._laid_out(model).train()
 
-    def new_cascade(self, stages: int, by: By | None = None) -> AnyCascade:
+    def new_cascade(self, stages: int, by: By | None = None) -> Cascade:
         """Return the network with so many stages, with the same weights at every call.
 
         Args:
@@ -95,7 +94,7 @@ class Workload:
         """
         if self.shared:
             torch.manual_seed(0)
-            cascade: AnyCascade = shared_cascade(self._new_extractor(), self.classes, stages, hidden=self.width or 256)
+            cascade: Cascade = shared_cascade(self._new_extractor(), self.classes, stages, hidden=self.width or 256)
         else:
             ends = [f"blocks.{block}" for block in range(stages - 1)] if stages == self.blocks else stages
             by = by or ("graph" if self.compiled else "boundary")
