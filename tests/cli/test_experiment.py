@@ -15,7 +15,7 @@ seeds = [0, 1]
 "data.limit" = 200
 "training.epochs" = 1
 "model.depth" = 2
-"training.conflict" = false
+"watch.conflict" = false
 
 [contenders."BP"]
 "learner.name" = "backprop"

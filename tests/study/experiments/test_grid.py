@@ -46,8 +46,14 @@ def test_settings_of_the_contender_come_last() -> None:
     contenders = {"SID": Contender(settings={"learner.alpha": 0.7})}
     about = experiment(axis=Axis(name="data", points=points), contenders=contenders, settings={"data.noise.rate": 0.1})
     found = {"data.noise.kind": "symmetric", "data.noise.rate": 0.4, "learner.alpha": 0.7}
-    assert settings_of(about, Cell("SID", "noisy")) == found
-    assert settings_of(experiment(), Cell("flat")) == {"model.depth": 1}
+    assert dict(settings_of(about, Cell("SID", "noisy"))) == found
+
+
+def test_a_contender_does_without_what_its_network_lacks() -> None:
+    plain = Contender(settings={"learner.name": "backprop", "model.network": "plain", "model.depth": 1})
+    about = experiment(contenders={"SID": Contender(), "plain": plain})
+    check(about, "")
+    assert configuration(about, Job(Cell("plain"), 0.001, 0), "").model.network == "plain"
 
 
 def test_a_configuration_has_rate_seed_and_one_thread() -> None:
@@ -72,5 +78,5 @@ def test_positions_are_numbers_or_nothing() -> None:
 def test_problems_of_all_cells_are_named_with_their_contender() -> None:
     contenders = {"SID": Contender(settings={"learner.alhpa": 1}), "four": Contender(workers=4)}
     with pytest.raises(ConfigError) as error:
-        check(experiment(contenders=contenders, axis=Axis(name="L", setting="model.depth", values=[2])), "")
-    assert [problem.partition(":")[0] for problem in error.value.problems] == ["SID at 2", "four at 2"]
+        check(experiment(contenders=contenders, axis=Axis(name="L", setting="model.depth", values=[2, 3])), "")
+    assert [problem.partition(":")[0] for problem in error.value.problems] == ["SID at 2 and 1 more", "four at 2"]

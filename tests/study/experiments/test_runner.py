@@ -17,7 +17,7 @@ from torchsid.study.experiments.grid import Cell, Job
 from torchsid.training import Interrupted, loop, resolve, train
 from torchsid.training.session import Session
 
-TINY = {"data.limit": 200, "training.epochs": 2, "model.hidden": 8, "model.feature_dim": 8, "training.conflict": False}
+TINY = {"data.limit": 200, "training.epochs": 2, "model.hidden": 8, "model.feature_dim": 8, "watch.conflict": False}
 SID2, SID3, FLAT = Cell("SID", "2"), Cell("SID", "3"), Cell("flat")
 
 
@@ -165,7 +165,7 @@ seeds = [0]
 [settings]
 "data.limit" = 200
 "model.depth" = 2
-"training.conflict" = false
+"watch.conflict" = false
 "training.epochs" = 30
 
 [contenders."SID"]

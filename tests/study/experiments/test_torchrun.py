@@ -17,7 +17,7 @@ seeds = [0]
 [settings]
 "data.limit" = 200
 "model.depth" = 2
-"training.conflict" = false
+"watch.conflict" = false
 "training.epochs" = 30
 "training.checkpoint_every_seconds" = 0
 
@@ -38,7 +38,7 @@ workers = 2
     ],
 )
 def test_what_does_not_fit_the_workers_is_said(settings: list[str], workers: int, messages: list[str]) -> None:
-    found = list(problems(resolve("digits", ["training.conflict=false", "model.depth=2", *settings]), workers))
+    found = list(problems(resolve("digits", ["watch.conflict=false", "model.depth=2", *settings]), workers))
     assert len(found) == len(messages)
     assert all(message in problem for message, problem in zip(messages, found, strict=True))
 
