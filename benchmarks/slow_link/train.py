@@ -18,7 +18,7 @@ from torchsid.bench.pipeline.plan import DEEP, Settings, plan_pipelines
 from torchsid.bench.pipeline.turns import Turn, sent_a_step, steady_step_seconds, step_seconds
 from torchsid.bench.workers.pieces import backprop_seconds
 from torchsid.distributed.assign import stage_seconds
-from torchsid.show.standalone import standalone
+from torchsid.show.svg import standalone
 
 DELAYS_MS = (0.0, 25.0, 50.0, 100.0)
 Row = dict[str, Any]

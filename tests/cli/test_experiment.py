@@ -37,7 +37,7 @@ def test_an_experiment_ends_with_its_findings_and_files(tmp_path: Path, capsys: 
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "mine, small: Which is better?" in shown
-    assert "SID against BP: " in shown
+    assert "Differences" in shown
     out = Path("experiments/mine-small")
     assert (out / "report.html").is_file()
     assert "--data DIR" in (out / "results.json").read_text()

@@ -134,12 +134,20 @@ def _run_trunks(args: argparse.Namespace, problems: list[str]) -> int:
         result["trace"] = [_trace(screen, workload) for workload in workloads]
     _write(screen, args, {**result, "notes": notes})
     if args.figure:
-        from torchsid.show.figures.pareto import pareto
-        from torchsid.show.standalone import standalone
+        from torchsid.show.plots.points import Point
+        from torchsid.show.plots.tradeoff import Mark, tradeoff
+        from torchsid.show.svg import standalone
         from torchsid.training.durable import write_text
 
-        rows: Any = result["rows"]
-        write_text(args.figure, standalone(pareto(rows)))
+        panels: dict[str, list[Mark]] = {}
+        for row in result["rows"]:
+            kept, step = row["kept_over_backprop"], row["step_over_backprop"]
+            if kept is not None and step is not None:
+                panels.setdefault(" ".join(filter(None, [row["model"], str(row["blocks"] or ""), row["variant"]])), []).append(
+                    Mark(row["contender"], kept, Point(step))
+                )
+        x, y = "kept bytes / backpropagation", "step time / backpropagation"
+        write_text(args.figure, standalone(*(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items())))
         screen.file("figure", args.figure)
     return 0
 

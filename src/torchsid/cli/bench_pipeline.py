@@ -117,8 +117,8 @@ def _plan(args: argparse.Namespace) -> "tuple[list[Workload], Settings]":
 
 def _draw(screen: console.Console, path: Path, timelines: list[dict[str, Any]]) -> None:
     """Write one figure a model; with several, the name of the model is added to that of the file."""
-    from torchsid.show.figures.timeline import timeline
-    from torchsid.show.standalone import standalone
+    from torchsid.show.plots.timeline import timeline
+    from torchsid.show.svg import standalone
     from torchsid.training.durable import write_text
 
     models = dict.fromkeys(each["model"] for each in timelines)
@@ -126,5 +126,6 @@ def _draw(screen: console.Console, path: Path, timelines: list[dict[str, Any]]) 
         own = [each for each in timelines if each["model"] == model]
         name = "".join(letter if letter.isalnum() else "-" for letter in model).replace("--", "-")
         file = path if len(models) == 1 else path.with_stem(f"{path.stem}-{name}")
-        write_text(file, standalone(timeline(model, own[0]["steps"], own)))
+        lanes = {each["contender"]: each["workers"] for each in own}
+        write_text(file, standalone(timeline(f"{model}: {own[0]['steps']} training steps, worker by worker", lanes)))
         screen.file("figure", file)

@@ -127,11 +127,22 @@ def _swept(screen: console.Console, planned: "Planned", args: argparse.Namespace
     for note in [*(f"left out: {note}" for note in swept.notes), *plan_tables.ends(swept)]:
         print(note)
     if args.figure:
-        from torchsid.show.figures.scaling import scaling
-        from torchsid.show.standalone import standalone
+        from torchsid.show.plots.curves import Line, curves
+        from torchsid.show.svg import standalone
         from torchsid.training.durable import write_text
 
-        write_text(args.figure, standalone(scaling(swept, plan_tables.title(planned))))
+        values = [point.value for point in swept.points]
+        ticks = {float(value): f"{value:g}" for value in values}
+        drawn, hollow = [], "hollow: does not fit the memory"
+        for name, factor, logarithmic in (("images_per_second", 1, "xy"), ("efficiency", 100, "x")):
+            lines = []
+            for place, method in enumerate(swept.ends):
+                own = [point.methods[place] for point in swept.points]
+                numbers = [factor * getattr(each, name) for each in own]
+                lines.append(Line(method, values, numbers, hollow=[not each.fits for each in own]))
+            title = f"{plan_tables.title(planned)}: {name.replace('_', ' ')}{', %' if factor == 100 else ''}"
+            drawn.append(curves(title, lines, x=swept.axis, y=hollow, logarithmic=logarithmic, ticks=ticks))
+        write_text(args.figure, standalone(*drawn))
         screen.file("figure", args.figure)
     return swept
 

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
-from torchsid.study.certify.propositions import divergence
-from torchsid.study.certify.samples import rounding
+from torchsid.core.propositions import divergence, rounding
 from torchsid.tasks.domain import Samples
 from torchsid.training.evaluation import predict
 from torchsid.training.progress import Progress

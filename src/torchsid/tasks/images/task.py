@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from torchsid.errors import DataError, unknown_name
 from torchsid.settings import CountOrZero, Share
@@ -109,13 +110,19 @@ class Images(Task):
         return (*augment(samples.inputs, samples.target, generator), samples.weight)
 
     def show(self, inputs: Tensor) -> str:
-        """Return an image as a PNG within the page."""
+        """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
         from PIL import Image
 
-        pixels = inputs.permute(1, 2, 0).numpy()
+        height, width = inputs.shape[-2:]
+        shrink = 128 / max(height, width)
+        if shrink < 1:
+            size = (max(round(shrink * height), 1), max(round(shrink * width), 1))
+            inputs = adaptive_avg_pool2d(inputs.float(), size).round().byte()
+        pixels = inputs[0] if len(inputs) == 1 else inputs[:3].movedim(0, -1)
         file = io.BytesIO()
-        Image.fromarray(pixels if pixels.shape[-1] > 1 else pixels[..., 0]).save(file, format="png")
-        return f'<img class="sample" alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+        Image.fromarray(pixels.contiguous().numpy()).save(file, format="png")
+        style = ' style="image-rendering: pixelated"' if max(height, width) <= 64 else ""
+        return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"{style}>'
 
     def read(self, name: str, about: About) -> Tensor:
         """Return an image file, resized to the size that the network reads, uint8 `[1, channels, S, S]`."""
