@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from torchsid.core.cascade import Cascade
-from torchsid.core.staged import StagedCascade
 from torchsid.study.audit import audit, detection, disputes, rankings
 from torchsid.study.early_exit import exit_curve, operations
 from torchsid.study.statistics import mean_interval
@@ -58,7 +57,7 @@ def audited(network: LoadedNetwork) -> dict[str, Any]:
 
 def left_early(network: LoadedNetwork) -> dict[str, Any]:
     cascade = network.learner.module
-    assert isinstance(cascade, Cascade | StagedCascade)
+    assert isinstance(cascade, Cascade)
     splits = network.task.load(network.config.training.seed)
     beliefs = [
         (predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in (splits.validation, splits.test)

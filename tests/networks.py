@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from torchsid import Cascade, Stage, shared_cascade
+from torchsid import SharedCascade, Stage, shared_cascade
+from torchsid.core.cascade import Positions
 from torchsid.heads import HeadKind
 
 BATCH, INPUTS, FEATURES, CLASSES = 9, 6, 5, 4
+TOKENS, SLOTS = 3, 2
 
 
 def restless_extractor() -> nn.Module:
@@ -46,7 +48,7 @@ class TrunkStage(Stage):
         return made, self.head(made, log_belief)
 
 
-def randomise(cascade: Cascade) -> Cascade:
+def randomise(cascade: SharedCascade) -> SharedCascade:
     """Give zero output layers, which would hide wrong gradients, values."""
     with torch.no_grad():
         for parameter in cascade.stages.parameters():
@@ -55,29 +57,42 @@ def randomise(cascade: Cascade) -> Cascade:
     return cascade
 
 
-def small_cascade(depth: int = 4, *, stage: HeadKind = "plain", extractor: nn.Module | None = None) -> Cascade:
+def small_cascade(
+    depth: int = 4, *, stage: HeadKind = "plain", extractor: nn.Module | None = None, positions: Positions = ()
+) -> SharedCascade:
     """A shared cascade of MLP heads in float64, none of whose gradients is zero."""
     extractor = extractor or nn.Sequential(nn.Linear(INPUTS, FEATURES), nn.Tanh())
     width = INPUTS if isinstance(extractor, nn.Identity) else FEATURES
-    return randomise(shared_cascade(extractor, CLASSES, depth, hidden=7, stage=stage, feature_dim=width)).double()
+    cascade = shared_cascade(extractor, CLASSES, depth, hidden=7, stage=stage, feature_dim=width, positions=positions)
+    return randomise(cascade).double()
 
 
-def normed_cascade(depth: int = 4, *, extractor: nn.Module | None = None) -> Cascade:
+def normed_cascade(depth: int = 4, *, extractor: nn.Module | None = None) -> SharedCascade:
     """A shared cascade of heads of the user's own, in float64."""
     extractor = extractor or nn.Sequential(nn.Linear(INPUTS, FEATURES), nn.Tanh())
     width = INPUTS if isinstance(extractor, nn.Identity) else FEATURES
-    return randomise(Cascade(extractor, [Stage(NormedHead(width)) for _ in range(depth)], CLASSES)).double()
+    return randomise(SharedCascade(extractor, [Stage(NormedHead(width)) for _ in range(depth)], CLASSES)).double()
 
 
-def staged_cascade(depth: int = 4) -> Cascade:
+def staged_cascade(depth: int = 4) -> SharedCascade:
     """A trunk cut into stages by hand, in float64."""
-    return randomise(Cascade(nn.Linear(INPUTS, FEATURES), [TrunkStage() for _ in range(depth)], CLASSES)).double()
+    return randomise(SharedCascade(nn.Linear(INPUTS, FEATURES), [TrunkStage() for _ in range(depth)], CLASSES)).double()
 
 
 def small_batch(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     """Inputs `[B, INPUTS]` and classes `[B]`."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(BATCH, INPUTS, generator=generator).to(dtype), torch.randint(CLASSES, (BATCH,), generator=generator)
+
+
+def batch_at(positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, classes `[B, ...]` and weights of these positions; where the weight is 0 the class is nonsense."""
+    generator = torch.Generator().manual_seed(4)
+    where = (BATCH, TOKENS) if positions == "tokens" else (BATCH, *positions)
+    x = torch.randn(*(where if positions == "tokens" else (BATCH,)), INPUTS, generator=generator, dtype=torch.float64)
+    target = torch.randint(CLASSES, where, generator=generator)
+    weight = torch.rand(where, generator=generator, dtype=torch.float64) * (torch.rand(where, generator=generator) > 0.3)
+    return x, target.masked_fill(weight == 0, -100), weight
 
 
 def rows(dtype: torch.dtype = torch.float64) -> Tensor:

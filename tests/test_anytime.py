@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tests.cut.toys import CLASSES, Chain, LongSkip, TwoTensorsCross
 from tests.networks import INPUTS, small_cascade, staged_cascade
-from torchsid import Cascade, StagedCascade
+from torchsid import Cascade, SharedCascade, StagedCascade
 from torchsid import staged_cascade as cut
 from torchsid.anytime import EarlyExit, ExitRule
 from torchsid.core.beliefs import entropy
@@ -58,7 +58,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def cascade(name: str) -> Cascade | StagedCascade:
+def cascade(name: str) -> Cascade:
     return CASCADES[name]().eval()
 
 
@@ -72,21 +72,21 @@ def middle(log_beliefs: Tensor) -> float:
     return log_beliefs[1:].max(-1).values.exp().median().item()
 
 
-def test_a_threshold_of_1_is_the_ordinary_inference_bit_by_bit(cascade: Cascade, x: Tensor) -> None:
+def test_a_threshold_of_1_is_the_ordinary_inference_bit_by_bit(cascade: SharedCascade, x: Tensor) -> None:
     answer = EarlyExit(cascade, "confidence>1")(x)
     assert torch.equal(answer.log_belief, cascade.log_beliefs(x)[-1])
     assert answer.depth.tolist() == answer.computed.tolist() == [3] * BATCH
     assert not answer.log_belief.requires_grad
 
 
-def test_a_threshold_of_0_runs_one_stage(cascade: Cascade, x: Tensor) -> None:
+def test_a_threshold_of_0_runs_one_stage(cascade: SharedCascade, x: Tensor) -> None:
     answer = EarlyExit(cascade, "confidence>0")(x)
     assert torch.equal(answer.log_belief, cascade.log_beliefs(x)[1])
     assert answer.depth.tolist() == answer.computed.tolist() == [1] * BATCH
 
 
 @pytest.mark.parametrize("measure", ["confidence", "entropy"])
-def test_every_sample_leaves_with_its_first_sure_belief(cascade: Cascade, x: Tensor, measure: str) -> None:
+def test_every_sample_leaves_with_its_first_sure_belief(cascade: SharedCascade, x: Tensor, measure: str) -> None:
     beliefs = cascade.log_beliefs(x)
     if measure == "confidence":
         rule = ExitRule("confidence", middle(beliefs))
@@ -101,16 +101,16 @@ def test_every_sample_leaves_with_its_first_sure_belief(cascade: Cascade, x: Ten
     torch.testing.assert_close(answer.log_belief, beliefs[answer.depth, torch.arange(BATCH)], rtol=1e-12, atol=1e-12)
 
 
-def test_a_higher_threshold_is_no_shallower(cascade: Cascade, x: Tensor) -> None:
+def test_a_higher_threshold_is_no_shallower(cascade: SharedCascade, x: Tensor) -> None:
     depths = [EarlyExit(cascade, ExitRule("confidence", threshold))(x).depth for threshold in torch.linspace(0, 1, 9).tolist()]
     assert all((later >= earlier).all() for earlier, later in pairwise(depths))
     assert depths[0].sum() < depths[-1].sum()
 
 
-def test_the_work_of_later_stages_is_really_left_out(name: str, cascade: Cascade | StagedCascade, x: Tensor) -> None:
+def test_the_work_of_later_stages_is_really_left_out(name: str, cascade: Cascade, x: Tensor) -> None:
     """Counted in rows that the heads, and in a cut trunk the last layer, have seen."""
     seen: list[int] = []
-    heads = [stage.head for stage in cascade.stages] if isinstance(cascade, Cascade) else cascade.heads
+    heads = [stage.head for stage in cascade.stages] if isinstance(cascade, SharedCascade) else cascade.heads
     for head in heads:
         head.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     rule = ExitRule("confidence", middle(cascade.log_beliefs(x)))

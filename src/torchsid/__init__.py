@@ -10,11 +10,12 @@ from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
     from torchsid.core.cascade import Cascade as Cascade
-    from torchsid.core.cascade import Stage as Stage
-    from torchsid.core.cascade import shared_cascade as shared_cascade
     from torchsid.core.learner import Learner as Learner
     from torchsid.core.learner import StepOutput as StepOutput
     from torchsid.core.objective import LocalObjective as LocalObjective
+    from torchsid.core.shared import SharedCascade as SharedCascade
+    from torchsid.core.shared import Stage as Stage
+    from torchsid.core.shared import shared_cascade as shared_cascade
     from torchsid.core.staged import StagedCascade as StagedCascade
     from torchsid.cut.build import staged_cascade as staged_cascade
     from torchsid.learners.backprop import Backprop as Backprop
@@ -28,12 +29,13 @@ _HOME = {
     "Learner": "torchsid.core.learner",
     "LocalObjective": "torchsid.core.objective",
     "SID": "torchsid.learners.sid",
-    "Stage": "torchsid.core.cascade",
+    "SharedCascade": "torchsid.core.shared",
+    "Stage": "torchsid.core.shared",
     "StagedCascade": "torchsid.core.staged",
     "StepOutput": "torchsid.core.learner",
     "check_locality": "torchsid.learners.locality",
     "gradient_conflict": "torchsid.learners.conflict",
-    "shared_cascade": "torchsid.core.cascade",
+    "shared_cascade": "torchsid.core.shared",
     "staged_cascade": "torchsid.cut.build",
 }
 _HOME |= {name: f"torchsid.{name}" for name in ("heads", "learners", "models", "show", "study", "tasks", "training")}
@@ -50,6 +52,7 @@ __all__ = [
     "Cascade",
     "Learner",
     "LocalObjective",
+    "SharedCascade",
     "Stage",
     "StagedCascade",
     "StepOutput",

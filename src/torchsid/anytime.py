@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from torchsid.core.beliefs import entropy, to_log_belief
 from torchsid.core.calling import Inputs, batch_size
-from torchsid.core.cascade import BeliefNetwork, Cascade
+from torchsid.core.cascade import Cascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import Segments, StagedCascade
 from torchsid.cut.boundary import Boundaries
@@ -57,10 +57,12 @@ class ExitRule:
         return f"{self.measure}{_SIGN[self.measure]}{self.threshold!r}"
 
     def __call__(self, log_belief: Tensor) -> Tensor:
-        """Return which of the beliefs `[B, C]` are sure, bool `[B]`."""
+        """Return which samples' beliefs `[B, ..., C]` are sure, at every position, bool `[B]`."""
         if self.measure == "confidence":
-            return confidence(log_belief) > self.threshold
-        return entropy(log_belief) < self.threshold
+            sure = confidence(log_belief) > self.threshold
+        else:
+            sure = entropy(log_belief) < self.threshold
+        return sure.view(len(sure), -1).all(1)
 
 
 def confidence(log_belief: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ class Early(NamedTuple):
     """What a batch of B samples left a cascade with."""
 
     log_belief: Tensor
-    """The answers, `[B, C]`: of each sample the belief at its exit."""
+    """The answers, `[B, ..., C]`: of each sample the belief at its exit."""
     depth: Tensor
     """Stage (from 1) at which each sample was sure, L for those that never were; int64 `[B]`."""
     computed: Tensor
@@ -99,7 +101,7 @@ class EarlyExit:
         ConfigError: the text states no rule.
     """
 
-    def __init__(self, cascade: Cascade | StagedCascade, rule: ExitRule | str) -> None:
+    def __init__(self, cascade: Cascade, rule: ExitRule | str) -> None:
         self.cascade = cascade
         self.rule = ExitRule.parse(rule) if isinstance(rule, str) else rule
         self.whole_batches = ""
@@ -109,23 +111,28 @@ class EarlyExit:
     @torch.no_grad()
     def __call__(self, x: Inputs) -> Early:
         """Return answers, exits and the stages that were computed for a batch; samples keep their order."""
-        if isinstance(self.cascade, Cascade):
-            return self._shared(self.cascade, x)
+        cascade = self.cascade
+        if not isinstance(cascade, StagedCascade):
+            return self._run(cascade, x, divides=True)
         if self._segments is None:
-            self._segments, self.whole_batches = _divisible(self.cascade, x)
+            self._segments, self.whole_batches = _divisible(cascade, x)
         if isinstance(self._segments, GraphSegments):
-            return self._pieces(self.cascade, self._segments, x)
-        return self._whole(self.cascade, x)
+            return self._pieces(cascade, self._segments, x)
+        return self._run(cascade, x, divides=False)
 
-    def _shared(self, cascade: Cascade, x: Inputs) -> Early:
-        features, batch = cascade.features(x), _Batch(cascade, self.rule)
-        for stage in cascade.stages:
-            features, logits = stage(features, batch.before(features))
+    def _run(self, cascade: Cascade, x: Inputs, *, divides: bool) -> Early:
+        batch = _Batch(cascade, self.rule)
+
+        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+            tensors, logits = cascade.answer(stage, tensors, batch.before(tensors[0]))
             batch.close(logits)
             if batch.sure:
-                break
-            if (staying := batch.divide()) is not None:
-                features = features[staying]
+                raise _AllSureError
+            staying = batch.divide() if divides else None
+            return tensors if staying is None else [tensor[staying] for tensor in tensors]
+
+        with suppress(_AllSureError):
+            cascade.run(x, close)
         return batch.result()
 
     def _pieces(self, cascade: StagedCascade, segments: GraphSegments, x: Inputs) -> Early:
@@ -149,30 +156,17 @@ class EarlyExit:
                 values = tuple(value[staying] for value in values)
         return batch.result()
 
-    def _whole(self, cascade: StagedCascade, x: Inputs) -> Early:
-        batch = _Batch(cascade, self.rule)
-
-        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
-            batch.close(cascade.heads[stage](tensors[0], batch.before(tensors[0])))
-            if batch.sure:
-                raise _AllSureError
-            return tensors
-
-        with suppress(_AllSureError):
-            cascade.run(x, close)
-        return batch.result()
-
 
 class _Batch:
     """The samples that are being computed (b of them), and what has been decided for all B."""
 
-    def __init__(self, cascade: BeliefNetwork, rule: ExitRule) -> None:
+    def __init__(self, cascade: Cascade, rule: ExitRule) -> None:
         self._cascade, self._rule = cascade, rule
-        self._log_belief: Tensor | None = None  # [b, C], the newest of those that are computed
-        self._answers: Tensor | None = None  # [B, C]
+        self._log_belief: Tensor | None = None  # [b, ..., C], the newest of those that are computed
+        self._answers: Tensor | None = None  # [B, ..., C]
 
     def before(self, features: Tensor) -> Tensor:
-        """Return the beliefs `[b, C]` that the next stage reads beside its features; at first the prior."""
+        """Return the beliefs `[b, ..., C]` that the next stage reads beside its features; at first the prior."""
         if self._log_belief is None:
             self._log_belief = self._cascade.prior(features)
             self._rows = torch.arange(len(features), device=features.device)  # [b], which samples of the batch these are
@@ -181,7 +175,7 @@ class _Batch:
         return self._log_belief
 
     def close(self, logits: Tensor) -> None:
-        """Take the logits `[b, C]` of one more stage."""
+        """Take the logits `[b, ..., C]` of one more stage."""
         self._log_belief = to_log_belief(logits)
         if self._answers is None:
             self._answers = torch.empty_like(self._log_belief)

@@ -45,10 +45,13 @@ def test_an_experiment_ends_with_its_findings_and_files(tmp_path: Path, capsys: 
     assert "already there" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["alhpa"], [], ["nowhere.toml"]])
-def test_wrong_names_are_one_message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("arguments", [["alhpa"], [], ["nowhere.toml"], ["timing", "--data", "d"], ["timing", "--workers", "2"]])
+def test_what_cannot_be_met_is_one_message_before_anything_is_written(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["experiment", *arguments]) == 2
     assert capsys.readouterr().err.startswith("torchsid: error: 1 problem in the ")
+    assert not Path("experiments").exists()
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "soon", "inf"])
@@ -81,9 +84,3 @@ def test_an_experiment_of_another_kind_measures_steps(tmp_path: Path, capsys: py
     assert {"measured.jsonl", "results.json", "results.parquet", "report.html"} < found
     assert main(arguments) == 0
     assert "already there" in capsys.readouterr().out
-
-
-def test_measured_steps_take_no_data_and_no_workers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["experiment", "timing", "--data", "d", "--workers", "2"]) == 2
-    assert "2 problems" in capsys.readouterr().err
-    assert not Path("experiments").exists()

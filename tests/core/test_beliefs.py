@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.strategies import alphas
-from tests.strategies import beliefs as random_beliefs
 from torch import Tensor
 
+from tests.strategies import alphas
+from tests.strategies import beliefs as random_beliefs
 from torchsid.core import beliefs
 from torchsid.errors import TargetError
 
@@ -205,12 +205,39 @@ def test_rows_that_are_no_probabilities_are_refused(row: list[float]) -> None:
         beliefs.log_target(torch.tensor([[0.5, 0.5], row]), 2)
 
 
-@pytest.mark.parametrize("shape", [(5, 1), (1,), (4,), ()])
-def test_one_target_a_sample(shape: tuple[int, ...]) -> None:
-    log_target = beliefs.log_target(torch.zeros(shape, dtype=torch.long), 3)
-    with pytest.raises(TargetError, match=r"5 samples came with them: give classes \[5\] or rows \[5, 3\]"):
-        beliefs.check_one_target_a_sample(log_target, 5)
+@pytest.mark.parametrize("answered", [[4], [3, 2], [3, 1], [1]])
+def test_a_target_for_other_positions_is_refused(answered: list[int]) -> None:
+    target = beliefs.log_target(torch.zeros(3, dtype=torch.int64), 5)
+    with pytest.raises(TargetError, match="the targets are for a batch of shape"):
+        beliefs.check_positions(target, answered)
+    beliefs.check_positions(target, [3])
+    beliefs.check_positions(beliefs.log_target(torch.zeros(3, 2, dtype=torch.int64), 5), [3])
 
 
-def test_one_target_a_sample_is_what_is_wanted() -> None:
-    beliefs.check_one_target_a_sample(beliefs.log_target(torch.zeros(5, dtype=torch.long), 3), 5)
+# Weights of positions
+
+
+@given(seed=st.integers(0, 2**31), shape=st.sampled_from([(5,), (3, 4), (2, 3, 2)]))
+def test_a_mean_is_over_the_weights_and_a_position_of_weight_zero_counts_nowhere(seed: int, shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values, weight = torch.rand(2, *shape, generator=generator, dtype=torch.float64)
+    weight = weight * (weight > 0.4)
+    expected = (values * weight).sum() / weight.sum() if weight.any() else torch.zeros(())
+    torch.testing.assert_close(beliefs.mean(values, weight), expected.double())
+    torch.testing.assert_close(beliefs.mean(values.masked_fill(weight == 0, torch.inf), weight), expected.double())
+    torch.testing.assert_close(beliefs.mean(values, torch.full(shape, 0.3, dtype=torch.float64)), beliefs.mean(values))
+
+
+def test_the_target_of_a_position_without_weight_may_be_anything() -> None:
+    weight = torch.tensor([[1.0, 0.0], [0.5, 0.0]])
+    classes = torch.tensor([[1, -100], [0, 99]])
+    found = beliefs.log_target(classes, 3, weight=weight, label_smoothing=0.1)
+    torch.testing.assert_close(found[:, 0], beliefs.log_target(torch.tensor([1, 0]), 3, label_smoothing=0.1))
+    rows = torch.full((2, 2, 3), torch.nan)
+    rows[:, 0] = torch.tensor([0.2, 0.3, 0.5])
+    assert torch.isfinite(beliefs.log_target(rows, 3, weight=weight)).all()
+    with pytest.raises(TargetError):
+        beliefs.log_target(classes, 3)
+    for wrong in (weight[0], -weight):
+        with pytest.raises(ValueError, match="weight"):
+            beliefs.log_target(classes.clamp(0, 2), 3, weight=wrong)

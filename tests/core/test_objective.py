@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.strategies import alphas, directions, inner_alphas, temperatures
-from tests.strategies import beliefs as random_beliefs
 from torch import Tensor
 
+from tests.strategies import alphas, directions, inner_alphas, temperatures
+from tests.strategies import beliefs as random_beliefs
 from torchsid import LocalObjective
 from torchsid.core import beliefs
 from torchsid.core.objective import Alpha, Direction, alphas_of

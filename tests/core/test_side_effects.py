@@ -2,9 +2,9 @@ import contextlib
 
 import pytest
 import torch
-from tests.networks import INPUTS, assert_untouched, restless_extractor, snapshot
 from torch import nn
 
+from tests.networks import INPUTS, assert_untouched, restless_extractor, snapshot
 from torchsid.core.side_effects import without_side_effects
 
 

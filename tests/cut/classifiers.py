@@ -1,14 +1,13 @@
-"""The classifiers of the registry, small, each taken apart by hand; and the local losses written out."""
+"""The classifiers of the registry, small, each taken apart by hand."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from tests.core.schedules.reference import divergence, tempered
 from torchsid import StagedCascade, models, staged_cascade
 from torchsid.models.vit import ViTTiny
 
@@ -115,59 +114,6 @@ def randomised(cascade: StagedCascade) -> StagedCascade:
             if not parameter.any():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     return cascade
-
-
-def local_losses(
-    cascade: StagedCascade,
-    pieces: Sequence[Piece],
-    x: Tensor,
-    p_y: Tensor,
-    *,
-    alphas: Sequence[float],
-    direction: str = "forward",
-    temperature: float = 1.0,
-    weights: Sequence[float] | None = None,
-    detach: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """Fill `.grad` stage by stage; return losses `[L]` and beliefs `[L+1, B, C]`.
-
-    With `detach=False` the pieces stay connected: deep supervision, by one backward pass.
-    """
-    h, belief = x, torch.full((len(x), CLASSES), 1 / CLASSES, dtype=x.dtype)
-    losses, beliefs, total = [], [belief], torch.zeros((), dtype=x.dtype)
-    for piece, head, alpha, weight in zip(pieces, cascade.heads, alphas, weights or [1.0] * len(pieces), strict=True):
-        h = piece(h)
-        log_p = head(h, belief.log()).log_softmax(-1)
-        to_teacher = divergence(log_p, tempered(belief, temperature), direction)
-        loss = alpha * divergence(log_p, p_y, direction) + (1 - alpha) * to_teacher
-        if detach:
-            (weight * loss).backward()
-            h = h.detach()
-        total = total + weight * loss
-        belief = log_p.detach().exp()
-        losses.append(loss.detach())
-        beliefs.append(belief)
-    if not detach:
-        total.backward()
-    return torch.stack(losses), torch.stack(beliefs)
-
-
-def windowed_losses(
-    cascade: StagedCascade, pieces: Sequence[Piece], x: Tensor, p_y: Tensor, *, window: int, alphas: Sequence[float]
-) -> None:
-    """Fill `.grad` the plain way: for each loss a fresh forward pass through its last `window` stages, from detached features."""
-    features, beliefs = [x], [torch.full((len(x), CLASSES), 1 / CLASSES, dtype=x.dtype)]
-    with torch.no_grad():
-        for piece, head in zip(pieces, cascade.heads, strict=True):
-            features.append(piece(features[-1]))
-            beliefs.append(head(features[-1], beliefs[-1].log()).softmax(-1))
-    for i, alpha in enumerate(alphas):
-        first = max(i - window + 1, 0)
-        h = features[first]
-        for piece in pieces[first : i + 1]:
-            h = piece(h)
-        log_p = cascade.heads[i](h, beliefs[i].log()).log_softmax(-1)
-        (alpha * divergence(log_p, p_y, "forward") + (1 - alpha) * divergence(log_p, beliefs[i], "forward")).backward()
 
 
 def twin(cascade: StagedCascade, name: str) -> tuple[StagedCascade, list[Piece]]:

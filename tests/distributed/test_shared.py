@@ -12,7 +12,7 @@ from tests.distributed.workers import error_of, in_workers
 from torch import Tensor, nn
 
 from torchsid import SID, shared_cascade
-from torchsid.core.cascade import Cascade, Stage
+from torchsid.core.shared import SharedCascade, Stage
 from torchsid.distributed.shared import SharedPipelinedSID
 from torchsid.distributed.world import join
 
@@ -21,7 +21,7 @@ SIZES = (8, 8, 8, 5)
 EXAMPLE = torch.randn(2, 3, 2, 2)
 
 
-def cascade() -> Cascade:
+def cascade() -> SharedCascade:
     torch.manual_seed(0)
     layers = (nn.Flatten(), nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 16))
     return shared_cascade(nn.Sequential(*layers), CLASSES, DEPTH, hidden=8)
@@ -133,7 +133,7 @@ def test_staleness_is_a_delay_of_the_gradient() -> None:
     for step, (x, target) in enumerate(two_epochs()):
         torch.manual_seed(100 + step)
         z = network.extractor(x)
-        part = Cascade(nn.Identity(), network.stages, CLASSES)  # type: ignore[arg-type]
+        part = SharedCascade(nn.Identity(), network.stages, CLASSES)  # type: ignore[arg-type]
         leaf = z.detach().requires_grad_()
         stages = SID(part)
         learner.optimizer.zero_grad()  # type: ignore[union-attr]
@@ -157,7 +157,7 @@ def refused(rank: int) -> list[str]:
     with join(timeout=60) as world:
         learner = partial(SharedPipelinedSID, world=world, optimizer=sgd, batch_size=8, example=EXAMPLE)
         network = cascade()
-        own = Cascade(network.extractor, [Widening(stage.head) for stage in network.stages], CLASSES)  # type: ignore[arg-type]
+        own = SharedCascade(network.extractor, [Widening(stage.head) for stage in network.stages], CLASSES)  # type: ignore[arg-type]
         found = [
             error_of(lambda: learner(cascade(), staleness=-1, combine="pcgrad", queue=0)),
             error_of(lambda: learner(own)),

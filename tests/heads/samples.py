@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid import heads
+from torchsid.core.cascade import Positions
 from torchsid.heads import BeliefHead
 
 BATCH, CLASSES, CHANNELS = 6, 4, 8
@@ -24,8 +25,8 @@ def features(form: str, seed: int = 0) -> Tensor:
     return torch.randn(SHAPES[form], generator=torch.Generator().manual_seed(seed))
 
 
-def log_belief() -> Tensor:
-    return torch.randn(BATCH, CLASSES, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+def log_belief(where: tuple[int, ...] = ()) -> Tensor:
+    return torch.randn(BATCH, *where, CLASSES, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
 
 
 def block(channels_in: int, channels_out: int, stride: int) -> nn.Module:
@@ -44,8 +45,9 @@ def later(form: str) -> nn.Sequential:
     return nn.Sequential(nn.ReLU(inplace=True), nn.Linear(CHANNELS, 9), nn.ReLU(), nn.Linear(9, 7))
 
 
-def create(kind: str, form: str, *, residual: bool = True, budget: int | None = None) -> BeliefHead:
-    head = heads.create(kind, features(form), CLASSES, residual=residual, later=later(form), budget=budget)
+def create(kind: str, form: str, *, residual: bool = True, budget: int | None = None, positions: Positions = ()) -> BeliefHead:
+    x, behind = features(form), later(form)
+    head = heads.create(kind, x, CLASSES, residual=residual, later=behind, budget=budget, positions=positions)
     assert isinstance(head, BeliefHead)
     return head
 

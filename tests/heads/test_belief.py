@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -6,47 +7,39 @@ from torchsid.heads import BeliefHead
 
 
 class Doubled(nn.Module):
+    width = 8
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 2 * x
 
 
-def head(*, residual: bool) -> BeliefHead:
-    made = randomise(BeliefHead(Doubled(), 8, CLASSES, residual=residual))
-    assert isinstance(made, BeliefHead)
-    return made
+@pytest.mark.parametrize("residual", [False, True])
+def test_it_is_linear_in_the_bodys_vector_and_the_belief(residual: bool) -> None:
+    head = BeliefHead(Doubled(), CLASSES, residual=residual)
+    assert any(parameter.any() for parameter in head.output.parameters()) == (not residual)
+    randomise(head)
+    expected = torch.cat([2 * features("vectors"), log_belief().exp()], -1) @ head.output.weight.T + head.output.bias
+    torch.testing.assert_close(head(features("vectors"), log_belief()), expected + residual * log_belief())
 
 
-def formula(made: BeliefHead) -> torch.Tensor:
-    return torch.cat([2 * features("vectors"), log_belief().exp()], -1) @ made.output.weight.T + made.output.bias
-
-
-def test_plain_is_linear_in_the_bodys_vector_and_the_belief() -> None:
-    made = head(residual=False)
-    torch.testing.assert_close(made(features("vectors"), log_belief()), formula(made))
-
-
-def test_residual_adds_the_previous_belief() -> None:
-    made = head(residual=True)
-    torch.testing.assert_close(made(features("vectors"), log_belief()), log_belief() + formula(made))
-
-
-def test_only_residual_starts_at_zero() -> None:
-    assert not any(parameter.any() for parameter in BeliefHead(Doubled(), 8, CLASSES).output.parameters())
-    assert all(parameter.any() for parameter in BeliefHead(Doubled(), 8, CLASSES, residual=False).output.parameters())
+def test_beliefs_of_several_slots_share_one_vector() -> None:
+    head, previous = BeliefHead(Doubled(), CLASSES, residual=False, positions=(3, 2)), log_belief((3, 2))
+    logits = head(features("vectors"), previous)
+    assert logits.shape == previous.shape
+    expected = head.output(torch.cat([2 * features("vectors"), previous.exp().flatten(1)], -1))
+    torch.testing.assert_close(logits.flatten(1), expected)
 
 
 def test_an_impossible_class_does_no_harm_to_a_plain_head() -> None:
     certain = torch.full((BATCH, CLASSES), -torch.inf)
     certain[:, 0] = 0.0
-    assert torch.isfinite(head(residual=False)(features("vectors"), certain)).all()
+    assert torch.isfinite(BeliefHead(Doubled(), CLASSES, residual=False)(features("vectors"), certain)).all()
 
 
 def test_the_body_reads_shrunken_maps() -> None:
-    made = BeliefHead(nn.Flatten(), 8 * 9, CLASSES, residual=False, factor=4)
+    body = nn.Flatten()
+    body.width = 8 * 9
+    head = BeliefHead(body, CLASSES, residual=False, factor=4)
     small = torch.nn.functional.avg_pool2d(features("maps"), 4)
-    expected = made.output(torch.cat([small.flatten(1), log_belief().exp()], -1))
-    torch.testing.assert_close(made(features("maps"), log_belief()), expected)
-
-
-def test_the_printed_form_shows_the_settings() -> None:
-    assert "residual=False, factor=4" in repr(BeliefHead(Doubled(), 8, CLASSES, residual=False, factor=4))
+    expected = head.output(torch.cat([small.flatten(1), log_belief().exp()], -1))
+    torch.testing.assert_close(head(features("maps"), log_belief()), expected)

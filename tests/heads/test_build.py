@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from tests.heads.samples import CHANNELS, CLASSES, READS, SHAPES, UNREADABLE, create, features, log_belief
+from tests.heads.samples import CHANNELS, CLASSES, READS, UNREADABLE, create, features, log_belief
 from torchsid import heads
 from torchsid.errors import HeadError
-from torchsid.heads.build import RANKS
 from torchsid.heads.cost import multiply_adds
 
 POOLED = ["conv", "attention", "trunk"]
@@ -20,10 +19,6 @@ def cost(kind: str, form: str) -> int:
     return multiply_adds(create(kind, form), features(form), log_belief())
 
 
-def test_every_kind_declares_what_it_reads() -> None:
-    assert {kind: tuple(len(SHAPES[form]) for form in forms) for kind, forms in READS.items()} == RANKS
-
-
 @pytest.mark.parametrize(("kind", "form"), UNREADABLE)
 def test_other_features_are_refused(kind: str, form: str) -> None:
     readers = ", ".join(sorted(name for name, forms in READS.items() if form in forms))
@@ -32,10 +27,33 @@ def test_other_features_are_refused(kind: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4, 4, 4)])
-@pytest.mark.parametrize("kind", heads.names())
-def test_other_ranks_are_refused(kind: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(HeadError, match=rf"head '{kind}' cannot read features of rank {len(shape)}, \[.*nor can another: give vec"):
-        heads.create(kind, torch.zeros(shape), CLASSES)
+def test_other_ranks_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(HeadError, match=rf"features of rank {len(shape)}, \[.*nor can another"):
+        heads.create("linear", torch.zeros(shape), CLASSES)
+
+
+@pytest.mark.parametrize(("kind", "form"), [("attention", "tokens"), ("linear", "maps"), ("mlp", "vectors")])
+def test_who_cannot_answer_at_each_token_says_who_can(kind: str, form: str) -> None:
+    with pytest.raises(HeadError, match="choose from linear, mlp, trunk"):
+        create(kind, form, positions="tokens")
+
+
+class Extremes(torch.nn.Module):
+    """A body of one's own: all that it must have."""
+
+    def __init__(self, example: torch.Tensor) -> None:
+        super().__init__()
+        self.width = 2 * example.shape[-1]
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.cat([tokens.amin(1), tokens.amax(1)], -1)
+
+
+def test_a_body_from_outside_the_package() -> None:
+    head = heads.create(f"{__name__}:Extremes", features("tokens"), CLASSES, residual=False, budget=10**6)
+    assert head(features("tokens"), log_belief()).shape == log_belief().shape
+    with pytest.raises(ValueError, match="did you mean 'attention'"):
+        heads.create("attenton", features("tokens"), CLASSES)
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -20,18 +20,26 @@ def test_all_are_covered() -> None:
 @plain_and_residual
 @every_head
 def test_features_and_belief_become_logits(kind: str, form: str, residual: bool) -> None:
-    logits = randomise(create(kind, form, residual=residual))(features(form), log_belief())
-    assert logits.shape == (BATCH, CLASSES)
-    assert torch.isfinite(logits).all()
+    for where in ((), (3,)):
+        logits = randomise(create(kind, form, residual=residual, positions=where))(features(form), log_belief(where))
+        assert logits.shape == (BATCH, *where, CLASSES)
+        assert torch.isfinite(logits).all()
+
+
+@plain_and_residual
+@pytest.mark.parametrize("kind", ["linear", "mlp", "trunk"])
+def test_tokens_may_be_answered_one_by_one(kind: str, residual: bool) -> None:
+    head = randomise(create(kind, "tokens", residual=residual, positions="tokens", budget=10**6)).eval()
+    x, previous = features("tokens"), log_belief((5,))
+    logits = head(x, previous)
+    assert logits.shape == previous.shape
+    alone = head(x[:, :1], previous[:, :1])
+    assert torch.allclose(alone, logits[:, :1], atol=1e-6) == (kind != "trunk")  # whose attention sees the other tokens
 
 
 @every_head
-def test_residual_starts_as_the_identity_on_beliefs(kind: str, form: str) -> None:
+def test_residual_starts_as_the_identity_on_beliefs_and_plain_with_an_opinion(kind: str, form: str) -> None:
     torch.testing.assert_close(to_log_belief(create(kind, form)(features(form), log_belief())), log_belief())
-
-
-@every_head
-def test_plain_starts_with_an_opinion(kind: str, form: str) -> None:
     assert create(kind, form, residual=False)(features(form), log_belief()).var(0).all()
 
 
@@ -104,8 +112,4 @@ def test_a_seed_fixes_the_weights(kind: str, form: str) -> None:
         states.append(create(kind, form, residual=False).state_dict())
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-@every_head
-def test_it_is_ready_to_train(kind: str, form: str) -> None:
     assert all(module.training for module in create(kind, form, budget=10**9).modules())

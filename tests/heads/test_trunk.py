@@ -50,26 +50,26 @@ def trained(form: str) -> nn.Sequential:
 
 
 def test_layers_that_keep_the_shape_are_left_out() -> None:
-    body = TrunkBody(EXAMPLE, later("maps"))
+    body = TrunkBody(EXAMPLE, later=later("maps"))
     assert [layer[1].weight.shape[:2] for layer in body.layers] == [(10, 8), (14, 10)]
     assert body.width == 14
 
 
 def test_the_first_with_parameters_is_taken_when_all_keep_the_shape() -> None:
-    body = TrunkBody(torch.zeros(1, 5, CHANNELS), later("tokens"))
+    body = TrunkBody(torch.zeros(1, 5, CHANNELS), later=later("tokens"))
     assert [type(layer) for layer in body.layers] == [nn.TransformerEncoderLayer]
     assert body.layers[0].dropout.p == 0.1  # the first of two
 
 
 def test_the_layers_run_in_order_and_are_pooled() -> None:
-    body = TrunkBody(EXAMPLE, later("maps")).eval()
+    body = TrunkBody(EXAMPLE, later=later("maps")).eval()
     expected = body.layers[1](body.layers[0](features("maps"))).mean((2, 3))
     torch.testing.assert_close(body(features("maps")), expected)
 
 
 @pytest.mark.parametrize("form", SHAPES)
 def test_copies_start_afresh(form: str) -> None:
-    body = TrunkBody(features(form)[:1], trained(form))
+    body = TrunkBody(features(form)[:1], later=trained(form))
     assert not any((tensor == 7).any() for tensor in (*body.parameters(), *body.buffers()))
     fresh = later(form)
     scale = {tuple(p.shape): p.std() for p in fresh.parameters() if p.dim() > 1}
@@ -79,7 +79,7 @@ def test_copies_start_afresh(form: str) -> None:
 
 
 def test_a_parent_has_the_last_word_on_the_start() -> None:
-    body = TrunkBody(torch.zeros(1, CHANNELS), [Constant()])
+    body = TrunkBody(torch.zeros(1, CHANNELS), later=[Constant()])
     assert (body.layers[0].linear.weight == 0.25).all()
 
 
@@ -99,19 +99,19 @@ def test_the_originals_are_untouched(form: str) -> None:
 
 
 def test_copies_of_frozen_layers_learn() -> None:
-    body = TrunkBody(EXAMPLE, later("maps").requires_grad_(False))
+    body = TrunkBody(EXAMPLE, later=later("maps").requires_grad_(False))
     assert all(parameter.requires_grad for parameter in body.parameters())
 
 
 def test_copies_of_cast_layers_have_the_default_precision() -> None:
-    body = TrunkBody(EXAMPLE, later("maps").double())
+    body = TrunkBody(EXAMPLE, later=later("maps").double())
     assert {parameter.dtype for parameter in body.parameters()} == {torch.float32}
 
 
 def test_only_initialisation_draws_random_numbers() -> None:
     modules = nn.Sequential(nn.Dropout(), nn.Linear(CHANNELS, 3), nn.Dropout())
     torch.manual_seed(1)
-    body = TrunkBody(torch.zeros(1, CHANNELS), modules)
+    body = TrunkBody(torch.zeros(1, CHANNELS), later=modules)
     after = torch.get_rng_state()
     torch.manual_seed(1)
     layer = nn.Linear(CHANNELS, 3)

@@ -21,7 +21,7 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
-from torchsid import SID, Backprop, Cascade, Learner, StepOutput, learners
+from torchsid import SID, Backprop, Learner, SharedCascade, StepOutput, learners
 from torchsid.errors import TargetError
 from torchsid.learners import robust
 from torchsid.learners.deep_supervision import DeepSupervision
@@ -29,7 +29,7 @@ from torchsid.learners.elr import ELR
 from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.self_distillation import SelfDistillation
 
-FACTORIES: dict[str, Callable[[Cascade], Learner]] = {
+FACTORIES: dict[str, Callable[[SharedCascade], Learner]] = {
     "sid": SID,
     "backprop": Backprop,
     "deep-supervision": DeepSupervision,
@@ -43,7 +43,7 @@ FACTORIES: dict[str, Callable[[Cascade], Learner]] = {
 every_learner = pytest.mark.parametrize("name", learners.names())
 
 
-def learner_of(name: str, cascade: Cascade | None = None) -> Learner:
+def learner_of(name: str, cascade: SharedCascade | None = None) -> Learner:
     return FACTORIES[name](cascade or small_cascade())
 
 
@@ -65,7 +65,7 @@ def test_it_is_a_learner(name: str) -> None:
 @pytest.mark.parametrize("make", [small_cascade, normed_cascade, staged_cascade])
 @every_learner
 def test_backward_gives_every_parameter_a_gradient_and_steps_nothing(
-    name: str, make: Callable[[], Cascade], target: Tensor
+    name: str, make: Callable[[], SharedCascade], target: Tensor
 ) -> None:
     learner = learner_of(name, make())
     before = copy.deepcopy(learner.module.state_dict())

@@ -17,10 +17,10 @@ from tests.networks import (
     small_cascade,
     staged_cascade,
 )
-from torchsid import SID, Backprop, Cascade
+from torchsid import SID, Backprop, SharedCascade
 from torchsid.learners.deep_supervision import DeepSupervision
 
-NETWORKS: dict[str, Callable[[], Cascade]] = {
+NETWORKS: dict[str, Callable[[], SharedCascade]] = {
     "plain": small_cascade,
     "residual": lambda: small_cascade(stage="residual"),
     "own head": normed_cascade,
@@ -28,7 +28,7 @@ NETWORKS: dict[str, Callable[[], Cascade]] = {
 }
 
 
-def deeply_supervised(cascade: Cascade, x: Tensor, p_y: Tensor, *, smoothing: float, weights: Tensor) -> Tensor:
+def deeply_supervised(cascade: SharedCascade, x: Tensor, p_y: Tensor, *, smoothing: float, weights: Tensor) -> Tensor:
     """Fill `.grad` by autograd alone, the whole chain attached; return the divergence of every stage, `[L]`."""
     features, p = cascade.extractor(x), torch.full((len(x), CLASSES), 1 / CLASSES, dtype=x.dtype)
     p_y = (1 - smoothing) * p_y + smoothing / CLASSES

@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.core.schedules.test_staged_pass import deep
+from tests.core.test_step import deep
 from tests.cut.classifiers import CASES, cut, images
-from tests.networks import CLASSES as SHARED_CLASSES
 from tests.networks import restless_extractor, small_batch, small_cascade
-from torchsid import SID
+from torchsid import SID, Cascade
 from torchsid.core import schedules
-from torchsid.core.cascade import BeliefNetwork
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "SGD": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
@@ -22,7 +20,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 
 
-def assert_takes_the_same_path(cascade: BeliefNetwork, x: Tensor, target: Tensor, optimizer: str, **settings: object) -> None:
+def assert_takes_the_same_path(cascade: Cascade, x: Tensor, target: Tensor, optimizer: str, **settings: object) -> None:
     """Three steps each way from the same weights and seeds: bit for bit."""
     other = copy.deepcopy(cascade)
     stepping = SID(cascade, optimizer=OPTIMIZERS[optimizer](cascade.parameters()), **settings)
@@ -45,16 +43,16 @@ def assert_takes_the_same_path(cascade: BeliefNetwork, x: Tensor, target: Tensor
 
 
 @every_optimizer
-@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("window", [1, 2])
 @pytest.mark.parametrize("by", ["boundary", "graph"])
-@pytest.mark.parametrize("name", ["mlp", "resnet-18", "vit with dropout"])
+@pytest.mark.parametrize("name", ["resnet-18", "vit with dropout"])
 def test_weights_are_those_of_backward_and_one_update(name: str, by: str, window: int, optimizer: str) -> None:
     x, target = images(name)
     assert_takes_the_same_path(cut(name, by=by).float(), x.float(), target, optimizer, window=window)
 
 
 @every_optimizer
-@pytest.mark.parametrize("window", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("window", [1, 2, 7, 8])
 def test_many_stages_and_any_window(window: int, optimizer: str) -> None:
     x, target = images("mlp")
     assert_takes_the_same_path(deep()[0].float(), x.float(), target, optimizer, window=window)
@@ -71,7 +69,7 @@ def test_shared_cascades_too(schedule: str, combine: str, optimizer: str) -> Non
 class Watch:
     """Looks at the weights and the gradients each time that a block of the trunk begins to run."""
 
-    def __init__(self, cascade: BeliefNetwork, modules: list[nn.Module]) -> None:
+    def __init__(self, cascade: Cascade, modules: list[nn.Module]) -> None:
         self.cascade = cascade
         self.before = copy.deepcopy(cascade.state_dict())
         self.updated: list[set[int]] = []  # the stages that have new weights
@@ -131,7 +129,7 @@ def test_old_gradients_do_not_count() -> None:
     torch.testing.assert_close(once.state_dict(), twice.state_dict(), rtol=0, atol=0)
 
 
-def test_the_weight_counts() -> None:
+def test_the_scale_counts() -> None:
     cascade, (x, target) = cut("mlp"), images("mlp")
     before = copy.deepcopy(cascade.state_dict())
     learner = SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))
@@ -140,19 +138,9 @@ def test_the_weight_counts() -> None:
     assert changed == {name for name, _ in cascade.named_stage_parameters(1)}
 
 
-def test_the_loss_falls() -> None:
-    cascade, (x, target) = cut("resnet-18"), images("resnet-18")
-    learner = SID(cascade, optimizer=torch.optim.Adam(cascade.parameters(), lr=0.01))
-    losses = [learner.step(x, target).stage_losses[-1].item() for _ in range(12)]
-    assert losses[-1] < 0.8 * losses[0]
-
-
-@pytest.mark.parametrize("make", [lambda: cut("mlp"), small_cascade], ids=["staged", "shared"])
-def test_without_an_optimizer_there_is_no_step(make: Callable[[], BeliefNetwork]) -> None:
-    cascade = make()
-    batch = small_batch() if cascade.num_classes == SHARED_CLASSES else images("mlp")
+def test_without_an_optimizer_there_is_no_step() -> None:
     with pytest.raises(ValueError, match=r"step needs an optimiser: SID\(cascade, optimizer=torch.optim.SGD"):
-        SID(cascade).step(*batch)
+        SID(small_cascade()).step(*small_batch())
 
 
 def test_a_refused_target_changes_nothing() -> None:

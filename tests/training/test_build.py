@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid import SID, Backprop, Cascade, StagedCascade, learners
+from torchsid import SID, Backprop, SharedCascade, StagedCascade, learners
 from torchsid.errors import ConfigError
 from torchsid.learners.deep_supervision import DeepSupervision
 from torchsid.training import RunConfig, resolve
@@ -26,7 +26,7 @@ def test_settings_reach_network_and_method(small: Callable[..., RunConfig]) -> N
     torch.testing.assert_close(learner.log_beliefs(torch.randn(3, 1, 8, 8)), torch.full((3, 3, 10), 0.1).log())
 
 
-@pytest.mark.parametrize(("recipe", "kind"), [("digits-bp", Cascade), ("digits-bp-plain", torch.nn.Sequential)])
+@pytest.mark.parametrize(("recipe", "kind"), [("digits-bp", SharedCascade), ("digits-bp-plain", torch.nn.Sequential)])
 def test_twins(small: Callable[..., RunConfig], recipe: str, kind: type) -> None:
     config = small("learner.label_smoothing=0.2", recipe=recipe)
     learner = build_learner(build_network(config, **SIZES), config)

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from torchsid.core.beliefs import to_log_belief
-from torchsid.core.cascade import Cascade
 from torchsid.core.objective import LocalObjective
+from torchsid.core.shared import SharedCascade
 
 
-def reference_backward(cascade: Cascade, objective: LocalObjective, x: Tensor, log_target: Tensor) -> Tensor:
+def reference_backward(cascade: SharedCascade, objective: LocalObjective, x: Tensor, log_target: Tensor) -> Tensor:
     """Fill `.grad` as the reference code does and return the summed loss.
 
     Teacher pass; second forward with gradients; `Σ_i L_i`; one backward. It holds every stage's graph at once. The gradients equal

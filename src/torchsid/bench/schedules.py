@@ -14,9 +14,9 @@ from torchsid import models
 from torchsid.bench.reference import reference_backward
 from torchsid.bench.turns import STEPS_A_TURN, quartiles, ratio, take_turns
 from torchsid.core import schedules
-from torchsid.core.cascade import Cascade, shared_cascade
 from torchsid.core.kept_bytes import kept_bytes
 from torchsid.core.objective import LocalObjective
+from torchsid.core.shared import SharedCascade, shared_cascade
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID
 from torchsid.training.provenance import provenance
@@ -108,7 +108,7 @@ def _bench_depth(depth: int, rounds: int, batch_size: int) -> list[StepRow]:
     return rows
 
 
-def _procedures(cascade: Cascade, x: Tensor, target: Tensor) -> dict[str, _Procedure]:
+def _procedures(cascade: SharedCascade, x: Tensor, target: Tensor) -> dict[str, _Procedure]:
     learners = {BACKPROP: Backprop(cascade)} | {name: SID(cascade, schedule=name) for name in schedules.names()}
     objective = LocalObjective()
     log_target = objective.log_target(target, CLASSES)
@@ -124,7 +124,7 @@ def _procedures(cascade: Cascade, x: Tensor, target: Tensor) -> dict[str, _Proce
     return procedures
 
 
-def _take_turn(cascade: Cascade, procedure: _Procedure) -> tuple[float, float]:
+def _take_turn(cascade: SharedCascade, procedure: _Procedure) -> tuple[float, float]:
     """Return the median seconds of the gradients alone and of the whole step."""
     gradients, steps = [], []
     for _ in range(1 + STEPS_A_TURN):

@@ -10,7 +10,6 @@ from torchsid.errors import RunError
 if TYPE_CHECKING:
     from torchsid.anytime import EarlyExit
     from torchsid.core.cascade import Cascade
-    from torchsid.core.staged import StagedCascade
     from torchsid.training import LoadedNetwork
 
 MEASURES = ("confidence", "entropy")
@@ -35,17 +34,14 @@ def early_exit(network: "LoadedNetwork", rule: str, run: Path) -> "EarlyExit":
     return EarlyExit(staged_network(network, run), ExitRule.parse(rule))
 
 
-def staged_network(network: "LoadedNetwork", run: Path) -> "Cascade | StagedCascade":
+def staged_network(network: "LoadedNetwork", run: Path) -> "Cascade":
     """Return the network of a run, which must have stages to leave at.
 
     Raises:
         RunError: it is a plain network.
     """
-    from torchsid.core.cascade import Cascade
-    from torchsid.core.staged import StagedCascade
-
     module = network.learner.module
-    if not isinstance(module, Cascade | StagedCascade):
+    if not isinstance(module, Cascade):
         raise RunError(
             f"{run} is a plain network, which has no belief before its last layer, so there is no stage to leave at: "
             "train with model.network = 'cascade' or 'staged'"

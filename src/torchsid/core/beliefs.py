@@ -1,10 +1,12 @@
-"""Beliefs: categorical distributions over C classes, kept as log-probabilities of shape `[..., C]`.
+"""Beliefs: categorical distributions over C outcomes, kept as log-probabilities of shape `[B, ..., C]`.
 
-Everything here is a pure function. Zero probabilities are allowed (`log 0 = -inf`), with the usual convention `0 · log 0 = 0`.
+Between batch and outcomes lie positions: none for a classifier, tokens of a text, slots of several answers. Everything here is a
+pure function. Zero probabilities are allowed (`log 0 = -inf`), with the usual convention `0 · log 0 = 0`.
 Sources: arXiv 2510.03273, section 3 and Proposition 1.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -48,18 +50,37 @@ def frequency_prior(counts: Tensor, *, pseudo_count: float = 1.0) -> Tensor:
     return smoothed.log() - smoothed.sum().log()
 
 
-def log_target(target: Tensor, num_classes: int, *, label_smoothing: float = 0.0, dtype: torch.dtype | None = None) -> Tensor:
+def log_target(
+    target: Tensor,
+    num_classes: int,
+    *,
+    label_smoothing: float = 0.0,
+    weight: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Return the target distribution `p_y` as log-probabilities, smoothed to `(1−ε)·p_y + ε/C`.
 
     Args:
-        target: integer classes `[...]`, or probability rows `[..., C]` (floating point).
+        target: integer outcomes `[B, ...]`, or probability rows `[B, ..., C]` (floating point).
         num_classes: C.
-        label_smoothing: ε in [0, 1]. With ε = 0 an integer target is one-hot: `-inf` off the class.
+        label_smoothing: ε in [0, 1]. With ε = 0 an integer target is one-hot: `-inf` off the outcome.
+        weight: of each position, `[B, ...]`. Where it is 0 the target may be anything.
         dtype: of the result; the default is float32, or float64 for float64 rows.
 
     Raises:
-        TargetError: a class outside [0, C), rows of another width, negative entries, or rows that do not sum to 1.
+        TargetError: an outcome outside [0, C), rows of another width, negative entries, or rows that do not sum to 1.
+        ValueError: the weights are not one a position, or one is negative.
     """
+    if weight is not None:
+        positions = target.shape[:-1] if target.is_floating_point() else target.shape
+        if weight.shape != positions:
+            raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(positions)}")
+        if weight.device.type == "cpu" and bool((weight < 0).any()):
+            raise ValueError(f"weight goes down to {weight.min():.4g}: allowed is 0, which counts nothing, and more")
+        if target.is_floating_point():
+            target = target.masked_fill((weight == 0).unsqueeze(-1), 1 / num_classes)
+        else:
+            target = target.masked_fill(weight == 0, 0)
     _check_target(target, num_classes)
     if target.is_floating_point():
         dtype = dtype or torch.promote_types(target.dtype, torch.float32)
@@ -70,13 +91,17 @@ def log_target(target: Tensor, num_classes: int, *, label_smoothing: float = 0.0
     return smooth(log_p, label_smoothing)
 
 
-def check_one_target_a_sample(log_target: Tensor, batch: int) -> None:
-    """Raise `TargetError` unless `log_target` is `[B, C]` for the B samples of the batch; broadcasting would hide the mistake."""
-    if log_target.shape[:-1] != (batch,):
-        num_classes = log_target.shape[-1]
+def check_positions(log_target: Tensor, answered: Sequence[int]) -> None:
+    """Raise `TargetError` unless a target `[B, ..., C]` is for the positions that are answered; broadcasting would hide it.
+
+    Args:
+        log_target: the target.
+        answered: `[B, ...]`, or only the first of these numbers where no more are known yet.
+    """
+    if log_target.shape[:-1][: len(answered)] != torch.Size(answered):
         raise TargetError(
-            f"the targets are for a batch of shape {list(log_target.shape[:-1])}, but {batch} samples came with them: "
-            f"give classes [{batch}] or rows [{batch}, {num_classes}]"
+            f"the targets are for a batch of shape {list(log_target.shape[:-1])}, but the samples or beliefs that came with them "
+            f"for {list(answered)}: give one class or row of {log_target.shape[-1]} probabilities for each"
         )
 
 

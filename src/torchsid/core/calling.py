@@ -16,7 +16,7 @@ def call(model: nn.Module, x: Inputs) -> object:
 
 
 def logits_of(output: object) -> Tensor:
-    """Return the logits `[B, C]` of a classifier's output: the tensor itself, its field `logits`, or the first of a tuple.
+    """Return the logits `[B, ..., C]` of a classifier's output: the tensor itself, its field `logits`, or the first of a tuple.
 
     Raises:
         ValueError: there is no such tensor.
@@ -24,10 +24,10 @@ def logits_of(output: object) -> Tensor:
     found = getattr(output, "logits", output)
     if isinstance(found, tuple | list) and found:
         found = found[0]
-    if not isinstance(found, Tensor) or found.dim() != 2:
+    if not isinstance(found, Tensor) or found.dim() < 2:
         shape = f" of shape {list(found.shape)}" if isinstance(found, Tensor) else ""
         raise ValueError(
-            f"the model returns {type(found).__name__}{shape}; a classifier returns logits [B, C], as a tensor, as the field "
+            f"the model returns {type(found).__name__}{shape}; a classifier returns logits [B, ..., C], as a tensor, as the field "
             "'logits' or first in a tuple"
         )
     return found

@@ -1,182 +1,116 @@
-"""The cascade: an extractor, then stages that refine a belief.
+"""The cascade: stages, one after the other, that refine a belief.
 
-z = c(x);   p_0 = prior;   p_i = softmax(f_i(z, p_{i−1})),  i = 1 … L                           (arXiv 2510.03273, section 3)
+p_0 = prior;   p_i = softmax(f_i(h_i, p_{i−1})),  i = 1 … L                                     (arXiv 2510.03273, section 3)
+
+What a stage reads, `h_i`, tells the two kinds apart: the features of one extractor (`SharedCascade`, the paper's network), or those
+that its own piece of a trunk makes of the previous stage's (`StagedCascade`).
 """
 
-from collections.abc import Iterable, Iterator
-from typing import get_args
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from torchsid.core.beliefs import to_log_belief, uniform_prior
-from torchsid.core.calling import Inputs, call
-from torchsid.core.side_effects import without_side_effects
-from torchsid.errors import unknown_name
-from torchsid.heads import HeadKind, MLPHead
-from torchsid.heads.initialise import Init, initialise
+from torchsid.core.calling import Inputs
+
+Close = Callable[[int, list[Tensor]], list[Tensor]]
+"""Called where stage i (from 0) can answer, with the tensors that cross to it; the cascade goes on with what it returns."""
+
+Positions = tuple[int, ...] | Literal["tokens"]
+"""Where a sample's beliefs are: `()` for one, `(M,)` for M of them, `"tokens"` for one at each token of the features."""
 
 
-class Stage(nn.Module):
-    """One locally trained module: `(features, log_belief) -> (features, logits)`.
-
-    A stage of a shared cascade hands its features on untouched, so that every stage reads the extractor's `z`. A subclass may
-    return new features; the next stage then reads those, detached.
-
-    Args:
-        head: maps `(features, log_belief [B, C])` to logits `[B, C]`.
-    """
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, features: Tensor, log_belief: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features for the next stage and this stage's logits `[B, C]`."""
-        return features, self.head(features, log_belief)
+def do_nothing(*told: object) -> None:
+    """Take no notice of what a hook is told."""
 
 
-class BeliefNetwork(nn.Module):
-    """What every cascade has: the number of classes and the prior belief `p_0`.
+class Cascade(nn.Module, ABC):
+    """Any cascade; an ordinary `nn.Module` whose output is the last stage's logits.
 
     Args:
-        num_classes: C.
+        num_classes: C, the outcomes.
+        positions: where a sample's beliefs are; see `Positions`.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
     """
 
     log_prior: Tensor
+    overwritten: frozenset[int] = frozenset()
+    """The stages (from 0) whose output is changed in place behind them."""
 
-    def __init__(self, num_classes: int, *, log_prior: Tensor | None = None) -> None:
+    def __init__(self, num_classes: int, *, positions: Positions = (), log_prior: Tensor | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.positions = positions
         log_prior = uniform_prior(num_classes) if log_prior is None else log_prior
         if log_prior.shape != (num_classes,):
             raise ValueError(f"log_prior has shape {tuple(log_prior.shape)}; {num_classes} classes need [{num_classes}]")
         self.register_buffer("log_prior", log_prior)
 
-    def prior(self, features: Tensor) -> Tensor:
-        """Return `p_0` for each sample of `features`, log-probabilities `[B, C]`, in at least float32."""
-        log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
-        return log_prior.expand(features.shape[0], -1)
-
-    def log_beliefs(self, x: Inputs) -> Tensor:
-        """Return the belief after every stage, `[L+1, B, C]`; row 0 is the prior, row L the answer."""
-        raise NotImplementedError
-
-
-class Cascade(BeliefNetwork):
-    """An extractor and L stages; an ordinary `nn.Module` whose output is the last stage's logits.
-
-    Args:
-        extractor: maps inputs to features `z`; `nn.Identity()` when the stages read the input itself.
-        stages: at least one.
-        num_classes: C.
-        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
-    """
-
-    def __init__(self, extractor: nn.Module, stages: Iterable[Stage], num_classes: int, *, log_prior: Tensor | None = None) -> None:
-        super().__init__(num_classes, log_prior=log_prior)
-        self.extractor = extractor
-        self.stages = nn.ModuleList(stages)
-        if not len(self.stages):
-            raise ValueError("a cascade needs at least one stage: set depth to 1 or more")
-
     @property
+    @abstractmethod
     def depth(self) -> int:
         """The number of stages L."""
-        return len(self.stages)
 
-    def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters that stage `stage` (from 0) trains, under their names here; with L, those of the extractor."""
-        if stage == self.depth:
-            yield from self.extractor.named_parameters(prefix="extractor")
-        else:
-            yield from self.stages[stage].named_parameters(prefix=f"stages.{stage}")
+    @abstractmethod
+    def run(self, x: Inputs, close: Close) -> None:
+        """Run on a batch, and call `close` where each stage can answer."""
 
-    def refine(self, features: Tensor, log_belief: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Run the stages on features; return the last logits `[B, C]` and all log-beliefs `[L+1, B, C]`.
+    @abstractmethod
+    def answer(self, stage: int, tensors: list[Tensor], log_belief: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return what stage `stage` (from 0) hands on, and its logits `[B, ..., C]`.
 
-        Row 0 is `log_belief`, or else the prior.
+        Args:
+            stage: its index.
+            tensors: what crosses to it.
+            log_belief: the belief that it refines, `[B, ..., C]`.
         """
-        log_beliefs = [self.prior(features) if log_belief is None else log_belief]
-        for stage in self.stages:
-            features, logits = stage(features, log_beliefs[-1])
-            log_beliefs.append(to_log_belief(logits))
-        return logits, torch.stack(log_beliefs)
+
+    @abstractmethod
+    def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters that stage `stage` (from 0) trains, under their names here."""
+
+    def prior(self, features: Tensor) -> Tensor:
+        """Return `p_0` at every position of a batch of features, log-probabilities `[B, ..., C]`, in at least float32."""
+        log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
+        where = features.shape[:-1] if self.positions == "tokens" else (len(features), *self.positions)
+        return log_prior.expand(*where, self.num_classes)
 
     def forward(self, x: Inputs) -> Tensor:
-        """Return the logits of the last stage, `[B, C]`: ordinary feed-forward inference."""
-        return self.refine(self.features(x))[0]
+        """Return the logits of the last stage, `[B, ..., C]`: ordinary feed-forward inference."""
+        return self.refine(x)
 
-    def log_beliefs(self, x: Inputs) -> Tensor:
-        """Return the belief after every stage, `[L+1, B, C]`; row 0 is the prior, row L the answer."""
-        return self.refine(self.features(x))[1]
+    def log_beliefs(self, x: Inputs, log_belief: Tensor | None = None) -> Tensor:
+        """Return the belief after every stage, `[L+1, B, ..., C]`; row 0 is `log_belief` or else the prior, row L the answer."""
+        found: list[Tensor] = []
+        self.refine(x, log_belief, on_belief=lambda _, log_belief: found.append(log_belief))
+        return torch.stack(found)
 
-    def features(self, x: Inputs) -> Tensor:
-        """Return `z = c(x)`."""
-        z = call(self.extractor, x)
-        assert isinstance(z, Tensor)
-        return z
+    def refine(
+        self, x: Inputs, log_belief: Tensor | None = None, *, on_belief: Callable[[int, Tensor], None] = do_nothing
+    ) -> Tensor:
+        """Run all stages and return the last one's logits; no other belief is kept.
 
+        Args:
+            x: the batch.
+            log_belief: what the first stage refines, `[B, ..., C]`; the prior by default.
+            on_belief: called with −1 and that belief, then with each stage's index and its belief.
+        """
+        logits = None
 
-def shared_cascade(
-    extractor: nn.Module,
-    num_classes: int,
-    depth: int,
-    *,
-    hidden: int = 256,
-    stage: HeadKind = "plain",
-    init: Init = "pytorch",
-    feature_dim: int | None = None,
-    example: Tensor | None = None,
-    log_prior: Tensor | None = None,
-) -> Cascade:
-    """Build the paper's network: `depth` stages that all read the same features `z = c(x)`.
+        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+            nonlocal logits, log_belief
+            if log_belief is None:
+                log_belief = self.prior(tensors[0])
+            if stage == 0:
+                on_belief(-1, log_belief)
+            tensors, logits = self.answer(stage, tensors, log_belief)
+            log_belief = to_log_belief(logits)
+            on_belief(stage, log_belief)
+            return tensors
 
-    Args:
-        extractor: maps a batch to features `[B, F]`.
-        num_classes: C.
-        depth: the number of stages L.
-        hidden: width of each stage's hidden layer.
-        stage: `"plain"` (the paper's) or `"residual"` (begins as the identity on beliefs).
-        init: how the weights of the stages begin: `"pytorch"` (its own way), `"xavier"`, `"kaiming"`, `"orthogonal"`, or `"zero"`
-            for the last layer of each, so that a plain stage begins with the uniform belief; see `torchsid.heads.initialise`.
-        feature_dim: F; when not given, it is the extractor's `feature_dim` attribute, the width of its output for `example`, or
-            the width of the linear layer it ends in.
-        example: a small batch of inputs, to see the width of the features.
-        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
-
-    Raises:
-        ValueError: `num_classes < 2`, `depth < 1`, `feature_dim` cannot be inferred, or `init` is unknown; all problems at once.
-    """
-    problems = []
-    if num_classes < 2:
-        problems.append(f"num_classes={num_classes}: a belief needs 2 classes or more")
-    if depth < 1:
-        problems.append(f"depth={depth}: a cascade needs 1 stage or more")
-    feature_dim = feature_dim or _output_width(extractor, example)
-    if feature_dim is None:
-        problems.append(
-            f"the output width of {type(extractor).__name__} cannot be seen from its layers: give feature_dim or example"
-        )
-    if init not in get_args(Init):
-        problems.append(unknown_name("init", init, get_args(Init)))
-    if problems:
-        raise ValueError("; ".join(problems))
-    assert feature_dim is not None
-    heads = [MLPHead(feature_dim, num_classes, hidden=hidden, kind=stage) for _ in range(depth)]
-    for head in heads:
-        initialise(head, init)
-    return Cascade(extractor, map(Stage, heads), num_classes, log_prior=log_prior)
-
-
-def _output_width(extractor: nn.Module, example: Tensor | None) -> int | None:
-    """Return the width of the extractor's features, or None when there is no telling."""
-    declared = getattr(extractor, "feature_dim", None)
-    if isinstance(declared, int):
-        return declared
-    if example is not None:
-        with torch.no_grad(), without_side_effects(extractor):
-            return int(extractor.eval()(example).shape[-1])
-    *_, last = extractor.modules()
-    return last.out_features if isinstance(last, nn.Linear) else None
+        self.run(x, close)
+        assert logits is not None  # a cascade has a stage
+        return logits

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from torchsid.core.beliefs import to_log_belief, uniform_prior
 from torchsid.core.calling import Inputs, call, logits_of
-from torchsid.core.cascade import BeliefNetwork
+from torchsid.core.cascade import Cascade, do_nothing
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,6 @@ class StepOutput:
         return self.stage_losses.sum()
 
 
-def do_nothing(*told: object) -> None:
-    """Take no notice of what a hook is told."""
-
-
 class Learner(ABC):
     """A network together with a training method.
 
@@ -54,7 +50,7 @@ class Learner(ABC):
     module: nn.Module
     """The network; an ordinary module at inference."""
     optimizer: Optimizer | None = None
-    """Over the parameters of `module`, in a learner that updates them itself, by `step`; None where only `backward` is to be called."""
+    """Over the parameters of `module`, in a learner that updates them itself, by `step`; None where `backward` is to be called."""
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
@@ -112,7 +108,7 @@ class Learner(ABC):
     @torch.no_grad()
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the prior and the belief after every stage without gradients, `[L+1, B, ..., C]`; L = 1 for a plain network."""
-        if isinstance(self.module, BeliefNetwork):
+        if isinstance(self.module, Cascade):
             return self.module.log_beliefs(x)
         log_belief = to_log_belief(logits_of(call(self.module, x)))
         return torch.stack([uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief), log_belief])

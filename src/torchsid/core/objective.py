@@ -82,13 +82,17 @@ class LocalObjective:
         """Return `p_{i−1}^{1/T} / Z` as log-probabilities, `[..., C]`: `p_{i−1}` itself for T = 1."""
         return log_previous if self.temperature == 1.0 else (log_previous / self.temperature).log_softmax(-1)
 
-    def log_target(self, target: Tensor, num_classes: int, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Return the smoothed target `p_y` as log-probabilities `[..., C]`.
+    def log_target(
+        self, target: Tensor, num_classes: int, *, weight: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Return the smoothed target `p_y` as log-probabilities `[B, ..., C]`; arguments as of `beliefs.log_target`.
 
         Raises:
             TargetError: the target is no class or probability row, or `reverse` got one without full support.
+            ValueError: the weights are not one a position.
         """
-        log_target = beliefs.log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype)
+        smoothing = self.label_smoothing
+        log_target = beliefs.log_target(target, num_classes, label_smoothing=smoothing, weight=weight, dtype=dtype)
         if self.direction == "reverse" and self.label_smoothing == 0.0 and bool(log_target.isinf().any()):
             raise TargetError(
                 "direction='reverse' is infinite for a target that gives a class probability 0 (one-hot, for instance); "

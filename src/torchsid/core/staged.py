@@ -1,24 +1,19 @@
 """The staged cascade: the trunk itself is cut, and every piece of it is a stage with a belief of its own.
 
-h_0 = x;   h_i = f_i(sg(h_{i−1}));   p_i = softmax(g_i(h_i, p_{i−1})),   i = 1 … L
+h_0 = x;   h_i = f_i(sg(h_{i−1}));   p_i = softmax(g_i(h_i, p_{i−1})),  i = 1 … L
 
 `f_1 … f_L` are the pieces of an ordinary classifier, `g_i` are belief heads, `sg` is the stop-gradient: while it trains, no
 gradient crosses a cut, so there is no global backward pass. The classifier keeps its modules, its names and its state dict.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs, call, logits_of
-from torchsid.core.cascade import BeliefNetwork
+from torchsid.core.cascade import Cascade, Close, Positions
 from torchsid.core.cut_plan import Plan
-
-Close = Callable[[int, list[Tensor]], list[Tensor]]
-"""Called where stage i (from 0) ends, with the tensors that cross the cut; the next stage reads what it returns."""
 
 
 class Segments(Protocol):
@@ -43,7 +38,7 @@ class OwnHead(nn.Module):
         self.residual = residual
 
     def forward(self, logits: Tensor, log_belief: Tensor) -> Tensor:
-        """Return logits `[B, C]` from the model's logits `[B, C]` and the previous belief `[B, C]`."""
+        """Return logits from the model's logits and the previous belief, all `[B, ..., C]`."""
         return log_belief + logits if self.residual else logits
 
     def extra_repr(self) -> str:
@@ -51,7 +46,7 @@ class OwnHead(nn.Module):
         return f"residual={self.residual}"
 
 
-class StagedCascade(BeliefNetwork):
+class StagedCascade(Cascade):
     """A classifier cut into L stages, each with a belief head; an ordinary `nn.Module` at inference.
 
     `torchsid.staged_cascade` builds one. `cascade.model` is the classifier as it was given: its state dict is the original one,
@@ -59,12 +54,13 @@ class StagedCascade(BeliefNetwork):
 
     Args:
         model: the classifier.
-        heads: one a stage; `(features, log_belief [B, C]) -> logits [B, C]`. The last one reads the model's logits.
+        heads: one a stage; `(features, log_belief) -> logits`, both `[B, ..., C]`. The last one reads the model's logits.
         segments: runs the model piece by piece.
         num_classes: C.
         owned: the names of the model's parameters that belong to each stage.
         overwritten: the stages (from 0) whose output the model changes in place behind the cut, as `nn.ReLU(inplace=True)` does.
             Where a later backward pass needs that output, training hands on a copy.
+        positions: where a sample's beliefs are; see `Positions`.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
     """
 
@@ -77,9 +73,10 @@ class StagedCascade(BeliefNetwork):
         *,
         owned: Sequence[Sequence[str]],
         overwritten: Collection[int] = (),
+        positions: Positions = (),
         log_prior: Tensor | None = None,
     ) -> None:
-        super().__init__(num_classes, log_prior=log_prior)
+        super().__init__(num_classes, positions=positions, log_prior=log_prior)
         self.model = model
         self.heads = nn.ModuleList(heads)
         self.segments = segments
@@ -111,31 +108,16 @@ class StagedCascade(BeliefNetwork):
             head.compile()
 
     def run(self, x: Inputs, close: Close) -> None:
-        """Run the model stage by stage; see `Segments.run`."""
+        """Run the model piece by piece; see `Cascade.run` and `Segments.run`."""
         self.segments.run(self.model, x, close)
 
+    def answer(self, stage: int, tensors: list[Tensor], log_belief: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the tensors as they are, and the logits of the stage's head; see `Cascade.answer`."""
+        return tensors, self.heads[stage](tensors[0], log_belief)
+
     def forward(self, x: Inputs) -> Tensor:
-        """Return the logits of the last stage, `[B, C]`; the model alone runs when its own head does not read beliefs."""
+        """Return the logits of the last stage, `[B, ..., C]`; the model alone runs when its own head does not read beliefs."""
         last = self.heads[-1]
         if isinstance(last, OwnHead) and not last.residual:
             return logits_of(call(self.model, x))
-        return self._refine(x)[0]
-
-    def log_beliefs(self, x: Inputs, log_belief: Tensor | None = None) -> Tensor:
-        """Return the belief after every stage, `[L+1, B, C]`; row 0 is `log_belief` or else the prior, row L the answer."""
-        return torch.stack(self._refine(x, log_belief)[1])
-
-    def _refine(self, x: Inputs, log_belief: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        log_beliefs: list[Tensor] = [] if log_belief is None else [log_belief]
-        logits: list[Tensor] = []
-
-        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
-            features = tensors[0]
-            if not log_beliefs:
-                log_beliefs.append(self.prior(features))
-            logits.append(self.heads[stage](features, log_beliefs[-1]))
-            log_beliefs.append(to_log_belief(logits[-1]))
-            return tensors
-
-        self.run(x, close)
-        return logits[-1], log_beliefs
+        return self.refine(x)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from torchsid.core.calling import Inputs, call, logits_of
-from torchsid.core.staged import Close
+from torchsid.core.cascade import Close
 from torchsid.errors import CutError
 
 Hook = Callable[[nn.Module, object, object], object]

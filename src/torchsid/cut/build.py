@@ -1,6 +1,7 @@
 """Cut any classifier into stages that train by local losses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from torchsid import heads
 from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.cascade import Positions
 from torchsid.core.cut_plan import Plan, StagePlan
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, Segments, StagedCascade
@@ -39,6 +41,7 @@ def staged_cascade(
     head: Head = "auto",
     residual: bool = False,
     max_head_share: float = 0.25,
+    positions: Positions | None = None,
     log_prior: Tensor | None = None,
 ) -> StagedCascade:
     """Cut a classifier into stages, give each a belief head, and return the cascade that SID trains.
@@ -47,7 +50,7 @@ def staged_cascade(
     head, so the other heads can be dropped after training.
 
     Args:
-        model: maps its inputs to logits `[B, C]` (a tensor, a field `logits`, or the first of a tuple).
+        model: maps its inputs to logits `[B, ..., C]` (a tensor, a field `logits`, or the first of a tuple).
         num_classes: C.
         stages: their number, with the cuts chosen by `balance`; or the names of the submodules after which to cut.
         example: a small batch of inputs: a tensor, a tuple, or a mapping of names.
@@ -61,6 +64,8 @@ def staged_cascade(
         residual: heads add their logits to the previous log-belief and begin as the identity on beliefs. The features then learn
             what is left to learn, which the model's own head, the last, cannot do without: it loses accuracy by that.
         max_head_share: the largest number of multiply-adds of a head, as a share of an even stage's (the trunk's over the stages).
+        positions: where a sample's beliefs are, as the model's logits say by default: one for `[B, C]`; one at each token for
+            `[B, T, C]` where the stages' features are `[B, T, D]`; or else M of them for `[B, M, C]`.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
 
     Raises:
@@ -81,18 +86,23 @@ def staged_cascade(
     segments: Segments = Boundaries(cuts) if by == "boundary" else GraphSegments(model, cuts)
 
     features, overwritten = _trial(segments, model, example)
-    if features[-1].shape[1] != num_classes:
+    *read, logits = features
+    if logits.shape[-1] != num_classes:
         raise CutError(
-            f"the model returns logits {list(features[-1].shape)}, but num_classes={num_classes}: its last layer must give "
-            f"[B, {num_classes}]"
+            f"the model returns logits {list(logits.shape)}, but num_classes={num_classes}: its last layer must give "
+            f"[B, ..., {num_classes}]"
         )
+    if positions is None:
+        where = tuple(logits.shape[1:-1])
+        positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in read) else where
     starts = [-1, *(end.index for end in ends[:-1])]
     budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
     built: list[tuple[str, nn.Module]] = []
-    for stage, end in enumerate(ends[:-1], 1):
-        later = later_layers(model, found, points, end) if head == "trunk" else []
+    for stage, (end, tensor) in enumerate(zip(ends, read, strict=False), 1):
+        later = later_layers(model, found, points, end) if isinstance(head, str) else []
+        make = partial(heads.create, residual=residual, later=later, budget=budget, positions=positions)
         try:
-            built.append(_head(head, features[stage - 1], num_classes, residual, later, budget))
+            built.append(_head(head, tensor, num_classes, make))
         except HeadError as error:
             raise HeadError(
                 f"stage {stage}, which ends after {end.name!r}: {error} (here by max_head_share={max_head_share})"
@@ -105,6 +115,7 @@ def staged_cascade(
         num_classes,
         owned=[found.parameters(start, end.index) for start, end in zip(starts, ends, strict=True)],
         overwritten=overwritten,
+        positions=positions,
         log_prior=log_prior,
     ).to(like.device)
     cascade.log_prior = cascade.log_prior.to(torch.promote_types(like.dtype, torch.float32))
@@ -114,9 +125,7 @@ def staged_cascade(
     return cascade
 
 
-def _head(
-    head: Head, features: Tensor, num_classes: int, residual: bool, later: Sequence[nn.Module], budget: int
-) -> tuple[str, nn.Module]:
+def _head(head: Head, features: Tensor, num_classes: int, make: Callable[..., nn.Module]) -> tuple[str, nn.Module]:
     """Return kind and head of one stage; `"auto"` takes the first kind of its list that fits the budget."""
     if callable(head):
         made = head(features, num_classes)
@@ -124,7 +133,7 @@ def _head(
     kinds = _AUTO.get(features.dim(), ("linear",)) if head == "auto" else (head,)
     for kind in kinds:
         try:
-            return kind, heads.create(kind, features, num_classes, residual=residual, later=later, budget=budget)
+            return kind, make(kind, features, num_classes)
         except HeadError:
             if kind == kinds[-1]:
                 raise

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from torchsid.core.calling import Inputs, logits_of
+from torchsid.core.cascade import Close
 from torchsid.core.side_effects import without_side_effects
-from torchsid.core.staged import Close
 from torchsid.errors import CutError
 
 _NO_DEFAULT = object()

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from torchsid.core.cascade import BeliefNetwork
+from torchsid.core.cascade import Cascade
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.graph import GraphSegments
 from torchsid.errors import CutError
@@ -36,7 +36,7 @@ def take_part(cascade: StagedCascade, stages: range) -> StagedCascade:
     return part
 
 
-def drop_others(cascade: BeliefNetwork, kept: Iterable[nn.Module]) -> None:
+def drop_others(cascade: Cascade, kept: Iterable[nn.Module]) -> None:
     """Replace the parameters and buffers of the cascade that none of the modules holds by None; the prior stays."""
     own = {id(tensor) for module in kept for tensor in (*module.parameters(), *module.buffers())}
     own |= {id(tensor) for tensor in cascade.buffers(recurse=False)}

@@ -1,6 +1,6 @@
 """SID on many workers: every worker trains its stages, and features and beliefs travel one way.
 
-Worker k receives what its first stage reads, trains its stages on it as one process would (`schedules/staged_pass.py`), and sends
+Worker k receives what its first stage reads, trains its stages on it as one process would (`core/step.py`), and sends
 on what crosses the cut behind its last stage. Nothing ever comes back, so worker k is at batch t while worker k+1 is at batch
 t−1 or before: no worker waits for a later one. Each stage meets the same batches with the same weights in the same order as in one
 process, so the weights are the same to the bit.
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.core.calling import Inputs, batch_size
-from torchsid.core.learner import Learner, StepOutput, do_nothing
+from torchsid.core.cascade import do_nothing
+from torchsid.core.learner import Learner, StepOutput
 from torchsid.core.objective import Alpha, Direction, LocalObjective
-from torchsid.core.schedules.staged_pass import staged_pass
 from torchsid.core.staged import StagedCascade
+from torchsid.core.step import local_pass
 from torchsid.cut.graph import GraphPiece, GraphSegments
 from torchsid.distributed.assign import assign
 from torchsid.distributed.channel import Incoming, Outgoing
@@ -194,7 +195,7 @@ class PipelinedSID(Learner):
             on_belief=hand_on,
             on_trained=self._update if at_once else do_nothing,
         )
-        staged_pass(step)
+        local_pass(step)
         done = arrived.followed_by((), torch.stack(log_beliefs), torch.stack(losses))
         assert done.stage_losses is not None
         return done.stage_losses, done.log_beliefs
@@ -299,4 +300,4 @@ def _share(part: slice, rows: slice, weight: Tensor | None) -> float:
     if weight is None:
         return (part.stop - part.start) / (rows.stop - rows.start)
     total = float(weight[rows].sum())
-    return float(weight[part].sum()) / total if total else 0.0
+    return weight[part].sum().item() / total if total else 0.0

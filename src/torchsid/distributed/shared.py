@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.core.calling import Inputs, batch_size
-from torchsid.core.cascade import Cascade, Stage
-from torchsid.core.learner import Learner, StepOutput, do_nothing
+from torchsid.core.cascade import do_nothing
+from torchsid.core.learner import Learner, StepOutput
 from torchsid.core.objective import Alpha, Direction, LocalObjective
+from torchsid.core.shared import SharedCascade, Stage
 from torchsid.core.side_effects import without_side_effects
 from torchsid.distributed.assign import assign
 from torchsid.distributed.handover import Wire, largest, one_more, rows_of, stretchable
@@ -58,7 +59,7 @@ class SharedPipelinedSID(Learner):
 
     def __init__(
         self,
-        cascade: Cascade,
+        cascade: SharedCascade,
         world: World,
         *,
         optimizer: Callable[[nn.Module], Optimizer],
@@ -100,7 +101,7 @@ class SharedPipelinedSID(Learner):
             shares = cascade.depth if combine == "mean" else 1
             self._worker: Extractor | Group = Extractor(cascade, self.optimizer, ring, staleness=staleness, shares=shares)
         else:
-            part = Cascade(nn.Identity(), stages, cascade.num_classes, log_prior=cascade.log_prior)
+            part = SharedCascade(nn.Identity(), stages, cascade.num_classes, log_prior=cascade.log_prior)
             sid = SID(
                 part,
                 alpha=self._objective.of_stages(own, cascade.depth).alpha,
@@ -220,7 +221,7 @@ def _check(world: World, *, staleness: int, combine: str, queue: int) -> None:
         raise ConfigError(problems, source="distributed job")
 
 
-def _features(cascade: Cascade, example: Inputs) -> object:
+def _features(cascade: SharedCascade, example: Inputs) -> object:
     """Return what is known of the features that the stages read."""
     with without_side_effects(cascade), torch.no_grad():
         z = cascade.eval().features(example)

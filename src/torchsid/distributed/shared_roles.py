@@ -11,9 +11,9 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from torchsid.core.calling import Inputs, call
-from torchsid.core.cascade import Cascade
 from torchsid.core.objective import LocalObjective
-from torchsid.core.schedules.local_pass import local_pass
+from torchsid.core.shared import SharedCascade
+from torchsid.core.step import local_pass
 from torchsid.distributed.channel import Incoming, Outgoing
 from torchsid.distributed.handover import Handover, Wire, decode, encode
 from torchsid.distributed.world import World
@@ -102,7 +102,7 @@ class Ring:
 class Extractor:
     """The first worker: `z = c(x)`, and the extractor's backward pass when the stages' gradient is back."""
 
-    def __init__(self, cascade: Cascade, optimizer: Optimizer, ring: Ring, *, staleness: int, shares: int) -> None:
+    def __init__(self, cascade: SharedCascade, optimizer: Optimizer, ring: Ring, *, staleness: int, shares: int) -> None:
         self._cascade, self._optimizer, self._ring = cascade, optimizer, ring
         self._staleness, self._shares = staleness, shares
         self._waiting: deque[tuple[Tensor, dict[str, Tensor]]] = deque()  # z with its graph, and the weights that computed it
@@ -159,7 +159,7 @@ class Group:
     work on a batch at once, and only the sum of the gradients goes from one to the next.
     """
 
-    def __init__(self, part: Cascade, sid: SID, ring: Ring) -> None:
+    def __init__(self, part: SharedCascade, sid: SID, ring: Ring) -> None:
         self._part, self._sid, self._ring = part, sid, ring
 
     def step(
@@ -183,7 +183,7 @@ class Group:
             on_belief=lambda stage, log_belief: log_beliefs.append(log_belief),
             on_trained=self._update,
         )
-        out = local_pass(replace(step, combiner=_Continued(lambda: answers_so_far().values)), z, teachers=step.teachers)
+        out = local_pass(replace(step, combiner=_Continued(lambda: answers_so_far().values)))
         assert z.grad is not None
         before = answers_so_far()
         answers = before.followed_by((z.grad,), torch.stack(log_beliefs), out.stage_losses)
@@ -197,7 +197,7 @@ class Group:
         """Return the beliefs so far, `[i+1, B, C]`, and send them on."""
         features = self._ring.receive_features()
         before = self._ring.receive_answers(features)
-        refined = self._part.refine(features.values[0], before.log_beliefs[-1])[1][1:]
+        refined = self._part.log_beliefs(features.values[0], before.log_beliefs[-1])[1:]
         answers = before.followed_by((), refined, None)
         self._ring.send_answers(answers)
         return answers.log_beliefs

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from torchsid.core.cascade import Positions
+    from torchsid.core.mlp_head import HeadKind as HeadKind
+    from torchsid.core.mlp_head import MLPHead as MLPHead
     from torchsid.heads.belief import BeliefHead as BeliefHead
-    from torchsid.heads.mlp import HeadKind as HeadKind
-    from torchsid.heads.mlp import MLPHead as MLPHead
 
 __all__ = ["HEADS", "BeliefHead", "HeadKind", "MLPHead", "create", "names"]
 
@@ -27,8 +28,8 @@ names = HEADS.names
 
 _HOME = {
     "BeliefHead": "torchsid.heads.belief",
-    "HeadKind": "torchsid.heads.mlp",
-    "MLPHead": "torchsid.heads.mlp",
+    "HeadKind": "torchsid.core.mlp_head",
+    "MLPHead": "torchsid.core.mlp_head",
 }
 
 
@@ -40,8 +41,9 @@ def create(
     residual: bool = True,
     later: Iterable[nn.Module] = (),
     budget: int | None = None,
+    positions: Positions = (),
 ) -> nn.Module:
-    """Build a head that maps a stage's features and the previous belief `[B, C]` to logits `[B, C]`.
+    """Build a head that maps a stage's features and the previous belief `[B, ..., C]` to logits of its shape.
 
     As every new module, it is made on the default device, in the default dtype and in training mode.
 
@@ -55,6 +57,8 @@ def create(
         later: the trunk's modules after this stage, in order. Read by `trunk` alone.
         budget: the most multiply-adds a sample that a forward pass of the head may take. `conv`, `attention` and `trunk` pool
             maps by the smallest of 1, 2, 4, 8, ... that fits, no further than to 2x2.
+        positions: where a sample's beliefs are: one (`()`), M of them from the same vector (`(M,)`), or one at each token
+            (`"tokens"`).
 
     Raises:
         HeadError: the head cannot read such features, or does not fit the budget.
@@ -62,7 +66,7 @@ def create(
     """
     from torchsid.heads.build import build
 
-    return build(kind, features, num_classes, residual=residual, later=later, budget=budget)
+    return build(kind, features, num_classes, residual=residual, later=later, budget=budget, positions=positions)
 
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -1,6 +1,10 @@
 """One learned query over the positions, LayerNorm, linear; tokens, maps."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
+
+from torchsid.heads.pool import channels
 
 
 class AttentionBody(nn.Module):
@@ -9,14 +13,16 @@ class AttentionBody(nn.Module):
     `q = 0` at the start: the pooling begins as the mean, at any scale of the features.
 
     Args:
-        channels: D, the width of the features at one position.
+        example: tokens `[1, T, D]` or maps `[1, D, H, W]`.
     """
 
-    def __init__(self, channels: int) -> None:
+    reads: ClassVar[tuple[int, ...]] = (3, 4)
+
+    def __init__(self, example: Tensor) -> None:
         super().__init__()
-        self.width = channels
-        self.query = nn.Linear(channels, 1, bias=False)
-        self.norm = nn.LayerNorm(channels)
+        self.width = channels(example)
+        self.query = nn.Linear(self.width, 1, bias=False)
+        self.norm = nn.LayerNorm(self.width)
         nn.init.zeros_(self.query.weight)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
-"""What the heads of a cut trunk share: a linear reading of the body's vector and the previous belief."""
+"""What the heads of a cut trunk share: a linear reading of the body's vectors and the previous belief."""
 
 import torch
 from torch import Tensor, nn
 
+from torchsid.core.cascade import Positions
+from torchsid.core.mlp_head import outputs_of
 from torchsid.heads.pool import shrink
 
 
@@ -14,28 +16,31 @@ class BeliefHead(nn.Module):
       on beliefs.
 
     Args:
-        body: maps features to `v`, `[B, width]`, and leaves the features as they are.
-        width: of `v`.
+        body: maps features to `v`, `[B, width]` or `[B, T, width]`, and leaves the features as they are; says its `width`.
         num_classes: C.
         residual: which of the two.
         factor: maps are average-pooled by this much before the body reads them.
+        positions: where a sample's beliefs are; all M of `(M,)` come from the same vector.
     """
 
-    def __init__(self, body: nn.Module, width: int, num_classes: int, *, residual: bool = True, factor: int = 1) -> None:
+    def __init__(
+        self, body: nn.Module, num_classes: int, *, residual: bool = True, factor: int = 1, positions: Positions = ()
+    ) -> None:
         super().__init__()
         self.residual = residual
         self.factor = factor
         self.body = body
-        self.output = nn.Linear(width + num_classes, num_classes)
+        outputs = outputs_of(num_classes, positions)
+        self.output = nn.Linear(int(body.width) + outputs, outputs)  # type: ignore[arg-type]
         if residual:
             nn.init.zeros_(self.output.weight)
             nn.init.zeros_(self.output.bias)
 
     def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
-        """Return logits `[B, C]` from the stage's features and the previous belief `[B, C]`."""
+        """Return logits `[B, ..., C]` from the stage's features and the previous belief `[B, ..., C]`."""
         v = self.body(shrink(features, self.factor))
-        belief = log_belief.exp().to(v.dtype)
-        correction: Tensor = self.output(torch.cat([v, belief], -1))
+        belief = log_belief.exp().to(v.dtype).reshape(*v.shape[:-1], -1)
+        correction: Tensor = self.output(torch.cat([v, belief], -1)).view(log_belief.shape)
         return log_belief + correction if self.residual else correction
 
     def extra_repr(self) -> str:

@@ -1,48 +1,57 @@
-"""Build a head by kind: check the features, make the body, fit the budget."""
+"""Build a head by kind: check the features, make the body, fit the budget.
 
+A body is a module made from an example of the features. What else it needs it asks for by parameters of its constructor: `later`,
+the trunk's modules behind it; `pool`, False to give every token a vector of its own; `factor`, by how much less of a map to read
+(maps are pooled for a body that does not ask). It says its vectors' `width`, and may say which ranks of features it `reads`, and
+by `max_side` how large the maps may be.
+"""
+
+import inspect
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from torchsid.core.cascade import Positions
 from torchsid.errors import HeadError
-from torchsid.heads.attention import AttentionBody
+from torchsid.heads import HEADS
 from torchsid.heads.belief import BeliefHead
-from torchsid.heads.conv import MAX_SIDE, ConvBody
 from torchsid.heads.cost import multiply_adds
-from torchsid.heads.mlp import MLPBody
-from torchsid.heads.pool import MeanPool, channels, describe
-from torchsid.heads.pyramid import PyramidBody
-from torchsid.heads.trunk import TrunkBody
+from torchsid.heads.pool import FORMS, channels, describe
 
-RANKS = {
-    "linear": (2, 3, 4),
-    "mlp": (2, 3, 4),
-    "conv": (4,),
-    "pyramid": (4,),
-    "attention": (3, 4),
-    "trunk": (2, 3, 4),
-}  # that a kind reads
-
-Body = MeanPool | MLPBody | ConvBody | PyramidBody | AttentionBody | TrunkBody
+Body = Callable[..., nn.Module]
 
 
 def build(
-    kind: str, features: Tensor, num_classes: int, *, residual: bool, later: Iterable[nn.Module], budget: int | None
+    kind: str,
+    features: Tensor,
+    num_classes: int,
+    *,
+    residual: bool,
+    later: Iterable[nn.Module],
+    budget: int | None,
+    positions: Positions,
 ) -> BeliefHead:
     """Build the head; arguments and errors are those of `torchsid.heads.create`."""
-    if problems := _problems(kind, features, num_classes, residual, budget):
+    body: Body = HEADS.load(kind)
+    if problems := _problems(kind, body, features, num_classes, residual, budget, positions):
         raise HeadError("; ".join(problems))
     example = torch.zeros(1, *features.shape[1:])
+    where = example.shape[1:-1] if positions == "tokens" else positions
+    log_belief = torch.zeros(1, *where, num_classes)
     needed: dict[int, int] = {}
     state = torch.get_rng_state()
-    for factor in _factors(kind, example):
+    for factor in _factors(body, example):
         torch.set_rng_state(state)  # a seed gives the weights of the head that is returned, however many were tried
-        head = _head(kind, example, num_classes, residual, later, factor)
+        wishes: dict[str, Any] = {"later": later, "factor": factor, "pool": positions != "tokens"}
+        made = body(example, **{name: value for name, value in wishes.items() if _asks_for(body, name)})
+        pooled = 1 if _asks_for(body, "factor") else factor
+        head = BeliefHead(made, num_classes, residual=residual, factor=pooled, positions=positions)
         if budget is None:
             return head
         try:
-            needed[factor] = multiply_adds(head, example, torch.zeros(1, num_classes))
+            needed[factor] = multiply_adds(head, example, log_belief)
         except Exception:  # copies of the trunk's layers may find small maps too small, and say so in any way
             if not needed:
                 raise
@@ -53,20 +62,27 @@ def build(
     raise HeadError(_over(kind, example, num_classes, needed, budget))
 
 
-def _problems(kind: str, features: Tensor, num_classes: int, residual: bool, budget: int | None) -> list[str]:
-    found, rank = [], features.dim()
-    readers = sorted(name for name, ranks in RANKS.items() if rank in ranks)
-    if not readers:
+def _problems(
+    kind: str, body: Body, features: Tensor, num_classes: int, residual: bool, budget: int | None, positions: Positions
+) -> list[str]:
+    found, bodies = [], {name: HEADS.load(name) for name in HEADS.names()}
+    readers = ", ".join(name for name, each in bodies.items() if features.dim() in _reads(each))
+    if features.dim() not in FORMS:
         found.append(
             f"head {kind!r} cannot read {describe(features)}, nor can another: give vectors [B, D], tokens [B, T, D] or maps "
             "[B, C, H, W]"
         )
-    elif kind not in readers:
-        found.append(f"head {kind!r} cannot read {describe(features)}: choose from {', '.join(readers)}")
+    elif features.dim() not in _reads(body):
+        found.append(f"head {kind!r} cannot read {describe(features)}: choose from {readers}")
     if not features.is_floating_point():
         found.append(
             f"head {kind!r} cannot read {describe(features)} of {features.dtype}: give floating-point features, which "
-            f"{', '.join(readers) or 'all heads'} read"
+            f"{readers or 'all heads'} read"
+        )
+    if positions == "tokens" and not (features.dim() == 3 and _asks_for(body, "pool")):
+        able = ", ".join(name for name, each in bodies.items() if _asks_for(each, "pool"))
+        found.append(
+            f"head {kind!r} on {describe(features)} cannot answer at each token: give tokens [B, T, D], and choose from {able}"
         )
     if num_classes < 2:
         found.append(f"num_classes={num_classes}: a belief needs 2 classes or more")
@@ -77,30 +93,25 @@ def _problems(kind: str, features: Tensor, num_classes: int, residual: bool, bud
     return found
 
 
-def _head(kind: str, example: Tensor, num_classes: int, residual: bool, later: Iterable[nn.Module], factor: int) -> BeliefHead:
-    """Return the head that works on maps `factor` times smaller a side: pooled first, or read with larger strides."""
-    bodies: dict[str, Callable[[int], Body]] = {"linear": MeanPool, "mlp": MLPBody, "conv": ConvBody, "attention": AttentionBody}
-    body: Body
-    if kind == "pyramid":
-        body, factor = PyramidBody(channels(example), min(example.shape[2:]), stride=2 * factor), 1
-    elif kind == "trunk":
-        body = TrunkBody(example, later)
-    else:
-        body = bodies[kind](channels(example))
-    return BeliefHead(body, body.width, num_classes, residual=residual, factor=factor)
+def _asks_for(body: Body, name: str) -> bool:
+    return name in inspect.signature(body).parameters
 
 
-def _factors(kind: str, example: Tensor) -> list[int]:
-    """Return the pooling factors to try, smallest first: powers of two that leave 2x2 or more."""
+def _reads(body: Body) -> tuple[int, ...]:
+    """Return the ranks of the features that a body reads."""
+    return getattr(body, "reads", tuple(FORMS))
+
+
+def _factors(body: Body, example: Tensor) -> list[int]:
+    """Return by how much smaller a side to try maps, smallest first: powers of two that leave 2x2 or more."""
     factors = [1]
-    if example.dim() != 4 or kind in ("linear", "mlp"):  # they pool to a vector anyway
+    if example.dim() != 4:
         return factors
     height, width = example.shape[2:]
     while 2 * factors[-1] < min(height, width):
         factors.append(2 * factors[-1])
-    if kind == "conv":
-        return [factor for factor in factors if max(height, width) <= MAX_SIDE * factor] or factors[-1:]
-    return factors
+    max_side = getattr(body, "max_side", max(height, width))
+    return [factor for factor in factors if max(height, width) <= max_side * factor] or factors[-1:]
 
 
 def _over(kind: str, example: Tensor, num_classes: int, needed: dict[int, int], budget: int) -> str:

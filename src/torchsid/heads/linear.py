@@ -1,7 +1,22 @@
 """Pool to a vector, linear; vectors, tokens, maps."""
 
-from torchsid.heads.pool import MeanPool
+from torch import Tensor, nn
+
+from torchsid.heads.pool import channels, mean_over_positions
 
 
-class LinearBody(MeanPool):
-    """Mean over the positions, `[B, D]`: nothing else stands before the linear readout."""
+class LinearBody(nn.Module):
+    """The mean over the positions: nothing else stands before the linear readout.
+
+    Args:
+        example: features of a stage.
+        pool: whether to take the mean; otherwise every token is read by itself.
+    """
+
+    def __init__(self, example: Tensor, *, pool: bool = True) -> None:
+        super().__init__()
+        self.width, self.pool = channels(example), pool
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `v`, `[B, D]` from maps, tokens or vectors, or tokens `[B, T, D]` as they are."""
+        return mean_over_positions(features) if self.pool else features

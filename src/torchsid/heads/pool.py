@@ -1,7 +1,7 @@
 """Features and their positions: maps `[B, C, H, W]`, tokens `[B, T, D]`, vectors `[B, D]`, told apart by their rank."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 FORMS = {2: "vectors", 3: "tokens", 4: "maps"}
 
@@ -27,19 +27,3 @@ def mean_over_positions(features: Tensor) -> Tensor:
     if features.dim() == 4:
         return features.mean((2, 3))
     return features.mean(1) if features.dim() == 3 else features
-
-
-class MeanPool(nn.Module):
-    """The body without parameters: `v` is the mean over the positions.
-
-    Args:
-        channels: width of the features at one position.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.width = channels
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return `v`, `[B, C]`, from maps, tokens or vectors."""
-        return mean_over_positions(features)

@@ -1,8 +1,10 @@
 """3x3 convolutions with stride 2 down to 4x4, linear; maps."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from torchsid.heads.pool import MeanPool
+from torchsid.heads.pool import channels, mean_over_positions
 
 LAST_SIDE = 4  # maps are reduced until they are this small
 
@@ -15,15 +17,16 @@ class PyramidBody(nn.Module):
     and costs and keeps less. Maps of 4x4 or less meet one convolution without a stride.
 
     Args:
-        channels: C, of the maps.
-        side: the shorter side of the maps.
-        stride: of the first convolution.
+        example: maps `[1, C, H, W]`.
+        factor: by how much larger than 2 the stride of the first convolution is.
     """
 
-    def __init__(self, channels: int, side: int, *, stride: int = 2) -> None:
+    reads: ClassVar[tuple[int, ...]] = (4,)
+
+    def __init__(self, example: Tensor, *, factor: int = 1) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        width = channels
+        width, side, stride = channels(example), min(example.shape[2:]), 2 * factor
         while not layers or side > LAST_SIDE:
             following = 2 * width if layers else width
             stride = 1 if side <= LAST_SIDE else 2 if layers else stride
@@ -32,9 +35,7 @@ class PyramidBody(nn.Module):
             width, side = following, -(-side // stride)
         self.width = width
         self.layers = nn.Sequential(*layers)
-        self.pool = MeanPool(width)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return `v`, `[B, width]`, from maps `[B, C, H, W]`."""
-        v: Tensor = self.pool(self.layers(features))
-        return v
+        return mean_over_positions(self.layers(features))

@@ -24,13 +24,15 @@ class TrunkBody(nn.Module):
     Args:
         example: features of a stage, `[1, ...]`.
         later: the trunk's modules after the stage; left as they are.
+        pool: whether to take the mean at the end; otherwise every token has a `v` of its own.
 
     Raises:
         HeadError: there are no later modules, they cannot follow the features, or the first changes what it reads in place.
     """
 
-    def __init__(self, example: Tensor, later: Iterable[nn.Module]) -> None:
+    def __init__(self, example: Tensor, *, later: Iterable[nn.Module], pool: bool = True) -> None:
         super().__init__()
+        self.pool = pool
         chosen = _choose(example, later)
         for module in chosen:
             _reinitialise(module)
@@ -47,11 +49,17 @@ class TrunkBody(nn.Module):
                 f"head 'trunk' on {describe(example)}: {type(self.layers[0]).__name__} changes its input in place, and the next "
                 "stage reads the same features: make its first operation return a new tensor, or choose another head"
             )
+        if not self.pool and out.shape[:-1] != example.shape[:-1]:
+            raise HeadError(
+                f"head 'trunk' on {describe(example)}: the later modules make {describe(out)} of it, which are other positions: "
+                "choose another head"
+            )
         return channels(out)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return `v`, `[B, width]`."""
-        return mean_over_positions(self.layers(features))
+        """Return `v`, `[B, width]`, or `[B, T, width]`."""
+        made: Tensor = self.layers(features)
+        return mean_over_positions(made) if self.pool else made
 
 
 def _choose(example: Tensor, later: Iterable[nn.Module]) -> list[nn.Module]:

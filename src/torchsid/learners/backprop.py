@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import check_one_target_a_sample, forward_kl, log_target, mean, to_log_belief, uniform_prior
-from torchsid.core.calling import Inputs, batch_size, call, logits_of
-from torchsid.core.cascade import Cascade
-from torchsid.core.learner import Learner, StepOutput, do_nothing
+from torchsid.core.beliefs import check_positions, forward_kl, log_target, mean, to_log_belief, uniform_prior
+from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.cascade import do_nothing
+from torchsid.core.learner import Learner, StepOutput
+from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.settings import Weight, checked
 
@@ -58,10 +59,9 @@ class Backprop(Learner):
         """
         log_beliefs = self._log_beliefs(x)
         num_classes, dtype = log_beliefs.shape[-1], log_beliefs.dtype
-        log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, dtype=dtype).to(log_beliefs.device)
-        check_one_target_a_sample(log_p_y, batch_size(x))
-        if weight is not None and weight.shape != log_p_y.shape[:-1]:
-            raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(log_p_y.shape[:-1])}")
+        log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, weight=weight, dtype=dtype)
+        check_positions(log_p_y, log_beliefs.shape[1:-1])
+        log_p_y = log_p_y.to(log_beliefs.device)
         weight = None if weight is None else weight.to(log_p_y)
         for stage, log_belief in enumerate(log_beliefs[1:].detach()):
             on_belief(stage, log_belief)
@@ -85,7 +85,7 @@ class Backprop(Learner):
         return self._log_beliefs(x)
 
     def _log_beliefs(self, x: Inputs) -> Tensor:
-        if isinstance(self.module, Cascade):
+        if isinstance(self.module, SharedCascade):
             return self.module.log_beliefs(x)
         staged = isinstance(self.module, StagedCascade)  # which takes inputs in any form as one argument
         log_belief = to_log_belief(self.module(x) if staged else logits_of(call(self.module, x)))

@@ -22,7 +22,7 @@ class _Recorder:
         return torch.stack(self.gradients).sum(0)
 
 
-def gradient_conflict(learner: SID, x: Tensor, target: Tensor) -> Tensor:
+def gradient_conflict(learner: SID, x: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
     """Return the pairwise cosines of the stages' gradients with respect to the shared features, `[L, L]`.
 
     Below 0, two stages ask the extractor for opposite changes. The gradients are `∂L_i/∂z` over the whole batch; a stage with no
@@ -32,6 +32,7 @@ def gradient_conflict(learner: SID, x: Tensor, target: Tensor) -> Tensor:
         learner: a SID learner on a shared cascade whose extractor has parameters.
         x: a batch, `[B, ...]`.
         target: its targets.
+        weight: of each position, if they do not all count the same.
 
     Raises:
         ValueError: fewer than L stages send the extractor a gradient.
@@ -39,7 +40,7 @@ def gradient_conflict(learner: SID, x: Tensor, target: Tensor) -> Tensor:
     recorder = _Recorder()
     depth = learner.module.depth
     with without_side_effects(learner.module):
-        learner.schedule(replace(learner.new_step(x, target), combiner=recorder))
+        learner.schedule(replace(learner.new_step(x, target, weight=weight), combiner=recorder))
     if len(recorder.gradients) != depth:
         raise ValueError(
             f"{len(recorder.gradients)} of {depth} stages send the extractor a gradient: conflict is measured on a shared "

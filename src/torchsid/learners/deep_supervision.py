@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.core.beliefs import forward_kl, mean
-from torchsid.core.cascade import Cascade
+from torchsid.core.shared import SharedCascade
 from torchsid.learners.backprop import Backprop
 from torchsid.settings import Weight
 
@@ -48,9 +48,9 @@ class DeepSupervision(Backprop):
         return []
 
     def __init__(self, cascade: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
-        if not isinstance(cascade, Cascade):
+        if not isinstance(cascade, SharedCascade):
             raise ValueError(
-                f"DeepSupervision trains the stages of a Cascade, not a {type(cascade).__name__}: "
+                f"DeepSupervision trains the stages of a SharedCascade, not a {type(cascade).__name__}: "
                 "give one, or for a staged cascade use SID(cascade, window=cascade.depth)"
             )
         super().__init__(cascade, label_smoothing=label_smoothing)

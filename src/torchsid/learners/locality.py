@@ -7,6 +7,7 @@ stages each of the L losses is on alone once: it may reach the w stages of its w
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class LocalityReport:
         return f"local: none of {pairs} ordered pairs of stages exchanges a gradient ({proof})"
 
 
-def check_locality(learner: SID, x: Inputs, target: Tensor) -> LocalityReport:
+def check_locality(learner: SID, x: Inputs, target: Tensor, *, weight: Tensor | None = None) -> LocalityReport:
     """Prove that stage i's loss changes no other stage's gradient, by running the learner's own `backward`.
 
     The network, its gradients and the random number generators are left as they were.
@@ -43,6 +44,7 @@ def check_locality(learner: SID, x: Inputs, target: Tensor) -> LocalityReport:
         learner: a SID learner.
         x: a small batch.
         target: its targets.
+        weight: of each position, if they do not all count the same; see `Learner.backward`.
 
     Raises:
         LocalityError: a stage's loss reaches another stage's parameter; both are named.
@@ -55,7 +57,7 @@ def check_locality(learner: SID, x: Inputs, target: Tensor) -> LocalityReport:
     depth = learner.module.depth
     masks = _bit_masks(depth) if learner.window == 1 else [*torch.eye(depth)]
     for mask in masks:
-        _check_silent(learner, x, target, mask)
+        _check_silent(learner, mask, x, target, weight)
     count = sum(len(list(learner.module.named_stage_parameters(stage))) for stage in range(depth))
     return LocalityReport(stages=depth, parameters=count, runs=len(masks), window=learner.window)
 
@@ -70,16 +72,16 @@ def _bit_masks(depth: int) -> list[Tensor]:
     return masks
 
 
-def _check_silent(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> None:
+def _check_silent(learner: SID, mask: Tensor, *batch: Any) -> None:
     """Raise if a stage that no loss may reach receives a gradient."""
-    leaks = _leaks(learner, x, target, mask)
+    leaks = _leaks(learner, mask, *batch)
     if not leaks:
         return
     receiver, name = leaks[0]
     for sender in mask.nonzero().flatten().tolist():  # which of the losses that were on?
         alone = torch.zeros_like(mask)
         alone[sender] = 1
-        if (receiver, name) in _leaks(learner, x, target, alone):
+        if (receiver, name) in _leaks(learner, alone, *batch):
             raise LocalityError(
                 f"the loss of stage {sender + 1} changes the gradient of stage {receiver + 1}, parameter {name!r}: "
                 "detach what passes between the stages, and give each stage parameters of its own"
@@ -87,10 +89,10 @@ def _check_silent(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> None
     raise LocalityError(f"losses of other stages change the gradient of stage {receiver + 1}, parameter {name!r}")
 
 
-def _leaks(learner: SID, x: Inputs, target: Tensor, mask: Tensor) -> list[tuple[int, str]]:
+def _leaks(learner: SID, mask: Tensor, x: Inputs, target: Tensor, weight: Tensor | None) -> list[tuple[int, str]]:
     """Return stage and name of every parameter with a gradient though no loss that reaches its stage is on."""
     with without_side_effects(learner.module):
-        learner.backward(x, target, scale=mask)
+        learner.backward(x, target, weight=weight, scale=mask)
         return [
             (j, name)
             for j in range(learner.module.depth)

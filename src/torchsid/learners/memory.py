@@ -11,26 +11,26 @@ from torch import Tensor
 class BeliefMemory:
     """`p_0 … p_{L−1}` of every training sample, as log-probabilities; the prior until a sample has been seen.
 
-    Takes `4·N·L·C` bytes.
+    Takes 4 bytes a probability.
 
     Args:
         samples: N.
         depth: the number of stages L, or of those of one worker.
-        log_prior: `p_0`, `[C]`.
+        log_prior: the first belief about a sample, `[..., C]`.
         first: the stage (from 0) that the first of them is in the whole cascade.
     """
 
     def __init__(self, samples: int, depth: int, log_prior: Tensor, *, first: int = 0) -> None:
-        self.table = log_prior.expand(samples, depth, -1).clone()
-        """`[N, L, C]`."""
+        self.table = log_prior.expand(samples, depth, *log_prior.shape).clone()
+        """`[N, L, ..., C]`."""
         self._first = first
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds: views `[N, C]` of the table, one for the teacher of each stage."""
+        """Return what a checkpoint holds: views `[N, ..., C]` of the table, one for the teacher of each stage."""
         return {f"teacher:stages.{self._first + i}": teacher for i, teacher in enumerate(self.table.unbind(1))}
 
     def teachers(self, samples: Tensor) -> Tensor:
-        """Return what the stages learn from, `[L, B, C]`.
+        """Return what the stages learn from, `[L, B, ..., C]`.
 
         Args:
             samples: indices of the batch's samples, int64 `[B]`.
@@ -41,7 +41,7 @@ class BeliefMemory:
         return self.table[rows_of(samples, self.table)].transpose(0, 1)
 
     def remember(self, samples: Tensor, stage: int, log_belief: Tensor) -> None:
-        """Keep what stage `stage` (from 0, of these) answered, `[B, C]`, to teach the next one; the last teaches nobody."""
+        """Keep what stage `stage` (from 0, of these) answered, `[B, ..., C]`, to teach the next one; the last teaches nobody."""
         if stage + 1 < self.table.shape[1]:
             self.table[rows_of(samples, self.table), stage + 1] = log_belief.to(self.table)
 

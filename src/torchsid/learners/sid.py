@@ -1,7 +1,7 @@
 """SID: Synergistic Information Distillation (arXiv 2510.03273)."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -10,17 +10,18 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core import schedules
-from torchsid.core.beliefs import check_one_target_a_sample
+from torchsid.core.beliefs import check_positions
 from torchsid.core.calling import Inputs, batch_size
-from torchsid.core.cascade import Cascade
-from torchsid.core.learner import Learner, StepOutput, do_nothing
+from torchsid.core.cascade import Cascade, do_nothing
+from torchsid.core.combine import COMBINERS, Combine
+from torchsid.core.learner import Learner, StepOutput
 from torchsid.core.objective import Alpha, Direction, LocalObjective
-from torchsid.core.schedules.combine import COMBINERS
-from torchsid.core.schedules.staged_pass import staged_pass
-from torchsid.core.schedules.step import Step
-from torchsid.core.staged import StagedCascade
+from torchsid.core.schedules import Schedule
+from torchsid.core.shared import SharedCascade
+from torchsid.core.step import Step
 from torchsid.errors import unknown_name
 from torchsid.learners.memory import BeliefMemory
+from torchsid.settings import settings_of
 
 AlphaOver = Literal["stages", "epochs"]
 Teachers = Literal["same-batch", "last-epoch"]
@@ -49,8 +50,8 @@ class SID(Learner):
         combine: how a shared extractor merges the stages' gradients: `"sum"` (the paper's), `"mean"` or `"pcgrad"`.
         window: how many stages a loss of a staged cascade reaches back over. 1 is SID; the number of stages is backpropagation
             with deep supervision. Memory, and the backward passes a stage takes, grow with it.
-        teachers: whose beliefs a stage learns from: `"same-batch"`, the previous stage's, or `"last-epoch"`, those on the same samples
-            one epoch before, for which no stage has to wait.
+        teachers: whose beliefs a stage learns from: `"same-batch"`, the previous stage's, or `"last-epoch"`, those on the same
+            samples one epoch before, for which no stage has to wait.
         update: `"together"`: the optimiser steps when all stages have their gradients. `"stage"`: a staged cascade updates each
             stage at once; the weights are the same to the bit, and gradients take the memory of one stage.
         optimizer: over the cascade's parameters, for `step` in a loop of your own.
@@ -61,25 +62,25 @@ class SID(Learner):
 
     trains_stages: ClassVar[bool] = True
     runs_on_workers: ClassVar[bool] = True
-    module: Cascade | StagedCascade
+    module: Cascade
 
     def __init__(
         self,
-        cascade: Cascade | StagedCascade,
+        cascade: Cascade,
         *,
         alpha: Alpha = 0.5,
         alpha_over: AlphaOver = "stages",
         direction: Direction = "forward",
         temperature: float = 1.0,
         label_smoothing: float = 0.0,
-        schedule: str = "streaming",
-        combine: str = "sum",
+        schedule: Schedule = "streaming",
+        combine: Combine = "sum",
         window: int = 1,
         teachers: Teachers = "same-batch",
         update: Update = "together",
         optimizer: Optimizer | None = None,
     ) -> None:
-        network = "staged" if isinstance(cascade, StagedCascade) else "cascade"
+        network = "cascade" if isinstance(cascade, SharedCascade) else "staged"
         of_objective = {"alpha": alpha, "direction": direction, "temperature": temperature, "label_smoothing": label_smoothing}
         of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
         settings = of_objective | of_step | {"alpha_over": alpha_over}
@@ -91,7 +92,7 @@ class SID(Learner):
         self.objective = LocalObjective(
             alpha=finished, direction=direction, label_smoothing=label_smoothing, temperature=temperature
         )
-        self.schedule: Callable[[Step[Any]], StepOutput] = staged_pass if network == "staged" else schedules.get(schedule)
+        self.schedule = schedules.get(schedule)
         self.new_combiner = COMBINERS[combine]
         self.window = window
         self.update = update
@@ -104,7 +105,7 @@ class SID(Learner):
     @classmethod
     def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
         """Return which settings clash with each other or with the network; see `Learner.problems`."""
-        settings = _setting_defaults(cls) | dict(settings)
+        settings = {name: each.default for name, each in settings_of(cls).items()} | dict(settings)
         found = list(_problems(settings, network=network, depth=depth, epochs=epochs))
         if settings["direction"] == "reverse" and settings["label_smoothing"] == 0:
             found.append(
@@ -122,7 +123,7 @@ class SID(Learner):
         """Make the memory of beliefs and keep the optimiser, where the settings ask for them; see `Learner.prepare_training`."""
         self._epochs = epochs
         if self.remembers_samples:
-            self.memory = BeliefMemory(samples, self.module.depth, self.module.log_prior)
+            self.memory = BeliefMemory(samples, self.module.depth, self.module.log_prior.expand(answer))
         if self.update == "stage":
             self.optimizer = optimizer
 
@@ -207,15 +208,13 @@ class SID(Learner):
         on_belief: Callable[[int, Tensor], None] = do_nothing,
         on_loss: Callable[[int, Tensor], None] = do_nothing,
         on_trained: Callable[[int], None] = do_nothing,
-    ) -> Step[Any]:
+    ) -> Step:
         """Return what `backward` hands to the schedule, checked; arguments and errors as there, the others as in `Step`."""
-        log_target = self.log_target(x, target)
+        log_target = self.log_target(x, target, weight)
         depth = self.module.depth
         scales = torch.as_tensor(scale, device=log_target.device, dtype=log_target.dtype)
         if scales.shape not in ((), (1,), (depth,)):
             raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
-        if weight is not None and weight.shape != log_target.shape[:-1]:
-            raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(log_target.shape[:-1])}")
         teachers, told = None, on_belief
         if self.remembers_samples and samples is not None:
             if self.memory is None:
@@ -243,22 +242,25 @@ class SID(Learner):
             on_trained=on_trained,
         )
 
-    def log_target(self, x: Inputs, target: Tensor) -> Tensor:
-        """Return the smoothed target `p_y` of each sample of `x`, log-probabilities `[B, ..., C]` in the beliefs' precision.
+    def log_target(self, x: Inputs, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the smoothed target `p_y` for a batch as log-probabilities `[B, ..., C]`, in the precision of the beliefs.
 
         Raises:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
+            ValueError: the weights are not one a position.
         """
         prior = self.module.log_prior
         dtype = torch.promote_types(prior.dtype, torch.float32)
-        log_target = self.objective.log_target(target, self.module.num_classes, dtype=dtype)
-        check_one_target_a_sample(log_target, batch_size(x))
+        log_target = self.objective.log_target(target, self.module.num_classes, weight=weight, dtype=dtype)
+        check_positions(log_target, [batch_size(x)])
         return log_target.to(prior.device)
 
-
-def _setting_defaults(method: type[Learner]) -> dict[str, Any]:
-    parameters = inspect.signature(method).parameters.values()
-    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "optimizer"}
+    def of_part(self, part: Cascade, stages: range, optimizer: Optimizer) -> "SID":
+        """Return this method for some neighbouring stages (from 0) alone, which are a cascade of their own."""
+        method = copy(self)
+        method.module, method.optimizer = part, optimizer
+        method.objective = self.objective.of_stages(stages, self.module.depth)
+        return method
 
 
 def _problems(settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> Iterator[str]:
@@ -266,7 +268,7 @@ def _problems(settings: Mapping[str, Any], *, network: str, depth: int, epochs: 
     alpha, alpha_over, schedule, window = (settings[name] for name in ("alpha", "alpha_over", "schedule", "window"))
     for name, allowed in (
         ("alpha_over", get_args(AlphaOver)),
-        ("schedule", schedules.names()),
+        ("schedule", get_args(Schedule)),
         ("combine", COMBINERS),
         ("teachers", get_args(Teachers)),
         ("update", get_args(Update)),

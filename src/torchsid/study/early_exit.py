@@ -33,7 +33,7 @@ class Operations:
         return float(total[computed.cpu() - 1].mean() / self.inference)
 
 
-def operations(cascade: Cascade | StagedCascade, example: Tensor) -> Operations:
+def operations(cascade: Cascade, example: Tensor) -> Operations:
     """Return what each stage costs; `example` is a small batch.
 
     Raises:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchsid.core.cascade import Cascade
 from torchsid.core.learner import Learner
+from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.settings import build
@@ -91,5 +91,5 @@ def _compile(module: nn.Module) -> None:
     if isinstance(module, StagedCascade):
         module.compile_stages()
         return
-    for part in (module.extractor, *module.stages) if isinstance(module, Cascade) else (module,):
+    for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
         part.compile()

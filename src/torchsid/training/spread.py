@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from torchsid import __version__
-from torchsid.core.cascade import Cascade
+from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.training.build import choose_device
@@ -122,7 +122,7 @@ def spread(setup: Setup, world: "World") -> Setup:
     from torchsid.distributed.agreement import check_agreement
 
     config, cascade = setup.config, setup.learner.module
-    assert isinstance(cascade, StagedCascade | Cascade)
+    assert isinstance(cascade, StagedCascade | SharedCascade)
     check_agreement(
         world,
         {
@@ -165,7 +165,7 @@ def _staged(setup: Setup, cascade: StagedCascade, world: "World") -> "PipelinedS
     )
 
 
-def _shared(setup: Setup, cascade: Cascade, world: "World") -> "SharedPipelinedSID":
+def _shared(setup: Setup, cascade: SharedCascade, world: "World") -> "SharedPipelinedSID":
     from torchsid.distributed.shared import SharedPipelinedSID
 
     config, learner = setup.config, setup.config.learner

@@ -135,7 +135,7 @@ def test_data_sets_that_are_missing_are_left_out_and_said(tmp_path: Path) -> Non
 
 
 def test_a_method_from_outside_gives_the_same_numbers_in_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_method.py").write_text("from torchsid.learners import Backprop\nclass Mine(Backprop):\n    'Mine.'\n")
+    (tmp_path / "own_method.py").write_text("from torchsid.learners.backprop import Backprop\nclass Mine(Backprop):\n    'Mine.'\n")
     monkeypatch.syspath_prepend(tmp_path)
     about = tiny(rates=[0.001], contenders={"mine": Contender(settings={"learner.name": "own_method:Mine"})})
     for workers in (1, 2):

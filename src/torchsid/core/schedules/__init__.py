@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from torchsid.errors import unknown_name
 
 if TYPE_CHECKING:
-    from torchsid.core.cascade import Cascade
-    from torchsid.core.learner import StepOutput
-    from torchsid.core.schedules.step import Step
+    from collections.abc import Callable
 
-DESCRIPTIONS = {
+    from torchsid.core.learner import StepOutput
+    from torchsid.core.step import Step
+
+Schedule = Literal["streaming", "two_phase", "batched"]
+DESCRIPTIONS: dict[Schedule, str] = {
     "two_phase": "the paper's algorithm: a teacher pass without gradients, then every stage by itself",
     "streaming": "one forward pass; each stage differentiated and freed at once (default)",
-    "batched": "the stages of a shared cascade stacked into one batched problem",
+    "batched": "the paper's heads of a shared cascade stacked into one batched problem, in closed form",
 }
-
-
-class Schedule(Protocol):
-    """Runs one step over a shared cascade: fills `.grad` of every parameter. A staged one has a way of its own, `staged_pass`."""
-
-    def __call__(self, step: Step[Cascade], /) -> StepOutput:
-        """Run the step and return its losses and beliefs."""
 
 
 def names() -> tuple[str, ...]:
@@ -31,13 +26,13 @@ def names() -> tuple[str, ...]:
     return tuple(DESCRIPTIONS)
 
 
-def get(name: str) -> Schedule:
-    """Return a schedule by name.
+def get(name: str) -> Callable[[Step], StepOutput]:
+    """Return a schedule: a function that fills `.grad` of every parameter of a step's cascade.
 
     Raises:
         ValueError: the name is unknown.
     """
     if name not in DESCRIPTIONS:
         raise ValueError(unknown_name("schedule", name, DESCRIPTIONS))
-    schedule: Schedule = getattr(import_module(f"torchsid.core.schedules.{name}"), name)
+    schedule: Callable[[Step], StepOutput] = getattr(import_module(f"torchsid.core.schedules.{name}"), name)
     return schedule

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
-from torchsid.core.cascade import Cascade, shared_cascade
+from torchsid.core.shared import SharedCascade, shared_cascade
 from torchsid.models import EXTRACTORS
 from torchsid.settings import Count, OneOf, checked
 
@@ -19,7 +19,7 @@ def cascade(
     hidden: Count = 256,
     stage: Literal["plain", "residual"] = "plain",
     init: Literal["pytorch", "xavier", "kaiming", "orthogonal", "zero"] = "pytorch",
-) -> Cascade:
+) -> SharedCascade:
     """Return a shared cascade for inputs like `example`; see `torchsid.shared_cascade`.
 
     Args:

@@ -16,8 +16,8 @@ import time
 import torch
 from torch import Tensor
 
-from torchsid.core.cascade import Cascade
 from torchsid.core.schedules.local_pass import local_pass
+from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.learners.sid import SID
 
@@ -38,7 +38,7 @@ def in_parts(learner: SID, x: Tensor, target: Tensor) -> Parts:
         target: classes `[B]`.
     """
     watch = _Stopwatch()
-    if isinstance(learner.module, Cascade):
+    if isinstance(learner.module, SharedCascade):
         _two_phases(learner, learner.module, x, target, watch)
     else:
         _stage_by_stage(learner, x, target, watch)
@@ -72,7 +72,7 @@ class _Stopwatch:
         self._last = now
 
 
-def _two_phases(learner: SID, cascade: Cascade, x: Tensor, target: Tensor, watch: _Stopwatch) -> None:
+def _two_phases(learner: SID, cascade: SharedCascade, x: Tensor, target: Tensor, watch: _Stopwatch) -> None:
     """Do what `torchsid.core.schedules.two_phase` does, and update."""
     step = learner.new_step(x, target)
     with torch.no_grad(), without_side_effects(cascade):

@@ -12,8 +12,8 @@ from torchsid import models
 from torchsid.bench.contenders import Contender
 from torchsid.bench.reference import reference_backward
 from torchsid.core import schedules
-from torchsid.core.cascade import Cascade, shared_cascade
 from torchsid.core.objective import LocalObjective
+from torchsid.core.shared import SharedCascade, shared_cascade
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID
 from torchsid.study.experiments.costs.plan import Shared
@@ -40,7 +40,7 @@ class SharedWorkload:
         """The extractor and the number of stages."""
         return f"{self.extractor} extractor, L = {self.depth}"
 
-    def new_cascade(self) -> Cascade:
+    def new_cascade(self) -> SharedCascade:
         """Return the cascade, with the same weights at every call."""
         return shared_cascade(self._new_extractor(), self.classes, self.depth, hidden=self.hidden)
 

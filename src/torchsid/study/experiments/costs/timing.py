@@ -10,7 +10,6 @@ from torchsid.bench.contenders import Contender
 from torchsid.bench.turns import STEPS_A_TURN, quartiles, take_turns
 from torchsid.bench.workload import Workload
 from torchsid.core.cascade import Cascade
-from torchsid.core.staged import StagedCascade
 from torchsid.learners.sid import SID
 from torchsid.study.experiments.costs import shared, staged
 from torchsid.study.experiments.costs.measured import Measured
@@ -94,7 +93,7 @@ def _builders(network: Network) -> dict[str, Callable[[], Contender]]:
 
 def _taken_apart(new: Callable[[], Contender], network: Network) -> Contender:
     contender = new()
-    assert isinstance(contender.module, Cascade | StagedCascade)
+    assert isinstance(contender.module, Cascade)
     learner = SID(contender.module, optimizer=contender.optimizer)
     return replace(contender, step=partial(in_parts, learner, *network.batch()))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchsid.core.schedules.combine import COMBINERS, GradientCombiner, Mean, PCGrad, Sum, combiner_factory, pcgrad_weights
+from torchsid.core.combine import COMBINERS, GradientCombiner, Mean, PCGrad, Sum, pcgrad_weights
 
 
 def combined(new_combiner: Callable[[], GradientCombiner], gradients: list[Tensor]) -> Tensor:
@@ -95,13 +95,3 @@ def test_the_stages_gradients_are_left_alone(name: str) -> None:
 def test_shape_and_precision_are_those_of_the_features(name: str, dtype: torch.dtype) -> None:
     result = combined(COMBINERS[name], [torch.randn(2, 3, 4).to(dtype) for _ in range(3)])
     assert (result.shape, result.dtype) == ((2, 3, 4), dtype)
-
-
-def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"unknown combine 'pcgard' \(did you mean 'pcgrad'\?\); allowed: mean, pcgrad, sum"):
-        combiner_factory("pcgard")
-
-
-def test_every_step_gets_a_combiner_of_its_own() -> None:
-    factory = combiner_factory("sum")
-    assert factory() is not factory()

@@ -5,12 +5,10 @@ through the extractor is enough whatever the rule (the view of Sener & Koltun 20
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
-
-from torchsid.errors import unknown_name
 
 
 class GradientCombiner(Protocol):
@@ -97,15 +95,5 @@ def pcgrad_weights(gram: Tensor) -> Tensor:
     return coefficients.sum(0)
 
 
-COMBINERS: dict[str, Callable[[], GradientCombiner]] = {"sum": Sum, "mean": Mean, "pcgrad": PCGrad}
-
-
-def combiner_factory(name: str) -> Callable[[], GradientCombiner]:
-    """Return what makes a new combiner a step.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    if name not in COMBINERS:
-        raise ValueError(unknown_name("combine", name, COMBINERS))
-    return COMBINERS[name]
+Combine = Literal["sum", "mean", "pcgrad"]
+COMBINERS: dict[Combine, Callable[[], GradientCombiner]] = {"sum": Sum, "mean": Mean, "pcgrad": PCGrad}

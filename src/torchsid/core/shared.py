@@ -1,0 +1,160 @@
+"""The shared cascade, the paper's network: every stage reads the features of one extractor.
+
+z = c(x);   p_0 = prior;   p_i = softmax(f_i(z, p_{i−1})),  i = 1 … L                           (arXiv 2510.03273, section 3)
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from torchsid.core.calling import Inputs, call
+from torchsid.core.cascade import Cascade, Close, Positions
+from torchsid.core.mlp_head import HeadKind, Init, MLPHead, initialise
+from torchsid.core.side_effects import without_side_effects
+from torchsid.errors import unknown_name
+
+
+class Stage(nn.Module):
+    """One locally trained module: `(features, log_belief) -> (features, logits)`.
+
+    It hands its features on untouched, so that every stage reads the extractor's `z`. A subclass may return new features; the next
+    stage then reads those, detached.
+
+    Args:
+        head: maps `(features, log_belief [B, ..., C])` to logits `[B, ..., C]`.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features for the next stage and this stage's logits `[B, ..., C]`."""
+        return features, self.head(features, log_belief)
+
+
+class SharedCascade(Cascade):
+    """An extractor and L stages.
+
+    Args:
+        extractor: maps inputs to features `z`; `nn.Identity()` when the stages read the input itself.
+        stages: at least one.
+        num_classes: C.
+        positions: where a sample's beliefs are; see `Positions`.
+        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+    """
+
+    def __init__(
+        self,
+        extractor: nn.Module,
+        stages: Iterable[Stage],
+        num_classes: int,
+        *,
+        positions: Positions = (),
+        log_prior: Tensor | None = None,
+    ) -> None:
+        super().__init__(num_classes, positions=positions, log_prior=log_prior)
+        self.extractor = extractor
+        self.stages = nn.ModuleList(stages)
+        if not len(self.stages):
+            raise ValueError("a cascade needs at least one stage: set depth to 1 or more")
+
+    @property
+    def depth(self) -> int:
+        """The number of stages L."""
+        return len(self.stages)
+
+    def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters of stage `stage` (from 0), under their names here; with L, those of the extractor."""
+        if stage == self.depth:
+            yield from self.extractor.named_parameters(prefix="extractor")
+        else:
+            yield from self.stages[stage].named_parameters(prefix=f"stages.{stage}")
+
+    def features(self, x: Inputs) -> Tensor:
+        """Return `z = c(x)`."""
+        z = call(self.extractor, x)
+        assert isinstance(z, Tensor)
+        return z
+
+    def run(self, x: Inputs, close: Close) -> None:
+        """Run the extractor, then call `close` with the features for every stage; see `Cascade.run`."""
+        self.run_stages(self.features(x), close)
+
+    def run_stages(self, z: Tensor, close: Close) -> None:
+        """Call `close` for every stage, with features that are there already."""
+        tensors = [z]
+        for stage in range(self.depth):
+            tensors = close(stage, tensors)
+
+    def answer(self, stage: int, tensors: list[Tensor], log_belief: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the features that a stage hands on, and its logits; see `Cascade.answer`."""
+        features, logits = self.stages[stage](tensors[0], log_belief)
+        return [features], logits
+
+
+def shared_cascade(
+    extractor: nn.Module,
+    num_classes: int,
+    depth: int,
+    *,
+    hidden: int = 256,
+    stage: HeadKind = "plain",
+    init: Init = "pytorch",
+    feature_dim: int | None = None,
+    example: Tensor | None = None,
+    positions: Positions = (),
+    log_prior: Tensor | None = None,
+) -> SharedCascade:
+    """Build the paper's network: `depth` stages that all read the same features `z = c(x)`.
+
+    Args:
+        extractor: maps a batch to features `[B, F]`, or `[B, T, F]` with `positions="tokens"`.
+        num_classes: C.
+        depth: the number of stages L.
+        hidden: width of each stage's hidden layer.
+        stage: `"plain"` (the paper's) or `"residual"` (begins as the identity on beliefs).
+        init: how the weights of the stages begin: `"pytorch"` (its own way), `"xavier"`, `"kaiming"`, `"orthogonal"`, or `"zero"`
+            for the last layer of each, so that a plain stage begins with the uniform belief; see `initialise`.
+        feature_dim: F; when not given, it is the extractor's `feature_dim` attribute, the width of its output for `example`, or
+            the width of the linear layer it ends in.
+        example: a small batch of inputs, to see the width of the features.
+        positions: where a sample's beliefs are: one (`()`), M of them (`(M,)`), or one a token (`"tokens"`).
+        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+
+    Raises:
+        ValueError: `num_classes < 2`, `depth < 1`, `feature_dim` cannot be inferred, or `init` is unknown; all problems at once.
+    """
+    problems = []
+    if num_classes < 2:
+        problems.append(f"num_classes={num_classes}: a belief needs 2 classes or more")
+    if depth < 1:
+        problems.append(f"depth={depth}: a cascade needs 1 stage or more")
+    feature_dim = feature_dim or _output_width(extractor, example)
+    if feature_dim is None:
+        problems.append(
+            f"the output width of {type(extractor).__name__} cannot be seen from its layers: give feature_dim or example"
+        )
+    if init not in get_args(Init):
+        problems.append(unknown_name("init", init, get_args(Init)))
+    if problems:
+        raise ValueError("; ".join(problems))
+    assert feature_dim is not None
+    heads = [MLPHead(feature_dim, num_classes, hidden=hidden, kind=stage, positions=positions) for _ in range(depth)]
+    for head in heads:
+        initialise(head, init)
+    return SharedCascade(extractor, map(Stage, heads), num_classes, positions=positions, log_prior=log_prior)
+
+
+def _output_width(extractor: nn.Module, example: Tensor | None) -> int | None:
+    """Return the width of the extractor's features, or None when there is no telling."""
+    declared = getattr(extractor, "feature_dim", None)
+    if isinstance(declared, int):
+        return declared
+    if example is not None:
+        with torch.no_grad(), without_side_effects(extractor):
+            return int(extractor.eval()(example).shape[-1])
+    *_, last = extractor.modules()
+    return last.out_features if isinstance(last, nn.Linear) else None
