@@ -123,6 +123,7 @@ def _write_page(
     every_stage: bool,
 ) -> None:
     from torchsid.study.audit import Suspect, audit_page, beliefs_that_judge
+    from torchsid.study.files import write_page
 
     top = ranked["image"][: args.top]
     inputs = samples.inputs[top]
@@ -144,7 +145,7 @@ def _write_page(
     command = shlex.join(["torchsid", *args.command])
     title = f"{network.about.get('name', network.config.task)}: labels to look at"
     page = audit_page(suspects, network.class_names, tables, title=title, subtitle=subtitle, command=command)
-    results.write_page(args.page, page)
+    write_page(args.page, page)
 
 
 def _agrees(stage: int, stages: int) -> str:

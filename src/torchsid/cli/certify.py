@@ -133,13 +133,14 @@ def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[C
     """Write the page and its figures; where nobody asked for them, the tables stand without it."""
     from torchsid.show.svg import standalone
     from torchsid.study.certify.page import certificate_page
+    from torchsid.study.files import write_file, write_page
 
     out = args.page or args.directory / "certificate.html"
     try:
         page = certificate_page(subject, found)
-        results.write_page(out, page)
+        write_page(out, page)
         for name, drawing in page.drawings().items() if args.figures else ():
-            results.write_file(args.figures / f"{name}.svg", standalone(drawing))
+            write_file(args.figures / f"{name}.svg", standalone(drawing))
     except RunError as error:
         if args.page or args.figures:
             raise

@@ -107,7 +107,7 @@ def _limits(axes: "Axes", lines: Sequence[Line], level: float | None, bottom: fl
     halves = (ends[1] - ends[0]) / 2
     if axes.get_yscale() == "linear" and np.isfinite(halves).any():
         low, high = np.nanmin([*values, level or np.nan]), np.nanmax([*values, level or np.nan])
-        room, shown = max(high - low, 1.3 * np.nanmedian(halves)), axes.get_ylim()
+        room, shown = max(high - low, 1.3 * np.nanmedian(halves)) or 1.0, axes.get_ylim()
         axes.set_ylim(max(shown[0], low - room), min(shown[1], high + room))
     if bottom is not None:
         axes.set_ylim(bottom=bottom)

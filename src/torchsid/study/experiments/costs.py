@@ -25,7 +25,7 @@ from torchsid.bench.turns import ratios, spread
 from torchsid.bench.workload import SHARED, Workload
 from torchsid.core.threads import threads
 from torchsid.errors import ConfigError
-from torchsid.study.experiments.plan import read
+from torchsid.study.experiments.experiment import read
 from torchsid.training.durable import write_text
 from torchsid.training.provenance import now, provenance
 from torchsid.training.schema import dotted_names, problems_of

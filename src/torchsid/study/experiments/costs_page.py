@@ -9,11 +9,12 @@ from torchsid.bench.contenders import BACKPROP
 from torchsid.show.page import Code, Figures, Page, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.points import Point, points
-from torchsid.show.svg import Drawing
+from torchsid.show.svg import Drawing, standalone
 from torchsid.show.tables import NOTHING, Cell, Table, table
 from torchsid.study.experiments.costs import COLUMNS, Found, Result
-from torchsid.study.experiments.files import write_files
-from torchsid.study.experiments.plan import slug
+from torchsid.study.experiments.experiment import slug
+from torchsid.study.experiments.parquet import write_parquet
+from torchsid.study.files import write_file, write_json, write_page
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -77,8 +78,13 @@ def write(result: Result, out: Path) -> dict[str, Path]:
         "finished": result.finished,
         "rows": list(result.rows),
     }
-    figures = {slug(name): drawing for each in drawings.values() for name, drawing in each.items()}
-    return write_files(out, rows=result.rows, columns=COLUMNS, summary=summary, figures=figures, page=page.html())
+    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
+    write_json(files["summary"], summary)
+    write_parquet(result.rows, COLUMNS, files["rows"])
+    for name, drawing in (each for found in drawings.values() for each in found.items()):
+        write_file(out / f"{slug(name)}.svg", standalone(drawing))
+    write_page(files["report"], page)
+    return files
 
 
 def _section(axis: str, rows: Sequence[Found], drawings: Mapping[str, Drawing]) -> Section:

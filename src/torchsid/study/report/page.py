@@ -16,6 +16,7 @@ from torchsid.show.svg import Drawing
 from torchsid.show.tables import Table, table
 from torchsid.show.text import percent
 from torchsid.study.cards import RIVERS, Show, mixed_cards
+from torchsid.study.files import write_page
 from torchsid.study.frame import Row
 from torchsid.study.metrics import BY_STAGE, METRICS, conflict
 from torchsid.study.positions import flatten
@@ -23,7 +24,6 @@ from torchsid.study.report.compare import Comparison, compare, cost_table, local
 from torchsid.study.report.methods import Method
 from torchsid.study.report.provenance import cut_table, provenance_table
 from torchsid.study.runs import RunRecord, Scores, names_of_classes, noise_share
-from torchsid.training.durable import write_text
 
 _CARDS = 12  # shared out over the methods
 _WRITTEN = 20  # classes up to which a confusion matrix has its counts
@@ -41,11 +41,7 @@ def render(runs: Sequence[str | Path], out: str | Path) -> Path:
             `torchsid[report]` is missing.
     """
     out = Path(out)
-    if out.is_dir():
-        raise RunError(f"{out} is a directory; name the file to write, for example {out / 'report.html'}")
-    page = report_page(compare(runs)).html()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page)
+    write_page(out, report_page(compare(runs)))
     return out
 
 
