@@ -26,7 +26,7 @@ class Parity(Task):
     padding: int = -1
     """What stands for the answer behind the end."""
 
-    per_position = True
+    positions = "tokens"
 
     def load(self, seed: int) -> Splits:
         def rows(purpose: str, count: int) -> Samples:
