@@ -76,13 +76,15 @@ def _chosen(splits: "Splits", args: argparse.Namespace) -> "dict[str, Samples]":
 
 def _certified(network: "LoadedNetwork", split: str, samples: "Samples", objective: "LocalObjective") -> "Certified":
     """Return the certificates of a split, and what its pictures need, from one pass over the samples."""
-    from torchsid.study.certify.answers import AnswersMaker
+    from torchsid.study.certify.answers import Answers
     from torchsid.study.certify.certificate import certify
     from torchsid.study.certify.page import Certified
 
-    maker = AnswersMaker()
-    found = certify(network.learner, samples, objective, prepare=network.prepare, onlooker=maker.add)
-    return Certified(split=split, samples=samples, certificates=found, answers=maker.answers())
+    parts: list[Answers] = []
+    found = certify(
+        network.learner, samples, objective, prepare=network.prepare, onlooker=lambda flat: parts.append(Answers.of(flat))
+    )
+    return Certified(split=split, samples=samples, certificates=found, answers=Answers.joined(parts))
 
 
 def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
@@ -133,13 +135,14 @@ def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[C
     """Write the page and its figures; where nobody asked for them, the tables stand without it."""
     from torchsid.show.svg import standalone
     from torchsid.study.certify.page import certificate_page
+    from torchsid.study.files import write_file, write_page
 
     out = args.page or args.directory / "certificate.html"
     try:
         page = certificate_page(subject, found)
-        results.write_page(out, page)
+        write_page(out, page)
         for name, drawing in page.drawings().items() if args.figures else ():
-            results.write_file(args.figures / f"{name}.svg", standalone(drawing))
+            write_file(args.figures / f"{name}.svg", standalone(drawing))
     except RunError as error:
         if args.page or args.figures:
             raise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torchsid.cli import console
 from torchsid.cli.arguments import Subparsers, positive
+from torchsid.cli.results import print_table
 from torchsid.errors import ConfigError
 
 DEFAULT_OUT = Path("experiments")
@@ -25,15 +26,15 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is missing, write the files, print the findings.
+    """Run what is missing, write the files, print the tables.
 
     Raises:
         ConfigError: no such experiment, or its settings do not fit; names all problems.
     """
     from torchsid.study import experiments
-    from torchsid.study.experiments import costs, findings, record
-    from torchsid.study.experiments.costs import record as cost_record
-    from torchsid.study.experiments.result import Result
+    from torchsid.study.experiments import costs, record
+    from torchsid.study.experiments.analysis import Analysis
+    from torchsid.study.experiments.page import tables
 
     screen = console.choose()
     if args.list:
@@ -54,14 +55,18 @@ def run(args: argparse.Namespace) -> int:
         results = experiments.run(
             chosen, out, data=args.data or "", minutes=args.budget, workers=args.workers, command=command, say=screen.note
         )
-        result = Result.of(results)
-        sentences, files = [*findings.verdict(result), *findings.notes(result)], record.write(result, out)
+        found = Analysis.of(results)
+        files = record.write(found, out)
+        for table in tables(found):
+            print()
+            print_table(screen, table)
     else:
+        from torchsid.study.experiments import costs_page
+
         measured = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
-        sentences = [*cost_record.verdict(measured), *cost_record.notes(measured)]
-        files = cost_record.write(measured, out)
-    for sentence in ("", *sentences):
-        print(sentence)
+        files = costs_page.write(measured, out)
+        for sentence in ("", costs_page.headline(measured), *costs_page.notes(measured)):
+            print(sentence)
     for kind, path in files.items():
         screen.file(kind, path)
     return 0

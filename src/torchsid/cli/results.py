@@ -1,16 +1,13 @@
-"""The results of runs, as a table to read, as a page and as JSON."""
+"""The results of runs, as tables to read."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchsid.cli.console import Console, abridged
-from torchsid.errors import RunError
+from torchsid.study.files import write_json as write_json
 
 if TYPE_CHECKING:
-    from torchsid.show.page import Page
     from torchsid.show.tables import Table
     from torchsid.study.report import Comparison
 
@@ -53,37 +50,3 @@ def print_table(screen: Console, table: "Table", *, by_stage: bool = False) -> N
 def abridged_by_stage(cells: Sequence[str]) -> list[str]:
     """Return a row whose first cell names it, of a deep cascade the ends alone."""
     return [cells[0], *abridged(cells[1:])]
-
-
-def write_json(path: Path, result: object) -> None:
-    """Write a result for other programs: dataclasses by their fields; NaN and infinity, which JSON lacks, become null.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    text = json.dumps(result, default=lambda value: str(value) if isinstance(value, Path) else asdict(value))
-    write_file(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2) + "\n")
-
-
-def write_page(path: Path, page: "Page") -> None:
-    """Write a page, whole or not at all.
-
-    Raises:
-        RunError: it is a directory, cannot be written, or a package of the extra `torchsid[report]` is missing.
-    """
-    if path.is_dir():
-        raise RunError(f"{path} is a directory; name the file to write, for example {path / 'page.html'}")
-    write_file(path, page.html())
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; its directory is made.
-
-    Raises:
-        RunError: the operating system refuses.
-    """
-    from torchsid.training.durable import os_errors, write_text
-
-    with os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)

@@ -27,7 +27,6 @@ class Line:
     y: Sequence[float | Point]
     hollow: Sequence[bool] = ()
     """Points whose mark is not filled."""
-    joined: bool = True
     sizes: Sequence[float] = ()
     """Areas of the marks, as shares of the largest."""
 
@@ -89,8 +88,7 @@ def _draw(axes: "Axes", index: int, line: Line, lines: Sequence[Line]) -> object
         y, low, high, shape = y[[0, 0]], low[[0, 0]], high[[0, 0]], ""
     if np.isfinite(low).any():
         axes.fill_between(x, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
-    if line.joined:
-        axes.plot(x, y, style, color=colour, lw=1.8, zorder=2)
+    axes.plot(x, y, style, color=colour, lw=1.8, zorder=2)
     few = shape and len(x) <= _MARKED
     if line.sizes:
         axes.scatter(x, y, s=12 + 400 * np.asarray(line.sizes), color=colour, marker=shape, alpha=0.85, lw=0, zorder=3)
@@ -98,7 +96,7 @@ def _draw(axes: "Axes", index: int, line: Line, lines: Sequence[Line]) -> object
         axes.plot(x, y, shape, color=colour, ms=4.5, zorder=3)
         hollow = np.array(line.hollow or [False] * len(x))
         axes.plot(x[hollow], y[hollow], shape, color=colour, mfc=PAPER, ms=4.5, zorder=4)
-    return axes.plot([], [], (style if line.joined else "") + (shape if few else ""), color=colour, ms=4.5)[0]
+    return axes.plot([], [], style + (shape if few else ""), color=colour, ms=4.5)[0]
 
 
 def _limits(axes: "Axes", lines: Sequence[Line], level: float | None, bottom: float | None) -> None:
@@ -107,7 +105,7 @@ def _limits(axes: "Axes", lines: Sequence[Line], level: float | None, bottom: fl
     halves = (ends[1] - ends[0]) / 2
     if axes.get_yscale() == "linear" and np.isfinite(halves).any():
         low, high = np.nanmin([*values, level or np.nan]), np.nanmax([*values, level or np.nan])
-        room, shown = max(high - low, 1.3 * np.nanmedian(halves)), axes.get_ylim()
+        room, shown = max(high - low, 1.3 * np.nanmedian(halves)) or 1.0, axes.get_ylim()
         axes.set_ylim(max(shown[0], low - room), min(shown[1], high + room))
     if bottom is not None:
         axes.set_ylim(bottom=bottom)

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass
 
 from torchsid.errors import ConfigError, unknown_name
-from torchsid.study.experiments.metrics import METRICS
+from torchsid.study.metrics import METRICS
 from torchsid.training.schema import dotted_names, problems_of
 
 Size = Literal["small", "medium"]
