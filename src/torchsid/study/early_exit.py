@@ -10,6 +10,7 @@ from torch import Tensor
 from torchsid.anytime import EarlyExit, ExitRule, Measure, confidence
 from torchsid.core.beliefs import entropy
 from torchsid.core.cascade import Cascade
+from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, StagedCascade
 from torchsid.heads.cost import multiply_adds
@@ -46,6 +47,7 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
         last = cascade.heads[-1]
         alone = isinstance(last, OwnHead) and not last.residual
         return Operations(tuple(stages), sum(stage.operations for stage in cascade.plan.stages) if alone else sum(stages))
+    assert isinstance(cascade, SharedCascade)
     with without_side_effects(cascade), torch.no_grad():
         cascade.eval()
         features = cascade.features(example)
