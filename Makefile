@@ -1,5 +1,5 @@
 # make demo    train SID and its rivals on the embedded digits and write a report
-# make test    the tests, against the installed package, warnings are errors
+# make test    the tests, on all cores, against the installed package, warnings are errors; one process: make test ARGS='-n 0'
 # make lint    ruff and mypy --strict
 # make docs    the documentation, warnings are errors
 # make bench   memory and time of a training step, against backpropagation
@@ -25,7 +25,7 @@ demo: $(VENV)/.demo check-torch
 	@echo "The report: $(DEMO)/report.html"
 
 test: $(VENV)/.dev check-torch
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

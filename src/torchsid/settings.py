@@ -40,6 +40,7 @@ _HOLDS: Mapping[type, Callable[[float, Any], bool]] = {
     MultipleOf: lambda value, bound: value % bound.multiple_of == 0,
 }
 _PLAIN = (bool, int, float, str, types.NoneType)
+_tree_of: Callable[[type], ast.Module] = cache(lambda section: ast.parse(textwrap.dedent(inspect.getsource(section))))  # slow
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _described(entry: Callable[..., Any]) -> Iterator[tuple[str, str]]:
 
 def field_descriptions(section: type) -> dict[str, str]:
     """Return the docstrings below the fields of a dataclass."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    (definition,) = _tree_of(section).body
     found = {}
     for field, below in pairwise(getattr(definition, "body", [])):
         match field, below:

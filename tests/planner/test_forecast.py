@@ -39,6 +39,10 @@ def test_no_other_assignment_is_faster(rows: list[tuple[float, float, float]], d
     assert slowest(work, ends, links, (0, *(b for _, b in found))) == best
 
 
+def test_where_the_link_is_the_limit_the_work_is_even_all_the_same() -> None:
+    assert assign([1] * 6, [0] * 6, [9, 9, 9, 9, 9, 0], 3) == ((0, 2), (2, 4), (4, 6))
+
+
 def test_an_even_model_is_cut_evenly_and_its_memory_is_counted_by_hand() -> None:
     ranks = planned(mesh())[SID].ranks
     assert [rank.stages for rank in ranks] == [((0, 2),), ((2, 4),), ((4, 6),), ((6, 8),)]

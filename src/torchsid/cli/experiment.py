@@ -61,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
             print()
             print_table(screen, table)
     else:
-        from torchsid.study.experiments.costs import record as cost_record
+        from torchsid.study.experiments import costs_page
 
         measured = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
-        files = cost_record.write(measured, out)
-        for sentence in ("", *cost_record.verdict(measured), *cost_record.notes(measured)):
+        files = costs_page.write(measured, out)
+        for sentence in ("", costs_page.headline(measured), *costs_page.notes(measured)):
             print(sentence)
     for kind, path in files.items():
         screen.file(kind, path)

@@ -162,6 +162,7 @@ def _draw(path: Path, swept: "Sweep", model: str) -> None:
     from torchsid.planner.forecast import METHODS
     from torchsid.show.plots.curves import Line, curves
     from torchsid.show.svg import Drawing, standalone
+    from torchsid.study.files import write_file
 
     def panel(title: str, number: Callable[["Method"], float], logarithmic: str) -> Drawing:
         along = {name: [point[name] for point in swept.points.values()] for name in METHODS}
@@ -171,4 +172,4 @@ def _draw(path: Path, swept: "Sweep", model: str) -> None:
         return curves(title, lines, x=swept.axis, y="hollow: does not fit the memory", logarithmic=logarithmic, ticks=ticks)
 
     rates = panel("images a second", lambda method: method.images_per_second, "xy")
-    results.write_file(path, standalone(rates, panel("efficiency, %", lambda method: 100 * method.efficiency, "x")))
+    write_file(path, standalone(rates, panel("efficiency, %", lambda method: 100 * method.efficiency, "x")))

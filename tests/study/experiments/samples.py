@@ -71,7 +71,7 @@ def analysis(scores: dict[tuple[str, str], list[float]], *, of: Experiment | Non
         for cell in reached
         for each in about.rates
     }
-    known: dict[str, object] = {"runs": {}, "rows": [], "diverged": {}, "no_data": {}, "not_run": {}}
+    known: dict[str, object] = {"runs": {}, "diverged": {}, "no_data": {}, "not_run": {}}
     known |= {"experiment": about, "rates": dict.fromkeys(reached, rate), "command": "torchsid experiment depth", **results}
     return Analysis(
         results=Results(**known),  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ def test_runs_are_read_from_their_directories(tmp_path: Path) -> None:
         Job(cell, rate, seed): make(f"{rate}-{seed}", seed=seed, depth=4) for rate, seed in ((0.001, 0), (0.002, 0), (0.002, 1))
     }
     diverged = {Job(cell, 0.004, 0): "NaN"}
-    results = Results(experiment=about, runs=runs, rates={cell: 0.002}, rows=[], diverged=diverged, no_data={}, not_run={})
+    results = Results(experiment=about, runs=runs, rates={cell: 0.002}, diverged=diverged, no_data={}, not_run={})
     found = Analysis.of(results)
     assert list(found.runs) == [Job(cell, 0.002, 0), Job(cell, 0.002, 1)]
     assert (found.cells, found.points) == ([cell], ["4"])

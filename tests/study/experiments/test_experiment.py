@@ -13,23 +13,16 @@ question = "Which?"
 recipe = "digits"
 rates = [0.001]
 seeds = [0]
+settings = { "training.epochs" = 1, "data.limit" = 200 }
 
-[settings]
-"training.epochs" = 1
-"data.limit" = 200
-
-[contenders."BP"]
-"learner.name" = "backprop"
-
-[contenders."SID"]
-seeds = [0]
+[contenders]
+BP = { "learner.name" = "backprop" }
+SID = { seeds = [0] }
 
 [medium]
 recipe = "mnist-paper"
 minutes = 30
-
-[medium.settings]
-"training.epochs" = 2
+settings = { "training.epochs" = 2 }
 """
 
 
@@ -50,15 +43,10 @@ def tiny(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_file_has_settings_and_its_own_words_apart(tiny: str) -> None:
-    found = load(tiny)
-    assert found.name == "tiny"
-    assert found.contenders == {"BP": Contender(settings={"learner.name": "backprop"}), "SID": Contender(seeds=[0])}
-
-
-def test_medium_says_only_what_differs(tiny: str) -> None:
+def test_a_file_has_settings_and_its_own_words_apart_and_medium_says_only_what_differs(tiny: str) -> None:
     found = load(tiny, "medium")
-    assert (found.size, found.recipe, found.rates) == ("medium", "mnist-paper", [0.001])
+    assert (found.name, found.size, found.recipe, found.rates) == ("tiny", "medium", "mnist-paper", [0.001])
+    assert found.contenders == {"BP": Contender(settings={"learner.name": "backprop"}), "SID": Contender(seeds=[0])}
     assert found.settings == {"training.epochs": 2, "data.limit": 200}
 
 
@@ -68,11 +56,8 @@ def test_medium_says_only_what_differs(tiny: str) -> None:
 )
 def test_the_size_follows_data_and_budget(tiny: str, data: bool, minutes: float | None, size: Size) -> None:
     assert choose(tiny, data=data, minutes=minutes).size == size
-
-
-def test_one_size_is_small(tiny: str) -> None:
     Path(tiny).write_text(TINY.partition("[medium]")[0])
-    assert choose(tiny, data=True, minutes=None).size == "small"
+    assert choose(tiny, data=data, minutes=minutes).size == "small"
 
 
 @pytest.mark.parametrize(
@@ -83,9 +68,9 @@ def test_one_size_is_small(tiny: str) -> None:
         ("rates = [0.001]", "rates = [0.0]", "greater than 0"),
         ("seeds = [0]", "seds = [0]", "seds"),
         ("question", "[", "not valid TOML"),
-        ('[contenders."SID"]', '[contenders."SID"]\nworkers = 0', r"contenders\.SID\.workers = 0: should be greater"),
-        ('[contenders."SID"]', '[contenders."SID"]\nsedes = 0', r"contenders\.SID\.sedes"),
-        ('[contenders."SID"]', "[contenders]\nSID = 1", r"contenders\.SID = 1"),
+        ("SID = { seeds = [0] }", "SID = { workers = 0 }", r"contenders\.SID\.workers = 0: should be greater"),
+        ("SID = { seeds = [0] }", "SID = { sedes = 0 }", r"contenders\.SID\.sedes"),
+        ("SID = { seeds = [0] }", "SID = 1", r"contenders\.SID = 1"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tiny: str, old: str, new: str, message: str) -> None:
@@ -102,19 +87,13 @@ def test_unknown_names() -> None:
 
 
 def test_all_contradictions_are_reported_at_once() -> None:
-    contenders = {
-        "SID": Contender(times=2.0),
-        "sid": Contender(of="nobody"),
-        "late": Contender(seeds=[1]),
-    }
+    contenders = {"SID": Contender(times=2.0), "sid": Contender(of="nobody"), "late": Contender(seeds=[1])}
     with pytest.raises(ValueError, match="stands there twice") as error:
         experiment(contenders=contenders, metrics=["acuracy"], axis=Axis(name="L", reference="3"))
-    text = str(error.value)
-    assert all(
-        part in text for part in ("'nobody'", "times = 2.0", "contenders.late.seeds", "'acuracy'", "either `setting`", "'3'")
-    )
+    parts = ("'nobody'", "times = 2.0", "contenders.late.seeds", "'acuracy'", "either `setting`", "'3'")
+    assert all(part in str(error.value) for part in parts)
 
 
-def test_a_file_about_costs_names_what_reads_it() -> None:
-    with pytest.raises(ConfigError, match=r"kind = 'timing' measures costs: torchsid\.study\.experiments\.costs\.load reads it"):
+def test_a_file_about_costs_is_no_experiment_of_runs() -> None:
+    with pytest.raises(ConfigError, match="kind = 'timing' measures costs"):
         load("timing")

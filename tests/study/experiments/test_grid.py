@@ -27,18 +27,13 @@ def test_repeats_go_seed_by_seed_at_the_chosen_rate_and_skip_what_has_none() -> 
     assert jobs == [Job(flat, 0.001, 0), Job(sid, 0.004, 0), Job(flat, 0.001, 1), Job(sid, 0.004, 1)]
 
 
-def test_an_ablation_takes_over_a_rate_and_may_have_fewer_seeds() -> None:
-    contenders = {"SID": Contender(), "half": Contender(of="SID", times=0.5, seeds=[0], settings={"learner.alpha": 1.0})}
-    about = experiment(contenders=contenders, axis=None)
-    assert {job.cell for job in tuning(about)} == {Cell("SID")}
-    ablated = [job for job in repeats(about, {Cell("SID"): 0.002}) if job.cell == Cell("half")]
-    assert ablated == [Job(Cell("half"), 0.001, 0)]
-
-
-def test_an_ablation_beside_the_axis_takes_the_rate_at_the_reference() -> None:
-    about = experiment(contenders={"SID": Contender(), "shallow": Contender(of="SID", settings={"model.depth": 1})})
-    (job, *_) = [job for job in repeats(about, {Cell("SID", "4"): 0.002}) if job.cell == Cell("shallow")]
-    assert job.rate == 0.002
+def test_an_ablation_takes_over_a_rate_beside_the_axis_that_at_the_reference_and_may_have_fewer_seeds() -> None:
+    half = Contender(of="SID", times=0.5, seeds=[0])
+    shallow = Contender(of="SID", seeds=[0, 1], settings={"model.depth": 1})
+    about = experiment(contenders={"SID": Contender(), "half": half, "shallow": shallow})
+    assert {job.cell.contender for job in tuning(about)} == {"SID"}
+    ablated = [job for job in repeats(about, {Cell("SID", "4"): 0.002}) if job.cell.contender != "SID"]
+    assert ablated == [Job(Cell("shallow"), 0.002, 0), Job(Cell("half", "4"), 0.001, 0), Job(Cell("shallow"), 0.002, 1)]
 
 
 def test_settings_of_the_contender_come_last() -> None:
@@ -46,8 +41,14 @@ def test_settings_of_the_contender_come_last() -> None:
     contenders = {"SID": Contender(settings={"learner.alpha": 0.7})}
     about = experiment(axis=Axis(name="data", points=points), contenders=contenders, settings={"data.noise.rate": 0.1})
     found = {"data.noise.kind": "symmetric", "data.noise.rate": 0.4, "learner.alpha": 0.7}
-    assert settings_of(about, Cell("SID", "noisy")) == found
-    assert settings_of(experiment(), Cell("flat")) == {"model.depth": 1}
+    assert dict(settings_of(about, Cell("SID", "noisy"))) == found
+
+
+def test_a_contender_does_without_what_its_network_lacks() -> None:
+    plain = Contender(settings={"learner.name": "backprop", "model.network": "plain", "model.depth": 1})
+    about = experiment(contenders={"SID": Contender(), "plain": plain})
+    check(about, "")
+    assert configuration(about, Job(Cell("plain"), 0.001, 0), "").model.network == "plain"
 
 
 def test_a_configuration_has_rate_seed_and_one_thread() -> None:
@@ -64,13 +65,12 @@ def test_every_run_has_a_directory_of_its_own() -> None:
 
 
 def test_positions_are_numbers_or_nothing() -> None:
-    assert position(experiment(), "16") == 16.0
-    assert position(experiment(axis=Axis(name="rule", setting="learner.combine", values=["sum"])), "sum") is None
-    assert position(experiment(axis=None), "") is None
+    rule = Axis(name="rule", setting="learner.combine", values=["sum"])
+    assert (position(experiment(), "16"), position(experiment(axis=rule), "sum")) == (16.0, None)
 
 
 def test_problems_of_all_cells_are_named_with_their_contender() -> None:
     contenders = {"SID": Contender(settings={"learner.alhpa": 1}), "four": Contender(workers=4)}
     with pytest.raises(ConfigError) as error:
-        check(experiment(contenders=contenders, axis=Axis(name="L", setting="model.depth", values=[2])), "")
-    assert [problem.partition(":")[0] for problem in error.value.problems] == ["SID at 2", "four at 2"]
+        check(experiment(contenders=contenders, axis=Axis(name="L", setting="model.depth", values=[2, 3])), "")
+    assert [problem.partition(":")[0] for problem in error.value.problems] == ["SID at 2 and 1 more", "four at 2"]

@@ -3,27 +3,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.study.experiments.processes import start, stop
+from tests.study.experiments.processes import finish, start, stop, write_question
 
 from torchsid.study.experiments.torchrun import problems
 from torchsid.training import resolve, train
-
-EXPERIMENT = """
-question = "Does it?"
-recipe = "digits"
-rates = [0.001, 1e30]
-seeds = [0]
-
-[settings]
-"data.limit" = 200
-"model.depth" = 2
-"training.conflict" = false
-"training.epochs" = 30
-"training.checkpoint_every_seconds" = 0
-
-[contenders."exact"]
-workers = 2
-"""
 
 
 @pytest.mark.parametrize(
@@ -38,7 +21,7 @@ workers = 2
     ],
 )
 def test_what_does_not_fit_the_workers_is_said(settings: list[str], workers: int, messages: list[str]) -> None:
-    found = list(problems(resolve("digits", ["training.conflict=false", "model.depth=2", *settings]), workers))
+    found = list(problems(resolve("digits", ["watch.conflict=false", "model.depth=2", *settings]), workers))
     assert len(found) == len(messages)
     assert all(message in problem for message, problem in zip(messages, found, strict=True))
 
@@ -52,18 +35,11 @@ def test_replicas_share_out_the_workers(workers: int, message: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_killed_job_leaves_no_process_and_goes_on_to_what_one_process_leaves(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(EXPERIMENT)
-    run = tmp_path / "out" / "runs" / "exact-rate0.001-seed0"
-    begun = run / "checkpoints" / "last" / "state.json"
-    assert stop(start(tmp_path, "mine.toml", "--out", "out"), signal.SIGINT, begun.exists) == 130
-    assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
-
-    again = start(tmp_path, "mine.toml", "--out", "out")
-    said, _ = again.communicate(timeout=200)
-    manifest = json.loads((run / "manifest.json").read_text())
-    assert (again.returncode, manifest["status"]) == (0, "finished"), said
-    assert [worker["extractor"] for worker in manifest["workers"]] == [True, False]
-    assert "exact-rate1e+30-seed0" in said
+    write_question(tmp_path, rates=[0.001, 1e30], contender="workers = 2")
+    run = tmp_path / "out" / "runs" / "it-rate0.001-seed0"
+    assert stop(start(tmp_path), signal.SIGINT, run) == 130
+    said = finish(start(tmp_path))
     assert "diverged: epoch 1" in said
+    assert [worker["extractor"] for worker in json.loads((run / "manifest.json").read_text())["workers"]] == [True, False]
     alone = train(resolve(run / "config.toml"), tmp_path / "alone")
     assert (run / "evaluation.json").read_bytes() == (alone / "evaluation.json").read_bytes()

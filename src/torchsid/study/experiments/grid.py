@@ -1,9 +1,9 @@
 """From an experiment to its runs: cells of contender and point of the axis, each with learning rates and seeds."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import ConfigError
 from torchsid.study.experiments.experiment import Experiment, Settings, slug
@@ -78,19 +78,18 @@ def position(experiment: Experiment, point: str) -> float | None:
     return None if value is None or isinstance(value, str) else float(value)
 
 
-def settings_of(experiment: Experiment, cell: Cell) -> Settings:
-    """Return what a cell sets: that of all runs, of the axis, of the contender, where the later ones win.
+def settings_of(experiment: Experiment, cell: Cell) -> list[tuple[str, Any]]:
+    """Return what a cell sets, one on top of the other: that of all runs, of the axis, of the contender.
 
-    A contender beside the axis sets the axis' own setting first, so that `learner.name` or `model.network` may do without it.
+    A contender beside the axis sets the axis' own setting first, so that its method or network need not have it.
     """
-    axis, own = experiment.axis, experiment.contenders[cell.contender].settings
+    axis, own = experiment.axis, dict(experiment.contenders[cell.contender].settings)
     along: Settings = {}
     if axis and cell.point:
         along = axis.points[cell.point] if axis.points else {axis.setting: axis.values[axis.names().index(cell.point)]}
     elif axis and axis.setting in own:
-        along = {axis.setting: own[axis.setting]}
-    rest = {name: value for name, value in own.items() if cell.point or name not in along}
-    return {**experiment.settings, **along, **rest}
+        along = {axis.setting: own.pop(axis.setting)}
+    return [*experiment.settings.items(), *along.items(), *own.items()]
 
 
 def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
@@ -107,27 +106,28 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
     from torchsid.training import resolve
 
     own = {"optimizer.learning_rate": job.rate, "training.seed": job.seed, "data.path": data}
-    table = {"training.threads": 1, **settings_of(experiment, job.cell), **own}
-    return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in table.items()])
+    settings = [("training.threads", 1), *settings_of(experiment, job.cell), *own.items()]
+    return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in settings])
 
 
 def check(experiment: Experiment, data: str) -> None:
     """Resolve the configuration of every cell, and see whether it fits its workers.
 
     Raises:
-        ConfigError: names all problems, each with its contender.
+        ConfigError: names all problems, each with the first cell that has it.
     """
-    if problems := list(dict.fromkeys(_problems(experiment, data))):
-        raise ConfigError(problems, source=f"experiment {experiment.name!r}")
-
-
-def _problems(experiment: Experiment, data: str) -> Iterator[str]:
     from torchsid.study.experiments import torchrun
 
+    where: dict[str, list[Cell]] = {}
     for cell in cells(experiment):
         try:
             config = configuration(experiment, Job(cell, experiment.rates[0], experiment.seeds[0]), data)
             found = tuple(torchrun.problems(config, experiment.contenders[cell.contender].workers))
         except ConfigError as error:
             found = error.problems
-        yield from (f"{cell}: {problem}" for problem in found)
+        for problem in found:
+            where.setdefault(problem, []).append(cell)
+    if where:
+        more = {problem: f" and {len(these) - 1} more" if len(these) > 1 else "" for problem, these in where.items()}
+        problems = [f"{these[0]}{more[problem]}: {problem}" for problem, these in where.items()]
+        raise ConfigError(problems, source=f"experiment {experiment.name!r}")

@@ -15,6 +15,8 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import TypeVar, cast
 
+import torch
+
 from torchsid.errors import RunError
 from torchsid.training.interruption import stop_on_signal
 
@@ -37,9 +39,10 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
     if processes == 1:
         yield from ((item, work(item)) for item in items)
         return
-    # The server imports what training needs once (optimisers import dynamo as they begin); every process is a copy of it.
+    # The server imports what training needs once, and every process is a copy of it. Optimisers import dynamo as they begin; beside
+    # CUDA they do it themselves, for nothing may touch the driver before the copy is made.
     context = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
-    context.set_forkserver_preload(["torchsid.training.loop", "torch._dynamo"])
+    context.set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
     waiting = iter(items)
     running: dict[Connection, tuple[Item, BaseProcess]] = {}
     with stop_on_signal() as stop:

@@ -1,24 +1,21 @@
-"""What an experiment found, as tidy rows: one for every number of every run."""
+"""What came of an experiment, and all of its numbers as rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 from torchsid.errors import RunError
 from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.grid import Cell, Job
-from torchsid.training import RunDirectory
-
-Row = dict[str, Any]
+from torchsid.study.frame import rows_of
+from torchsid.study.runs import Scores, load_run
 
 _RUN = {"contender": "string", "point": "string", "rate": "float64", "seed": "int64", "chosen": "bool_", "run": "string"}
-_NUMBER = {"weights": "string", "split": "string", "stage": "int64", "metric": "string", "value": "float64"}
-COLUMNS = _RUN | _NUMBER
-"""Of a row, with Arrow's types: `point` is null beside the axis; `chosen` says whether `rate` is the one that the tuning chose;
-`run` is the name of the run directory; `weights` (best, last), `split` (validation, test) and `stage` (from 1) are null for a
-number of the whole run, `seconds` of training and `kept_bytes`; `value` is null where it is not finite."""
+_PLACE = {"weights": "string", "split": "string", "stage": "int64", "epoch": "int64"}
+COLUMNS = {**_RUN, **_PLACE, "metric": "string", "value": "float64"}
+"""Of a row, with Arrow's types. `point` is null beside the axis; `chosen` says whether the tuning chose `rate`; `run` is the run
+directory's name. Numbers of the whole run have neither weights, split, stage (0 is the prior) nor epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +27,6 @@ class Results:
     """The directories of its finished runs, those of rates that were not chosen among them."""
     rates: Mapping[Cell, float]
     """The learning rate of every cell that was tuned; without those all of whose rates diverged."""
-    rows: Sequence[Row]
-    """See `COLUMNS`. Of a rate that was not chosen there is the validation of the last weights alone."""
     diverged: Mapping[Job, str]
     """Where runs met NaN or infinity."""
     no_data: Mapping[Cell, str]
@@ -41,50 +36,23 @@ class Results:
     command: str = ""
     """What was typed, the folder of the data named DIR."""
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield every number of every run, see `COLUMNS`; of a rate that was not chosen the last weights' validation alone."""
+        for job, path in self.runs.items():
+            chosen = job.rate == self.rates.get(job.cell)
+            head = (job.cell.contender, job.cell.point or None, job.rate, job.seed, chosen, job.directory)
+            for row in rows_of(load_run(path), job.cell.contender, job.cell.point):
+                if chosen or (row.weights, row.split) == ("last", "validation"):
+                    place = (row.weights or None, row.split or None, row.stage, row.epoch)
+                    yield dict(zip(COLUMNS, (*head, *place, row.metric, row.value), strict=True))
 
-def score(run: RunDirectory) -> tuple[float, float]:
-    """Return what learning rates are chosen by, the higher the better: validation accuracy of the last stage, then least KL.
 
-    Test data have no part in it.
+def validation_of(run: Path) -> Scores:
+    """Return how the last weights answer the validation data, by which learning rates are chosen; test data have no part in it.
 
     Raises:
         RunError: the run has no validation data.
     """
-    validation = run.evaluation()["last"]["validation"]
-    if validation is None:
-        raise RunError(f"{run.path} has no validation data to choose a learning rate by: set data.validation above 0")
-    kl = validation["kl"][-1]
-    return validation["accuracy"][-1], -kl if isfinite(kl) else -inf
-
-
-def rows_of(job: Job, run: RunDirectory, *, chosen: bool) -> Iterator[Row]:
-    """Yield one row for every number by stage of a finished run's evaluation, and for what the run cost."""
-    about: Row = {
-        **dict.fromkeys(COLUMNS),
-        "contender": job.cell.contender,
-        "point": job.cell.point or None,
-        "rate": job.rate,
-        "seed": job.seed,
-        "chosen": chosen,
-        "run": job.directory,
-    }
-    evaluation = run.evaluation()
-    for weights in ("best", "last") if chosen else ("last",):
-        for split in ("validation", "test") if chosen else ("validation",):
-            for metric, values in by_stage(evaluation[weights][split] or {}).items():
-                for stage, value in enumerate(values[1:], 1):  # 0 is the prior
-                    number = value if isfinite(value) else None
-                    yield {**about, "weights": weights, "split": split, "stage": stage, "metric": metric, "value": number}
-    if chosen:
-        manifest = run.manifest()
-        yield {**about, "metric": "seconds", "value": manifest["train_seconds"]}
-        yield {**about, "metric": "kept_bytes", "value": manifest["kept_bytes"]}
-
-
-def by_stage(split: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the metrics of a split that have one number for every belief `p_0 … p_L`."""
-    return {
-        name: values
-        for name, values in split.items()
-        if isinstance(values, list) and all(isinstance(value, int | float) for value in values)
-    }
+    if found := load_run(run).scores.get(("last", "validation")):
+        return found
+    raise RunError(f"{run} has no validation data to choose a learning rate by: set data.validation above 0")

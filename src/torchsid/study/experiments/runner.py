@@ -17,7 +17,7 @@ from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.grid import Cell, Job, check, repeats, tuning
 from torchsid.study.experiments.parquet import write_parquet
 from torchsid.study.experiments.pool import at_once
-from torchsid.study.experiments.results import COLUMNS, Results, by_stage, rows_of, score
+from torchsid.study.experiments.results import COLUMNS, Results, validation_of
 from torchsid.study.experiments.trainer import Outcome, Trainer
 
 
@@ -78,21 +78,20 @@ def run(
         experiment=experiment,
         runs={job: trainer.run_of(job).path for job in finished},
         rates={job.cell: job.rate for job in chosen},
-        rows=[row for job in finished for row in rows_of(job, trainer.run_of(job), chosen=job in chosen)],
         diverged={job: outcome.diverged for job, outcome in outcomes.items() if outcome.diverged},
         no_data=no_data,
         not_run=_not_run(experiment, rates, outcomes),
         command=command,
     )
-    write_parquet(results.rows, COLUMNS, out / "results.parquet")
+    write_parquet(results.rows(), COLUMNS, out / "results.parquet")
     return results
 
 
 def _line(trainer: Trainer, job: Job, outcome: Outcome) -> str:
     took = f"{outcome.seconds:.1f} s" if outcome.seconds else "already there"
     if outcome.finished:
-        validation = by_stage(trainer.run_of(job).evaluation()["last"]["validation"] or {})
-        result = "validation " + ", ".join(f"{metric} {values[-1]:.4g}" for metric, values in validation.items())
+        scores = validation_of(trainer.run_of(job).path)
+        result = "validation " + ", ".join(f"{metric} {scores.last(metric):.4g}" for metric in scores.by_stage)
     else:
         result = outcome.no_data or f"diverged: {outcome.diverged}"
     return f"{job.directory:44s} {result}  {took}"
@@ -103,7 +102,8 @@ def _choose(trainer: Trainer, tries: Sequence[Job], outcomes: Mapping[Job, Outco
     scores: dict[Cell, dict[float, tuple[float, float]]] = {}
     for job in tries:
         if job in outcomes and outcomes[job].finished:
-            scores.setdefault(job.cell, {})[job.rate] = score(trainer.run_of(job))
+            validation = validation_of(trainer.run_of(job).path)
+            scores.setdefault(job.cell, {})[job.rate] = (validation.last("accuracy"), -validation.last("kl"))
     untuned = {job.cell for job in tries if job not in outcomes}
     return {cell: max(own, key=own.__getitem__) for cell, own in scores.items() if cell not in untuned}
 
