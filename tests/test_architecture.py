@@ -58,10 +58,8 @@ def test_imports_run_down_the_layers() -> None:
 
 
 BEING_MOVED = {
-    ("show", "training"), ("show", "study"), ("training", "study"), ("planner", "study"), ("bench", "study"), ("bench", "training"),
+    ("planner", "study"), ("bench", "study"), ("bench", "training"),
     ("core", "heads"), ("core", "bench"), ("distributed", "bench"), ("training", "bench"), ("tasks", "training"),
-
-    ("show", "planner"),
 }  # fmt: skip
 
 

@@ -1,98 +1,67 @@
-"""Every shipped recipe binds to the configuration, and twins differ from their originals in the method alone."""
-
-from dataclasses import replace
+"""Every shipped recipe builds, and twins differ from their originals in the method alone."""
 
 import pytest
 import torch
 
-from torchsid.training.build import build_learner, build_network
-from torchsid.training.optimization import build_optimizer
-from torchsid.training.recipes import names, resolve
+from torchsid.training import recipe_names, resolve
+from torchsid.training.build import build_learner, build_network, build_task
+from torchsid.training.schema import differences
 
-WITH_TWINS = [name for name in names() if f"{name}-bp" in names()]
-STAGED = [name for name in WITH_TWINS if resolve(name).model.network == "staged"]
-ORIGINALS = [name for name in WITH_TWINS if name not in STAGED]
-IMAGES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}
-
-
-def test_the_recipes_of_the_paper_are_shipped() -> None:
-    assert {"digits", "cifar10-paper", "cifar100-paper", "mnist-paper", "fashion-mnist"} == set(ORIGINALS)
-
-
-def test_the_recipes_of_cut_trunks_are_shipped() -> None:
-    assert {"cifar10-resnet18", "cifar10-vgg11", "cifar10-vit-tiny", "digits-staged"} == set(STAGED)
-
-
-@pytest.mark.parametrize("name", names())
-def test_every_recipe_resolves(name: str) -> None:
-    config = resolve(name)
-    assert config.recipe == name
-    assert config.label
-
-
-@pytest.mark.parametrize("name", names())
-def test_every_recipe_builds(name: str) -> None:
-    config = resolve(name)
-    channels, image_size = IMAGES[config.data.name]
-    module = build_network(config, num_classes=10, channels=channels, image_size=image_size)
-    learner = build_learner(module, config, build_optimizer(module, config.optimizer))
-    stages = 1 if config.model.network == "plain" else config.model.depth
-    with torch.no_grad():
-        log_beliefs = learner.log_beliefs(torch.zeros(1, channels, image_size, image_size))
-    assert log_beliefs.shape == (stages + 1, 1, 10)
-
-
-@pytest.mark.parametrize("name", STAGED)
-def test_a_twin_of_a_cut_trunk_is_the_trunk_uncut(name: str) -> None:
-    original, twin = resolve(name), resolve(f"{name}-bp")
-    learner, model = replace(original.learner, name="backprop"), replace(original.model, network="plain")
-    assert original.model.stage == "plain"  # the last head is the model's own
-    assert twin == replace(original, recipe=twin.recipe, label=twin.label, learner=learner, model=model)
-
-
-def test_variants_of_the_resnet_differ_in_one_setting() -> None:
-    original, supervised, eight = (resolve(f"cifar10-resnet18{suffix}") for suffix in ("", "-ds", "-8"))
-    learner = replace(original.learner, window=original.model.depth)
-    assert supervised == replace(original, recipe=supervised.recipe, label=supervised.label, learner=learner)
-    assert eight == replace(original, recipe=eight.recipe, label=eight.label, model=replace(original.model, depth=8))
-
-
-@pytest.mark.parametrize("name", ORIGINALS)
-def test_twins_differ_in_the_method_alone(name: str) -> None:
-    original, twin, plain = resolve(name), resolve(f"{name}-bp"), resolve(f"{name}-bp-plain")
-    assert (original.learner.name, twin.learner.name, plain.learner.name) == ("sid", "backprop", "backprop")
-    learner = replace(original.learner, name="backprop")
-    assert twin == replace(original, recipe=twin.recipe, label=twin.label, learner=learner)
-    model = replace(original.model, network="plain")
-    assert plain == replace(original, recipe=plain.recipe, label=plain.label, learner=learner, model=model)
-
-
+NAMES = tuple(recipe_names())
+SIZES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}
 NOISE_METHODS = ("ce", "label-smoothing", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr")
 
 
-def test_the_recipes_of_label_noise_are_shipped() -> None:
-    noisy = {name for name in names() if resolve(name).data.noise.kind != "none"}
+def changed(before: str, after: str) -> set[str]:
+    """The settings in which two recipes differ, besides their names."""
+    found = differences(resolve(before), resolve(after))
+    return {each.partition(":")[0] for each in found} - {"recipe", "label"}
+
+
+def test_the_recipes_that_others_refer_to_are_shipped() -> None:
+    shared = {"digits", "cifar10-paper", "cifar100-paper", "mnist-paper", "fashion-mnist"}
+    staged = {"cifar10-resnet18", "cifar10-vgg11", "cifar10-vit-tiny", "digits-staged"}
+    assert {f"{name}{twin}" for name in shared for twin in ("", "-bp", "-bp-plain")} <= set(NAMES)
+    assert {f"{name}{twin}" for name in staged for twin in ("", "-bp")} <= set(NAMES)
+    noisy = {name for name in NAMES if resolve(name).data.noise.kind != "none"}
     assert noisy == {"digits-noise", *(f"digits-noise-{method}" for method in NOISE_METHODS)}
-    original, clean = resolve("digits-noise"), resolve("digits")
-    assert (original.data.noise.kind, original.data.noise.rate) == ("symmetric", 0.4)
-    data = replace(original.data, noise=clean.data.noise)
-    assert clean == replace(original, recipe=clean.recipe, label=clean.label, data=data)
 
 
-@pytest.mark.parametrize("method", NOISE_METHODS)
-def test_rivals_under_label_noise_differ_in_the_method_alone(method: str) -> None:
-    original, rival = resolve("digits-noise"), resolve(f"digits-noise-{method}")
-    name = "backprop" if method in ("ce", "label-smoothing") else method
-    learner = replace(original.learner, name=name, label_smoothing=0.1 if method == "label-smoothing" else 0.0)
-    assert rival == replace(original, recipe=rival.recipe, label=rival.label, learner=learner)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_builds(name: str) -> None:
+    config = resolve(name)
+    assert config.recipe == name
+    assert config.label
+    channels, size = SIZES[config.data.name]
+    module = build_network(config, build_task(config), {"num_classes": 10, "channels": channels, "image_size": size})
+    log_beliefs = build_learner(module.eval(), config).log_beliefs(torch.zeros(1, channels, size, size))
+    assert log_beliefs.shape == (1 + getattr(config.model, "depth", 1), 1, 10)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if f"{name}-bp" in NAMES])
+def test_a_twin_differs_in_the_method_and_a_plain_one_in_the_network_too(name: str) -> None:
+    staged, twin = resolve(name).model.network == "staged", resolve(f"{name}-bp")
+    sections = {setting.partition(".")[0] for setting in changed(name, f"{name}-bp")}
+    assert sections == ({"learner", "model"} if staged else {"learner"})
+    assert twin.learner.name == "backprop"
+    if staged:
+        assert resolve(name).model.stage == "plain"  # the last head is the model's own
+        assert twin.model.trunk == resolve(name).model.trunk
+    else:
+        assert {setting.partition(".")[0] for setting in changed(f"{name}-bp", f"{name}-bp-plain")} == {"model"}
+
+
+def test_variants_differ_in_what_they_are_called_for() -> None:
+    assert changed("cifar10-resnet18", "cifar10-resnet18-ds") == {"learner.window"}
+    assert changed("cifar10-resnet18", "cifar10-resnet18-8") == {"model.depth"}
+    assert changed("digits", "digits-noise") == {"data.noise.kind", "data.noise.rate"}
+    for method in NOISE_METHODS:
+        assert all(setting.startswith("learner.") for setting in changed("digits-noise", f"digits-noise-{method}"))
+    assert resolve("digits-noise-label-smoothing").learner.label_smoothing == 0.1
 
 
 def test_the_paper_is_repeated_faithfully() -> None:
     config = resolve("cifar10-paper")
-    assert (config.model.depth, config.training.batch_size, config.learner.alpha, config.optimizer.learning_rate) == (
-        5,
-        256,
-        0.5,
-        1e-3,
-    )
+    assert (config.model.depth, config.training.batch_size, config.training.epochs) == (5, 256, 20)
+    assert (config.learner.alpha, config.optimizer.learning_rate) == (0.5, 1e-3)
     assert (resolve("cifar100-paper").model.depth, resolve("cifar100-paper").training.epochs) == (8, 100)

@@ -9,7 +9,7 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache, partial, wraps
 from itertools import pairwise
@@ -112,10 +112,11 @@ def _chosen(setting: Setting, values: Mapping[str, Any]) -> Callable[..., Any] |
     return None if one_of.by_name else entry
 
 
-def settings_of(entry: Callable[..., Any]) -> dict[str, Setting]:
+@cache
+def settings_of(entry: Callable[..., Any]) -> Mapping[str, Setting]:
     """Return the settings of a class or function: its keyword-only parameters of types that a TOML file can hold."""
-    function = entry.__init__ if isinstance(entry, type) else entry  # type: ignore[misc]
-    hints = get_type_hints(function, include_extras=True)
+    holder = entry.__init__ if isinstance(entry, type) and not is_dataclass(entry) else entry  # type: ignore[misc]
+    hints = get_type_hints(holder, include_extras=True)
     described = dict(_described(entry))
     made = {each.name: each.default_factory for each in fields(entry)} if is_dataclass(entry) else {}
 
@@ -154,7 +155,7 @@ def allowed(annotation: Any) -> str:
         return ", ".join([allowed(annotation.__origin__), *(each for each in bounds if not each.endswith("inf"))])
     if origin is Literal:
         return " | ".join(map(str, get_args(annotation)))
-    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, list | tuple)):
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
         return f"list of {allowed(get_args(annotation)[0])}"
     if origin is types.UnionType or str(origin) == "typing.Union":
         return " | ".join(allowed(each) for each in get_args(annotation))

@@ -10,12 +10,7 @@ question = "Which is better?"
 recipe = "digits"
 rates = [0.01]
 seeds = [0, 1]
-
-[settings]
-"data.limit" = 200
-"training.epochs" = 1
-"model.depth" = 2
-"watch.conflict" = false
+settings = { "data.limit" = 200, "training.epochs" = 1, "model.depth" = 2, "watch.conflict" = false }
 
 [contenders]
 BP = { "learner.name" = "backprop" }
@@ -46,9 +41,7 @@ def test_an_experiment_ends_with_its_findings_and_files(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize("arguments", [["alhpa"], [], ["nowhere.toml"], ["timing", "--data", "d"], ["timing", "--workers", "2"]])
-def test_what_cannot_be_met_is_one_message_before_anything_is_written(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_met_is_one_message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment", *arguments]) == 2
     assert capsys.readouterr().err.startswith("torchsid: error: 1 problem in the ")
     assert not Path("experiments").exists()
@@ -65,13 +58,7 @@ TINY_TIMING = """
 kind = "timing"
 question = "Where?"
 rounds = 2
-
-[[shared]]
-extractor = "mlp"
-depths = [2]
-hidden = 8
-batch_size = 8
-image_size = 4
+shared = [{ extractor = "mlp", depths = [2], hidden = 8, batch_size = 8, image_size = 4 }]
 """
 
 

@@ -31,7 +31,7 @@ def stumble(session: Session, batch: Batch) -> None:
                 case "raise":
                     raise NonFiniteError("out of luck")
                 case "halt":
-                    session.pace._stop.signal = signal.SIGTERM
+                    session.timing._stop.signal = signal.SIGTERM
                 case "interrupt":
                     os.kill(os.getppid(), signal.SIGTERM)
                     time.sleep(1)  # until it has come to the first worker, which runs ahead by a few steps at most

@@ -18,8 +18,8 @@ from torch import Tensor
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World, join
 from torchsid.learners.sid import SID
-from torchsid.training import RunDirectory, checkpoint, resolve, start
-from torchsid.training.toml import config_sha256
+from torchsid.training import RunDirectory, checkpoint, resolve, session
+from torchsid.training.config import config_sha256
 
 STATE = {"step": 3, "loss": 0.1 + 0.2}
 
@@ -59,11 +59,11 @@ def write(rank: int, path: Path, replicas: int = 1, quiet: bool = False) -> None
     """Train and save twice; the first time after no step."""
     with join(timeout=60, replicas=replicas) as world:
         learner = pipelined(crossing_cascade(quiet=quiet), world, adam)
-        checkpoint.save_sharded(path, learner.module, learner.optimizer, {"step": 0}, config_sha256="abc", world=world)
+        checkpoint.save(path, learner.module, learner.optimizer, {"step": 0}, config_sha256="abc", world=world)
         trained(learner, batches())
         learner.flush()
         state = STATE if world.leads else {"of": "another worker"}
-        checkpoint.save_sharded(path, learner.module, learner.optimizer, state, config_sha256="abc", world=world)
+        checkpoint.save(path, learner.module, learner.optimizer, state, config_sha256="abc", world=world)
 
 
 def read(rank: int, path: Path) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def save_on_a_full_disk(rank: int, path: Path, full: int) -> str:
         if rank == full:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-        save = partial(checkpoint.save_sharded, path, learner.module, learner.optimizer, {}, config_sha256="abc", world=world)
+        save = partial(checkpoint.save, path, learner.module, learner.optimizer, {}, config_sha256="abc", world=world)
         error = error_of(save)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         world.gather(None)
@@ -206,16 +206,16 @@ def restore(rank: int, run: Path) -> dict[str, Any]:
         learner, warnings = pipelined(crossing_cascade(), world, adam), []
         last = RunDirectory(run).checkpoint("last")
         for step in (1, 2):
-            save = partial(checkpoint.save_sharded, last, learner.module, learner.optimizer, {"step": step}, world=world)
+            save = partial(checkpoint.save, last, learner.module, learner.optimizer, {"step": step}, world=world)
             save(config_sha256=config_sha256(config))
             trained(learner, batches())
         learner.flush()
         world.on_lead(lambda: min(last.glob("*.safetensors")).unlink())
         reporter = SimpleNamespace(warning=warnings.append)
-        setup = SimpleNamespace(learner=learner, optimizer=learner.optimizer, config=config, world=world, memory={})
-        state = start._restore(RunDirectory(run), setup, reporter)
+        setup = SimpleNamespace(learner=learner, optimizer=learner.optimizer, config=config, world=world)
+        state = session.restore(RunDirectory(run), setup, reporter)
         world.on_lead(lambda: min(checkpoint.previous(last).glob("*.safetensors")).unlink())
-        error = error_of(lambda: start._restore(RunDirectory(run), setup, reporter))
+        error = error_of(lambda: session.restore(RunDirectory(run), setup, reporter))
         world.gather(None)
         return {"state": state, "warnings": warnings, "error": error, **learner.module.state_dict()}
 

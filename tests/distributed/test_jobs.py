@@ -14,7 +14,7 @@ import torch
 from tests.training.conftest import lasting
 
 from torchsid.training import load_network, resolve, train
-from torchsid.training.metrics import read_metrics
+from torchsid.training.run import read_metrics
 
 SETTINGS = [
     "data.limit=400",

@@ -28,7 +28,13 @@ def page() -> Page:
     numbers = table(["method", *HOSTILE[:2]], rows, HOSTILE[3])
     sample = '<img alt="" src="data:image/png;base64,AAAA">'
     card = Card(sample, HOSTILE[0], HOSTILE, river(np.full((3, 6), 1 / 6), HOSTILE, 0))
-    parts = [numbers, Figures([DRAWING]), Cards("cards", [card]), Code(HOSTILE[5], HOSTILE[0]), Code("", "config", folded=True)]
+    parts = [
+        numbers,
+        Figures([DRAWING]),
+        Cards("cards", [card]),
+        Code(HOSTILE[5], HOSTILE[0]),
+        Folded("config", [Code("", "config")]),
+    ]
     return Page(
         title=HOSTILE[0],
         subtitle=HOSTILE[1],

@@ -12,7 +12,7 @@ from tests.show.parsed import parsed
 
 from torchsid.show.tables import table
 from torchsid.study import audit as audit_module
-from torchsid.study.audit import Suspect, Verdicts, audit, audit_page, auroc, detection, disputes, judge, rankings
+from torchsid.study.audit import Verdicts, audit, audit_page, auroc, detection, disputes, judge, rankings, suspect
 from torchsid.tasks import Samples
 from torchsid.training import load_network, resolve, train
 
@@ -157,20 +157,12 @@ def test_only_positions_that_count_are_judged() -> None:
 
 
 def test_the_page_shows_the_beliefs_in_the_label_and_in_what_is_suggested() -> None:
-    log_beliefs = torch.tensor([PRIOR, [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]]).log()
-    about = {"row": 7, "score": -0.6, "agrees": "never", "log_beliefs": log_beliefs}
-    suspects = [
-        Suspect(sample="<p>a picture</p>", label=0, suggested=1, true=1, **about),
-        Suspect(sample="<p>another</p>", label=1, suggested=1, true=None, **about),
-    ]
-    found = audit_page(
-        suspects, ["<cat>", "dog", "owl"], [table(["a", "b"], [["disputed", "1"]])], title="T", subtitle="", command="x"
-    )
-    page = parsed(found.html())
+    log_beliefs, names = torch.tensor([PRIOR, [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]]).log(), ["<cat>", "dog", "owl"]
+    cards = [suspect(f"<p>{label}</p>", log_beliefs, names, label, 1, ["row 7"]) for label in (0, 1)]
+    page = parsed(audit_page(cards, [table(["a", "b"], [["disputed", "1"]])], title="T", subtitle="", command="x").html())
     assert page.sections == ["found", "samples", "repeat"]
     assert "<cat> → dog" in page.words
     assert [tag for tag, _ in page.tags].count("polygon") == 3 + 2  # the rest, the label, and the suggestion where it differs
-    assert page.words.count("true: ") == 1
 
 
 def test_injected_noise_is_found(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def test_a_finished_run_is_read_whole(make_run: Make) -> None:
     assert list(scores.kl_quantiles) == [0.05, 0.25, 0.5, 0.75, 0.95]
     samples = run.samples()
     assert samples is not None
-    np.testing.assert_allclose(samples.log_beliefs.exp().sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(samples[1].exp().sum(-1), 1, rtol=1e-5)
+    assert samples[1].shape[:2] == (6, len(samples[0]))
 
 
 def test_weights_that_validation_chose_are_quoted_and_else_the_last_ones(make_run: Make) -> None:

@@ -1,99 +1,96 @@
-from collections.abc import Iterator
-from dataclasses import replace
+"""Recipes, overrides and choices: what is set, what is dropped, and what is said of mistakes."""
+
+import tomllib
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from torchsid.errors import ConfigError
-from torchsid.training.config import RunConfig
-from torchsid.training.recipes import resolve
-from torchsid.training.schema import dotted_names
-
-FIELDS = [name for name, section in dotted_names(RunConfig).items() if section is None]
-
-
-def misspelt(name: str) -> Iterator[str]:
-    """The name with each letter of its last part changed, in turn."""
-    section, dot, leaf = name.rpartition(".")
-    for place in range(len(leaf)):
-        other = "q" if leaf[place] != "q" else "z"
-        yield section + dot + leaf[:place] + other + leaf[place + 1 :]
+from torchsid.training import load_recipe, recipe_names, resolve, to_toml
+from torchsid.training.config import config_sha256
+from torchsid.training.recipes import describe
+from torchsid.training.schema import differences
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_misspelt_field_is_refused_and_the_right_one_named(name: str) -> None:
-    for wrong in misspelt(name):
-        with pytest.raises(ConfigError) as caught:
-            resolve("digits", [f"{wrong}=1"])
-        assert caught.value.problems == (f"unknown key {wrong!r} (did you mean {name!r}?)",)
+def problems(recipe: str | Path, *overrides: str) -> tuple[str, ...]:
+    try:
+        resolve(recipe, overrides)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
-def test_the_tree_has_the_fields_that_recipes_use() -> None:
-    assert {"data.noise.rate", "augment.crop", "learner.alpha", "training.checkpoint_every_seconds"} <= set(FIELDS)
+# What is set
 
 
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["learner.alpha=1.5"], "[0, 1]"),
-        (["learner.alpha=[0.5, -0.1, 0.5, 0.5, 0.5]"], "[0, 1]"),
-        (["learner.alpha=[0.5, 0.5]"], "model.depth = 5"),
-        (["learner.alpha=linear:1.0"], "linear:FIRST:LAST"),
-        (["learner.alpha=linear:1.0:2.0"], "linear:FIRST:LAST"),
-        (["learner.direction=reverse"], "learner.label_smoothing"),
-        (["learner.alpha_over=epochs"], "'epochs' needs a schedule, not learner.alpha = 0.5"),
-        (["learner.alpha_over=epochs", "learner.alpha=[0.1, 0.2, 0.3, 0.4, 0.5]"], "needs a schedule, not learner.alpha = [0.1"),
-        (["learner.alpha_over=epoch"], "did you mean 'epochs'"),
-        (["learner.temperature=0"], "learner.temperature = 0"),
-        (["model.init=xavierr"], "did you mean 'xavier'"),
-        (["learner.name=gcee"], "did you mean 'gce'"),
-        (["learner.robust.gce_q=0"], "learner.robust.gce_q = 0"),
-        (["learner.robust.soft_bootstrap_beta=1.1"], "learner.robust.soft_bootstrap_beta = 1.1"),
-        (["learner.robust.elr_beta=1.0"], "learner.robust.elr_beta = 1.0"),
-        (["learner.robust.elr_lambda=-1"], "learner.robust.elr_lambda = -1"),
-        (["model.network=plain"], "learner.name = 'backprop'"),
-        (["model.extractor=simple-cnm"], "did you mean 'simple-cnn'"),
-        (["model.trunk=resnet-19"], "did you mean 'resnet-18'"),
-        (["model.head=cnov"], "did you mean 'conv'"),
-        (["model.balance=memroy"], "did you mean 'memory'"),
-        (["optimizer.momentum=0.9"], "optimizer.name = 'sgd'"),
-        (["optimizer.name=sgd", "optimizer.nesterov=true"], "optimizer.momentum above 0"),
-        (["optimizer.name=adamm"], "did you mean 'adam'"),
-        (["optimizer.schedule=one-cycle"], "optimizer.warmup"),
-        (["optimizer.learning_rate=0"], "optimizer.learning_rate = 0"),
-        (["optimizer.learning_rate=nan"], "finite"),
-        (["training.patience=3", "data.validation=0.0"], "data.validation"),
-        (["training.epochs=0"], "training.epochs = 0"),
-        (["training.epochs=true"], "training.epochs = True"),
-        (["training.epochs=three"], "training.epochs = 'three'"),
-        (["training.seed=-1"], "training.seed = -1"),
-        (["training=3"], "training is a section"),
-        (["training.epochs"], "KEY=VALUE"),
-        (["learning_rate=0.1"], "'optimizer.learning_rate'"),
-        (["data.noise.kind=column"], "noise.column"),
-    ],
-)
-def test_bad_values_say_what_is_allowed_and_which_setting_it_is(overrides: list[str], words: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        resolve("digits", overrides)
-    assert len(caught.value.problems) == 1
-    assert words in str(caught.value)
+def test_overrides_are_toml_and_otherwise_text() -> None:
+    config = resolve("digits", ["training.epochs=3", "learner.alpha=0.7", "label=my run", "training.compile=true"])
+    assert (config.training.epochs, config.learner.alpha, config.label, config.training.compile) == (3, 0.7, "my run", True)
+    assert resolve("digits", ["label=1\nrecipe = 2"]).label == "1\nrecipe = 2"  # a value smuggles in no second key
 
 
-def test_all_problems_come_at_once() -> None:
-    with pytest.raises(ConfigError) as caught:
-        resolve("digits", ["learner.alhpa=1", "optimizer.name=x", "training.epochs=0", "learner.alpha=7", "nonsense"])
-    text = "\n".join(caught.value.problems)
-    assert len(caught.value.problems) == 5
-    assert all(word in text for word in ("alhpa", "optimizer.name", "training.epochs", "learner.alpha = 7", "nonsense"))
+def test_a_file_extends_a_shipped_recipe_and_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "digits"\nlabel = "mine"\n[training]\nepochs = 4\n')
+    (tmp_path / "other.toml").write_text('extends = "mine.toml"\n[learner]\nalpha = 0.9\n')
+    config = resolve(tmp_path / "other.toml")
+    assert (config.recipe, config.label, config.training.epochs, config.learner.alpha) == ("other", "other", 4, 0.9)
+    assert config.model == resolve("digits").model
 
 
-@pytest.mark.parametrize("alpha", ["0.3", "[1.0, 0.8, 0.6, 0.4, 0.2]", "linear:1.0:0.2", "cosine:1.0:0.2"])
-def test_every_form_of_alpha_is_taken(alpha: str) -> None:
-    assert resolve("digits", [f"learner.alpha={alpha}"]).learner.alpha in (0.3, [1.0, 0.8, 0.6, 0.4, 0.2], alpha)
+def test_another_choice_drops_what_it_does_not_know_and_keeps_the_rest() -> None:
+    sid = ["learner.alpha=0.7", "learner.label_smoothing=0.2"]
+    config = resolve("digits", [*sid, "learner.name=gce", "learner.q=0.3"])
+    assert asdict(config.learner) == {"name": "gce", "q": 0.3, "label_smoothing": 0.2}
+    plain = resolve("digits-staged", ["learner.name=backprop", "model.network=plain"])
+    assert (plain.model.trunk, hasattr(plain.model, "depth")) == ("mlp", False)
+    assert resolve("digits", ["model.extractor=simple-cnn"]).model.extractor == "simple-cnn"
 
 
-def test_reverse_with_smoothed_targets_is_allowed() -> None:
-    assert resolve("digits", ["learner.direction=reverse", "learner.label_smoothing=0.1"]).learner.direction == "reverse"
+def test_what_the_same_layer_sets_stays_to_be_reported(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "digits"\n[learner]\nname = "gce"\nalpha = 0.5\n')
+    (problem,) = problems(path)
+    assert "'learner.alpha'" in problem
+    (problem,) = problems("digits", "learner.name=gce", "learner.alpha=0.5")
+    assert "'learner.alpha'" in problem
+    assert "q" in problem
+
+
+def test_choices_from_outside_the_package_bring_their_settings() -> None:
+    toys = "tests.training.toys"
+    settings = [f"task={toys}:Points", "data.count=30", f"model.extractor={toys}:features", "model.width=5"]
+    config = resolve("digits", [*settings, f"learner.name={toys}:Quiet", "learner.strength=2.0", "watch.conflict=false"])
+    assert asdict(config.data) == {"count": 30, "spread": 1.0}
+    assert (config.model.width, config.model.depth) == (5, 5)
+    assert config.learner.strength == 2.0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_written_configuration_reads_back_equal(name: str, tmp_path: Path) -> None:
+    config = resolve(name, ["training.checkpoint_every_seconds=1e-7", 'label=quo"te \\ 🧀\t\n\x7f'])
+    (tmp_path / "config.toml").write_text(to_toml(config), "utf-8")
+    again = resolve(tmp_path / "config.toml")
+    assert again == config
+    assert config_sha256(again) == config_sha256(config)
+
+
+def test_equality_and_checksum_follow_the_settings() -> None:
+    config = resolve("digits")
+    assert config == resolve("digits", ["learner.alpha=0.5", "learner.direction=forward"])
+    for override in ("training.seed=1", "learner.alpha=0.4", "data.noise.seed=1"):
+        other = resolve("digits", [override])
+        assert other != config
+        assert config_sha256(other) != config_sha256(config)
+    assert config_sha256(resolve("digits", ["distributed.queue=5"])) == config_sha256(config)
+
+
+def test_differences_name_both_values_and_what_only_one_has() -> None:
+    config = resolve("digits")
+    assert differences(config, config) == []
+    assert differences(config, resolve("digits", ["training.seed=1"])) == ["training.seed: 0 -> 1"]
+    found = differences(config, resolve("digits", ["learner.name=gce"]))
+    assert {"learner.name: 'sid' -> 'gce'", "learner.alpha: 0.5 -> absent", "learner.q: absent -> 0.7"} <= set(found)
 
 
 def test_a_changed_copy_is_checked_too() -> None:
@@ -101,3 +98,103 @@ def test_a_changed_copy_is_checked_too() -> None:
     assert replace(config, training=replace(config.training, seed=3)).training.seed == 3
     with pytest.raises(ValueError, match="greater than or equal to 0"):
         replace(config, training=replace(config.training, seed=-3))
+
+
+def test_settings_are_described_with_value_range_and_meaning() -> None:
+    rows = {name: rest for name, *rest in describe(resolve("digits-staged", ["learner.alpha=0.7"]))}
+    config = tomllib.loads(to_toml(resolve("digits-staged")))
+    assert rows.keys() >= {f"{section}.{key}" for section in ("model", "learner", "training", "watch") for key in config[section]}
+    assert rows["learner.alpha"][0] == 0.7
+    assert "data.augment.crop" in rows
+    assert "resnet-18" in rows["model.trunk"][1]
+    assert "1" in rows["training.epochs"][1]
+    assert all(text and (text[0].isupper() or not text[0].isascii() or text[0] == "`") for _, _, text in rows.values())
+
+
+# What is said of mistakes
+
+
+@pytest.mark.parametrize("recipe", ["digits", "digits-staged", "digits-noise-gce"])
+def test_every_misspelt_key_is_refused_and_the_right_one_named(recipe: str) -> None:
+    for name, *_ in describe(resolve(recipe)):
+        section, _, leaf = name.rpartition(".")
+        middle = len(leaf) // 2
+        wrong = f"{section}.{leaf[:middle]}{'q' if leaf[middle] != 'q' else 'z'}{leaf[middle + 1 :]}"
+        (problem,) = problems(recipe, f"{wrong}=1")
+        assert f"unknown key {wrong!r}" in problem
+        assert name in problem or leaf in problem.partition(";")[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("learner.alpha=1.5", "[0, 1]"),
+        ("learner.alpha=[0.5, -0.1, 0.5, 0.5, 0.5]", "[0, 1]"),
+        ("learner.alpha=linear:1.0", "linear:FIRST:LAST"),
+        ("learner.direction=reverse", "label_smoothing"),
+        ("learner.alpha_over=epoch", "did you mean 'epochs'"),
+        ("model.init=xavierr", "did you mean 'xavier'"),
+        ("learner.name=gcee", "did you mean 'gce'"),
+        ("learner.name=os:sep", "name a class"),
+        ("learner.name=decimal:Decimal", "learner.name = 'decimal:Decimal'"),
+        ("learner.name=no.such:Method", "PYTHONPATH"),
+        ("model.extractor=simple-cnm", "did you mean 'simple-cnn'"),
+        ("data.name=digit", "did you mean 'digits'"),
+        ("task=image", "did you mean 'images'"),
+        ("optimizer.name=adamm", "did you mean 'adam'"),
+        ("optimizer.learning_rate=0", "optimizer.learning_rate = 0"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate = nan"),
+        ("training.epochs=0", "training.epochs = 0"),
+        ("training.epochs=true", "training.epochs = True"),
+        ("training.epochs=three", "training.epochs = 'three'"),
+        ("training.epochs=2026-01-01", "training.epochs = '2026-01-01'"),
+        ("training=3", "training is a section"),
+        ("data.augment=3", "data.augment is a section"),
+        ("training.epochs", "KEY=VALUE"),
+        ("label=3", "label = 3"),
+        ("learning_rate=0.1", "'optimizer.learning_rate'"),
+        ("trainig.epochs=3", "did you mean 'training'"),
+        ("data.noise.kind=column", "noise.column"),
+        # where settings of earlier versions are now
+        ("augment.crop=1", "'data.augment'"),
+        ("training.conflict=true", "'watch.conflict'"),
+        ("training.clip_gradient=1.0", "'optimizer.clip_gradient'"),
+        ("training.channels_last=true", "'data.channels_last'"),
+    ],
+)
+def test_a_mistake_is_one_problem_that_names_setting_and_way_out(override: str, words: str) -> None:
+    (problem,) = problems("digits", override)
+    assert words in problem
+
+
+def test_all_problems_come_at_once() -> None:
+    overrides = ["model.extractor=x", "learner.alhpa=1", "optimizer.name=x", "training.epochs=0", "nonsense", "watch.certify=1"]
+    found = problems("digits", *overrides)
+    assert len(found) == 6
+    for word in ("extractor", "alhpa", "optimizer.name", "training.epochs", "nonsense", "watch.certify"):
+        assert any(word in problem for problem in found)
+
+
+def test_a_required_setting_is_asked_for() -> None:
+    assert problems("digits", "model.network=staged", "watch.conflict=false") == ("model.trunk is required",)
+    table = {key: value for key, value in load_recipe("digits").items() if key != "label"}
+    with pytest.raises(ConfigError, match="label is required"):
+        resolve(table)
+
+
+def test_recipes_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    for name, base in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.toml").write_text(f'extends = "{base}.toml"\n')
+    assert "circle" in problems(tmp_path / "a.toml")[0]
+    assert "did you mean 'digits'" in problems("digit")[0]
+    path = tmp_path / "c.toml"
+    for content in (None, b"a = ", b"\xff\xfe"):
+        if content is not None:
+            path.write_bytes(content)
+        assert "c.toml" in problems(path)[0]
+    path.write_text('extends = "digits"\n[trainig]\nepochs = 4\nseed = 1\n')
+    assert problems(path) == ("unknown key 'trainig' (did you mean 'training'?)",)
+
+
+def test_every_shipped_recipe_has_a_description_of_one_line() -> None:
+    assert all(text and "\n" not in text for text in recipe_names().values())

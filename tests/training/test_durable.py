@@ -7,9 +7,14 @@ from torchsid.errors import RunError
 from torchsid.training import durable
 
 
-def fill(path: Path, text: str) -> None:
-    with durable.replacing_directory(path) as fresh:
+def fill(path: Path, text: str, keep: Path | None = None) -> None:
+    with durable.replacing_directory(path, keep=keep) as fresh:
+        assert fresh == durable.being_written(path)
         durable.write_bytes(fresh / "file", text.encode())
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(("failing", "call"), [("mkdir", 0), ("rename", 0), ("rename", 1)])
@@ -21,9 +26,7 @@ def test_the_old_directory_stays_when_the_system_refuses(
     real, calls = getattr(Path, failing), iter(range(10))
 
     def refuse(self: Path, *args: object, **kwargs: object) -> object:
-        if next(calls) == call:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(self, *args, **kwargs)
+        return full_disk() if next(calls) == call else real(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, failing, refuse)
     with pytest.raises(RunError, match="No space left on device"):
@@ -44,44 +47,22 @@ def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
 
 
-def test_an_error_while_filling_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RunError), durable.replacing_directory(tmp_path / "last") as fresh:
-        (fresh / "file").write_bytes((tmp_path / "absent").read_bytes())
-    assert list(tmp_path.iterdir()) == []
+def test_a_failed_write_leaves_nothing_and_the_directory_before_is_kept_if_asked_to(tmp_path: Path) -> None:
+    path, before = tmp_path / "last", tmp_path / "last-previous"
+    for kept in (set[str](), {"last", "last-previous"}):
+        with pytest.raises(RunError), durable.replacing_directory(path, keep=before) as fresh:
+            (fresh / "file").write_bytes((tmp_path / "absent").read_bytes())
+        assert {entry.name for entry in tmp_path.iterdir()} == kept
+        for text in ("first", "second", "third"):
+            fill(path, text, keep=before)
+        assert ((path / "file").read_text(), (before / "file").read_text()) == ("third", "second")
 
 
 def test_a_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "manifest.json"
     durable.write_text(path, "old")
-
-    def refuse(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(durable.os, "fsync", refuse)
+    monkeypatch.setattr(durable.os, "fsync", full_disk)
     with pytest.raises(RunError, match=r"manifest\.json"):
         durable.write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_directory_before_is_kept_if_asked_to(tmp_path: Path) -> None:
-    path, before = tmp_path / "last", tmp_path / "last-previous"
-    for text in ("first", "second", "third"):
-        with durable.replacing_directory(path, keep=before) as fresh:
-            assert fresh == durable.being_written(path)
-            durable.write_bytes(fresh / "file", text.encode())
-    assert (path / "file").read_text() == "third"
-    assert (before / "file").read_text() == "second"
-    assert {entry.name for entry in tmp_path.iterdir()} == {"last", "last-previous"}
-
-
-def test_what_is_kept_outlives_a_failed_write(tmp_path: Path) -> None:
-    path, before = tmp_path / "last", tmp_path / "last-previous"
-    for text in ("first", "second"):
-        with durable.replacing_directory(path, keep=before) as fresh:
-            durable.write_bytes(fresh / "file", text.encode())
-    with pytest.raises(RunError), durable.replacing_directory(path, keep=before) as fresh:
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert (path / "file").read_text() == "second"
-    assert (before / "file").read_text() == "first"
-    assert {entry.name for entry in tmp_path.iterdir()} == {"last", "last-previous"}

@@ -1,25 +1,33 @@
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from torchsid import Backprop
 from torchsid.core.staged import StagedCascade
-from torchsid.training.build import build_network
+from torchsid.errors import NonFiniteError
+from torchsid.training import resolve
+from torchsid.training.batches import Batch
 from torchsid.training.config import OptimizerConfig
-from torchsid.training.optimization import build_optimizer, gradient_norm, learning_rate, set_learning_rate
-from torchsid.training.recipes import resolve
+from torchsid.training.optimization import build_optimizer, gradient_norm, learning_rate, set_learning_rate, training_step
 
-STEPS = 40
+from .test_build import built
+from .toys import Quiet
+
+STEPS, CONFIG = 40, resolve("digits-bp")
 
 
-@pytest.mark.parametrize("warmup", [0.1, 0.3, 0.5])
-def test_one_cycle_is_torchs(warmup: float) -> None:
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.3, 0.5])
+def test_schedules_are_torchs(warmup: float) -> None:
+    """One-cycle with a warm-up, cosine without."""
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.1, total_steps=STEPS, pct_start=warmup, cycle_momentum=False
-    )
-    config = OptimizerConfig(learning_rate=0.1, schedule="one-cycle", warmup=warmup)
+    scheduler: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS)
+    if warmup:
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, STEPS, pct_start=warmup, cycle_momentum=False)
+    config = OptimizerConfig(learning_rate=0.1, schedule="one-cycle" if warmup else "cosine", warmup=warmup)
     for step in range(STEPS):
         assert learning_rate(step, STEPS, config) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
         optimizer.step()
@@ -27,50 +35,29 @@ def test_one_cycle_is_torchs(warmup: float) -> None:
             scheduler.step()
 
 
-def test_cosine_is_torchs() -> None:
-    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS)
-    config = OptimizerConfig(learning_rate=0.1, schedule="cosine")
-    for step in range(STEPS):
-        assert learning_rate(step, STEPS, config) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
-        optimizer.step()
-        scheduler.step()
-
-
-def test_warm_up_is_a_straight_line_to_the_peak() -> None:
+def test_warm_up_is_a_straight_line_to_the_peak_and_the_shortest_runs_have_a_learning_rate() -> None:
     config = OptimizerConfig(learning_rate=1.0, warmup=0.1)
     assert [learning_rate(step, STEPS, config) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    for schedule in ("constant", "cosine", "one-cycle"):
+        short = OptimizerConfig(learning_rate=0.1, schedule=schedule, warmup=0.5)
+        assert all(0 <= learning_rate(step, steps, short) <= 0.1 for steps in (1, 2, 3) for step in range(steps))
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle"])
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_the_shortest_runs_have_a_learning_rate(schedule: str, steps: int) -> None:
-    config = OptimizerConfig(learning_rate=0.1, schedule=schedule, warmup=0.5)
-    assert all(0 <= learning_rate(step, steps, config) <= 0.1 for step in range(steps))
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_settings_reach_the_optimiser(name: str) -> None:
-    momentum = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
-    optimizer = build_optimizer(nn.Linear(2, 2), OptimizerConfig(name=name, learning_rate=0.3, weight_decay=0.2, **momentum))
-    assert type(optimizer).__name__.lower() == name
-    (group,) = optimizer.param_groups
-    assert (group["lr"], group["weight_decay"]) == (0.3, 0.2)
-    assert {key: group[key] for key in momentum} == momentum
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def staged() -> StagedCascade:
-    module = build_network(resolve("digits-staged", ["model.width=32"]), num_classes=10, channels=1, image_size=8)
-    assert isinstance(module, StagedCascade)
+    module: StagedCascade = built("digits-staged", "model.width=32").module
     return module
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_heads_have_a_learning_rate_of_their_own(staged: StagedCascade, name: str) -> None:
-    optimizer = build_optimizer(staged, OptimizerConfig(name=name, learning_rate=0.4, head_learning_rate=0.25))
+def test_settings_reach_the_optimiser_and_heads_have_a_learning_rate_of_their_own(staged: StagedCascade, name: str) -> None:
+    momentum = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
+    config = OptimizerConfig(name=name, learning_rate=0.4, head_learning_rate=0.25, weight_decay=0.2, **momentum)
+    optimizer = build_optimizer(staged, config)
     trunk, heads = optimizer.param_groups
-    assert (trunk["lr"], heads["lr"]) == (0.4, 0.1)
+    assert type(optimizer).__name__.lower() == name
+    assert (trunk["lr"], heads["lr"], trunk["weight_decay"]) == (0.4, 0.1, 0.2)
+    assert {key: trunk[key] for key in momentum} == momentum
     set_learning_rate(optimizer, 0.2)
     assert (trunk["lr"], heads["lr"]) == (0.2, 0.05)
     assert set(heads["params"]) == set(staged.heads.parameters())
@@ -79,7 +66,6 @@ def test_heads_have_a_learning_rate_of_their_own(staged: StagedCascade, name: st
 
 def test_weight_decay_can_leave_biases_and_normalisation_out(staged: StagedCascade) -> None:
     optimizer = build_optimizer(staged, OptimizerConfig(weight_decay=0.1, weight_decay_on="weights", head_learning_rate=2.0))
-    assert len(optimizer.param_groups) == 4
     decay = {parameter: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
     assert set(decay) == set(staged.parameters())
     assert all(value == (0.1 if parameter.dim() > 1 else 0.0) for parameter, value in decay.items())
@@ -88,7 +74,60 @@ def test_weight_decay_can_leave_biases_and_normalisation_out(staged: StagedCasca
 def test_gradient_norm_and_clipping() -> None:
     layer = nn.Linear(2, 1)
     layer.weight.grad, layer.bias.grad = torch.tensor([[3.0, 0.0]]), torch.tensor([4.0])
-    assert gradient_norm(layer).item() == 5.0
-    assert layer.bias.grad.item() == 4.0
+    assert (gradient_norm(layer).item(), layer.bias.grad.item()) == (5.0, 4.0)
     assert gradient_norm(layer, clip=1.0).item() == 5.0
     assert math.isclose(gradient_norm(layer).item(), 1.0, rel_tol=1e-5)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3))
+
+
+def batch(value: float = 1.0, *, finite: bool = True, weight: torch.Tensor | None = None) -> Batch:
+    x = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    x[0, 0, 0, 0] = value
+    return Batch(x, torch.tensor([0, 1, 2, 0, 1]), weight, finite, torch.arange(5))
+
+
+def sgd(module: nn.Module, rate: float = 0.1) -> torch.optim.SGD:
+    return torch.optim.SGD(module.parameters(), lr=rate)
+
+
+@pytest.mark.parametrize("method", [Backprop, Quiet])
+def test_a_step_moves_weights_and_counts_right_answers(method: type[Backprop]) -> None:
+    module, weight = network(), torch.tensor([1.0, 0.0, 2.0, 0.5, 1.0])
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    numbers = training_step(method(module), sgd(module), batch(weight=weight), CONFIG)
+    assert not any(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
+    module.load_state_dict(before)
+    logits, target = module.train()(batch().x), batch().target
+    losses = nn.functional.cross_entropy(logits, target, reduction="none")
+    assert (numbers.samples, numbers.positions) == (5, 4.5)
+    assert numbers.correct == [((logits.argmax(-1) == target) * weight).sum().item()]
+    assert numbers.stage_losses == pytest.approx([((losses * weight).sum() / 4.5).item()], rel=1e-6)
+
+
+@pytest.mark.parametrize(("finite", "words"), [(False, "inputs"), (True, "loss of stage 1")])
+def test_nan_leaves_weights_and_running_statistics_alone(finite: bool, words: str) -> None:
+    module = network()
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    with pytest.raises(NonFiniteError, match=words):
+        training_step(Backprop(module), sgd(module), batch(float("nan"), finite=finite), CONFIG)
+    assert all(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
+
+
+def test_a_gradient_of_nan_is_named_by_its_parameter() -> None:
+    module = network()
+    module[1].bias.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(NonFiniteError, match=r"gradient of 1\.bias"):
+        training_step(Backprop(module), sgd(module), batch(), CONFIG)
+
+
+def test_clipping_bounds_the_step() -> None:
+    module = network()
+    before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+    clipped = replace(CONFIG, optimizer=replace(CONFIG.optimizer, clip_gradient=1e-3))
+    training_step(Backprop(module), sgd(module, 1.0), batch(), clipped)
+    moved = nn.utils.parameters_to_vector(module.parameters()) - before
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)

@@ -1,85 +1,124 @@
-from collections.abc import Callable
+"""The files of a run, its log, and the network in it."""
+
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from torchsid.errors import CheckpointError, RunError
-from torchsid.tasks import images as data
-from torchsid.training import RunConfig, load_network, open_run, train
+from torchsid import __version__
+from torchsid.errors import CheckpointError, ConfigError, RunError
+from torchsid.tasks import Splits
+from torchsid.training import RunDirectory, load_network, open_run, resolve
+from torchsid.training.build import build_task
 from torchsid.training.evaluation import evaluate
-
-Small = Callable[..., RunConfig]
+from torchsid.training.run import MetricsLog, check_directory, read_metrics
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from torchsid.training import resolve
+def splits(finished: RunDirectory) -> Splits:
+    config = finished.config()
+    return build_task(config).load(config.training.seed)
 
-    from .conftest import SMALL
 
-    config = resolve("digits", [*SMALL, "training.epochs=4", "optimizer.learning_rate=0.05"])
-    return train(config, tmp_path_factory.mktemp("runs") / "run")
+@pytest.fixture
+def copy(finished: RunDirectory, tmp_path: Path) -> RunDirectory:
+    """A run that may be changed."""
+    return RunDirectory(Path(shutil.copytree(finished.path, tmp_path / "copy")))
 
 
 @pytest.mark.parametrize("which", ["best", "last"])
-def test_a_loaded_network_repeats_the_evaluation(run: Path, which: str) -> None:
-    network = load_network(run, which)
-    config = open_run(run).config()
-    splits = data.load(config.data, seed=config.training.seed)
-    assert network.config == config
-    assert network.class_names == splits.class_names
-    assert (network.mean, network.std) == (splits.mean, splits.std)
+def test_a_loaded_network_repeats_the_evaluation(finished: RunDirectory, splits: Splits, which: str) -> None:
+    random = torch.random.get_rng_state()
+    network = load_network(finished.path, which)
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert network.config == finished.config()
+    assert network.class_names == tuple(splits.about["class_names"])
     assert not network.learner.module.training
-    expected = open_run(run).evaluation()[which]["test"]
+    expected = finished.evaluation()[which]["test"]
     assert evaluate(network.learner, splits.test, prepare=network.prepare) == expected
 
 
-def test_loading_leaves_the_random_numbers_alone(run: Path) -> None:
-    state = torch.random.get_rng_state()
-    load_network(run)
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
-def test_samples_are_held_out_images_with_the_networks_beliefs(run: Path) -> None:
-    samples = load_file(open_run(run).samples_file)
-    config = open_run(run).config()
-    validation = data.load(config.data, seed=config.training.seed).validation
-    assert samples["images"].dtype == torch.uint8
+def test_samples_are_held_out_with_the_networks_beliefs(finished: RunDirectory, splits: Splits) -> None:
+    samples = load_file(finished.samples_file)
     assert samples["indices"].shape == (12,)
-    assert torch.equal(validation.images[samples["indices"]], samples["images"])
-    assert torch.equal(validation.labels[samples["indices"]], samples["labels"])
-    network = load_network(run, "best")
-    beliefs = network.learner.log_beliefs(network.prepare(samples["images"]))
-    torch.testing.assert_close(samples["log_beliefs"], beliefs)
+    assert torch.equal(splits.validation.inputs[samples["indices"]], samples["inputs"])
+    assert torch.equal(splits.validation.target[samples["indices"]], samples["target"])
+    network = load_network(finished, "best")
+    torch.testing.assert_close(samples["log_beliefs"], network.learner.log_beliefs(network.prepare(samples["inputs"])))
 
 
-def test_without_normalisation_the_network_gets_images_as_in_training(small: Small, tmp_path: Path) -> None:
-    config = small("augment.normalise=false", "training.epochs=1")
-    network = load_network(train(config, tmp_path / "run"))
-    images = data.load(config.data, seed=0).test.images[:3]
-    torch.testing.assert_close(network.prepare(images), images / 255)
-
-
-def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+def test_what_is_no_run_is_said(finished: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no directory"):
         open_run(tmp_path / "absent")
     with pytest.raises(RunError, match=r"config\.toml and manifest\.json missing"):
         open_run(tmp_path)
-
-
-def test_a_run_without_a_checkpoint_cannot_be_loaded(run: Path, tmp_path: Path) -> None:
     for name in ("config.toml", "manifest.json"):
-        (tmp_path / name).write_bytes((run / name).read_bytes())
+        shutil.copy(finished.path / name, tmp_path)
     with pytest.raises(RunError, match="no checkpoint yet"):
         load_network(tmp_path)
     with pytest.raises(RunError, match=r"evaluation\.json does not exist"):
         open_run(tmp_path).evaluation()
 
 
-def test_an_edited_configuration_is_noticed(small: Small, tmp_path: Path) -> None:
-    path = train(small("training.epochs=1"), tmp_path / "run") / "config.toml"
-    path.write_text(path.read_text().replace("alpha = 0.5", "alpha = 0.6"))
+def test_an_edited_configuration_is_noticed(copy: RunDirectory) -> None:
+    text = copy.config_file.read_text()
+    copy.config_file.write_text(text.replace("alpha = 0.5", "alpha = 0.6"))
     with pytest.raises(CheckpointError, match="another configuration"):
-        load_network(tmp_path / "run")
+        load_network(copy)
+    copy.config_file.write_text(text.replace("alpha = 0.5", "alpha = 5.0"))
+    with pytest.raises(ConfigError, match=r"alpha = 5\.0"):
+        load_network(copy)
+
+
+def test_a_run_of_an_earlier_version_says_so_in_one_line(copy: RunDirectory) -> None:
+    copy.config_file.write_text(copy.config_file.read_text().replace("[watch]", "[augment]\ncrop = 4\n\n[watch]"))
+    copy.write_manifest({**copy.manifest(), "torchsid": "0.1.0"})
+    for read in (copy.config, lambda: load_network(copy), lambda: check_directory(copy, resolve("digits"), resume=True)):
+        with pytest.raises(RunError) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+        for words in ("made by torchsid 0.1.0", __version__, "train it again"):
+            assert words in str(caught.value)
+
+
+def test_only_a_run_of_the_same_configuration_can_be_gone_on_with(finished: RunDirectory, tmp_path: Path) -> None:
+    config = finished.config()
+    assert check_directory(finished, config, resume=True)
+    assert not check_directory(RunDirectory(tmp_path / "new"), config, resume=True)
+    with pytest.raises(RunError, match="--resume"):
+        check_directory(finished, config, resume=False)
+    other = resolve(finished.config_file, ["learner.name=gce", "distributed.queue=7"])
+    with pytest.raises(CheckpointError, match=r"learner\.name: 'sid' -> 'gce'") as caught:
+        check_directory(finished, other, resume=True)
+    assert "distributed" not in str(caught.value)
+
+
+# metrics.jsonl
+
+
+def test_lines_are_readable_at_once_and_cut_on_resume(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path) as log:
+        assert log.write("start", epoch=1) == {"event": "start", "epoch": 1}
+        size = log.sync()
+        log.write("epoch", epoch=1, train_loss=0.1 + 0.2)
+        assert read_metrics(path)[-1]["train_loss"] == 0.1 + 0.2
+    with MetricsLog(path, size=size) as log:
+        log.write("resume", epoch=1)
+    assert [record["event"] for record in read_metrics(path)] == ["start", "resume"]
+    with pytest.raises(RunError, match="shorter"):
+        MetricsLog(tmp_path / "new.jsonl", size=10)
+
+
+def test_a_cut_last_line_is_left_out_and_any_other_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"event": "start"}) + '\n{"event": "ep')
+    assert read_metrics(path) == [{"event": "start"}]
+    path.write_text('{"event": "st\n{"event": "end"}\n')
+    with pytest.raises(RunError, match="line 1"):
+        read_metrics(path)
+    with pytest.raises(RunError, match="cannot read"):
+        read_metrics(tmp_path / "absent.jsonl")

@@ -122,29 +122,26 @@ def _write_page(
     stages: int,
     every_stage: bool,
 ) -> None:
-    from torchsid.study.audit import Suspect, audit_page, beliefs_that_judge
+    from torchsid.show.text import minus
+    from torchsid.study.audit import audit_page, beliefs_that_judge, suspect
     from torchsid.study.files import write_page
 
-    top = ranked["image"][: args.top]
-    inputs = samples.inputs[top]
+    places, names = ranked["image"][: args.top], network.class_names
+    inputs = samples.inputs[places]
     log_beliefs = beliefs_that_judge(network.learner, inputs, prepare=network.prepare, last_alone=not every_stage)
-    suspects = [
-        Suspect(
-            sample=network.task.show(inputs[k]),
-            row=ranked["row"][k],
-            label=ranked["label"][k],
-            suggested=ranked["suggested"][k],
-            score=ranked["score"][k],
-            agrees=_agrees(ranked["agrees_from"][k], stages),
-            true=ranked["true"][k] if "true" in ranked else None,
-            log_beliefs=log_beliefs[:, k],
-        )
-        for k in range(len(top))
-    ]
-    subtitle = f"Run {args.directory.name} · {args.weights} weights · seed {network.config.training.seed}"
-    command = shlex.join(["torchsid", *args.command])
-    title = f"{network.about.get('name', network.config.task)}: labels to look at"
-    page = audit_page(suspects, network.class_names, tables, title=title, subtitle=subtitle, command=command)
+    cards = []
+    for k in range(len(places)):
+        row, label, suggested, score, agrees = (ranked[name][k] for name in ("row", "label", "suggested", "score", "agrees_from"))
+        lines = [f"row {row}", f"score {minus(f'{score:.3f}')}", f"agrees: {_agrees(agrees, stages)}"]
+        lines += [f"true: {names[ranked['true'][k]]}"] if "true" in ranked else []
+        cards.append(suspect(network.task.show(inputs[k]), log_beliefs[:, k], names, label, suggested, lines))
+    page = audit_page(
+        cards,
+        tables,
+        title=f"{network.about.get('name', network.config.task)}: labels to look at",
+        subtitle=f"Run {args.directory.name} · {args.weights} weights · seed {network.config.training.seed}",
+        command=shlex.join(["torchsid", *args.command]),
+    )
     write_page(args.page, page)
 
 

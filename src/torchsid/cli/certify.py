@@ -76,13 +76,15 @@ def _chosen(splits: "Splits", args: argparse.Namespace) -> "dict[str, Samples]":
 
 def _certified(network: "LoadedNetwork", split: str, samples: "Samples", objective: "LocalObjective") -> "Certified":
     """Return the certificates of a split, and what its pictures need, from one pass over the samples."""
-    from torchsid.study.certify.answers import AnswersMaker
+    from torchsid.study.certify.answers import Answers
     from torchsid.study.certify.certificate import certify
     from torchsid.study.certify.page import Certified
 
-    maker = AnswersMaker()
-    found = certify(network.learner, samples, objective, prepare=network.prepare, onlooker=maker.add)
-    return Certified(split=split, samples=samples, certificates=found, answers=maker.answers())
+    parts: list[Answers] = []
+    found = certify(
+        network.learner, samples, objective, prepare=network.prepare, onlooker=lambda flat: parts.append(Answers.of(flat))
+    )
+    return Certified(split=split, samples=samples, certificates=found, answers=Answers.joined(parts))
 
 
 def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":

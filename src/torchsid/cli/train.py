@@ -22,7 +22,7 @@ DEFAULT_OUT = Path("runs")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Training:
     """One training: what and where to."""
 
     config: "RunConfig"
@@ -54,23 +54,23 @@ def run(args: argparse.Namespace) -> int:
     """Train everything that was asked for, one after another, then write the reports and print the table."""
     if args.help_settings:
         return _print_settings(args)
-    plans = make_plans(args.recipes, overrides(args), seeds=args.seeds, out=args.out)
+    jobs = trainings(args.recipes, overrides(args), seeds=args.seeds, out=args.out)
     from torchsid.training.spread import started_as_worker, writes
 
     if started_as_worker():
-        if len(plans) > 1:
+        if len(jobs) > 1:
             raise ConfigError(["many workers train one recipe with one seed: give one RECIPE, without --seeds"], source="command")
     else:
-        check_directories(plans, resume=args.resume)
-    with closing(console.choose(args.quiet or not writes(plans[0].config))) as screen:
-        for plan in plans:
-            if len(plans) > 1:
-                screen.note(f"{plan.config.label}, seed {plan.config.training.seed}: {plan.out}")
-            if code := _train(plan, screen, args):
+        check_directories(jobs, resume=args.resume)
+    with closing(console.choose(args.quiet or not writes(jobs[0].config))) as screen:
+        for job in jobs:
+            if len(jobs) > 1:
+                screen.note(f"{job.config.label}, seed {job.config.training.seed}: {job.out}")
+            if code := _train(job, screen, args):
                 return code
-        if not writes(plans[0].config):
+        if not writes(jobs[0].config):
             return 0
-        runs = [plan.out for plan in plans]
+        runs = [job.out for job in jobs]
         results.print_results(screen, results.compare_runs(runs, screen))
         _write_reports(runs, args.out or DEFAULT_OUT, screen)
     return 0
@@ -80,8 +80,8 @@ def _print_settings(args: argparse.Namespace) -> int:
     from torchsid.training import recipes
 
     config = recipes.resolve(args.recipes[0], overrides(args))
-    rows = [[name, repr(value), allowed, meaning] for name, value, allowed, meaning in recipes.describe(config)]
-    console.choose().table(["setting", "value", "allowed", "meaning"], rows)
+    rows = [[name, repr(value), f"{meaning}\n{allowed}"] for name, value, allowed, meaning in recipes.describe(config)]
+    console.choose().table(["setting", "value", "meaning"], rows)
     return 0
 
 
@@ -92,7 +92,7 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return [*(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None), *args.set]
 
 
-def make_plans(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> list[Plan]:
+def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> list[Training]:
     """Return what is to be trained and where to; nothing is written.
 
     Raises:
@@ -110,35 +110,34 @@ def make_plans(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, o
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     if len(configs) == 1 and seeds == 1:
-        return [Plan(configs[0], out or DEFAULT_OUT / configs[0].recipe)]
-    plans = [
-        Plan(_with_seed(config, extra), (out or DEFAULT_OUT) / (config.recipe + _seed_suffix(config, extra, seeds)))
+        return [Training(configs[0], out or DEFAULT_OUT / configs[0].recipe)]
+    jobs = [
+        Training(_with_seed(config, extra), (out or DEFAULT_OUT) / (config.recipe + _seed_suffix(config, extra, seeds)))
         for config in configs
         for extra in range(seeds)
     ]
-    directories = [plan.out for plan in plans]
+    directories = [job.out for job in jobs]
     if shared := sorted({str(path) for path in directories if directories.count(path) > 1}):
         raise ConfigError([f"two recipes would write to {path}; give their files different names" for path in shared])
-    return plans
+    return jobs
 
 
-def check_directories(plans: Sequence[Plan], *, resume: bool) -> None:
+def check_directories(jobs: Sequence[Training], *, resume: bool) -> None:
     """Refuse directories that cannot be written, hold something already, or hold a run that cannot be resumed.
 
     Raises:
         RunError: names all of them.
     """
-    from torchsid.training import RunDirectory
-    from torchsid.training.start import check_directory
+    from torchsid.training.run import RunDirectory, check_directory
 
     problems = []
-    for plan in plans:
-        parent = next(path for path in (plan.out, *plan.out.absolute().parents) if path.exists())
+    for job in jobs:
+        parent = next(path for path in (job.out, *job.out.absolute().parents) if path.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            problems.append(f"{plan.out} cannot be made: {parent} is no directory that you may write to")
+            problems.append(f"{job.out} cannot be made: {parent} is no directory that you may write to")
             continue
         try:
-            check_directory(RunDirectory(plan.out), plan.config, resume=resume)
+            check_directory(RunDirectory(job.out), job.config, resume=resume)
         except (RunError, CheckpointError, ConfigError) as error:
             problems.append(str(error))
     if problems:
@@ -153,14 +152,14 @@ def _seed_suffix(config: "RunConfig", extra: int, seeds: int) -> str:
     return f"-seed{config.training.seed + extra}" if seeds > 1 else ""
 
 
-def _train(plan: Plan, screen: console.Console, args: argparse.Namespace) -> int:
-    """Train one plan and return 0, or the exit code of an interruption."""
+def _train(job: Training, screen: console.Console, args: argparse.Namespace) -> int:
+    """Train one of them and return 0, or the exit code of an interruption."""
     from torchsid import training
 
     command = ["torchsid", *args.command]
-    screen.expect(plan.config.training.epochs)
+    screen.expect(job.config.training.epochs)
     try:
-        training.train(plan.config, plan.out, resume=args.resume, reporter=screen, command=shlex.join(command))
+        training.train(job.config, job.out, resume=args.resume, reporter=screen, command=shlex.join(command))
     except training.Interrupted as stop:
         screen.close()
         again = shlex.join(command if args.resume else [*command, "--resume"])

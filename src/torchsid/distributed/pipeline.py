@@ -300,4 +300,5 @@ def _share(part: slice, rows: slice, weight: Tensor | None) -> float:
     if weight is None:
         return (part.stop - part.start) / (rows.stop - rows.start)
     total = float(weight[rows].sum())
-    return weight[part].sum().item() / total if total else 0.0
+    share: float = float(weight[part].sum()) / total if total else 0.0
+    return share

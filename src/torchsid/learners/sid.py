@@ -252,7 +252,7 @@ class SID(Learner):
         prior = self.module.log_prior
         dtype = torch.promote_types(prior.dtype, torch.float32)
         log_target = self.objective.log_target(target, self.module.num_classes, weight=weight, dtype=dtype)
-        check_positions(log_target, [batch_size(x)])
+        check_positions(log_target, [batch_size(x)], more=True)
         return log_target.to(prior.device)
 
     def of_part(self, part: Cascade, stages: range, optimizer: Optimizer) -> "SID":

@@ -34,7 +34,7 @@ class Card:
     """HTML that shows the sample."""
     title: str
     lines: Sequence[str]
-    drawing: Drawing | None = None
+    drawing: Drawing
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,6 @@ class Code:
 
     title: str
     text: str
-    folded: bool = False
     kind: str = "code"
 
 

@@ -26,40 +26,6 @@ SERIES = tuple(f"#0a000{number}" for number in range(1, 8))  # the page's --s1 â
 _CSS = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
 _CSS |= {sentinel: f"var(--s{number})" for number, sentinel in enumerate(SERIES, 1)}
 
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "torchsid",
-    "text.parse_math": False,  # a class may be called "$x"
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.titlecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 11,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": RULE,
-    "ytick.labelcolor": MUTED,
-    "ytick.left": False,
-    "lines.linewidth": 2,
-    "lines.solid_capstyle": "round",
-    "figure.constrained_layout.w_pad": 0.02,
-    "figure.constrained_layout.h_pad": 0.02,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
 
 @dataclass(frozen=True)
 class Drawing:
@@ -86,7 +52,8 @@ def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
         from matplotlib.figure import Figure
     except ImportError:
         raise RunError("figures need matplotlib; install it with pip install 'torchsid[report]'") from None
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    style = str(files("torchsid.show") / "figure.mplstyle")
+    with mpl.rc_context(fname=style), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's typeface lacks; a name too long for a figure only costs space.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font|constrained_layout not applied")
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")

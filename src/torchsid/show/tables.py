@@ -20,6 +20,7 @@ class Table(NamedTuple):
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     kind: str = "table"
+    """`facts` for texts that are broken into lines."""
 
     def lines(self) -> list[list[str]]:
         """Return the rows as plain text: value and mark, then the detail on a line of its own."""
@@ -36,6 +37,11 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Cell | str]], caption:
     """Return a table whose cells may be given as plain text."""
     cells = (tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows)
     return Table(tuple(columns), tuple(cells), caption)
+
+
+def facts(columns: Iterable[str], rows: Iterable[Iterable[Cell | str]], caption: str = "") -> Table:
+    """Return a table of texts, which may be long: they are broken into lines."""
+    return table(columns, rows, caption)._replace(kind="facts")
 
 
 def resolved(difference: float, low: float | None, high: float | None) -> str:

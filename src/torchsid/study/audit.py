@@ -10,7 +10,6 @@ arXiv 2001.10528) over stages instead of epochs, which needs one trained network
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -21,7 +20,6 @@ from torch import Tensor
 from torchsid.show.page import Card, Cards, Code, Page, Section
 from torchsid.show.plots.river import river
 from torchsid.show.tables import Table
-from torchsid.show.text import minus
 from torchsid.study.positions import flatten, outcomes
 from torchsid.tasks import Samples
 from torchsid.training.evaluation import Predictor, predict, unbroken
@@ -173,35 +171,14 @@ def _share(some: Tensor, of: Tensor) -> float | None:
     return int(some.sum()) / int(of.sum()) if bool(of.any()) else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Suspect:
-    """A sample with a suspicious label."""
-
-    sample: str
-    """HTML that shows it."""
-    row: int
-    """Of the data set's file."""
-    label: int
-    suggested: int
-    score: float
-    agrees: str
-    """The stage from which on the answer is the label, in words."""
-    true: int | None
-    """None where nobody knows."""
-    log_beliefs: Tensor
-    """`[L+1, C]`."""
-
-
-def audit_page(
-    suspects: Sequence[Suspect], names: Sequence[str], tables: Sequence[Table], *, title: str, subtitle: str, command: str
-) -> Page:
+def audit_page(cards: Sequence[Card], tables: Sequence[Table], *, title: str, subtitle: str, command: str) -> Page:
     """Return the page of an audit: what was found in all samples, and the most suspicious ones in their order."""
     return Page(
         title=title,
         subtitle=subtitle,
         sections=[
             Section("found", "What was found", _FOUND, tables),
-            Section("samples", "The most suspicious", _RIVERS, [Cards("", [_card(each, names) for each in suspects])]),
+            Section("samples", "The most suspicious", _RIVERS, [Cards("", cards)]),
             Section("repeat", "To repeat it", "", [Code("", command)]),
         ],
     )
@@ -214,12 +191,10 @@ _RIVERS = (
 )
 
 
-def _card(each: Suspect, names: Sequence[str]) -> Card:
-    disputed = each.suggested != each.label
-    beliefs = each.log_beliefs.double().exp()
-    shown = [each.label, each.suggested] if disputed else [each.label]
-    rest = 1 - beliefs[:, shown].sum(1, keepdim=True)
-    drawn = river(np.hstack([beliefs[:, shown], rest]), [*(names[name] for name in shown), ""], 0, shown=len(shown))
-    title = f"{names[each.label]} → {names[each.suggested]}" if disputed else names[each.label]
-    lines = [f"row {each.row}", f"score {minus(f'{each.score:.3f}')}", f"agrees: {each.agrees}"]
-    return Card(each.sample, title, [*lines, *([] if each.true is None else [f"true: {names[each.true]}"])], drawn)
+def suspect(sample: str, log_beliefs: Tensor, names: Sequence[str], label: int, suggested: int, lines: Sequence[str]) -> Card:
+    """Return a sample, shown as HTML, with the beliefs `[L+1, C]` in its label and in what is suggested."""
+    shown = list(dict.fromkeys((label, suggested)))
+    beliefs = log_beliefs[:, shown].double().exp()
+    rest = 1 - beliefs.sum(1, keepdim=True)
+    drawn = river(np.hstack([beliefs, rest]), [*(names[name] for name in shown), ""], 0, shown=len(shown))
+    return Card(sample, " → ".join(names[name] for name in shown), lines, drawn)

@@ -1,8 +1,7 @@
 """What is found, written whole or not at all: JSON for other programs, pages for people."""
 
 import json
-from collections.abc import Mapping
-from math import isfinite
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +24,13 @@ def write_file(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON, which lacks NaN and infinity: they become null.
+    """Write a value as JSON: dataclasses by their fields; NaN and infinity, which JSON lacks, become null.
 
     Raises:
         RunError: the operating system refuses.
     """
-    write_file(path, json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(value, default=lambda each: str(each) if isinstance(each, Path) else asdict(each))
+    write_file(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_page(path: Path, page: "Page") -> None:
@@ -42,11 +42,3 @@ def write_page(path: Path, page: "Page") -> None:
     if path.is_dir():
         raise RunError(f"{path} is a directory; name the file to write, for example {path / 'report.html'}")
     write_file(path, page.html())
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

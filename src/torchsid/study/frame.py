@@ -102,6 +102,16 @@ def _mean(head: Row, members: Sequence[Row], *, intervals: bool) -> Row:
     return replace(head, value=found.mean, low=found.low, high=found.high, n=found.n)
 
 
+def select(rows: Iterable[Row], **where: object) -> list[Row]:
+    """Return the rows with these values."""
+    return [row for row in rows if all(getattr(row, name) == value for name, value in where.items())]
+
+
+def whole(rows: Iterable[Row], metric: str, method: str, at: str = "") -> Row | None:
+    """Return a number of whole runs, of rows over seeds; None where there is none."""
+    return next(iter(select(rows, metric=metric, method=method, at=at, stage=None, epoch=None)), None)
+
+
 def of_runs(rows: Iterable[Row], metric: str) -> dict[Place, dict[int, float]]:
     """Return a number of whole runs by method and value, and by seed."""
     found: dict[Place, dict[int, float]] = {}

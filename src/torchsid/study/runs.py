@@ -16,6 +16,8 @@ from torchsid.errors import RunError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from torchsid.tasks import Samples
+
 _REQUIRED = ("config.toml", "manifest.json", "metrics.jsonl")
 _MANIFEST_KEYS = ("torchsid", "status", "label", "recipe", "seed", "versions", "hardware", "data")
 
@@ -44,20 +46,6 @@ class Scores:
     def last(self, metric: str) -> float:
         """Return a number of the last stage; NaN where there is none."""
         return self.by_stage.get(metric, (float("nan"),))[-1]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A few held-out samples with the belief of every stage."""
-
-    inputs: "Tensor"
-    """`[n, ...]`."""
-    target: "Tensor"
-    """`[n, ...]`."""
-    log_beliefs: "Tensor"
-    """`[L+1, n, ..., C]`."""
-    indices: "Tensor"
-    """Position in the data set, `[n]`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +110,8 @@ class RunRecord:
         which = which or self.chosen
         return self.scores.get((which, "test")) or self.scores.get((which, "validation"))
 
-    def samples(self) -> Samples | None:
-        """Read the samples that the run kept; None where it kept none.
+    def samples(self) -> "tuple[Samples, Tensor] | None":
+        """Read the held-out samples that the run kept, and log-beliefs `[L+1, n, ..., C]` about them; None where it kept none.
 
         Raises:
             RunError: their file is damaged.
@@ -134,15 +122,16 @@ class RunRecord:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        from torchsid.tasks import Samples
+
+        old = {"images": "inputs", "labels": "target"}  # as runs of version 0.1 call them
         try:
-            tensors = load_file(path)
+            tensors = {old.get(name, name): tensor for name, tensor in load_file(path).items()}
         except SafetensorError as error:
             raise RunError(f"{path} is not a readable safetensors file: {error}") from None
-        old = {"images": "inputs", "labels": "target"}  # as runs of version 0.1 call them
-        tensors = {old.get(name, name): tensor for name, tensor in tensors.items()}
-        if missing := [name for name in ("inputs", "target", "log_beliefs", "indices") if name not in tensors]:
+        if missing := [name for name in ("inputs", "target", "log_beliefs") if name not in tensors]:
             raise RunError(f"{path} lacks the tensors {', '.join(missing)}")
-        return Samples(tensors["inputs"], tensors["target"], tensors["log_beliefs"], tensors["indices"])
+        return Samples(tensors["inputs"], tensors["target"]), tensors["log_beliefs"]
 
 
 def load_run(path: str | Path) -> RunRecord:

@@ -9,6 +9,7 @@ from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
     from torchsid.training.config import RunConfig as RunConfig
+    from torchsid.training.config import to_toml as to_toml
     from torchsid.training.interruption import Interrupted as Interrupted
     from torchsid.training.loop import train as train
     from torchsid.training.recipes import load_recipe as load_recipe
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from torchsid.training.run import RunDirectory as RunDirectory
     from torchsid.training.run import load_network as load_network
     from torchsid.training.run import open_run as open_run
-    from torchsid.training.toml import to_toml as to_toml
 
 _HOME = {
     "Interrupted": "torchsid.training.interruption",
@@ -32,7 +32,7 @@ _HOME = {
     "open_run": "torchsid.training.run",
     "recipe_names": "torchsid.training.recipes:names",
     "resolve": "torchsid.training.recipes",
-    "to_toml": "torchsid.training.toml",
+    "to_toml": "torchsid.training.config",
     "train": "torchsid.training.loop",
 }
 

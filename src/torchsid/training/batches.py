@@ -66,9 +66,8 @@ class Batches:
     def first(self, count: int) -> Batch:
         """Return the first `count` training samples, not augmented, for measurements beside training."""
         samples = self._splits.train.take(slice(count))
-        return self._batch(
-            self._task.prepare(samples.inputs, self._splits.about), samples.target, samples.weight, torch.arange(count)
-        )
+        x = self._task.prepare(samples.inputs, self._splits.about)
+        return self._batch(x, samples.target, samples.weight, torch.arange(len(samples)))
 
     def _make(self, order: Tensor, epoch: int, step: int) -> Batch:
         chosen = order[step * self._size : (step + 1) * self._size]
@@ -81,4 +80,4 @@ class Batches:
         return Batch(self._place(x), target.to(self._device), weight, bool(x.isfinite().all()), samples)
 
     def _place(self, x: Tensor) -> Tensor:
-        return x.to(self._device, memory_format=self._task.memory_format if x.dim() == 4 else torch.contiguous_format)
+        return x.to(self._device, memory_format=self._task.memory_format)

@@ -1,19 +1,85 @@
-"""From a configuration to a task, a network and a learner, on a device."""
+"""From a configuration to a task, a network, a learner and an optimiser, on a device; nothing is written."""
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.core.shared import SharedCascade
+from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
+from torchsid.core.threads import threads
 from torchsid.errors import ConfigError
 from torchsid.settings import build
-from torchsid.tasks.domain import About, Task
+from torchsid.tasks.domain import About, Splits, Task
+from torchsid.training.batches import Batches
 from torchsid.training.choices import CHOICES
 from torchsid.training.config import RunConfig
+from torchsid.training.optimization import build_optimizer
+
+if TYPE_CHECKING:
+    from torchsid.distributed.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Data, network and optimiser of a run."""
+
+    config: RunConfig
+    device: torch.device
+    task: Task
+    splits: Splits
+    batches: Batches
+    learner: Learner
+    optimizer: Optimizer
+    world: "World | None" = None
+    """This worker's place among several; None in one process."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run."""
+        return self.world is None or self.world.leads
+
+
+def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
+    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
+
+    Raises:
+        DataError: the data are missing, damaged, or do not fit.
+        ConfigError: the network cannot read such samples, or cannot be cut as the configuration asks.
+    """
+    task = build_task(config)
+    splits = task.load(config.training.seed)
+    torch.manual_seed(config.training.seed)
+    built = config
+    if cut_by_graph and config.model.network == "staged":
+        built = replace(config, model=replace(config.model, by="graph"))
+    module = place(build_network(built, task, splits.about), built, task, device)
+    optimizer = build_optimizer(module, config.optimizer)
+    learner, batches = build_learner(module, config), Batches(task, splits, config.training, device)
+    with without_side_effects(module):
+        module.eval()
+        answer = learner.log_beliefs(batches.first(2).x).shape[2:]
+    learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
+    return Setup(config=config, device=device, task=task, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
+
+
+@contextmanager
+def torch_settings(config: RunConfig) -> Iterator[torch.device]:
+    """Choose the device and set the threads; on exit threads and random number generators are as before.
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    device = choose_device(config.training.device)
+    forked = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
+    with threads(config.training.threads or torch.get_num_threads()), forked:
+        yield device
 
 
 def choose_device(name: str) -> torch.device:
@@ -51,7 +117,7 @@ def build_network(config: RunConfig, task: Task, about: About) -> nn.Module:
     settings = asdict(config.model)
     network = CHOICES["model"].chosen(settings, config.task)
     try:
-        module: nn.Module = build(network, settings, task.example(about), about["num_classes"])
+        module: nn.Module = build(network, settings, task.example(about), about["num_classes"], task.positions)
     except ConfigError as error:
         raise ConfigError([f"model: {problem}" for problem in error.problems]) from None
     except ValueError as error:
@@ -82,14 +148,9 @@ def place(module: nn.Module, config: RunConfig, task: Task, device: torch.device
     module.to(device)
     if task.memory_format != torch.contiguous_format:
         module.to(memory_format=task.memory_format)  # type: ignore[call-overload]
-    if config.training.compile:
-        _compile(module)
-    return module
-
-
-def _compile(module: nn.Module) -> None:
-    if isinstance(module, StagedCascade):
+    if config.training.compile and isinstance(module, StagedCascade):
         module.compile_stages()
-        return
-    for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
-        part.compile()
+    elif config.training.compile:
+        for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
+            part.compile()
+    return module

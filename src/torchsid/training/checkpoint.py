@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+_REMEDY = "restore the file from a copy, or start a new run in another directory"
 
 
 def save(
@@ -34,6 +35,7 @@ def save(
     state: Mapping[str, Any],
     *,
     config_sha256: str,
+    world: "World | None" = None,
     memory: Mapping[str, Tensor] = _NOTHING,
 ) -> None:
     """Write a checkpoint; a crash at any moment leaves the previous one usable.
@@ -44,38 +46,24 @@ def save(
         optimizer: over `module.parameters()`; its tensors are stored under `STATE:PARAMETER NAME`.
         state: what JSON can hold: position, sums of the epoch, the best epoch so far.
         config_sha256: of the run's configuration.
+        world: the workers, which all call this, each with what it holds; the lead's `state` counts, and the checkpoint before this
+            one is kept beside it. None in one process.
         memory: what the method remembers; names have a colon.
 
     Raises:
         RunError: the operating system refuses, for instance because the disk is full.
     """
-    _write(directory, module.state_dict(), {**_optimizer_tensors(module, optimizer), **memory}, state, config_sha256)
-
-
-def save_sharded(
-    directory: Path,
-    module: nn.Module,
-    optimizer: Optimizer,
-    state: Mapping[str, Any],
-    *,
-    config_sha256: str,
-    world: "World",
-    memory: Mapping[str, Tensor] = _NOTHING,
-) -> None:
-    """Write a checkpoint together with the other workers, each what it holds; the one before is kept beside it.
-
-    Every worker calls this. Arguments as `save`; the lead's `state` counts.
-
-    Raises:
-        RunError: the operating system refuses.
-    """
+    model, others = module.state_dict(), {**_optimizer_tensors(module, optimizer), **memory}
+    if world is None:
+        _write(directory, model, others, state, config_sha256)
+        return
     from torchsid.distributed.checkpoint import write_shards
 
     fresh = being_written(directory)
     with ExitStack() as stack:
         world.on_lead(lambda: stack.enter_context(replacing_directory(directory, keep=previous(directory))))
         with os_errors(fresh):
-            checksums = write_shards(fresh, {**module.state_dict(), **_optimizer_tensors(module, optimizer), **memory}, world)
+            checksums = write_shards(fresh, {**model, **others}, world)
         world.on_lead(lambda: write_bytes(fresh / _STATE, _header(checksums, state, config_sha256)))
         world.on_lead(stack.close)
 
@@ -92,14 +80,11 @@ def consolidate(directory: Path, *, config_sha256: str) -> None:
         CheckpointError: it is damaged.
         RunError: the operating system refuses.
     """
-    header = _read_header(current(directory) / _STATE)
+    header = _read_header(current(directory))
     shutil.rmtree(previous(directory), ignore_errors=True)
-    if _MODEL in header["files"]:
-        return
-    tensors = _read_files(current(directory), header["files"])
-    model = {name: tensor for name, tensor in tensors.items() if ":" not in name}
-    optimizer = {name: tensor for name, tensor in tensors.items() if ":" in name}
-    _write(directory, model, optimizer, header["state"], config_sha256)
+    if _MODEL not in header["files"]:
+        model, others = _split(_read_files(current(directory), header["files"]))
+        _write(directory, model, others, header["state"], config_sha256)
 
 
 def exists(directory: Path) -> bool:
@@ -125,47 +110,49 @@ def load(
         CheckpointError: a file is missing, truncated or altered, or the checkpoint is from another configuration.
     """
     directory = current(directory)
-    header = _read_header(directory / _STATE)
+    header = _read_header(directory)
     if header["config_sha256"] != config_sha256:
         raise CheckpointError(
             f"{directory} was written under another configuration: continue with the run's own config.toml, "
             "or start a new run in another directory"
         )
-    files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
-    tensors = _read_own(directory, files, {*module.state_dict(), *memory}, world) if world else _read_files(directory, files)
     weights = module.state_dict()  # knows the versions of the modules; without them BatchNorm asks for a buffer of other workers
+    files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
+    read = _read_own(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
+    model, others = _split(read)
     weights.clear()
-    weights |= {name: tensor for name, tensor in tensors.items() if ":" not in name}
+    weights |= model
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{directory} does not fit the network: {error}") from None
     if optimizer:
-        _restore_optimizer(module, optimizer, {name: each for name, each in tensors.items() if ":" in name and name not in memory})
         for name, tensor in memory.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(others.pop(name))
+        _restore_optimizer(module, optimizer, others)
     state: dict[str, Any] = header["state"]
     return state
 
 
 def _write(
-    directory: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any], config_sha256: str
+    directory: Path, model: Mapping[str, Tensor], others: Mapping[str, Tensor], state: Mapping[str, Any], config_sha256: str
 ) -> None:
-    contents = {_MODEL: _serialise(model), _OPTIMIZER: _serialise(optimizer)}
-    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    contents[_STATE] = _header(checksums, state, config_sha256)
+    contents = {
+        file: safetensors.torch.save({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()})
+        for file, tensors in ((_MODEL, model), (_OPTIMIZER, others))
+    }
+    contents[_STATE] = _header({file: hashlib.sha256(each).hexdigest() for file, each in contents.items()}, state, config_sha256)
     with replacing_directory(directory) as fresh:
         for name, content in contents.items():
             write_bytes(fresh / name, content)
 
 
-def _header(checksums: Mapping[str, str], state: Mapping[str, Any], config_sha256: str) -> bytes:
-    header = {"format": _FORMAT, "config_sha256": config_sha256, "files": dict(checksums), "state": dict(state)}
-    return json.dumps({"sha256": _sha256_of(header), **header}, indent=1).encode()
-
-
-def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()})
+def _split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the tensors of the module, and those of the optimiser and the memory, whose names have a colon."""
+    parts: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+    for name, tensor in tensors.items():
+        parts[":" in name][name] = tensor
+    return parts
 
 
 def _optimizer_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -174,9 +161,9 @@ def _optimizer_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Ten
 
 
 def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    position = {parameter: index for index, parameter in enumerate(ordered)}
-    index_of = {name: position[parameter] for name, parameter in module.named_parameters()}
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         key, _, parameter = name.partition(":")
@@ -184,31 +171,44 @@ def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _sha256_of(header: Mapping[str, Any]) -> str:
+def _header(checksums: Mapping[str, str], state: Mapping[str, Any], config_sha256: str) -> bytes:
+    header = {"format": _FORMAT, "config_sha256": config_sha256, "files": dict(checksums), "state": dict(state)}
+    return json.dumps({"sha256": _sha256_of(header), **header}, indent=1).encode()
+
+
+def _sha256_of(header: object) -> str:
     return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def _read_header(directory: Path) -> dict[str, Any]:
+    path = directory / _STATE
     try:
-        header: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if header.pop("sha256") != _sha256_of(header):
-            raise KeyError("sha256")
-        if header["format"] != _FORMAT:
-            raise CheckpointError(
-                f"{path} has format {header['format']}, this version reads {_FORMAT}: use the version that wrote it"
-            )
-        return header
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from None
+        header: dict[str, Any] = json.loads(_read(path))
+        whole = header.pop("sha256") == _sha256_of(header)
     except (ValueError, KeyError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path} is truncated or altered; {_REMEDY}") from None
+        whole = False
+    if not whole:
+        raise CheckpointError(f"{path} is truncated or altered; {_REMEDY}")
+    if header["format"] != _FORMAT:
+        raise CheckpointError(f"{path} has format {header['format']}, this version reads {_FORMAT}: use the version that wrote it")
+    return header
 
 
 def _read_files(directory: Path, checksums: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the tensors of all files; those of the optimiser have a colon in their name."""
-    return {name: tensor for file in checksums for name, tensor in _read_tensors(directory / file, checksums).items()}
+    contents = {name: _read(directory / name) for name in checksums}
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != checksums[name]:
+            raise CheckpointError(f"{directory / name} is truncated or altered: its SHA-256 is not the one in {_STATE}; {_REMEDY}")
+    return {name: tensor for content in contents.values() for name, tensor in safetensors.torch.load(content).items()}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from None
 
 
 def _read_own(directory: Path, checksums: Mapping[str, str], own: Collection[str], world: "World") -> dict[str, Tensor]:
@@ -221,16 +221,3 @@ def _read_own(directory: Path, checksums: Mapping[str, str], own: Collection[str
         raise
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{error}; {_REMEDY}") from None
-
-
-def _read_tensors(path: Path, checksums: Mapping[str, str]) -> dict[str, Tensor]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from None
-    if hashlib.sha256(content).hexdigest() != checksums.get(path.name):
-        raise CheckpointError(f"{path} is truncated or altered: its SHA-256 is not the one in {_STATE}; {_REMEDY}")
-    return safetensors.torch.load(content)
-
-
-_REMEDY = "restore the file from a copy, or start a new run in another directory"

@@ -1,20 +1,19 @@
 """The sections of a configuration that choose by name: each has the settings of what it chooses, and no others."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass
-from typing import Any
+from inspect import Parameter
+from typing import Annotated, Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from torchsid import learners, models, tasks
-from torchsid.errors import ConfigError
 from torchsid.registry import Registry
-from torchsid.settings import OneOf, all_settings
+from torchsid.settings import OneOf, Setting, all_settings
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
-_MADE: dict[tuple[str, Callable[..., Any], str], type] = {}
+_MADE: dict[str, type] = {}
 
 
 @dataclass(frozen=True)
@@ -39,31 +38,35 @@ class Choice:
         """
         return self.registry.load(str(table.get(self.key, self.default)) if self.key else task)
 
-    def section(self, table: Mapping[str, Any], task: str) -> type:
-        """Return the dataclass of a section that sets `table`.
+    def settings(self, table: Mapping[str, Any], task: str) -> dict[str, Setting]:
+        """Return the settings of a section that sets `table`, the choice itself first.
 
         Raises:
             ConfigError: something that it chooses does not exist.
         """
-        entry = self.chosen(table, task)
-        settings = list(all_settings(entry, table).values())
-        made = (self.key, entry, repr(settings))
-        if made not in _MADE:  # so that equal sections are equal
-            fields = [(self.key, str, field(default=self.default))] if self.key else []
-            for setting in settings:
-                annotation = str if OneOf.within(setting.annotation) else setting.annotation
-                fields.append((setting.name, annotation, _field(setting.default)))
-            plain = make_dataclass(getattr(entry, "__name__", "Settings"), fields, frozen=True, kw_only=True)
-            _MADE[made] = pydantic_dataclass(plain, frozen=True, kw_only=True, config=_STRICT)
-        return _MADE[made]
+        about = Setting(self.key, Annotated[str, OneOf(self.registry)], self.default, f"The {self.registry.kind}, by name.")
+        return ({self.key: about} if self.key else {}) | all_settings(self.chosen(table, task), table)
+
+    def section(self, table: Mapping[str, Any], task: str) -> type:
+        """Return the dataclass of a section that sets `table`; the same one for the same settings, so that equals are equal.
+
+        Raises:
+            ConfigError: something that it chooses does not exist.
+        """
+        settings = self.settings(table, task)
+        identity = repr((self.chosen(table, task), settings))
+        if identity not in _MADE:
+            kinds = {each.name: str if OneOf.within(each.annotation) else each.annotation for each in settings.values()}
+            fields = [(name, kind, _field(settings[name].default)) for name, kind in kinds.items()]
+            plain = make_dataclass("Settings", fields, frozen=True, kw_only=True)
+            _MADE[identity] = pydantic_dataclass(plain, frozen=True, kw_only=True, config=_STRICT)
+        return _MADE[identity]
 
 
 def _field(default: Any) -> Any:
-    if default is inspect.Parameter.empty:
+    if default is Parameter.empty:
         return field()
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default))
-    return field(default=default)
+    return field(default_factory=lambda: list(default)) if isinstance(default, list) else field(default=default)
 
 
 CHOICES: Mapping[str, Choice] = {
@@ -72,33 +75,3 @@ CHOICES: Mapping[str, Choice] = {
     "learner": Choice(learners.LEARNERS, "name", "sid"),
 }
 """By section of `RunConfig`."""
-
-
-def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of one table on top of those of another.
-
-    Where the upper one chooses something else, what it no longer knows of the lower one's settings is dropped: a twin of a recipe
-    changes `learner.name` and nothing else. What neither knows stays, to be reported.
-    """
-    joined = merged(below, above)
-    for name, choice in CHOICES.items():
-        lower, upper, both = (table.get(name, {}) for table in (below, above, joined))
-        if isinstance(lower, Mapping) and isinstance(upper, Mapping) and isinstance(both, Mapping):
-            try:
-                before = choice.section(lower, str(below.get("task", CHOICES["data"].default)))
-                after = choice.section(both, str(joined.get("task", CHOICES["data"].default)))
-            except ConfigError:  # reported when the whole is checked
-                continue
-            gone = set(inspect.signature(before).parameters) - set(inspect.signature(after).parameters) - set(upper)
-            if gone & set(both):
-                joined[name] = {key: value for key, value in both.items() if key not in gone}
-    return joined
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `below` with what `above` sets, table by table."""
-    table = dict(below)
-    for key, value in above.items():
-        both_tables = isinstance(value, Mapping) and isinstance(table.get(key), Mapping)
-        table[key] = merged(table[key], value) if both_tables else value
-    return table

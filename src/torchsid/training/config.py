@@ -4,14 +4,17 @@ A field is addressed by its dotted name (`learner.alpha`, `training.epochs`) in 
 sections `data`, `model` and `learner` have the settings of what they choose (`torchsid.training.choices`).
 """
 
+import hashlib
+from dataclasses import asdict, field
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import field
 from typing import Any, Literal
 
+import tomli_w
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from torchsid.settings import Count, CountOrZero, NotNegative, Positive, Share
+from torchsid.training.choices import CHOICES
 
 # Strict, because `epochs = true` and `epochs = "3"` are slips and not numbers.
 CONFIG = ConfigDict(extra="forbid", strict=True)
@@ -110,7 +113,7 @@ class RunConfig:
     """Name of the recipe that this configuration came from."""
     label: str
     """Name of the method in tables and figures."""
-    task: str = "images"
+    task: str = CHOICES["data"].default
     """The domain; a name of `torchsid list tasks`, or `package.module:Class`."""
     data: Any
     """The samples: the settings of the task."""
@@ -126,3 +129,14 @@ class RunConfig:
     """What is measured beside training."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Stages on many workers."""
+
+
+def to_toml(config: RunConfig) -> str:
+    """Return the configuration as TOML text that `load_recipe` reads back to an equal one."""
+    return tomli_w.dumps(asdict(config))
+
+
+def config_sha256(config: RunConfig) -> str:
+    """Return the SHA-256 of the configuration's TOML text, as hexadecimal digits; without `distributed`, which may change."""
+    tree = {name: section for name, section in asdict(config).items() if name != "distributed"}
+    return hashlib.sha256(tomli_w.dumps(tree).encode()).hexdigest()

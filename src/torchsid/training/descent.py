@@ -9,10 +9,9 @@ from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
 from torchsid.core.propositions import divergence, rounding
 from torchsid.tasks.domain import Samples
+from torchsid.training.build import Setup
 from torchsid.training.evaluation import predict
-from torchsid.training.progress import Progress
-from torchsid.training.session import Session
-from torchsid.training.setup import Setup
+from torchsid.training.session import Progress, Session
 
 _SAMPLES = 256
 _BEYOND_CHANCE = 2.0  # standard errors of the mean rise
@@ -43,7 +42,7 @@ def measure_descent(setup: Setup) -> Descent | None:
         return None
     name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
     count = min(_SAMPLES, len(data))
-    data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by class
+    data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
     log_beliefs = predict(setup.learner, data.inputs, prepare=setup.batches.prepare)
     descent = descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples")
     return setup.world.from_lead(descent) if setup.world else descent
@@ -71,12 +70,15 @@ def heed_descent(session: Session, descent: Descent) -> None:
     progress = session.progress
     before = progress.rising or [0] * len(descent.shares)
     progress.rising = [epochs + 1 if stage in descent.rising else 0 for stage, epochs in enumerate(before, 1)]
-    stages = [stage for stage, epochs in enumerate(progress.rising, 1) if epochs == _EPOCHS]
-    if stages:
-        stops = session.setup.config.watch.on_no_descent == "stop"
-        message = f"epoch {progress.epoch}: {_in_words(stages, descent)}" + ("; training ends here" if stops else "")
-        session.log.write("warning", message=message)
-        session.reporter.warning(message)
+    changes = [
+        f"stage {stage} no longer improves on {f'stage {stage - 1}' if stage > 1 else 'the prior'} "
+        f"(mean KL {descent.means[stage - 1]:.4f} to {descent.means[stage]:.4f})"
+        for stage, epochs in enumerate(progress.rising, 1)
+        if epochs == _EPOCHS
+    ]
+    if changes:
+        end = "; training ends here" if session.setup.config.watch.on_no_descent == "stop" else ""
+        session.warn(f"epoch {progress.epoch}: {'; '.join(changes)}, on {descent.samples}{end}")
 
 
 def descent_has_stopped(progress: Progress) -> bool:
@@ -91,12 +93,3 @@ def objective_of(learner: Learner) -> LocalObjective:
     """
     objective = getattr(learner, "objective", LocalObjective())
     return replace(objective, temperature=1.0)
-
-
-def _in_words(stages: list[int], descent: Descent) -> str:
-    changes = (
-        f"stage {stage} no longer improves on {f'stage {stage - 1}' if stage > 1 else 'the prior'} "
-        f"(mean KL {descent.means[stage - 1]:.4f} to {descent.means[stage]:.4f})"
-        for stage in stages
-    )
-    return f"{'; '.join(changes)}, on {descent.samples}"

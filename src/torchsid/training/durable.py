@@ -24,10 +24,15 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RunError: the operating system refuses.
     """
+    replace_file(path, text.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace the file at once, as `write_text`."""
     temporary = path.with_name(f".{path.name}.new")
     with os_errors(path):
         try:
-            write_bytes(temporary, text.encode())
+            write_bytes(temporary, content)
             temporary.replace(path)
             sync_directory(path.parent)
         finally:

@@ -1,4 +1,4 @@
-"""How good every stage's belief is on a set of samples, in plain numbers."""
+"""How good every stage's belief is on a set of samples, in plain numbers, and the few samples that show it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +13,9 @@ from torchsid.tasks.domain import Samples
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
-CONFUSION_CLASSES = 1000  # with more, the table of confusions is left out
+MAX_CONFUSION = 1000  # outcomes; with more, the table of confusions is left out
+SHOWN = 12
+_CANDIDATES = 2000  # looked through for the samples that are shown; more would only take longer
 
 
 class Predictor(Protocol):
@@ -27,12 +29,23 @@ class Predictor(Protocol):
         """Return the log-beliefs `[L+1, B, ..., C]` for a batch."""
 
 
-def unbroken(holds: Tensor) -> Tensor:
-    """Return for how many stages, back from the last, a condition (bool `[L, ...]`) has held without a break, int64 `[...]`.
-
-    `unbroken(answers == answers[-1])` is for how many stages the final answer has stood.
-    """
-    return holds.flip(0).cumprod(0).sum(0)
+def predict(
+    predictor: Predictor | Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    prepare: Callable[[Tensor], Tensor],
+    batch_size: int = 500,
+) -> Tensor:
+    """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
+    function = predictor if callable(predictor) and not hasattr(predictor, "log_beliefs") else predictor.log_beliefs
+    with ExitStack() as stack:
+        module = getattr(predictor, "module", None)
+        if isinstance(module, nn.Module):
+            stack.enter_context(without_side_effects(module))
+            module.eval()
+        stack.enter_context(torch.no_grad())
+        parts = [function(prepare(batch)).float().cpu() for batch in torch.split(inputs, batch_size)]
+    return torch.cat(parts, dim=1)
 
 
 def evaluate(
@@ -56,7 +69,7 @@ def evaluate(
     Returns:
         `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
         (expected calibration error), each `[L+1]`; `kl_quantiles` over the positions; of the last stage `confusion` (rows: true
-        class; null for very many classes), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty)
+        outcome; null for very many), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty)
         and `correct` (a 0 or 1 a position).
 
     Raises:
@@ -70,19 +83,17 @@ def evaluate(
         log_beliefs = predict(predictor, part.inputs, prepare=prepare, batch_size=batch_size)
         outcomes = log_beliefs.shape[-1]
         parts.append(_judge(log_beliefs, part))
-    divergence, confidence, prediction = (torch.cat([part[i] for part in parts], dim=1) for i in range(3))  # [L+1, N]
-    classes, weight = (torch.cat([part[i] for part in parts]) for i in (3, 4))  # [N]
-    if not len(classes):
+    divergence, confidence, answer, truth, weight = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
+    if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
-    share = weight / weight.sum()
-    correct = prediction == classes
+    share, correct = weight / weight.sum(), answer == truth
     bins = [calibration(stage, right, weight) for stage, right in zip(confidence, correct, strict=True)]
     return {
-        "n": len(classes),
+        "n": len(truth),
         "accuracy": (correct * share).sum(1).tolist(),
-        "kl": torch.where(share > 0, divergence * share, 0.0).sum(1).tolist(),
+        "kl": (divergence * share).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
-        "confusion": confusion(classes, prediction[-1], outcomes).tolist() if outcomes <= CONFUSION_CLASSES else None,
+        "confusion": confusion(truth, answer[-1], outcomes).tolist() if outcomes <= MAX_CONFUSION else None,
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
         "kl_quantiles": {str(q): _quantile(divergence, q) for q in QUANTILES},
@@ -90,36 +101,29 @@ def evaluate(
 
 
 def _judge(log_beliefs: Tensor, samples: Samples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return divergence, confidence and answer `[L+1, M]`, class and weight `[M]` of the M positions that count."""
+    """Return divergence, confidence and answer `[L+1, M]`, true outcome and weight `[M]` of the M positions that count."""
     weight = torch.ones(log_beliefs.shape[1:-1]) if samples.weight is None else samples.weight
     counts = weight > 0  # [B, ...]
     believed, target = log_beliefs[:, counts].double(), samples.target[counts]  # [L+1, M, C], [M] or [M, C]
     best = believed.max(dim=-1)
-    classes = target.argmax(-1) if target.is_floating_point() else target
     if target.is_floating_point():
         divergence = kl(log_target(target.double(), believed.shape[-1]), believed)
     else:
         divergence = -believed.gather(-1, target.expand(len(believed), -1).unsqueeze(-1)).squeeze(-1)
-    return divergence, best.values.exp(), best.indices, classes, weight[counts].double()
+    return divergence, best.values.exp(), best.indices, outcome_of(target), weight[counts].double()
 
 
-def predict(
-    predictor: Predictor | Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    *,
-    prepare: Callable[[Tensor], Tensor],
-    batch_size: int = 500,
-) -> Tensor:
-    """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
-    function = predictor if callable(predictor) and not hasattr(predictor, "log_beliefs") else predictor.log_beliefs
-    with ExitStack() as stack:
-        module = getattr(predictor, "module", None)
-        if isinstance(module, nn.Module):
-            stack.enter_context(without_side_effects(module))
-            module.eval()
-        stack.enter_context(torch.no_grad())
-        parts = [function(prepare(batch)).float().cpu() for batch in torch.split(inputs, batch_size)]
-    return torch.cat(parts, dim=1)
+def outcome_of(target: Tensor) -> Tensor:
+    """Return the outcome of each position, int64 `[...]`: of a probability row the likeliest."""
+    return target.argmax(dim=-1) if target.is_floating_point() else target
+
+
+def unbroken(holds: Tensor) -> Tensor:
+    """Return for how many stages, back from the last, a condition (bool `[L, ...]`) has held without a break, int64 `[...]`.
+
+    `unbroken(answers == answers[-1])` is for how many stages the final answer has stood.
+    """
+    return holds.flip(0).cumprod(0).sum(0)
 
 
 def calibration(confidence: Tensor, correct: Tensor, weight: Tensor | None = None) -> dict[str, list[float]]:
@@ -141,9 +145,9 @@ def expected_calibration_error(bins: dict[str, list[float]]) -> float:
     return sum(gaps) / sum(bins["count"])
 
 
-def confusion(classes: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
-    """Return how often each class (rows) was taken for each class (columns), int64 `[C, C]`."""
-    return torch.bincount(classes * num_classes + predictions, minlength=num_classes**2).reshape(num_classes, num_classes)
+def confusion(truth: Tensor, answers: Tensor, outcomes: int) -> Tensor:
+    """Return how often each outcome (rows) was taken for each (columns), int64 `[C, C]`."""
+    return torch.bincount(truth * outcomes + answers, minlength=outcomes**2).reshape(outcomes, outcomes)
 
 
 def _quantile(values: Tensor, q: float) -> list[float]:
@@ -153,3 +157,40 @@ def _quantile(values: Tensor, q: float) -> list[float]:
     low = int(place)
     quantile: list[float] = ordered[..., low].lerp(ordered[..., min(low + 1, ordered.shape[-1] - 1)], place - low).tolist()
     return quantile
+
+
+def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Return a few samples with every stage's belief, chosen to show how beliefs move.
+
+    Returns:
+        `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data.
+    """
+    candidates = data.take(slice(_CANDIDATES))
+    log_beliefs = predict(predictor, candidates.inputs, prepare=prepare)
+    chosen = choose(log_beliefs, candidates, SHOWN)
+    shown = candidates.take(chosen)
+    return {
+        "inputs": shown.inputs,
+        "target": shown.target,
+        "log_beliefs": log_beliefs[:, chosen].contiguous(),
+        "indices": chosen,
+    }
+
+
+def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:
+    """Return indices of up to `count` samples, int64 ascending: a third each decided early, decided late, and wrong.
+
+    A stage decides when no later one changes the answer at a position that counts. Within a third the order of the data set
+    counts, except that the latest decisions come first; a third that is short is filled up from the others.
+    """
+    answers = log_beliefs[1:].argmax(dim=-1)  # [L, N, ...]
+    ignored = torch.zeros_like(answers[0], dtype=torch.bool) if data.weight is None else data.weight == 0
+    stands, right = (
+        (same | ignored).unsqueeze(-1).flatten(-answers[0].dim()).all(-1)  # over the positions
+        for same in (answers == answers[-1], answers[-1] == outcome_of(data.target))
+    )
+    stood = unbroken(stands)  # [N]: for how many stages
+    late, by_lateness = stood < len(answers), stood.argsort(stable=True)
+    thirds = [(right & ~late).nonzero().flatten(), by_lateness[(right & late)[by_lateness]], (~right).nonzero().flatten()]
+    rest = [third[count // 3 :] for third in thirds]
+    return torch.cat([*(third[: count // 3] for third in thirds), *rest])[:count].sort().values

@@ -6,39 +6,38 @@ uninterrupted one would have taken.
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import safetensors.torch
 import torch
 
 from torchsid.core.process_memory import peak_memory_mib, reset_peak_memory
 from torchsid.errors import NonFiniteError, RunError
+from torchsid.learners.conflict import gradient_conflict
+from torchsid.learners.sid import SID
+from torchsid.tasks.domain import Samples
 from torchsid.tasks.order import generator_at
+from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
-from torchsid.training.config import RunConfig
-from torchsid.training.descent import descent_has_stopped
-from torchsid.training.epoch import end_epoch
-from torchsid.training.finish import evaluate_run
-from torchsid.training.interruption import stop_on_signal
-from torchsid.training.manifest import locality_of, new_manifest
-from torchsid.training.optimization import set_learning_rate
-from torchsid.training.pace import Pace, Pipeline
-from torchsid.training.provenance import now
-from torchsid.training.reporter import Reporter, Silent
-from torchsid.training.run import RunDirectory
-from torchsid.training.session import Session
-from torchsid.training.setup import Setup, set_up, torch_settings
+from torchsid.training.build import set_up, torch_settings
+from torchsid.training.config import RunConfig, config_sha256
+from torchsid.training.descent import descent_has_stopped, heed_descent, measure_descent
+from torchsid.training.durable import replace_file
+from torchsid.training.evaluation import evaluate, samples_to_show
+from torchsid.training.optimization import set_learning_rate, training_step
+from torchsid.training.provenance import locality_of, new_manifest, now
+from torchsid.training.reporter import Reporter, Silent, summary_writer
+from torchsid.training.run import WHICH, RunDirectory, check_directory
+from torchsid.training.session import Session, begin, create_run, reopen_run
 from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
-from torchsid.training.start import check_directory, create_run, open_log, reopen_run
-from torchsid.training.step import training_step
-from torchsid.training.tensorboard import TensorBoardWriter, summary_writer
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
 
-_LOCALITY_SAMPLES = 16
-_REPORT_SECONDS = 0.1  # between two calls of Reporter.step
+_LOCALITY_SAMPLES, _CONFLICT_SAMPLES = 16, 64
+REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Reporter | None = None, command: str = "") -> Path:
@@ -102,49 +101,43 @@ def _train(
         reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
     if left_out := setup.splits.skipped:
         reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
-    with _session(setup, run, reporter) as session, _status(session, manifest):
-        _train_epochs(session)
-        return evaluate_run(session)
-
-
-def _train_epochs(session: Session) -> None:
-    progress, training = session.progress, session.setup.config.training
-    session.log.write("resume" if session.global_step else "start", epoch=progress.epoch, step=progress.step)
-    while progress.epoch <= training.epochs and not _ends_early(session):
-        _train_epoch(session)
-        end_epoch(session)
-        session.pace.at_epoch_end()
-        session.stop_if_asked()
+    with begin(run, setup, reporter) as session, _status(session, manifest):
+        session.log.write("resume" if session.global_step else "start", epoch=session.progress.epoch, step=session.progress.step)
+        while session.progress.epoch <= config.training.epochs and not _ends_early(session):
+            _train_epoch(session)
+            end_epoch(session)
+            session.timing.at_epoch_end()
+            session.stop_if_asked()
+        return _evaluate_run(session)
 
 
 def _ends_early(session: Session) -> bool:
-    training, progress = session.setup.config.training, session.progress
-    out_of_patience = training.patience > 0 and progress.epoch - 1 - progress.best_epoch >= training.patience
-    return out_of_patience or (session.setup.config.watch.on_no_descent == "stop" and descent_has_stopped(progress))
+    config, progress = session.setup.config, session.progress
+    out_of_patience = 0 < config.training.patience <= progress.epoch - 1 - progress.best_epoch
+    return out_of_patience or (config.watch.on_no_descent == "stop" and descent_has_stopped(progress))
 
 
 def _train_epoch(session: Session) -> None:
     """Take the steps of the epoch that are left."""
-    progress, sums, batches = session.progress, session.progress.sums, session.setup.batches
+    progress, sums, batches, timing = session.progress, session.progress.sums, session.setup.batches, session.timing
     reported = started = time.perf_counter()
-    session.pace.saved()
+    timing.saved()
     session.setup.learner.begin_epoch(progress.epoch)
     for batch in batches.epoch(progress.epoch, progress.step):
         fetched = time.perf_counter()
-        session.pace.before_step()
+        timing.before_step()
         _take_step(session, batch)
         progress.step += 1
         ended = time.perf_counter()
         sums.seconds += ended - started
         sums.data_seconds += fetched - started
-        if ended - reported > _REPORT_SECONDS or progress.step == batches.steps:
+        if ended - reported > REPORT_SECONDS or progress.step == batches.steps:
             reported = ended
-            loss = sums.loss / (sums.positions or 1)
-            session.reporter.step(progress.epoch, progress.step, batches.steps, loss, sums.samples / sums.seconds)
-        if session.pace.pauses():
+            session.reporter.step(progress.epoch, progress.step, batches.steps, sums.loss, sums.samples / sums.seconds)
+        if timing.is_due():
             session.save("last")
             session.stop_if_asked()
-            session.pace.saved()
+            timing.saved()
         started = time.perf_counter()
 
 
@@ -155,33 +148,109 @@ def _take_step(session: Session, batch: Batch) -> None:
     # What the network itself draws (dropout) follows from the position too.
     torch.manual_seed(generator_at("network", config.training.seed, progress.epoch, progress.step).initial_seed())
     try:
-        numbers = training_step(setup.learner, setup.optimizer, batch, config)
+        sums.add(training_step(setup.learner, setup.optimizer, batch, config))
     except NonFiniteError as error:
         where = f"epoch {progress.epoch}, step {progress.step + 1}: {error}"
         if config.training.on_non_finite == "error":
             advice = "lower optimizer.learning_rate, set optimizer.clip_gradient, or training.on_non_finite = 'skip'"
             raise NonFiniteError(f"{where}; {advice}") from None
         if not sums.skipped_steps:  # one warning an epoch; the record has their number
-            session.log.write("warning", message=f"skipped {where}")
-            session.reporter.warning(f"skipped {where}")
+            session.warn(f"skipped {where}")
         sums.skipped_steps += 1
-    else:
-        sums.add(numbers.samples, numbers.positions, numbers.loss, numbers.stage_losses, numbers.correct)
 
 
-@contextmanager
-def _session(setup: Setup, run: RunDirectory, reporter: Reporter) -> Iterator[Session]:
-    progress, log = open_log(run, setup, reporter)
-    with ExitStack() as stack:
-        stack.enter_context(log)
-        stop = stack.enter_context(stop_on_signal())
-        board = None
-        if setup.config.watch.tensorboard and setup.leads:
-            step = (progress.epoch - 1) * setup.batches.steps + progress.step
-            board = stack.enter_context(closing(TensorBoardWriter(run.path / "tensorboard", step=step)))
-        carrier = setup.learner if isinstance(setup.learner, Pipeline) else None
-        pace = Pace(stop, setup.config.training.checkpoint_every_seconds, carrier, setup.world)
-        yield Session(setup=setup, run=run, progress=progress, log=log, reporter=reporter, pace=pace, board=board)
+def end_epoch(session: Session) -> None:
+    """Validate, write the epoch's record, and save the run at the start of the next epoch.
+
+    Raises:
+        NonFiniteError: every step of the epoch was skipped.
+        RunError: the operating system refuses to write.
+    """
+    progress, setup = session.progress, session.setup
+    if progress.sums.skipped_steps and not progress.sums.samples:
+        raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
+    validation = _validate(session)
+    descent = measure_descent(setup)
+    record = session.log.write(
+        "epoch",
+        epoch=progress.epoch,
+        step=session.global_step,
+        learning_rate=session.learning_rate(session.global_step - 1),
+        **progress.sums.means(),
+        validation=validation,
+        seconds=progress.sums.seconds,
+        memory_mib=peak_memory_mib(setup.device),
+        conflict=_conflict(session),
+        descent=descent.shares if descent else None,
+    )
+    session.reporter.epoch(record)
+    if session.board:
+        session.board.write(record)
+    if descent:
+        heed_descent(session, descent)
+    improved = validation is not None and validation["accuracy"][-1] > progress.best_accuracy
+    if validation is not None and improved:
+        progress.best_epoch, progress.best_accuracy = progress.epoch, validation["accuracy"][-1]
+    progress.start_next_epoch()
+    if improved:
+        session.save("best")
+    session.save("last")
+
+
+def _validate(session: Session) -> dict[str, Any] | None:
+    """Return loss, accuracy and divergence of every belief on the validation samples; None without any."""
+    setup, result = session.setup, _evaluate(session, session.setup.splits.validation)
+    validation = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
+    return setup.world.from_lead(validation) if setup.world else validation
+
+
+def _conflict(session: Session) -> list[list[float]] | None:
+    """Return the cosines between the stages' gradients on the same few samples every time; None if not asked for."""
+    learner = session.setup.learner
+    if not session.setup.config.watch.conflict or not isinstance(learner, SID):
+        return None
+    batch = session.setup.batches.first(_CONFLICT_SAMPLES)
+    cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
+    return cosines
+
+
+def _evaluate(session: Session, samples: Samples) -> dict[str, Any] | None:
+    setup = session.setup
+    return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
+
+
+def _evaluate_run(session: Session) -> dict[str, Any]:
+    """Evaluate the last and the best weights, write evaluation.json and samples.safetensors, and return the evaluation.
+
+    Test samples are looked at here, after training, and nowhere before. Without validation samples the last weights count as the
+    best; a data set without test samples has null in their place.
+    """
+    setup, progress, run = session.setup, session.progress, session.run
+    splits, learner, sha256 = setup.splits, setup.learner, config_sha256(setup.config)
+
+    def results(epoch: int) -> dict[str, Any]:
+        return {"epoch": epoch, "validation": _evaluate(session, splits.validation), "test": _evaluate(session, splits.test)}
+
+    last_epoch, best_epoch = progress.epoch - 1, progress.best_epoch
+    last = best = results(last_epoch)
+    if not best_epoch:
+        session.save("best")
+    elif best_epoch != last_epoch:
+        checkpoint.load(run.checkpoint("best"), learner.module, config_sha256=sha256, world=setup.world)
+        best = results(best_epoch)
+    held_out = splits.validation if len(splits.validation) else splits.test
+    shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare) if len(held_out) else None
+    evaluation = {"best": best, "last": last}
+
+    def write() -> None:
+        if shown:
+            replace_file(run.samples_file, safetensors.torch.save(shown))
+        for which in WHICH:  # as one process writes them, whoever wrote them
+            checkpoint.consolidate(run.checkpoint(which), config_sha256=sha256)
+        run.write_evaluation(evaluation)
+
+    on_lead(setup.world, write)
+    return evaluation
 
 
 @contextmanager
@@ -196,8 +265,7 @@ def _status(session: Session, manifest: dict[str, Any]) -> Iterator[None]:
         session.log.write("error", message=f"{type(error).__name__}: {error}")
         raise
     finally:
-        sums = session.progress.sums
-        ended["train_seconds"] = session.progress.seconds + sums.seconds
+        ended["train_seconds"] = session.progress.seconds + session.progress.sums.seconds
         ended["peak_memory_mib"] = peak_memory_mib(session.setup.device)
         with suppress(RunError) if ended["status"] == "interrupted" else ExitStack():  # the first error is the one to show
             if session.setup.leads:

@@ -1,14 +1,18 @@
-"""The optimiser, and the learning rate as a function of the step."""
+"""The optimiser, the learning rate as a function of the step, and one step."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
-from torchsid.training.config import OptimizerConfig
+from torchsid.errors import NonFiniteError
+from torchsid.training.batches import Batch
+from torchsid.training.config import OptimizerConfig, RunConfig, TrainingConfig
 
 _FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,
 _LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
@@ -61,13 +65,17 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     return peak
 
 
+def _anneal(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the learning rate; every parameter group keeps its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
-def gradient_norm(module: nn.Module, *, clip: float = 0.0) -> torch.Tensor:
+def gradient_norm(module: nn.Module, *, clip: float = 0.0) -> Tensor:
     """Return the Euclidean norm of the whole gradient, a scalar; with `clip` above 0 scale the gradient down to that norm."""
     parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
@@ -76,5 +84,67 @@ def gradient_norm(module: nn.Module, *, clip: float = 0.0) -> torch.Tensor:
     return norm
 
 
-def _anneal(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+def autocast(device: torch.device, config: TrainingConfig) -> torch.autocast:
+    """Return the context of the arithmetic that `training.precision` asks for."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepNumbers:
+    """What a step measured."""
+
+    samples: int
+    positions: float
+    """Sum of the weights of all positions; what the losses are means over."""
+    stage_losses: list[float]
+    correct: list[float]
+    """Sum of the weights of the positions that a stage answers right."""
+
+
+def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: RunConfig) -> StepNumbers:
+    """Take one step and return its numbers. A learner that has the optimiser itself updates every stage at once.
+
+    Raises:
+        NonFiniteError: NaN or infinity in inputs, losses or gradients, by stage or parameter. Weights, optimiser and running
+            statistics are then as before the step, unless the stages were updated at once.
+    """
+    if not batch.finite:
+        raise NonFiniteError("the inputs hold NaN or infinity")
+    module = learner.module
+    module.train()
+    buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
+    optimizer.zero_grad()
+    outcome = batch.target.argmax(dim=-1) if batch.target.is_floating_point() else batch.target
+    weight = torch.ones_like(outcome, dtype=torch.float64) if batch.weight is None else batch.weight.double()
+    correct: list[Tensor] = []
+
+    def count_correct(stage: int, log_belief: Tensor) -> None:
+        correct.append(((log_belief.argmax(dim=-1) == outcome) * weight).sum())
+
+    with autocast(batch.x.device, config.training):
+        forward_and_backward = learner.step if learner.optimizer else learner.backward
+        out = forward_and_backward(batch.x, batch.target, weight=batch.weight, samples=batch.samples, on_belief=count_correct)
+    if not correct:  # a method that tells nothing on the way
+        count_correct(0, out.log_belief)
+    norm = gradient_norm(module, clip=config.optimizer.clip_gradient)  # 0 if stages were updated at once: no gradient is left
+    # One transfer for all numbers: on CUDA every transfer waits for the device.
+    measured = (norm.reshape(1), weight.sum().reshape(1), out.stage_losses, torch.stack(correct))
+    length, positions, *rest = torch.cat([part.detach().to(out.stage_losses.device, torch.float64) for part in measured]).tolist()
+    stage_losses, right = rest[: len(out.stage_losses)], rest[len(out.stage_losses) :]
+    if not all(map(math.isfinite, (length, *stage_losses))):
+        for buffer, before in zip(module.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        raise NonFiniteError(_where(learner, stage_losses))
+    if not learner.optimizer:
+        optimizer.step()
+    return StepNumbers(samples=len(batch.target), positions=positions, stage_losses=stage_losses, correct=right)
+
+
+def _where(learner: Learner, stage_losses: list[float]) -> str:
+    for stage, value in enumerate(stage_losses, 1):
+        if not math.isfinite(value):
+            return f"the loss of stage {stage} is {value}"
+    for name, parameter in learner.module.named_parameters():
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+            return f"the gradient of {name} holds NaN or infinity"
+    return "the norm of the gradient overflows"

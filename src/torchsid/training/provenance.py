@@ -1,8 +1,9 @@
-"""Where a number comes from: date, versions, hardware, state of the source."""
+"""Where a result comes from: date, versions, hardware, source, and for a run its data and its network."""
 
 import os
 import platform
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +12,17 @@ from typing import Any
 import torch
 
 from torchsid.__about__ import __version__
+from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.learner import Learner
+from torchsid.core.process_memory import peak_memory_mib
+from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import StagedCascade
+from torchsid.learners.locality import check_locality
+from torchsid.learners.sid import SID
+from torchsid.training.batches import Batch
+from torchsid.training.build import Setup
+from torchsid.training.config import config_sha256
+from torchsid.training.optimization import autocast
 
 _PACKAGES = ("numpy", "pydantic", "safetensors", "pyarrow", "pillow")
 
@@ -71,3 +83,67 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[str, Any]:
+    """Return what manifest.json says at the start of a run."""
+    config, splits, module = setup.config, setup.splits, setup.learner.module
+    plan = module.plan if isinstance(module, StagedCascade) else None
+    return {
+        "torchsid": __version__,
+        "started": now(),
+        "finished": None,
+        "status": "running",
+        "command": command,
+        "config_sha256": config_sha256(config),
+        "versions": versions(),
+        "hardware": hardware(setup.device),
+        "git": git_state(),
+        "seed": config.training.seed,
+        "recipe": config.recipe,
+        "label": config.label,
+        "data": {
+            **splits.about,
+            "fingerprint": dict(splits.fingerprint),
+            "train": len(splits.train),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
+            "skipped": list(splits.skipped),
+        },
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "plan": [asdict(stage) for stage in plan.stages] if plan else None,
+        "head_share": plan.head_share if plan else None,
+        "locality": locality,
+        "kept_bytes": kept_bytes_of(setup),
+        "train_seconds": 0.0,
+        "peak_memory_mib": peak_memory_mib(setup.device),
+    }
+
+
+def kept_bytes_of(setup: Setup) -> int:
+    """Return the most bytes that autograd keeps for backward in the first training step, which is run and leaves no trace.
+
+    A gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
+    """
+    learner, batch = setup.learner, next(setup.batches.epoch(1))
+    with without_side_effects(learner.module), autocast(setup.device, setup.config.training):
+        learner.module.train()
+        return kept_bytes(learner.module, lambda: learner.backward(batch.x, batch.target, weight=batch.weight))
+
+
+def locality_of(learner: Learner, batch: Batch) -> dict[str, Any]:
+    """Return what `check_locality` finds on a small batch; other methods than SID do not claim to be local.
+
+    Raises:
+        LocalityError: a stage's loss reaches another stage.
+    """
+    if not isinstance(learner, SID):
+        detail = "global: the gradient crosses all stages; not local by design"
+        return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}
+    report = check_locality(learner, batch.x, batch.target, weight=batch.weight)
+    verdict, detail = "local", str(report)
+    if learner.window >= report.stages > 1:
+        verdict, detail = "global", f"global: the window of {learner.window} stages reaches the input; not local by design"
+    elif learner.window > 1:
+        verdict, detail = "windowed", detail.replace("local:", "windowed:", 1)
+    return {"verdict": verdict, "stages": report.stages, "runs": report.runs, "detail": detail}

@@ -6,23 +6,25 @@ another recipe. The resolved `config.toml` of a run is a recipe too.
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from torchsid.errors import ConfigError, unknown_name
-from torchsid.settings import all_settings, allowed, field_descriptions
+from torchsid.settings import Setting, allowed, settings_of
 from torchsid.training import rules
-from torchsid.training.choices import CHOICES, layered, merged
-from torchsid.training.config import RunConfig
-from torchsid.training.schema import dotted_names, flatten, not_a_section, problems_of, unknown_key
+from torchsid.training.choices import CHOICES
+from torchsid.training.config import CONFIG, RunConfig
+from torchsid.training.schema import dotted_names, problems_of
 
 _SHIPPED = files("torchsid") / "recipes"
 _ABOUT = ("description", "extends")  # keys of a recipe that are no settings
+_EVERY_RUN = {name: kind for name, kind in dotted_names(RunConfig).items() if kind and "." not in name}
 
 
 def names() -> dict[str, str]:
@@ -63,82 +65,110 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     return _checked(table, problems)
 
 
-def sections_of(table: Mapping[str, Any]) -> dict[str, type]:
-    """Return the dataclass of every section that the recipe `table` has, by name; `""` has the keys above all sections.
+def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of one table on top of those of another.
 
-    Raises:
-        ConfigError: something that the recipe chooses by name does not exist.
+    Where the upper one chooses something else, what it no longer knows of the lower one's settings is dropped: a twin of a recipe
+    changes `learner.name` and nothing else. What neither knows stays, to be reported.
     """
-    sections: dict[str, type] = {"": RunConfig}
-    task, problems = str(table.get("task", CHOICES["data"].default)), []
-    for name, choice in CHOICES.items():
-        section = table.get(name, {})
-        try:
-            sections[name] = choice.section(section if isinstance(section, Mapping) else {}, task)
-        except ConfigError as error:
-            problems += [f"{name}: {problem}" for problem in error.problems]
-    if problems:
-        raise ConfigError(problems)
-    return sections
+    joined = _merged(below, above)
+    for name in CHOICES:
+        if isinstance(section := joined.get(name), Mapping):
+            try:
+                before, after = (set(CHOICES[name].settings(*_of_section(name, table))) for table in (below, joined))
+            except ConfigError:  # reported when the whole is checked
+                continue
+            gone = before - after - set(_of_section(name, above)[0])
+            joined[name] = {key: value for key, value in section.items() if key not in gone}
+    return joined
+
+
+def describe(config: RunConfig) -> list[tuple[str, object, str, str]]:
+    """Return dotted name, value, what is allowed and meaning of every setting that a recipe's method, task and network have."""
+    rows = []
+    for name in (*CHOICES, *_EVERY_RUN):
+        section = getattr(config, name)
+        chosen = CHOICES[name].settings(vars(section), config.task) if name in CHOICES else None
+        rows += list(_rows(f"{name}.", section, chosen))
+    return rows
+
+
+def _rows(prefix: str, section: object, settings: Mapping[str, Setting] | None = None) -> Iterator[tuple[str, object, str, str]]:
+    kind: Callable[..., Any] = type(section)
+    for name, setting in (settings or settings_of(kind)).items():
+        value, text = getattr(section, name), setting.description
+        if is_dataclass(value):
+            yield from _rows(f"{prefix}{name}.", value)
+        else:
+            yield prefix + name, value, allowed(setting.annotation), text[:1].upper() + text[1:] if text[:1].isascii() else text
 
 
 def _checked(table: Mapping[str, Any], problems: list[str]) -> RunConfig:
-    try:
-        sections = sections_of(table)
-    except ConfigError as error:
-        raise ConfigError([*problems, *error.problems]) from None
+    kinds: dict[str, Any] = dict(_EVERY_RUN)
+    for name, choice in CHOICES.items():
+        try:
+            kinds[name] = choice.section(*_of_section(name, table))
+        except ConfigError as error:
+            kinds[name] = Any  # what it may hold nobody knows
+            problems += [f"{name}: {problem}" for problem in error.problems]
     known = dotted_names(RunConfig)
-    for section in CHOICES:
-        known |= {section: sections[section], **dotted_names(sections[section], f"{section}.")}
-    tree: dict[str, Any] = {}
-    for name, value in flatten(table, known):
-        if name not in known:
-            problems.append(unknown_key(name, known))
-        elif known[name] is not None:
-            problems.append(not_a_section(name, known))
-        else:
-            tree = merged(tree, _nest(name, value))
-    made: dict[str, Any] = {}
-    for section, kind in known.items():
-        if kind is not None and "." not in section:
-            try:
-                # As JSON, because pydantic's strict mode takes tables for dataclasses only from there.
-                made[section] = TypeAdapter(kind).validate_json(json.dumps(tree.get(section, {})))
-            except ValidationError as error:
-                problems += problems_of(error, known, prefix=f"{section}.")
-    top = {name: tree[name] for name in ("recipe", "label", "task") if name in tree}
-    problems += [f"{name} = {value!r}: should be text" for name, value in top.items() if not isinstance(value, str)]
-    problems += [f"{name} is required" for name in ("recipe", "label") if name not in top]
+    for name in CHOICES:
+        if kinds[name] is not Any:
+            known |= {name: kinds[name], **dotted_names(kinds[name], f"{name}.")}
+    whole = {**{name: {} for name in kinds}, **table}
+    try:
+        # As JSON, because pydantic's strict mode takes tables for dataclasses only from there.
+        checked = _whole(tuple(kinds.items())).model_validate_json(json.dumps(whole, default=str))
+    except ValidationError as error:
+        problems += problems_of(error, known)
     if problems:
         raise ConfigError(problems)
-    config = RunConfig(**top, **made)
+    config = RunConfig(**dict(checked))
     if problems := rules.problems(config):
         raise ConfigError(problems)
     return config
 
 
+@cache
+def _whole(kinds: tuple[tuple[str, Any], ...]) -> type[BaseModel]:
+    sections: Any = {name: (kind, ...) for name, kind in kinds}
+    task: Any = (str, CHOICES["data"].default)
+    made: type[BaseModel] = create_model("Recipe", __config__=CONFIG, recipe=(str, ...), label=(str, ...), task=task, **sections)
+    return made
+
+
+def _of_section(name: str, table: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return what a table sets in a section that chooses by name, and the table's task."""
+    section = table.get(name, {})
+    return section if isinstance(section, Mapping) else {}, str(table.get("task", CHOICES["data"].default))
+
+
 def _load(name: str, seen: tuple[str, ...], beside: Path | None = None) -> dict[str, Any]:
     if name in seen:
         raise ConfigError([f"recipes extend each other in a circle: {' -> '.join((*seen, name))}"], source="recipe")
-    path, shipped = Path(name), names()
-    if name in shipped:
-        text, stem, folder = (_SHIPPED / f"{name}.toml").read_text("utf-8"), name, None
-    elif path.suffix == ".toml" or len(path.parts) > 1:
-        path = (beside or Path()) / path
-        try:
-            text, stem, folder = path.read_text("utf-8"), path.stem, path.parent
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"cannot read {path}: {getattr(error, 'strerror', None) or error}"], source="recipe") from None
-    else:
-        message = unknown_name("recipe", name, shipped) + "; a file of your own ends in .toml"
-        raise ConfigError([message], source="recipe")
+    path, shipped = Path(name), _SHIPPED / f"{name}.toml"
+    is_file = path.suffix == ".toml" or len(path.parts) > 1
+    if not is_file and not shipped.is_file():
+        raise ConfigError([unknown_name("recipe", name, names()) + "; a file of your own ends in .toml"], source="recipe")
+    path = (beside or Path()) / path
     try:
-        table = tomllib.loads(text)
+        table = tomllib.loads((path if is_file else shipped).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"cannot read {path}: {getattr(error, 'strerror', None) or error}"], source="recipe") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{name} is not valid TOML: {error}"], source="recipe") from None
-    base = _load(str(table["extends"]), (*seen, name), folder) if "extends" in table else {}
-    own = {"recipe": stem, "label": stem} | {key: value for key, value in table.items() if key not in _ABOUT}
+    base = _load(str(table["extends"]), (*seen, name), path.parent if is_file else None) if "extends" in table else {}
+    own = {"recipe": path.stem, "label": path.stem} | {key: value for key, value in table.items() if key not in _ABOUT}
     return layered(base, own)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `below` with what `above` sets, table by table."""
+    table = dict(below)
+    for key, value in above.items():
+        both_tables = isinstance(value, Mapping) and isinstance(table.get(key), Mapping)
+        table[key] = _merged(table[key], value) if both_tables else value
+    return table
 
 
 def _nest(name: str, value: object) -> dict[str, Any]:
@@ -157,35 +187,3 @@ def _parse(text: str) -> object:
     except tomllib.TOMLDecodeError:
         return text
     return table["value"] if len(table) == 1 else text
-
-
-def describe(config: RunConfig) -> list[tuple[str, object, str, str]]:
-    """Return dotted name, value, what is allowed and meaning of every setting that a recipe's method, task and network have."""
-    table = asdict(config)
-    rows: list[tuple[str, object, str, str]] = []
-    for name in ("data", "model", "learner", "optimizer", "training", "watch", "distributed"):
-        section = getattr(config, name)
-        descriptions = _descriptions(name, table) if name in CHOICES else field_descriptions(type(section))
-        rows += _rows(f"{name}.", section, descriptions)
-    return rows
-
-
-def _rows(prefix: str, section: Any, descriptions: Mapping[str, str]) -> Iterator[tuple[str, object, str, str]]:
-    hints = get_type_hints(type(section), include_extras=True)
-    for each in fields(section):
-        value = getattr(section, each.name)
-        if is_dataclass(value) and not isinstance(value, type):
-            yield from _rows(f"{prefix}{each.name}.", value, field_descriptions(type(value)))
-        else:
-            yield prefix + each.name, value, allowed(hints[each.name]), _capitalised(descriptions.get(each.name, ""))
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:] if text[:1].isascii() else text
-
-
-def _descriptions(name: str, table: Mapping[str, Any]) -> dict[str, str]:
-    choice, values = CHOICES[name], table.get(name, {})
-    entry = choice.chosen(values, str(table.get("task", CHOICES["data"].default)))
-    about = f"What is chosen, such as {', '.join(choice.registry.names()[:3])}."
-    return {choice.key: about, **{each.name: each.description for each in all_settings(entry, values).values()}}

@@ -1,7 +1,10 @@
-"""What a run tells while it goes on: the seam between training and the terminal."""
+"""Who hears of a run while it goes on: the seam between training and the terminal, and TensorBoard."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
+
+from torchsid.errors import ConfigError
 
 
 class Reporter(Protocol):
@@ -29,20 +32,53 @@ class Reporter(Protocol):
 class Silent:
     """A reporter that says nothing."""
 
-    def started(self, manifest: dict[str, Any], locality_text: str) -> None:
-        """Say nothing."""
+    def _nothing(self, *args: Any, **kwargs: Any) -> None: ...
 
-    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
-        """Say nothing."""
+    started = step = epoch = finished = warning = interrupted = _nothing
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Say nothing."""
 
-    def finished(self, run: Path, evaluation: dict[str, Any]) -> None:
-        """Say nothing."""
+class TensorBoardWriter:
+    """Writes the numbers of a run's epochs below its `tensorboard/` folder.
 
-    def warning(self, text: str) -> None:
-        """Say nothing."""
+    Args:
+        folder: where to.
+        step: the step at which the run begins or goes on; what stands there of later ones is dropped.
 
-    def interrupted(self, run: Path) -> None:
-        """Say nothing."""
+    Raises:
+        ConfigError: the package is not installed.
+    """
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        self._writer = summary_writer()(str(folder), purge_step=step)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Write the numbers of one epoch at its step."""
+        validation = record["validation"] or {}
+        by_stage = {"train_accuracy": record["train_accuracy"] or []}
+        by_stage |= {f"validation_{name}": validation.get(name, []) for name in ("accuracy", "kl")}
+        values = {name: record[name] for name in ("learning_rate", "train_loss", "samples_per_second", "memory_mib")}
+        for name, stages in by_stage.items():
+            first = 1 if name == "train_accuracy" else 0  # validation has the prior as stage 0
+            values |= {f"{name}/stage {stage}": value for stage, value in enumerate(stages, first)}
+        for name, value in values.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, record["step"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+def summary_writer() -> Callable[..., Any]:
+    """Return PyTorch's SummaryWriter.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        message = "watch.tensorboard = true needs TensorBoard: pip install 'torchsid[tensorboard]', or set it to false"
+        raise ConfigError([message]) from None
+    return SummaryWriter

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from torchsid.errors import ConfigError
 from torchsid.training.choices import CHOICES
 from torchsid.training.config import OptimizerConfig, RunConfig
 
@@ -14,27 +15,33 @@ def problems(config: RunConfig) -> list[str]:
 
 def _learner(config: RunConfig) -> Iterator[str]:
     """What the method says of its settings and of the network, and what it asks of the rest."""
+    from torchsid.core.learner import Learner  # here, because recipes are listed without torch
+    from torchsid.training.build import build_task
+
     settings = asdict(config.learner)
-    learner = CHOICES["learner"].chosen(settings, config.task)
-    task = CHOICES["data"].chosen({}, config.task)(**_shallow(config.data))
+    method = CHOICES["learner"].chosen(settings, config.task)
+    if not (isinstance(method, type) and issubclass(method, Learner)):
+        yield f"learner.name = {config.learner.name!r} is no training method: name a subclass of torchsid.core.learner.Learner"
+        return
     network, depth = config.model.network, getattr(config.model, "depth", 1)
-    for problem in learner.problems(settings, network=network, depth=depth, epochs=config.training.epochs):  # type: ignore[attr-defined]
+    for problem in method.problems(settings, network=network, depth=depth, epochs=config.training.epochs):
         yield f"learner.{problem}"
-    if learner.updates_at_once(settings):  # type: ignore[attr-defined]
+    if method.updates_at_once(settings):
         at_once = "learner.update = 'stage' changes a stage before the others have their gradients"
         if config.optimizer.clip_gradient:
             yield f"{at_once}, so that optimizer.clip_gradient has no whole gradient to measure: set one of them to its default"
         if config.training.on_non_finite == "skip":
             yield f"{at_once}, so that no step can be undone: set training.on_non_finite = 'error', or learner.update = 'together'"
-    if learner.needs_whole_samples and task.blends_samples:  # type: ignore[attr-defined]
-        yield (
-            f"learner.name = {config.learner.name!r} remembers what was predicted for each sample, but the augmentation in data "
-            "blends two: switch that off, or choose another method"
-        )
-
-
-def _shallow(section: object) -> dict[str, object]:
-    return dict(vars(section))
+    try:
+        blends = build_task(config).blends_samples
+    except ConfigError as error:
+        yield from error.problems
+    else:
+        if blends and method.needs_whole_samples:
+            yield (
+                f"learner.name = {config.learner.name!r} remembers what was predicted for each sample, but the augmentation in "
+                "data blends two: switch that off, or choose another method"
+            )
 
 
 def _optimizer(optimizer: OptimizerConfig) -> Iterator[str]:

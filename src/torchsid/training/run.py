@@ -1,25 +1,26 @@
-"""A run directory: where its files are, and a trained network from it."""
+"""A run directory: where its files are, its log, and a trained network from it."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
 
 from torchsid import __version__
 from torchsid.core.learner import Learner
-from torchsid.errors import ConfigError, RunError
+from torchsid.errors import CheckpointError, ConfigError, RunError
 from torchsid.tasks.domain import About, Task
 from torchsid.training import checkpoint
 from torchsid.training.build import build_learner, build_network, build_task, choose_device, place
-from torchsid.training.config import RunConfig
-from torchsid.training.durable import write_text
-from torchsid.training.metrics import read_metrics
+from torchsid.training.config import RunConfig, config_sha256
+from torchsid.training.durable import os_errors, write_text
 from torchsid.training.recipes import resolve
-from torchsid.training.toml import config_sha256
+from torchsid.training.schema import differences
 
 Which = Literal["best", "last"]
 WHICH: tuple[Which, ...] = get_args(Which)
@@ -65,12 +66,12 @@ class RunDirectory:
             return resolve(self.config_file)
         except ConfigError:
             made_by = self.manifest().get("torchsid")
-            if made_by != __version__:
-                raise RunError(
-                    f"{self.path} was made by torchsid {made_by}, whose configuration this version, {__version__}, cannot read: "
-                    "use that version, or train it again"
-                ) from None
-            raise
+            if made_by == __version__:
+                raise
+        raise RunError(
+            f"{self.path} was made by torchsid {made_by}, whose configuration this version, {__version__}, cannot read: "
+            "use that version, or train it again"
+        )
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl."""
@@ -103,6 +104,107 @@ class RunDirectory:
         return content
 
 
+def open_run(path: Path) -> RunDirectory:
+    """Return the run in a directory.
+
+    Raises:
+        RunError: the directory is missing or holds no run.
+    """
+    run = RunDirectory(path)
+    if not path.is_dir():
+        raise RunError(f"{path} is no directory; `torchsid train RECIPE --out {path}` would make one")
+    missing = [name for name in ("config.toml", "manifest.json") if not (path / name).is_file()]
+    if missing:
+        raise RunError(f"{path} is no complete run directory: {' and '.join(missing)} missing")
+    return run
+
+
+def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bool:
+    """Return whether there is a run to go on with; a directory that is missing or empty is for a new one.
+
+    Raises:
+        RunError: the directory holds a run or other files already, or what is to be resumed is no run.
+        CheckpointError: the run to be resumed has another configuration; names the settings that differ.
+    """
+    if run.path.exists() and not run.path.is_dir():
+        raise RunError(f"{run.path} is a file: name another directory")
+    if not run.path.exists() or not any(run.path.iterdir()):
+        return False
+    if not resume:
+        raise RunError(f"{run.path} exists and is not empty: go on with it by --resume, or name another directory")
+    changed = [each for each in differences(open_run(run.path).config(), config) if not each.startswith("distributed.")]
+    if changed:
+        raise CheckpointError(
+            f"{run.path} was begun under another configuration; resume it with its own, or start a new run in another directory:"
+            + "".join(f"\n  - {change}" for change in changed)
+        )
+    return True
+
+
+class MetricsLog:
+    """The run's metrics.jsonl, one JSON object a line, open for appending and flushed line by line.
+
+    Args:
+        path: created if it does not exist.
+        size: bytes to keep; what stands after them was written by steps that will be taken again. None keeps all.
+
+    Raises:
+        RunError: the file cannot be written, or is shorter than `size`.
+    """
+
+    def __init__(self, path: Path, *, size: int | None = None) -> None:
+        self._path = path
+        with os_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            self._file = path.open("ab")
+            if size is None:
+                return
+            if self._file.tell() < size:
+                self._file.close()
+                raise RunError(f"{path} is shorter than its checkpoint says: restore it from a copy or start a new run")
+            self._file.truncate(size)
+
+    def write(self, event: str, **values: object) -> dict[str, Any]:
+        """Append a line and return what it says."""
+        record = {"event": event, **values}
+        with os_errors(self._path):
+            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.flush()
+        return record
+
+    def sync(self) -> int:
+        """Wait until all lines are on the disk and return the size of the file in bytes."""
+        with os_errors(self._path):
+            os.fsync(self._file.fileno())
+            return os.fstat(self._file.fileno()).st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a metrics.jsonl; a last line that a crash cut short is left out.
+
+    Raises:
+        RunError: the file is missing, or a line other than the last is no JSON object.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from None
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise RunError(f"{path}, line {number}: not a JSON object; the file was altered") from None
+    return records
+
+
 class LoadedNetwork(NamedTuple):
     """A trained network and what is needed to use it."""
 
@@ -125,21 +227,6 @@ class LoadedNetwork(NamedTuple):
         """From stored inputs `[N, ...]` to what the network reads, on its device."""
         device = next(self.learner.module.parameters()).device
         return lambda inputs: self.task.prepare(inputs, self.about).to(device)
-
-
-def open_run(path: Path) -> RunDirectory:
-    """Return the run in a directory.
-
-    Raises:
-        RunError: the directory is missing or holds no run.
-    """
-    run = RunDirectory(path)
-    if not path.is_dir():
-        raise RunError(f"{path} is no directory; `torchsid train RECIPE --out {path}` would make one")
-    missing = [name for name in ("config.toml", "manifest.json") if not (path / name).is_file()]
-    if missing:
-        raise RunError(f"{path} is no complete run directory: {' and '.join(missing)} missing")
-    return run
 
 
 def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str = "cpu") -> LoadedNetwork:

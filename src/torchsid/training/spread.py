@@ -15,13 +15,11 @@ from torchsid import __version__
 from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
-from torchsid.training.build import choose_device
+from torchsid.training.build import Setup, choose_device
 from torchsid.training.choices import CHOICES
-from torchsid.training.config import RunConfig
-from torchsid.training.optimization import build_optimizer
-from torchsid.training.pace import Pipeline
-from torchsid.training.setup import Setup
-from torchsid.training.toml import config_sha256
+from torchsid.training.config import RunConfig, config_sha256
+from torchsid.training.interruption import PipelineLearner
+from torchsid.training.optimization import autocast, build_optimizer
 
 if TYPE_CHECKING:
     from torchsid.distributed.pipeline import PipelinedSID
@@ -147,7 +145,7 @@ def _staged(setup: Setup, cascade: StagedCascade, world: "World") -> "PipelinedS
 
     config, learner = setup.config, setup.config.learner
     batch = next(setup.batches.epoch(1))
-    with torch.autocast(setup.device.type, torch.bfloat16, enabled=config.training.precision == "bfloat16"):
+    with autocast(setup.device, config.training):
         seconds = stage_seconds(cascade, batch.x, batch.target) if world.rank == 0 else []
     return PipelinedSID(
         cascade,
@@ -190,7 +188,7 @@ def _shared(setup: Setup, cascade: SharedCascade, world: "World") -> "SharedPipe
 
 def who_does_what(setup: Setup, world: "World") -> list[dict[str, Any]]:
     """Return for every worker its host, its stages (from 1) and its replica; every worker calls it."""
-    assert isinstance(setup.learner, Pipeline)
+    assert isinstance(setup.learner, PipelineLearner)
     own = setup.learner.assignment[world.position]
     about = {"rank": world.rank, "host": socket.gethostname(), "replica": world.replica}
     return world.gather({**about, "stages": [stage + 1 for stage in own], "extractor": not own})

@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 from tests.study.helpers import believing
 from torch import Tensor
 
-from torchsid.study.certify.answers import Answers, AnswersMaker
+from torchsid.study.certify.answers import Answers
 from torchsid.study.certify.wrong_labels import wrong_labels
 from torchsid.study.positions import flatten
 
 
 def answers_of(log_beliefs: Tensor, labels: Mapping[str, Tensor], weight: Tensor | None = None, batch_size: int = 3) -> Answers:
-    maker = AnswersMaker()
+    parts = []
     for start in range(0, log_beliefs.shape[1], batch_size):
         batch = slice(start, start + batch_size)
         weights = None if weight is None else weight[batch]
         flat = {name: flatten(log_beliefs[:, batch], each[batch], weights) for name, each in labels.items()}
-        maker.add({name: each._replace(sample=each.sample + start) for name, each in flat.items()})
-    return maker.answers()
+        parts.append(Answers.of({name: each._replace(sample=each.sample + start) for name, each in flat.items()}))
+    return Answers.joined(parts)
 
 
 ANSWERS = torch.tensor([[0, 0, 1, 1], [1, 0, 1, 2], [0, 0, 2, 2]])

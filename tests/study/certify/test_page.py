@@ -4,7 +4,7 @@ from tests.show.parsed import parsed
 from torch import Tensor
 
 from torchsid import LocalObjective
-from torchsid.study.certify.answers import AnswersMaker
+from torchsid.study.certify.answers import Answers
 from torchsid.study.certify.certificate import certify
 from torchsid.study.certify.page import Certified, Subject, certificate_page, spread
 from torchsid.tasks import Samples
@@ -27,11 +27,16 @@ def certified(split: str, *, noise: bool = False, depth: int = 4, positions: tup
     given = (truth + (torch.rand(truth.shape, generator=torch.Generator().manual_seed(1)) < 0.4).long()) % len(NAMES)
     weight = (torch.arange(40 * max(positions)) % 3 > 0).double().reshape(40, *positions) if positions else None
     samples = Samples(inputs, given, weight, clean_target=truth if noise else None)
-    maker = AnswersMaker()
+    parts: list[Answers] = []
     found = certify(
-        lambda x: beliefs(x, depth, positions), samples, LocalObjective(), prepare=lambda x: x, batch_size=7, onlooker=maker.add
+        lambda x: beliefs(x, depth, positions),
+        samples,
+        LocalObjective(),
+        prepare=lambda x: x,
+        batch_size=7,
+        onlooker=lambda flat: parts.append(Answers.of(flat)),
     )
-    return Certified(split=split, samples=samples, certificates=found, answers=maker.answers())
+    return Certified(split=split, samples=samples, certificates=found, answers=Answers.joined(parts))
 
 
 def subject(depth: int = 4, positions: tuple[int, ...] = (), **changes: object) -> Subject:

@@ -16,16 +16,8 @@ question = "Does it?"
 recipe = "digits"
 rates = {rates}
 seeds = [0]
-
-[settings]
-"data.limit" = 200
-"model.depth" = 2
-"watch.conflict" = false
-"training.epochs" = 30
-"training.checkpoint_every_seconds" = 0
-
-[contenders]
-it = {{ {contender} }}
+settings = {{ "data.limit" = 200, "training.epochs" = 30, "training.checkpoint_every_seconds" = 0, "model.depth" = 2 }}
+contenders = {{ it = {{ {contender} }} }}
 """
 
 

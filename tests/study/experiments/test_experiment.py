@@ -13,10 +13,7 @@ question = "Which?"
 recipe = "digits"
 rates = [0.001]
 seeds = [0]
-
-[settings]
-"training.epochs" = 1
-"data.limit" = 200
+settings = { "training.epochs" = 1, "data.limit" = 200 }
 
 [contenders]
 BP = { "learner.name" = "backprop" }
@@ -25,9 +22,7 @@ SID = { seeds = [0] }
 [medium]
 recipe = "mnist-paper"
 minutes = 30
-
-[medium.settings]
-"training.epochs" = 2
+settings = { "training.epochs" = 2 }
 """
 
 

@@ -110,9 +110,7 @@ def test_a_run_that_diverges_is_counted_and_the_rest_goes_on(tmp_path: Path) -> 
     assert results.rates == {Cell("SID"): 0.001}
 
 
-def test_when_the_time_is_up_no_further_run_begins_and_the_same_again_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_the_time_is_up_no_run_begins_and_the_same_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     about = tiny(axis=Axis(name="L", setting="model.depth", values=[2]))
     minute = iter(range(1000))
     monkeypatch.setattr(runner, "monotonic", lambda: 60.0 * next(minute))
@@ -144,6 +142,7 @@ def test_a_method_from_outside_gives_the_same_numbers_in_other_processes(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_killed_command_leaves_no_process_and_the_same_again_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     write_question(tmp_path, rates=[0.001, 0.002])
     first = tmp_path / "out" / "runs" / "it-rate0.001-seed0"

@@ -27,7 +27,6 @@ class Line:
     y: Sequence[float | Point]
     hollow: Sequence[bool] = ()
     """Points whose mark is not filled."""
-    joined: bool = True
     sizes: Sequence[float] = ()
     """Areas of the marks, as shares of the largest."""
 
@@ -89,8 +88,7 @@ def _draw(axes: "Axes", index: int, line: Line, lines: Sequence[Line]) -> object
         y, low, high, shape = y[[0, 0]], low[[0, 0]], high[[0, 0]], ""
     if np.isfinite(low).any():
         axes.fill_between(x, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
-    if line.joined:
-        axes.plot(x, y, style, color=colour, lw=1.8, zorder=2)
+    axes.plot(x, y, style, color=colour, lw=1.8, zorder=2)
     few = shape and len(x) <= _MARKED
     if line.sizes:
         axes.scatter(x, y, s=12 + 400 * np.asarray(line.sizes), color=colour, marker=shape, alpha=0.85, lw=0, zorder=3)
@@ -98,7 +96,7 @@ def _draw(axes: "Axes", index: int, line: Line, lines: Sequence[Line]) -> object
         axes.plot(x, y, shape, color=colour, ms=4.5, zorder=3)
         hollow = np.array(line.hollow or [False] * len(x))
         axes.plot(x[hollow], y[hollow], shape, color=colour, mfc=PAPER, ms=4.5, zorder=4)
-    return axes.plot([], [], (style if line.joined else "") + (shape if few else ""), color=colour, ms=4.5)[0]
+    return axes.plot([], [], style + (shape if few else ""), color=colour, ms=4.5)[0]
 
 
 def _limits(axes: "Axes", lines: Sequence[Line], level: float | None, bottom: float | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from torchsid.show.svg import INK, MUTED, Drawing, canvas, finish, key, look
+from torchsid.show.svg import INK, Drawing, canvas, finish, key, look
 from torchsid.show.text import number, shortened
 
 _LANE, _MARK = 26, 9  # CSS pixels: a lane of one mark, and what each further mark adds
@@ -18,32 +18,18 @@ class Point(NamedTuple):
     high: float | None = None
 
 
-def points(
-    title: str,
-    lanes: Mapping[str, Mapping[str, Point]],
-    *,
-    x: str = "",
-    logarithmic: bool = False,
-    zero: bool = False,
-    reference: float | None = None,
-    width: float = 460,
-) -> Drawing:
+def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, x: str = "", zero: bool = False) -> Drawing:
     """Draw a mark at every value and a line along its interval.
 
     Args:
         title: of the figure.
         lanes: by name the points of its series; a lane with one needs no key.
         x: name and unit of the values, if the title does not say it.
-        logarithmic: whether the axis is.
         zero: whether the axis begins at 0.
-        reference: of a dotted line.
-        width: in CSS pixels.
     """
     names = list(dict.fromkeys(name for lane in lanes.values() for name in lane))
     heights = [_LANE + _MARK * (len(lane) - 1) for lane in lanes.values()]
-    with canvas(width, sum(heights) + 46) as (figure, axes):
-        if logarithmic:
-            axes.set_xscale("log")
+    with canvas(460, sum(heights) + 46) as (figure, axes):
         middles, top, handles = [], 0.0, {}
         for lane, height in zip(lanes.values(), heights, strict=True):
             for place, (name, point) in enumerate(lane.items()):
@@ -54,8 +40,6 @@ def points(
                 handles[name] = axes.plot(point.value, y, shape, color=colour, ms=5.5)[0]
             middles.append(top + height / 2)
             top += height
-        if reference is not None:
-            axes.axvline(reference, color=MUTED, lw=1, ls=":", zorder=0)
         axes.set(xlabel=x, ylim=(max(top, 1), 0))
         if zero:
             axes.set_xlim(left=0)

@@ -12,14 +12,12 @@ _WIDTH, _LANE, _GAP, _REST = 640, 21, 26, 44  # CSS pixels: of the figure; a lan
 _BAR = 0.78  # of the height of a lane
 
 
-def timeline(title: str, panels: Mapping[str, Sequence[Lane]], *, x: str = "seconds", lane: str = "worker") -> Drawing:
+def timeline(title: str, panels: Mapping[str, Sequence[Lane]]) -> Drawing:
     """Draw panels under one another on one axis of time, one lane a worker.
 
     Args:
         title: of the figure.
-        panels: by name the lanes of its workers.
-        x: name and unit of the time.
-        lane: what a lane is called.
+        panels: by name the lanes of its workers, in seconds.
     """
     from matplotlib.patches import Patch
 
@@ -39,9 +37,9 @@ def timeline(title: str, panels: Mapping[str, Sequence[Lane]], *, x: str = "seco
             text = {"va": "center", "fontsize": 9, "color": MUTED, "in_layout": False}
             axes.text(1.01 * ends[name], (len(lanes) - 1) / 2, number(ends[name]), **text)
             axes.set(title=name, xlim=(0, 1.1 * max(ends.values())), ylim=(len(lanes) - 0.5, -0.5))
-            axes.set_yticks(range(len(lanes)), [f"{lane} {place + 1}" for place in range(len(lanes))], fontsize=9)
+            axes.set_yticks(range(len(lanes)), [f"worker {place + 1}" for place in range(len(lanes))], fontsize=9)
             axes.grid(visible=False)
-        grid[-1].set_xlabel(x)
+        grid[-1].set_xlabel("seconds")
         shown = {**colours, "waiting": RULE}
         key(figure, list(shown), [Patch(facecolor=colour) for colour in shown.values()])
         return finish(figure, title, "; ".join(f"{name} ends at {number(end)}" for name, end in ends.items()))

@@ -4,7 +4,7 @@ Of the beliefs `[L+1, P, C]`, which may be too many to hold, there remain the an
 the labels, and the mean belief about every class. P are the positions that count: of a classifier, the samples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,8 +31,8 @@ class Answers:
     """Its probability, float32 `[L, P]`."""
     belief_in: Mapping[str, Tensor]
     """For each set of labels the probability of the label, float32 `[L+1, P]`."""
-    class_beliefs: Tensor
-    """The mean belief about each true class (rows), float64 `[L+1, C, C]`; 0 for a class that does not occur."""
+    belief_sums: Tensor
+    """The weighted sum of the beliefs about each true class (rows), float64 `[L+1, C, C]`."""
 
     @property
     def truth(self) -> Tensor:
@@ -42,7 +42,7 @@ class Answers:
     @property
     def num_classes(self) -> int:
         """The number of classes, C."""
-        return self.class_beliefs.shape[-1]
+        return self.belief_sums.shape[-1]
 
     @cached_property
     def right(self) -> Tensor:
@@ -58,6 +58,11 @@ class Answers:
     def class_sizes(self) -> Tensor:
         """How many positions there are of each true class, int64 `[C]`."""
         return torch.bincount(self.truth, minlength=self.num_classes)
+
+    @property
+    def class_beliefs(self) -> Tensor:
+        """The mean belief about each true class (rows), float64 `[L+1, C, C]`; 0 for a class that does not occur."""
+        return self.belief_sums / self.belief_sums.sum(-1, keepdim=True).clamp(min=1e-12)
 
     @property
     def accuracy(self) -> Tensor:
@@ -76,45 +81,36 @@ class Answers:
         weight = self.weight if where is None else self.weight * where
         return (values.double() * weight).sum(-1) / weight.sum()
 
-
-class AnswersMaker:
-    """Makes answers of beliefs that come batch by batch."""
-
-    def __init__(self) -> None:
-        self._flat: list[dict[str, Flat]] = []
-        self._answers: list[Tensor] = []
-        self._confidence: list[Tensor] = []
-        self._belief_in: dict[str, list[Tensor]] = {}
-        self._sums: Tensor | None = None
-
-    def add(self, flat: Mapping[str, Flat]) -> None:
-        """Take in the beliefs about the next samples, with each set of labels; the last one is taken for the truth."""
+    @classmethod
+    def of(cls, flat: Mapping[str, Flat]) -> "Answers":
+        """Return the answers to some samples, given with each set of labels."""
         *_, last = flat.values()
-        beliefs = last.log_beliefs.exp()
+        beliefs, truth = last.log_beliefs.exp(), outcomes(last.target)
         best = beliefs[1:].max(-1)
-        self._answers.append(best.indices.short())
-        self._confidence.append(best.values)
-        for name, each in flat.items():
-            labels = outcomes(each.target).expand(len(beliefs), -1).unsqueeze(-1)
-            self._belief_in.setdefault(name, []).append(beliefs.gather(-1, labels).squeeze(-1))
-        if self._sums is None:
-            self._sums = torch.zeros(len(beliefs), beliefs.shape[-1], beliefs.shape[-1], dtype=torch.float64)
-        self._sums.index_add_(1, outcomes(last.target), beliefs.double() * last.weight.unsqueeze(-1))
-        self._flat.append({name: each._replace(log_beliefs=last.weight) for name, each in flat.items()})  # beliefs are too many
-
-    def answers(self) -> Answers:
-        """Return the answers to all that was taken in, at least one batch."""
-        assert self._sums is not None
-        labels = {name: torch.cat([outcomes(flat[name].target) for flat in self._flat]) for name in self._flat[0]}
-        name = list(labels)[-1]
-        weight, sample = (torch.cat([getattr(flat[name], field) for flat in self._flat]) for field in ("weight", "sample"))
-        sizes = torch.zeros(self._sums.shape[-1], dtype=torch.float64).index_add(0, labels[name], weight)
-        return Answers(
+        labels = {name: outcomes(each.target) for name, each in flat.items()}
+        sums = torch.zeros(len(beliefs), beliefs.shape[-1], beliefs.shape[-1], dtype=torch.float64)
+        return cls(
             labels=labels,
-            weight=weight,
-            sample=sample,
-            answers=torch.cat(self._answers, dim=1),
-            confidence=torch.cat(self._confidence, dim=1),
-            belief_in={name: torch.cat(parts, dim=1) for name, parts in self._belief_in.items()},
-            class_beliefs=self._sums / sizes.where(sizes > 0, 1.0).unsqueeze(-1),
+            weight=last.weight,
+            sample=last.sample,
+            answers=best.indices.short(),
+            confidence=best.values,
+            belief_in={
+                name: beliefs.gather(-1, own.expand(len(beliefs), -1).unsqueeze(-1)).squeeze(-1) for name, own in labels.items()
+            },
+            belief_sums=sums.index_add_(1, truth, beliefs.double() * last.weight.unsqueeze(-1)),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Answers"]) -> "Answers":
+        """Return the answers to several batches, at least one, as those to one."""
+        first = parts[0]
+        return cls(
+            labels={name: torch.cat([part.labels[name] for part in parts]) for name in first.labels},
+            weight=torch.cat([part.weight for part in parts]),
+            sample=torch.cat([part.sample for part in parts]),
+            answers=torch.cat([part.answers for part in parts], dim=1),
+            confidence=torch.cat([part.confidence for part in parts], dim=1),
+            belief_in={name: torch.cat([part.belief_in[name] for part in parts], dim=1) for name in first.belief_in},
+            belief_sums=torch.stack([part.belief_sums for part in parts]).sum(0),
         )

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from torchsid.show.page import Card, Cards, Figures, Folded, Page, Part, Section
-from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point, points
 from torchsid.show.plots.simplex import simplex
 from torchsid.show.plots.stages import by_stage
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Cell, Table, table
+from torchsid.show.tables import Cell, Table, facts, table
 from torchsid.show.text import number, percent
 from torchsid.study.cards import RIVERS, Show, card, mixed_cards
 from torchsid.study.certify.answers import Answers
 from torchsid.study.certify.certificate import Certificate, StageCertificate, Summary
 from torchsid.study.certify.simplex import entangled, of_three
 from torchsid.study.certify.wrong_labels import wrong_labels
+from torchsid.study.figures import reliability, side_by_side
 from torchsid.study.positions import Flat, flatten
 from torchsid.tasks import Samples
 from torchsid.training.evaluation import calibration, expected_calibration_error
@@ -130,7 +130,7 @@ def _statements(subject: Subject, shown: Certified, found: Sequence[Certified]) 
     (name, first), *others = [*list(shown.certificates.items())[::-1]]
     yield statement_table(first, f"{shown.split}, {name} labels")
     yield Figures(_statement_figures(first), narrow=True)
-    yield table(["What is proven of this run, and what is not"], [[sentence] for sentence in subject.theory])._replace(kind="facts")
+    yield facts(["What is proven of this run, and what is not"], [[sentence] for sentence in subject.theory])
     rest = [(each.split, labels, held) for each in found if each is not shown for labels, held in each.certificates.items()]
     for split, labels, held in [*((shown.split, *each) for each in others), *rest]:
         title = f"{split}, {labels} labels"
@@ -197,17 +197,13 @@ def _calibration(part: Certified) -> list[Part]:
     nothing = float("nan")
     accuracy = [nothing, *(100 * answers.accuracy).tolist()]
     ece = [nothing, *(100 * expected_calibration_error(each) for each in bins)]
-    lines = []
-    for stage in sorted({0, depth // 2, depth - 1}):
-        count = np.array(bins[stage]["count"])
-        x, y = (100 * np.array(bins[stage][name])[count > 0] for name in ("confidence", "accuracy"))
-        lines.append(Line(f"stage {stage + 1}", x.tolist(), y.tolist(), sizes=(count[count > 0] / count.sum()).tolist()))
+    shown = {f"stage {stage + 1}": bins[stage] for stage in sorted({0, depth // 2, depth - 1})}
     drawn = [
         by_stage("Answered rightly, %", {"accuracy": accuracy}, prior=False, size=_SMALL),
         by_stage("Expected calibration error, %", {"ECE": ece}, prior=False, bottom=0, size=_SMALL),
-        curves("Accuracy by confidence, %", lines, x="confidence, %", diagonal=True, bottom=0, size=_SMALL),
+        reliability("Accuracy by confidence, %", shown, _SMALL),
     ]
-    return [Figures(drawn, narrow=True)]
+    return side_by_side(drawn, narrow=True)
 
 
 def _triangle(subject: Subject, part: Certified) -> list[Part]:

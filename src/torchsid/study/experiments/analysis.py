@@ -7,7 +7,7 @@ from functools import cached_property
 from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.grid import Cell, Job, cells, tuning
 from torchsid.study.experiments.results import Results
-from torchsid.study.frame import Difference, Place, Row, differences, over_seeds, rows_of
+from torchsid.study.frame import Difference, Place, Row, differences, over_seeds, rows_of, whole
 from torchsid.study.runs import RunRecord, Scores, load_run
 
 SHOWN = ("accuracy", "best")  # of every experiment: last epoch, and best epoch by validation
@@ -72,8 +72,7 @@ class Analysis:
 
     def mean(self, cell: Cell, metric: str) -> Row | None:
         """Return a number of whole runs with its interval, if there is one."""
-        place = (cell.contender, cell.point, metric, None, None)
-        return next((row for row in self.means if (row.method, row.at, row.metric, row.stage, row.epoch) == place), None)
+        return whole(self.means, metric, cell.contender, cell.point)
 
     def differences(self, metric: str) -> dict[Place, Difference]:
         """Return every cell less its reference, with p-values corrected for all of them together."""

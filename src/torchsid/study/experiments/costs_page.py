@@ -106,10 +106,10 @@ def _drawings(rows: Sequence[Found]) -> Iterator[tuple[str, Drawing]]:
             yield f"{axis} {network}", curves(f"{network}: {what}", lines, x=axis, y=unit, logarithmic="x", bottom=0, ticks=ticks)
     if over:
         steps = {place: {row["contender"]: _point(row) for row in lane} for place, lane in _by(_place, over).items()}
-        yield f"{axis} steps", points("Step time, times backpropagation's", steps, reference=1.0, width=640)
+        yield f"{axis} steps", points("Step time, times backpropagation's", steps)
         shares = _by(lambda row: f"{row['stages']} stages, {row['network']}", [row for row in rows if row["quantity"] == "share"])
         parts = {place: {row["of"]: _point(row) for row in lane} for place, lane in shares.items()}
-        yield f"{axis} parts", points("Parts of a SID step, %", parts, zero=True, width=640)
+        yield f"{axis} parts", points("Parts of a SID step, %", parts, zero=True)
 
 
 def _table(rows: Sequence[Found]) -> Table:

@@ -1,24 +1,22 @@
 """The page of an experiment: question, figures, numbers, differences, tuning, and all that is needed to repeat it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
-from torchsid.show.page import Code, Figures, Page, Part, Section
+from torchsid.show.page import Code, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.points import points
-from torchsid.show.plots.stages import by_stage
-from torchsid.show.plots.tradeoff import Mark, tradeoff
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import MARKS, NOTHING, Cell, Table, resolved, table
+from torchsid.show.tables import MARKS, Cell, Table, facts, table
 from torchsid.show.text import duration, percent
 from torchsid.study.experiments import grid
 from torchsid.study.experiments.analysis import SHOWN, Analysis
-from torchsid.study.frame import Difference, Row
-from torchsid.study.metrics import BY_STAGE, METRICS
-from torchsid.study.report.compare import mean_cell
-from torchsid.study.report.provenance import shared_facts
-from torchsid.study.runs import Scores
+from torchsid.study.figures import capitalised, side_by_side, stage_figure, tradeoff_figures
+from torchsid.study.frame import Row, select
+from torchsid.study.metrics import METRICS
+from torchsid.study.report.compare import difference_cell, mean_cell
+from torchsid.study.report.provenance import shared_entries
 
-_OF_ALL = ("torchsid", "Version", "Hardware", "Git", "Data", "Samples", "SHA-256 of arrays")  # facts that belong to the experiment
+_OF_ALL = ("torchsid", "versions", "hardware", "git", "data")  # what belongs to the experiment
 _RESULTS = (
     "Held-out data, means with Student's 95 % intervals over seeds. “Last” is the last epoch, “best” that with the best validation "
     "accuracy. Differences are paired over the seeds; p is of the paired t-test, corrected by Holm's method for all of a column."
@@ -38,8 +36,8 @@ def experiment_page(found: Analysis, drawings: dict[str, Drawing]) -> Page:
     names = "\n".join(job.directory for job in found.runs)
     repeat: list[Part] = [
         Code("", found.results.command or f"torchsid experiment {experiment.name}"),
-        Code(f"{len(found.runs)} runs; torchsid train RUN/config.toml repeats one", names, folded=True),
-        *([shared_facts(list(found.runs.values()), _OF_ALL)] if found.runs else []),
+        Folded(f"{len(found.runs)} runs; torchsid train RUN/config.toml repeats one", [Code("", names)]),
+        *([shared_entries(list(found.runs.values()), _OF_ALL)] if found.runs else []),
     ]
     results = [mean_table(found), difference_table(found, found.metrics), limits_table(found)]
     return Page(
@@ -47,7 +45,7 @@ def experiment_page(found: Analysis, drawings: dict[str, Drawing]) -> Page:
         subtitle=" · ".join(parts),
         notes=[f"The claim: {experiment.claim}"] if experiment.claim else [],
         sections=[
-            Section("figures", "Figures", "", [Figures(list(drawings.values()))] if drawings else []),
+            Section("figures", "Figures", "", side_by_side(drawings.values())),
             Section("results", "Results", _RESULTS, results),
             Section("tuning", "Learning rates", _TUNING, [tuning_table(found)]),
             Section("repeat", "To repeat it", "", repeat),
@@ -76,18 +74,21 @@ def difference_table(found: Analysis, metrics: Sequence[str]) -> Table:
     for cell in found.cells:
         own = [differences[name].get((cell.contender, cell.point)) for name in metrics]
         if any(own):
-            rows.append([*_place(found, cell), str(found.reference_of(cell)), *map(_difference, own)])
+            rows.append([*_place(found, cell), str(found.reference_of(cell)), *map(difference_cell, own)])
     heads = [METRICS[name].title for name in metrics]
     return table([*_heads(found), "Less", *heads], rows, f"Differences to another cell, paired over seeds; {MARKS}")
 
 
 def tuning_table(found: Analysis) -> Table:
     """Return one row a tuned cell: the validation accuracy with every rate, the chosen one marked."""
-    rows: list[list[Cell | str]] = []
+    rows = []
     for cell in found.cells:
+        row: list[Cell | str] = [*_place(found, cell)]
         own = {job.rate: scores for job, scores in found.tried.items() if job.cell == cell}
-        if own:
-            rows.append([*_place(found, cell), *(_trial(found, cell, rate, own) for rate in found.experiment.rates)])
+        for rate in found.experiment.rates if own else ():
+            scores, chosen = own.get(rate), "chosen" if found.results.rates[cell] == rate else ""
+            row.append(Cell(percent(scores.last("accuracy")) if scores else "diverged" if rate in own else "–", chosen))
+        rows += [row] if own else []
     return table([*_heads(found), *(f"{rate:g}" for rate in found.experiment.rates)], rows, "Validation accuracy by learning rate")
 
 
@@ -106,7 +107,7 @@ def limits_table(found: Analysis) -> Table:
         "one seed, no interval": [str(cell) for cell in found.cells if sum(job.cell == cell for job in found.runs) == 1],
     }
     rows = [[what, "; ".join(which) or "none"] for what, which in limits.items()]
-    return table(["Limit", "Where"], rows)._replace(kind="facts")
+    return facts(["Limit", "Where"], rows)
 
 
 def figures(found: Analysis) -> dict[str, Drawing]:
@@ -116,14 +117,14 @@ def figures(found: Analysis) -> dict[str, Drawing]:
         if any(found.mean(cell, name) for cell in found.cells):
             drawn[name] = _against(found, name)
     if len(found.points) < 2:
-        drawn |= {name: each for name in ("kept", "seconds") if (each := _tradeoff(found, name))}
+        drawn |= tradeoff_figures([str(cell) for cell in found.cells], lambda place, name: found.mean(found.cells[place], name))
     return drawn | {f"{name}-by-stage": each for name in found.experiment.by_stage if (each := _by_stage(found, name))}
 
 
 def _against(found: Analysis, name: str) -> Drawing:
     axis, metric = found.experiment.axis, METRICS[name]
     assert axis is not None
-    title = f"{metric.title[0].upper()}{metric.title[1:]}"
+    title = capitalised(metric.title)
     places = [grid.position(found.experiment, point) for point in found.points]
     numbers = [place for place in places if place is not None]
     if len(numbers) < len(places):
@@ -143,31 +144,13 @@ def _against(found: Analysis, name: str) -> Drawing:
     return curves(title, [line for line in lines if line.y], x=axis.name, logarithmic=logarithmic, ticks=ticks, size=(460, 300))
 
 
-def _tradeoff(found: Analysis, name: str) -> Drawing | None:
-    metric = METRICS[name]
-    both = [(str(cell), found.mean(cell, name), found.mean(cell, "accuracy")) for cell in found.cells]
-    marks = [Mark(who, metric.factor * cost.value, reached.point(100)) for who, cost, reached in both if cost and reached]
-    title = f"Accuracy against {metric.label}"
-    return tradeoff(title, marks, x=metric.title, y=METRICS["accuracy"].title, higher=True) if len(marks) > 1 else None
-
-
 def _by_stage(found: Analysis, name: str) -> Drawing | None:
     """Draw a number after every stage, at the last point of the axis, on held-out data."""
-    last, (label, factor) = found.points[-1] if found.points else "", BY_STAGE[name]
-    where = f", {found.experiment.axis.name} = {last}" if found.experiment.axis and last else ""
-    lines = {
-        contender: [row.point(factor) for row in rows]
-        for contender in found.experiment.contenders
-        if (rows := list(_stages(found, contender, last, name)))
-    }
-    return by_stage(f"{label[0].upper()}{label[1:]}{where}", lines, prior=name == "kl") if lines else None
-
-
-def _stages(found: Analysis, contender: str, point: str, name: str) -> Iterator[Row]:
-    split = "test" if any(row.split == "test" for row in found.means) else "validation"
-    for row in found.means:
-        if (row.method, row.metric, row.weights, row.split) == (contender, name, "last", split) and row.at in ("", point):
-            yield row
+    last, axis = found.points[-1] if found.points else "", found.experiment.axis
+    split = "test" if select(found.means, split="test") else "validation"
+    rows = [row for row in select(found.means, metric=name, weights="last", split=split) if row.at in ("", last)]
+    lines = {contender: select(rows, method=contender) for contender in found.experiment.contenders}
+    return stage_figure(name, lines, f", {axis.name} = {last}" if axis and last else "")
 
 
 def _heads(found: Analysis) -> list[str]:
@@ -176,25 +159,6 @@ def _heads(found: Analysis) -> list[str]:
 
 def _place(found: Analysis, cell: grid.Cell) -> list[str]:
     return [cell.contender, cell.point or "–"] if found.experiment.axis else [cell.contender]
-
-
-def _difference(found: Difference | None) -> Cell:
-    if found is None:
-        return NOTHING
-    metric, paired = METRICS[found.metric], found.paired
-    if paired.low is None or paired.high is None:
-        return Cell(metric.difference(paired.difference), "one seed")
-    span = f"{metric.difference(paired.low)} to {metric.difference(paired.high)}"
-    p = "" if found.corrected is None else f", p {'< 0.001' if found.corrected < 0.001 else f'= {found.corrected:.3f}'}"
-    mark = resolved(paired.difference, paired.low, paired.high)
-    return Cell(metric.difference(paired.difference), f"{span}{p}", mark)
-
-
-def _trial(found: Analysis, cell: grid.Cell, rate: float, own: Mapping[float, Scores | None]) -> Cell:
-    if rate not in own:
-        return NOTHING
-    scores = own[rate]
-    return Cell(percent(scores.last("accuracy")) if scores else "diverged", "chosen" if found.results.rates[cell] == rate else "")
 
 
 def tables(found: Analysis) -> Sequence[Table]:

@@ -1,13 +1,13 @@
 """Methods side by side: every number with its interval, every difference paired."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torchsid.errors import RunError
 from torchsid.show.tables import MARKS, NOTHING, Cell, Table, resolved, table
-from torchsid.study.frame import Difference, Place, Row, differences, over_seeds, rows_of
+from torchsid.study.frame import Difference, Place, Row, differences, over_seeds, rows_of, select, whole
 from torchsid.study.metrics import METRICS
 from torchsid.study.report.methods import Method, gather
 from torchsid.study.runs import RunRecord, load_run
@@ -38,20 +38,13 @@ class Comparison:
 
     def mean(self, method: str, metric: str) -> Row | None:
         """Return a number of whole runs, if there is one."""
-        place = (method, metric, None, None)
-        return next((row for row in self.means if (row.method, row.metric, row.stage, row.epoch) == place), None)
+        return whole(self.means, metric, method)
 
-    def by_stage(self, method: str, metric: str) -> list[Row]:
+    def by_stage(self, method: Method, metric: str) -> list[Row]:
         """Return the held-out numbers `[L+1]` of the weights to quote; empty without an evaluation."""
-        example = next(each for each in self.methods if each.name == method).example
-        scores = example.held_out()
-        place = (method, metric, example.chosen, scores.split if scores else "")
-        return [row for row in self.means if (row.method, row.metric, row.weights, row.split) == place and row.stage is not None]
-
-    def by_epoch(self, method: str, metric: str) -> list[Row]:
-        """Return the numbers of metrics.jsonl, in the order of the epochs."""
-        found = [row for row in self.means if (row.method, row.metric) == (method, metric) and row.epoch is not None]
-        return sorted(found, key=lambda row: row.epoch or 0)
+        scores, which = method.example.held_out(), method.example.chosen
+        rows = select(self.means, method=method.name, metric=metric, weights=which, split=scores.split) if scores else []
+        return [row for row in rows if row.stage is not None]
 
 
 def compare(runs: Sequence[str | Path | RunRecord], *, intervals: bool = True) -> Comparison:
@@ -117,9 +110,8 @@ def stage_table(result: Comparison) -> Table:
     rows = {}
     for method in result.methods:
         scores = method.example.held_out("last")
-        place = (method.name, "accuracy", "last", scores.split if scores else "")
-        found = [row for row in result.means if (row.method, row.metric, row.weights, row.split) == place and row.stage]
-        rows[method.name] = [f"{100 * row.value:.1f}" for row in found]
+        found = select(result.means, method=method.name, metric="accuracy", weights="last", split=scores.split if scores else "")
+        rows[method.name] = [f"{100 * row.value:.1f}" for row in found if row.stage]
     depth = max(map(len, rows.values()))
     stages = [str(stage + 1) for stage in range(depth)]
     return table(["% by stage, last", *stages], [[name, *row, *[""] * (depth - len(row))] for name, row in rows.items()])
@@ -149,16 +141,17 @@ def mean_cell(row: Row | None) -> Cell:
 
 
 def difference_cell(found: Difference | None) -> Cell:
-    """Return a difference with its interval, marked where that excludes zero."""
+    """Return a difference with its interval and corrected p-value, marked where the interval excludes zero."""
     if found is None:
         return NOTHING
     metric, paired = METRICS[found.metric], found.paired
     value = metric.difference(paired.difference)
     if paired.low is None or paired.high is None:
         return Cell(value, "no interval")
-    span = f"{metric.difference(paired.low)} to {metric.difference(paired.high)}"
-    over = "" if found.over == "seeds" else f", {paired.n:,} {found.over}"
-    return Cell(value, span + over, resolved(paired.difference, paired.low, paired.high))
+    details = [f"{metric.difference(paired.low)} to {metric.difference(paired.high)}"]
+    details += [] if found.over == "seeds" else [f"{paired.n:,} {found.over}"]
+    details += [] if found.corrected is None else [f"p {'< 0.001' if found.corrected < 0.001 else f'= {found.corrected:.3f}'}"]
+    return Cell(value, ", ".join(details), resolved(paired.difference, paired.low, paired.high))
 
 
 def locality(run: RunRecord) -> str:
@@ -203,18 +196,13 @@ def same_data(a: RunRecord, b: RunRecord) -> bool:
     return tested_on(a) == tested_on(b) and a.manifest["data"]["name"] == b.manifest["data"]["name"]
 
 
-def _notes(methods: Sequence[Method]) -> list[str]:
+def _notes(methods: Sequence[Method]) -> Iterator[str]:
     runs = [run for method in methods for run in method.runs]
-    notes = {
-        "Some runs have not been evaluated: they are not in the scores.": any(not run.scores for run in runs),
-        "The runs do not share their data: their accuracies measure different tasks.": not all(
-            same_data(runs[0], run) for run in runs
-        ),
-        "The runs were made on different hardware: time and throughput do not compare.": len(
-            {str(run.manifest["hardware"]) for run in runs}
-        )
-        > 1,
-        "One seed a method: intervals cover the choice of test samples, not the luck of the seed.": len(methods) > 1
-        and all(len(method.runs) == 1 for method in methods),
-    }
-    return [note for note, holds in notes.items() if holds]
+    if any(not run.scores for run in runs):
+        yield "Some runs have not been evaluated: they are not in the scores."
+    if not all(same_data(runs[0], run) for run in runs):
+        yield "The runs do not share their data: their accuracies measure different tasks."
+    if len({str(run.manifest["hardware"]) for run in runs}) > 1:
+        yield "The runs were made on different hardware: time and throughput do not compare."
+    if len(methods) > 1 and all(len(method.runs) == 1 for method in methods):
+        yield "One seed a method: intervals cover the choice of test samples, not the luck of the seed."

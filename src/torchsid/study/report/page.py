@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from torchsid.errors import ConfigError, RunError
-from torchsid.show.page import Cards, Code, Figures, Folded, Page, Part, Section
+from torchsid.show.page import Cards, Code, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point
 from torchsid.show.plots.stages import by_stage
-from torchsid.show.plots.tradeoff import Mark, tradeoff
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Table, table
+from torchsid.show.tables import Table, facts, table
 from torchsid.show.text import percent
 from torchsid.study.cards import RIVERS, Show, mixed_cards
+from torchsid.study.figures import reliability, side_by_side, stage_figure, tradeoff_figures
 from torchsid.study.files import write_page
-from torchsid.study.frame import Row
-from torchsid.study.metrics import BY_STAGE, METRICS, conflict
+from torchsid.study.frame import select
+from torchsid.study.metrics import BY_STAGE, conflict
 from torchsid.study.positions import flatten
 from torchsid.study.report.compare import Comparison, compare, cost_table, locality, summary_table
 from torchsid.study.report.methods import Method
@@ -60,7 +60,7 @@ def report_page(result: Comparison) -> Page:
             Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
             Section("calibration", "Calibration", _CALIBRATION, _calibration(result)),
-            Section("cost", "Time and memory", _COST, list(_cost(result))),
+            Section("cost", "Time and memory", _COST, _cost(result)),
             Section("conflict", "Gradient conflict", _CONFLICT, _conflict(result)),
             Section("locality", "Locality", _LOCALITY, [_locality(result)]),
             Section("noise", "Label noise", _NOISE, _noise(result)),
@@ -109,41 +109,29 @@ def _headline(result: Comparison) -> str:
 
 def _warnings(result: Comparison) -> list[Part]:
     found = [[run.name, message] for run in result.runs for message in dict.fromkeys(run.warnings)]
-    return (
-        [Folded(f"Warnings during training: {len(found)}", [table(["Run", "Warning"], found)._replace(kind="facts")])]
-        if found
-        else []
-    )
+    return [Folded(f"Warnings during training: {len(found)}", [facts(["Run", "Warning"], found)])] if found else []
 
 
 def _curves(result: Comparison) -> list[Part]:
-    validated = any(result.by_epoch(method.name, "validation_accuracy") for method in result.methods)
-    accuracy = ("validation_accuracy", "Validation accuracy, %") if validated else ("train_accuracy", "Training accuracy, %")
-    drawn = [_over_epochs(result, *accuracy, 100), _over_epochs(result, "train_loss", "Training loss")]
-    return [Figures([each for each in drawn if each])]
+    accuracy = _over_epochs(result, "validation_accuracy", "Validation accuracy, %", 100)
+    accuracy = accuracy or _over_epochs(result, "train_accuracy", "Training accuracy, %", 100)
+    return side_by_side([accuracy, _over_epochs(result, "train_loss", "Training loss")])
 
 
-def _over_epochs(result: Comparison, metric: str, title: str, factor: float = 1, **options: float | None) -> Drawing | None:
-    lines = [_line(method.name, result.by_epoch(method.name, metric), factor) for method in result.methods]
-    return curves(title, lines, x="epoch", **options) if any(line.x for line in lines) else None  # type: ignore[arg-type]
-
-
-def _line(name: str, rows: Sequence[Row], factor: float) -> Line:
-    return Line(name, [row.epoch or 0 for row in rows], [row.point(factor) for row in rows])
+def _over_epochs(
+    result: Comparison, metric: str, title: str, factor: float = 1, *, bottom: float | None = None, level: float | None = None
+) -> Drawing | None:
+    lines = []
+    for method in result.methods:
+        rows = [row for row in select(result.means, method=method.name, metric=metric) if row.epoch is not None]
+        lines.append(Line(method.name, [row.epoch or 0 for row in rows], [row.point(factor) for row in rows]))
+    return curves(title, lines, x="epoch", bottom=bottom, level=level) if any(line.x for line in lines) else None
 
 
 def _stages(result: Comparison) -> list[Part]:
-    drawn = [_by_stage(result, metric) for metric in BY_STAGE]
-    bands = [_band(method) for method in result.methods]
-    shown = [each for each in [*drawn, *bands] if each]
-    return [Figures(shown)] if shown else []
-
-
-def _by_stage(result: Comparison, metric: str) -> Drawing | None:
-    label, factor = BY_STAGE[metric]
-    lines = {method.name: [row.point(factor) for row in result.by_stage(method.name, metric)] for method in result.methods}
-    title = f"{label[0].upper()}{label[1:]}"
-    return by_stage(title, lines, prior=metric == "kl", bottom=None if metric == "accuracy" else 0) if any(lines.values()) else None
+    lines = {metric: {method.name: result.by_stage(method, metric) for method in result.methods} for metric in BY_STAGE}
+    drawn = (stage_figure(metric, rows) for metric, rows in lines.items())
+    return side_by_side([*drawn, *map(_band, result.methods)])
 
 
 def _band(method: Method) -> Drawing | None:
@@ -157,12 +145,11 @@ def _band(method: Method) -> Drawing | None:
 
 
 def _beliefs(result: Comparison) -> Iterator[Part]:
-    sampled = [(method.name, run, samples) for method, run in _examples(result) if (samples := run.samples())]
-    sampled = [(name, run, samples) for name, run, samples in sampled if len(samples.log_beliefs) > 2]
-    for name, run, samples in sampled:
-        names = names_of_classes(run, samples.log_beliefs.shape[-1])
-        flat, limit = flatten(samples.log_beliefs, samples.target), max(4, _CARDS // len(sampled))
-        yield Cards(f"{name}, seed {run.seed}", mixed_cards(flat, samples.inputs, _show(run), names, limit))
+    sampled = [(method.name, run, found) for method, run in _examples(result) if (found := run.samples()) and len(found[1]) > 2]
+    for name, run, (samples, log_beliefs) in sampled:
+        names, limit = names_of_classes(run, log_beliefs.shape[-1]), max(4, _CARDS // len(sampled))
+        cards = mixed_cards(flatten(log_beliefs, samples.target), samples.inputs, _show(run), names, limit)
+        yield Cards(f"{name}, seed {run.seed}", cards)
 
 
 def _show(run: RunRecord) -> Show:
@@ -194,45 +181,22 @@ def _confusion(result: Comparison) -> list[Part]:
         for true, answer in (divmod(int(flat), len(wrong)) for flat in np.argsort(-wrong, axis=None, kind="stable")[:limit]):
             if wrong[true, answer]:
                 pairs.append([method.name, names[true], names[answer], str(wrong[true, answer]), percent(share[true, answer], 1)])
-    found: list[Part] = [Figures(drawn)] if drawn else []
     columns = ["Method", "True class", "Answer", "Times", "Of the class"]
-    return [*found, table(columns, pairs, "Confused most often")] if pairs else found
+    return [*side_by_side(drawn), *([table(columns, pairs, "Confused most often")] if pairs else [])]
 
 
 def _calibration(result: Comparison) -> list[Part]:
-    lines = [_reliability(method.name, scores) for method, _, scores in _evaluated(result) if scores.calibration]
-    title = "Accuracy by confidence of the last stage, %"
-    return [Figures([curves(title, lines, x="confidence, %", diagonal=True, bottom=0, size=(460, 330))])] if lines else []
+    bins = {method.name: scores.calibration for method, _, scores in _evaluated(result) if scores.calibration}
+    return side_by_side([reliability("Accuracy by confidence of the last stage, %", bins, (460, 330))])
 
 
-def _reliability(name: str, scores: Scores) -> Line:
-    count = np.array(scores.calibration["count"])
-    filled = count > 0
-    x, y = (100 * np.array(scores.calibration[key])[filled] for key in ("confidence", "accuracy"))
-    return Line(name, x.tolist(), y.tolist(), joined=False, sizes=(count[filled] / count.sum()).tolist())
-
-
-def _cost(result: Comparison) -> Iterator[Part]:
-    yield cost_table(result)
-    methods = [method.name for method in result.methods]
-    if len(methods) == 1:
-        drawn = [
-            _over_epochs(result, "samples_per_second", "Samples a second", bottom=0),
-            _over_epochs(result, "memory_mib", "Memory of the process, MiB", bottom=0),
-        ]
-        if any(drawn):
-            yield Figures([each for each in drawn if each])
-        return
-    found = []
-    for name in ("kept", "seconds"):
-        metric = METRICS[name]
-        both = [(result.mean(method, name), result.mean(method, "accuracy")) for method in methods]
-        marks = [Mark(y.method, metric.factor * x.value, y.point(100)) for x, y in both if x and y]
-        if len(marks) > 1:
-            title = f"Accuracy against {metric.label}"
-            found.append(tradeoff(title, marks, x=metric.title, y="accuracy, last epoch, %", higher=True))
-    if found:
-        yield Figures(found)
+def _cost(result: Comparison) -> list[Part]:
+    names = [method.name for method in result.methods]
+    drawn = [*tradeoff_figures(names, lambda place, metric: result.mean(names[place], metric)).values()]
+    if len(names) == 1:
+        over = {"samples_per_second": "Samples a second", "memory_mib": "Memory of the process, MiB"}
+        drawn = [each for metric, title in over.items() if (each := _over_epochs(result, metric, title, bottom=0))]
+    return [cost_table(result), *side_by_side(drawn)]
 
 
 def _conflict(result: Comparison) -> list[Part]:
@@ -245,14 +209,15 @@ def _conflict(result: Comparison) -> list[Part]:
             stages = [str(stage + 1) for stage in range(len(matrix))]
             title = f"{method.name}: cosines between stages, epoch {epoch}"
             drawn.append(heat(title, cosines, stages, stages, text=text, x="stage", square=True))
-            means = [float(np.nanmean(np.where(np.eye(len(each)), np.nan, each))) for _, each in recorded]
-            lines.append(Line(method.name, [epoch for epoch, _ in recorded], means))
-    return [Figures([*drawn, curves("Mean cosine between different stages", lines, x="epoch")])] if drawn else []
+            over = [float(np.nanmean(np.where(np.eye(len(each)), np.nan, each))) for _, each in recorded]
+            lines.append(Line(method.name, [epoch for epoch, _ in recorded], over))
+    means = curves("Mean cosine between different stages", lines, x="epoch") if lines else None
+    return side_by_side([*drawn, means])
 
 
 def _locality(result: Comparison) -> Table:
     rows = [[run.name, locality(run), str((run.manifest.get("locality") or {}).get("detail") or "")] for run in result.runs]
-    return table(["Run", "Verdict", "What was found"], rows)._replace(kind="facts")
+    return facts(["Run", "Verdict", "What was found"], rows)
 
 
 def _noise(result: Comparison) -> list[Part]:
@@ -265,15 +230,21 @@ def _noise(result: Comparison) -> list[Part]:
     ]
     true = 100 * (1 - noise_share(noisy[0][1]))
     drawn = _over_epochs(result, "train_accuracy", "Accuracy on the training labels, %", 100, level=true)
-    found: list[Part] = [table(["Run", "Kind", "Asked", "Labels changed"], rows)]
-    return [*found, Figures([drawn])] if drawn else found
+    return [table(["Run", "Kind", "Asked", "Labels changed"], rows), *side_by_side([drawn])]
 
 
 def _repeat(result: Comparison) -> list[Part]:
-    commands = [Code(run.name, str(run.manifest.get("command") or "not recorded")) for run in result.runs]
+    commands: dict[str, list[str]] = {}
+    for run in result.runs:
+        commands.setdefault(str(run.manifest.get("command") or "not recorded"), []).append(run.name)
     cuts = [cut for method in result.methods if (cut := cut_table(method.name, method.runs[0].manifest))]
-    configs = [Code(f"config.toml of {run.name}", run.config_text, folded=True) for run in result.runs]
-    return [*commands, *cuts, provenance_table(result.runs), *configs]
+    configs = [Folded(f"config.toml of {run.name}", [Code("", run.config_text)]) for run in result.runs]
+    return [
+        *(Code(", ".join(names), command) for command, names in commands.items()),
+        *cuts,
+        provenance_table(result.runs),
+        *configs,
+    ]
 
 
 def _examples(result: Comparison) -> list[tuple[Method, RunRecord]]:
