@@ -53,10 +53,15 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             ["model.trunk=wide:wide", "model.hidden_units=64", "model.depth=2"],
             lambda run: run.learner.module.model[1].out_features == 64,
         ),
+        (
+            "digits-staged",
+            ["model.head=extremes:Extremes"],
+            lambda run: type(run.learner.module.heads[0].body).__name__ == "Extremes",
+        ),
         ("digits", [PIXELS, "model.every=2", "watch.conflict=false"], lambda run: run.learner.module.extractor.feature_dim == 32),
         ("digits", ["data.name=stripes:stripes"], lambda run: run.class_names == ("horizontal", "vertical")),
     ],
-    ids=["method", "network", "extractor", "data set"],
+    ids=["method", "network", "head", "extractor", "data set"],
 )
 def test_it_is_trained_with_its_settings_and_found_again(
     recipe: str, chosen: list[str], used: Callable[[LoadedNetwork], bool], tmp_path: Path

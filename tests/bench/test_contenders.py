@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from torchsid.bench.contenders import SID, Contender, contenders
+from torchsid.bench.contenders import contenders
 from torchsid.bench.workload import SHARED, Workload
 from torchsid.core import schedules
 
@@ -18,8 +18,3 @@ def test_a_shared_cascade_is_trained_by_every_schedule() -> None:
     found = contenders(Workload(model=SHARED, stages=(3,)))
     assert [each.name for each in found] == ["reference", "backprop", *schedules.names(), "plain"]
     assert {each.stages for each in found} == {3}
-
-
-def test_names_tell_contenders_apart() -> None:
-    assert Contender(SID, 4, window=2).name == "sid-4, window 2"
-    assert Contender("gpipe", 4, micro_batches=8).name == "gpipe, 8 micro-batches"

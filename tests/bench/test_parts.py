@@ -1,6 +1,6 @@
 import pytest
 
-from torchsid.bench.parts import PARTS, bound, serial_share, shares
+from torchsid.bench.parts import PARTS, bound, shares
 
 
 def test_shares_add_up_whatever_the_parts_are_called_in_a_schedule() -> None:
@@ -9,11 +9,6 @@ def test_shares_add_up_whatever_the_parts_are_called_in_a_schedule() -> None:
     streamed = shares({"forward": 1.0, "backward": 2.0, "update": 1.0})
     assert streamed == {"phase 1": 0.25, "phase 2": 0.5, "update": 0.25}
     assert set(shares(two_phases)) == set(PARTS)
-
-
-def test_extractor_and_phase_1_run_one_after_another() -> None:
-    assert serial_share({"extractor": 0.2, "phase 1": 0.1, "phase 2": 0.4, "update": 0.3}) == pytest.approx(0.3)
-    assert serial_share({"phase 1": 0.25, "phase 2": 0.5, "update": 0.25}) == pytest.approx(0.25)
 
 
 def test_the_bound_is_amdahls() -> None:

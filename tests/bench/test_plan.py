@@ -1,6 +1,6 @@
 import pytest
 
-from torchsid.bench.plan import BLOCKS, PipelineSettings, plan_pipelines, plan_shared, plan_workloads
+from torchsid.bench.plan import BLOCKS, PipelineSettings, plan_pipelines, plan_workloads
 from torchsid.cut.graph import GraphSegments
 from torchsid.errors import ConfigError
 
@@ -8,32 +8,11 @@ TINY = {"width": 8, "batch_size": 8}
 SMALL = PipelineSettings(stages=4, micro_batches=(2, 4))
 
 
-def test_a_workload_for_every_model_and_variant() -> None:
-    planned, notes = plan_workloads(["mlp", "simple-cnn"], [4, 2, 2], variants=["float32", "bfloat16"], **TINY)
-    assert [workload.title for workload in planned] == [
-        *("mlp, width 8", "mlp, width 8, bfloat16"),
-        *("simple-cnn, width 8", "simple-cnn, width 8, bfloat16"),
-    ]
-    assert all(workload.stages == (2, 4) for workload in planned)
-    assert notes == []
-
-
 def test_stages_that_cannot_be_had_are_noted() -> None:
     (workload,), (note,) = plan_workloads(["simple-cnn"], [2, 99], **TINY)
     assert workload.stages == (2,)
     assert note.startswith("simple-cnn, width 8 with 99 stages: ")
     assert "1 to 6" in note
-
-
-def test_by_default_two_to_twelve_stages() -> None:
-    (workload,), notes = plan_workloads(["mlp"], **TINY)
-    assert workload.stages == (2, 4, 8)
-    assert [note.split(":")[0] for note in notes] == ["mlp, width 8 with 12 stages"]
-
-
-def test_as_many_stages_as_blocks() -> None:
-    planned, _ = plan_workloads(["mlp"], blocks=[3, 9], **TINY)
-    assert [(workload.blocks, workload.stages) for workload in planned] == [(3, (3,)), (9, (9,))]
 
 
 def test_all_problems_at_once() -> None:
@@ -65,11 +44,6 @@ def test_a_model_that_cannot_be_measured_at_all_is_a_problem() -> None:
     assert "mlp, width 8 with 99 stages" in text
 
 
-def test_the_papers_network_of_each_depth() -> None:
-    assert [each.stages for each in plan_shared([2, 8])] == [(2,), (8,)]
-    assert plan_shared([2], batch_size=4)[0].batch()[0].shape == (4, 1, 28, 28)
-
-
 def test_one_pipeline_a_model() -> None:
     workloads = plan_pipelines(["simple-cnn", "mlp", "vit-blocks", "mlp"], SMALL, batch_size=8, image_size=8)
     assert [(each.model, each.blocks, each.stages) for each in workloads] == [
@@ -81,10 +55,6 @@ def test_one_pipeline_a_model() -> None:
         cascade = workload.new_cascade(4, by="graph")
         assert isinstance(cascade.segments, GraphSegments)
         assert cascade.depth == 4
-
-
-def test_a_pipeline_is_full_for_most_of_a_turn() -> None:
-    assert [PipelineSettings(workers=workers).steps_a_turn for workers in (2, 4)] == [6, 12]
 
 
 def test_all_problems_of_a_pipeline_at_once() -> None:

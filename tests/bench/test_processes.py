@@ -44,8 +44,3 @@ def test_a_launchers_process_is_known_by_its_environment(monkeypatch: pytest.Mon
     assert processes.launched()
     assert processes.problems(2) == []
     assert "the launcher started 2 processes" in processes.problems(3)[0]
-
-
-def test_without_gloo_nothing_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.dist, "is_gloo_available", lambda: False)
-    assert "install another" in processes.problems(2)[0]

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 from torch.optim import SGD
 
 from torchsid import StagedCascade
@@ -69,11 +68,6 @@ def test_checkpointing_counts_what_it_computes_again() -> None:
     assert 0.8 < late.kept_bytes() / build(RESNET, Contender("backprop")).kept_bytes() <= 1.01
 
 
-def test_kept_bytes_do_not_grow_with_blocks() -> None:
-    kept = [build(replace(MLP, blocks=blocks, stages=(blocks,)), Contender(SID, blocks)).kept_bytes() for blocks in (4, 24)]
-    assert kept[1] <= 1.05 * kept[0]
-
-
 @pytest.mark.parametrize(
     ("workload", "contender", "kinds"),
     [
@@ -109,15 +103,6 @@ def test_a_watched_step_is_the_step(workload: Workload, contender: Contender) ->
         watched.watched_step()
         assert {each.what for each in alone.watched_step()} == {GRADIENTS}
     assert all(map(torch.equal, watched.module.parameters(), alone.module.parameters()))
-
-
-@pytest.mark.parametrize("contender", [Contender(SID, 2), Contender("deep supervision", 2, window=2)], ids=lambda each: each.name)
-def test_compiled_means_stages_and_heads(contender: Contender, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[nn.Module] = []
-    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
-    module = build(replace(MLP, variant="compiled"), contender).module
-    assert isinstance(module, StagedCascade)
-    assert compiled == [*module.segments.modules, *module.heads]
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 import pytest
 
-from torchsid.bench.turns import median_seconds, ratios, spread, take_turns
+from torchsid.bench.turns import ratios, spread, take_turns
 
 
 def test_everyone_has_a_turn_a_round_and_the_order_rotates() -> None:
@@ -25,9 +25,3 @@ def test_a_spread_is_median_and_quartiles() -> None:
     assert spread([4, 1, 2, 3, 5]) == (3, 2, 4)
     assert spread([1, 3]) == (2, 1.5, 2.5)
     assert spread([7]) == (7, 7, 7)
-
-
-def test_a_call_is_warmed_up() -> None:
-    calls: list[int] = []
-    assert median_seconds(lambda: calls.append(1), repeats=2) >= 0
-    assert len(calls) == 3

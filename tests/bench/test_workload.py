@@ -10,14 +10,6 @@ from torchsid.cut.graph import GraphSegments
 TINY = Workload(model="simple-cnn", stages=(2,), width=8, batch_size=8, image_size=8)
 
 
-def test_every_call_gives_the_same_weights_and_batch() -> None:
-    first, second = TINY.new_model(), TINY.new_model()
-    assert first is not second
-    for one, other in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert all(map(torch.equal, TINY.batch(), TINY.batch()))
-
-
 def test_a_cascade_has_the_weights_of_the_model() -> None:
     cascade = TINY.new_cascade(2)
     assert cascade.depth == 2

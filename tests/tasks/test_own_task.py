@@ -93,9 +93,7 @@ def what_was_learnt(run: Path) -> list[object]:
     """The weights to the byte, and every number that does not depend on the clock."""
     weights = [path.read_bytes() for path in sorted((run / "checkpoints" / "last").glob("*.safetensors"))]
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    numbers = [
-        record[key] for record in records if record["event"] == "epoch" for key in ("loss", "accuracy", "validation", "descent")
-    ]
+    numbers = [record[key] for record in records if record["event"] == "epoch" for key in KEYS]
     return [*weights, numbers, evaluation(run)]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchsid.cli.console import Console, abridged
+from torchsid.study.files import write_file as write_file
 from torchsid.study.files import write_json as write_json
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def this_machine(devices: int, precision: Precision) -> Device:
 def measure(
     spec: ModelSpec, *, stages: int, devices: int, samples: int, optimizer: OptimizerName, precision: Precision = "float32"
 ) -> Speed:
-    """Train a model that is cut at every point, on one of `devices` equal parts of this processor; medians of a few steps.
+    """Train a model, cut at every point, on one of `devices` equal parts of this machine's processor; medians of a few steps.
 
     Args:
         spec: which model.

@@ -8,7 +8,7 @@ from tests.distributed.workers import in_workers
 
 from torchsid.bench.contenders import BACKPROP, SID, Contender
 from torchsid.bench.pipeline.build import build
-from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, DATA_PARALLEL, GPIPE, RIVALS, SID_ALONE, SID_PIPELINE, ZERO_BUBBLE_V
+from torchsid.bench.pipeline.contenders import DATA_PARALLEL, GPIPE, RIVALS, SID_PIPELINE, ZERO_BUBBLE_V
 from torchsid.bench.plan import PipelineSettings
 from torchsid.bench.trainable import build as build_alone
 from torchsid.bench.workload import Workload
@@ -112,13 +112,3 @@ def test_a_pipeline_of_sid_trains_beside_others_as_one_process_does() -> None:
     assert last["sent"] == [0, 0]
     features, beliefs = 16 * 32 * 4, 3 * 16 * 10 * 4
     assert first["sent"][1] > 3 * (features + beliefs)
-
-
-def who_trains_alone(rank: int) -> list[bool]:
-    with join() as world:
-        alone = [build(MLP, Contender(method, 4), SETTINGS, world, EVEN) for method in (SID_ALONE, BACKPROP_ALONE)]
-        return [each is not None for each in alone]
-
-
-def test_on_one_worker_the_others_wait() -> None:
-    assert in_workers(who_trains_alone) == [[True, True], [False, False]]

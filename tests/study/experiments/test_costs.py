@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from torchsid.bench.contenders import BACKPROP, Contender
+from torchsid.bench.contenders import BACKPROP
 from torchsid.bench.parts import PARTS
 from torchsid.errors import ConfigError
 from torchsid.study.experiments import costs
@@ -83,31 +82,22 @@ def test_a_budget_leaves_out_the_largest_points_and_says_so(tmp_path: Path) -> N
     assert result.dropped == ["depth 8 of mlp extractor", "window 4 of mlp, 4 blocks, width 32, 4 stages"]
     result, said = run(MEMORY, tmp_path)
     assert not result.dropped
-    assert [line for line in said if "already there" not in line] == [
-        line for line in said if " 8" in line[-3:] or "window 4" in line
-    ]
+    assert sum("already there" not in line for line in said) == 2
 
 
 def test_times_have_their_quantities(tmp_path: Path) -> None:
     result, _ = run(TIMING, tmp_path)
     assert result.command == "a command"
     assert result.finished > "2026"
-    for network, method, value, parts in (("mlp extractor", "two_phase", 4, set(PARTS)), (None, "sid", 4, set(PARTS[1:]))):
-        of = {"method": method, "value": value, "stages": 4, **({"network": network} if network else {})}
-        found = {row["of"]: row["median"] for row in select(result, "share", **of)}
-        assert set(found) == parts
+    for method, parts in (("two_phase", set(PARTS)), ("sid", set(PARTS[1:]))):
+        of = {"method": method, "value": 4, "stages": 4}
+        assert {row["of"] for row in select(result, "share", **of)} == parts
         (serial,) = select(result, "serial share", **of)
         bounds = {row["of"]: row for row in select(result, "bound", **of)}
         assert set(bounds) == {"2 workers", "4 workers"}
         assert bounds["4 workers"]["low"] <= 1 / (serial["median"] + (1 - serial["median"]) / 4) <= bounds["4 workers"]["high"]
     assert all(row["low"] <= row["median"] <= row["high"] and row["rounds"] == 2 for row in result.rows)
     assert {row["median"] for row in select(result, "over", method=BACKPROP, of=BACKPROP)} == {1.0}
-
-
-def test_threads_are_those_of_the_plan_and_only_meanwhile(tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    result, _ = run(replace(MEMORY, threads=2, shared=[Shared(**SHARED, depths=[2])], staged=[]), tmp_path)
-    assert (result.provenance["hardware"]["threads"], torch.get_num_threads()) == (2, before)
 
 
 def test_a_killed_experiment_measures_what_is_missing(tmp_path: Path) -> None:
@@ -130,21 +120,6 @@ def test_findings_belong_to_a_question_and_a_machine(tmp_path: Path) -> None:
     assert measured.add({"depth": 2, "stages": (1, 2)}, {"kept": 1}) == {"kept": 1}
     assert Measured(path, {"cpu": "a"}).find({"depth": 2, "stages": [1, 2]}) == {"kept": 1}
     assert Measured(path, {"cpu": "b"}).find({"depth": 2, "stages": [1, 2]}) is None
-
-
-def test_points_run_along_their_axes() -> None:
-    found: dict[str, list[tuple[int, int, tuple[int, ...]]]] = {}
-    for point in points(MEMORY):
-        found.setdefault(point.axis, []).append((point.value, point.place, point.workload.stages))
-    assert found == {
-        "depth": [(2, 0, (2,)), (4, 1, (4,)), (8, 2, (8,))],
-        "width": [(8, 0, (4,)), (16, 1, (4,))],
-        "stages": [(2, 0, (2,)), (4, 1, (4,))],
-        "window": [(1, 0, (4,)), (2, 1, (4,)), (4, 2, (4,))],
-    }
-    assert Contender("sid", 4, window=2) in list(points(MEMORY))[-2].contenders
-    stages = [(point.axis, point.workload.stages) for point in points(TIMING)]
-    assert stages == [("depth", (2,)), ("depth", (4,)), ("stages", (2, 4))]  # of a classifier in the same turns
 
 
 @pytest.mark.parametrize("name", ["timing", "memory"])
@@ -176,29 +151,18 @@ stages = [2, 4]
     ("old", "new", "message"),
     [
         ('kind = "timing"', 'kind = "timming"', "timming"),
-        ("rounds = 3", "rounds = 1", "rounds = 1"),
         ("rounds = 3", "ruonds = 3", "ruonds"),
         ("depths = [2, 4]", "depths = [4, 2]", r"shared\.0\.depths = \[4, 2\]: give each number once, in ascending order"),
-        ("depths = [2, 4]", "depths = []", r"shared\.0\.depths = \[\]"),
         ("stages = [2, 4]", "stages = [1]", r"staged\.0\.stages\.0 = 1"),
         ("stages = [2, 4]", "stages = [2]\nwindows = [1]", r"staged\.0\.windows = \[1\]: only kind = 'memory'"),
-        ('"timing"', '"memory"\nthreads = 2', "nothing"),
         (MINE[MINE.index("[[shared]]") :], "", "nothing to measure"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(MINE.replace(old, new, 1))
-    if message == "nothing":
-        assert (load(str(path)).threads, load(str(path)).shared[0].depths) == (2, [2, 4])
-        return
     with pytest.raises(ConfigError, match=message):
         load(str(path))
-
-
-def test_a_window_has_at_most_as_many_stages_as_there_are() -> None:
-    with pytest.raises(ValueError, match=r"staged\.0\.windows = \[1, 8\]: allowed is 1 to 4"):
-        replace(MEMORY, staged=[Staged(**CUT, stages=[2, 4], windows=[1, 8])])
 
 
 def test_networks_that_cannot_be_had_stop_it_before_it_starts(tmp_path: Path) -> None:
