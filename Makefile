@@ -1,5 +1,5 @@
 # make demo    train SID and its rivals on the embedded digits and write a report
-# make test    the tests, against the installed package, warnings are errors
+# make test    the tests, on all cores, against the installed package, warnings are errors; one process: make test ARGS='-n 0'
 # make lint    ruff and mypy --strict
 # make docs    the documentation, warnings are errors
 # make bench   memory and time of a training step, against backpropagation
@@ -25,7 +25,7 @@ demo: $(VENV)/.demo check-torch
 	@echo "The report: $(DEMO)/report.html"
 
 test: $(VENV)/.dev check-torch
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ bench: $(VENV)/.demo check-torch
 	$(BIN)/torchsid bench memory --model mlp --blocks 8 256 --json $(BENCH)/memory-depth.json
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) build dist docs/_build docs/_generated .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The installations. The package itself is built and installed (never "-e"), again whenever a source has changed.

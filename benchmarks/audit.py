@@ -22,7 +22,6 @@ from torchsid.core.cascade import Cascade
 from torchsid.study.audit import audit, detection, disputes, rankings
 from torchsid.study.early_exit import exit_curve, operations
 from torchsid.study.statistics import mean_interval
-from torchsid.tasks import images as data
 from torchsid.training import LoadedNetwork, load_network, resolve, train
 from torchsid.training.evaluation import evaluate, predict
 from torchsid.training.provenance import provenance
@@ -35,7 +34,7 @@ NETWORKS = {  # label: recipe; all on the same images with the same noise
     "BP, plain": "digits-bp-plain",
 }
 PEOPLE = {"SID": "cifar10-paper", "BP, plain": "cifar10-paper-bp-plain"}
-SMALL = ["data.limit=11000", "augment.crop=0", "training.epochs=10", "training.precision=bfloat16"]
+SMALL = ["data.limit=11000", "data.augment.crop=0", "training.epochs=10", "training.precision=bfloat16"]
 RATES: dict[float | str, list[str]] = {
     rate: ["data.noise.kind=symmetric", f"data.noise.rate={rate}"] if rate else [] for rate in (0.0, 0.2, 0.4)
 }
@@ -43,26 +42,27 @@ COLUMNS: dict[float | str, list[str]] = {"worse_label": ["data.noise.kind=column
 
 
 def trained(run: Path, recipe: str, settings: list[str], seed: int) -> LoadedNetwork:
-    settings = [*settings, f"training.seed={seed}", f"data.noise.seed={seed}", "training.threads=1", "training.conflict=false"]
+    settings = [*settings, f"training.seed={seed}", f"data.noise.seed={seed}", "training.threads=1", "watch.conflict=false"]
     train(resolve(recipe, settings), run, resume=run.exists(), command=COMMAND)
     return load_network(run, "last")
 
 
 def audited(network: LoadedNetwork) -> dict[str, Any]:
-    images = data.load(network.config.data, seed=network.config.training.seed).train
-    verdicts = audit(network.learner, images, prepare=network.prepare)
-    found = detection(rankings(verdicts, images.labels), images.labels != images.clean_labels)
-    return {"n": len(images), "labels": disputes(verdicts, images.labels, images.clean_labels), "rankings": found}
+    samples = network.task.load(network.config.training.seed).train
+    assert samples.clean_target is not None
+    verdicts = audit(network.learner, samples, prepare=network.prepare)
+    found = detection(rankings(verdicts, samples.target), samples.target != samples.clean_target)
+    return {"n": len(samples), "labels": disputes(verdicts, samples.target, samples.clean_target), "rankings": found}
 
 
 def left_early(network: LoadedNetwork) -> dict[str, Any]:
     cascade = network.learner.module
     assert isinstance(cascade, Cascade)
-    splits = data.load(network.config.data, seed=network.config.training.seed)
+    splits = network.task.load(network.config.training.seed)
     beliefs = [
-        (predict(network.learner, part.images, prepare=network.prepare), part.labels) for part in (splits.validation, splits.test)
+        (predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in (splits.validation, splits.test)
     ]
-    cost = operations(cascade, network.prepare(splits.test.images[:2]))
+    cost = operations(cascade, network.prepare(splits.test.inputs[:2]))
     stages = evaluate(network.learner, splits.test, prepare=network.prepare)["accuracy"][1:]
     return {"accuracy_by_stage": stages, **exit_curve(beliefs[0], beliefs[1], "confidence", cost)}
 

@@ -16,12 +16,11 @@ import torch
 
 from torchsid.study.certify.certificate import Certificate, certify
 from torchsid.study.statistics import mean_interval
-from torchsid.tasks import images as data
 from torchsid.training import load_network, resolve, train
 from torchsid.training.descent import objective_of
 from torchsid.training.provenance import provenance
 
-SMALL_CIFAR = ["model.extractor=mlp", "augment.crop=0", "augment.flip=false", "data.limit=11000", "training.epochs=15"]
+SMALL_CIFAR = ["model.extractor=mlp", "data.augment.crop=0", "data.augment.flip=false", "data.limit=11000", "training.epochs=15"]
 REVERSE = ["learner.direction=reverse", "learner.label_smoothing=0.1"]
 CASCADES: dict[str, tuple[str, list[str]]] = {  # label: recipe and settings
     "digits, 5 stages": ("digits", []),
@@ -64,20 +63,17 @@ def numbers(found: Certificate) -> dict[str, float]:
 def certified(label: str, seed: int, runs: Path, folder: str) -> Iterator[dict[str, Any]]:
     """Train a cascade with one seed, and yield what holds on each split against each kind of label."""
     recipe, settings = CASCADES[label]
-    settings = [*settings, f"training.seed={seed}", "training.threads=1", "training.conflict=false"]
+    settings = [*settings, f"training.seed={seed}", "training.threads=1", "watch.conflict=false"]
     settings += [f"data.path={folder}"] if recipe.startswith("cifar") else []
     settings += [f"data.noise.seed={seed}"] if "data.noise.kind=symmetric" in settings else []
     run = runs / f"{list(CASCADES).index(label)}-seed{seed}"
     train(resolve(recipe, settings), run, resume=run.exists(), command=COMMAND)
     network = load_network(run, "last")
-    splits = data.load(network.config.data, seed=seed)
-    objective = objective_of(network.config.learner)
-    for name, images in (("train", splits.train), ("test", splits.test)):
-        labels = {"given": images.labels}
-        if bool((images.labels != images.clean_labels).any()):
-            labels["true"] = images.clean_labels
-        for kind, found in certify(network.learner, images.images, labels, objective, prepare=network.prepare).items():
-            yield {"cascade": label, "split": name, "labels": kind, "seed": seed, "n": found.n, **numbers(found)}
+    splits = network.task.load(seed)
+    for name, samples in (("train", splits.train), ("test", splits.test)):
+        for kind, found in certify(network.learner, samples, objective_of(network.learner), prepare=network.prepare).items():
+            labels = {"given": "given", "clean": "true"}[kind]
+            yield {"cascade": label, "split": name, "labels": labels, "seed": seed, "n": found.n, **numbers(found)}
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -55,12 +55,12 @@ def memory(spec: ModelSpec, batch: int) -> dict[str, Any]:
 
 
 def foreseen_kept(found: Trace, cuts: list[str], batch: int) -> float:
-    ends = [[piece.name for piece in found.pieces].index(cut) + 1 for cut in cuts]
+    ends = [[piece.cut for piece in found.pieces].index(cut) + 1 for cut in cuts]
     return max(found.kept_bytes(a, b, batch, local=True) for a, b in zip([0, *ends[:-1]], ends, strict=True))
 
 
 def head_parameters(found: Trace, cuts: list[str]) -> int:
-    return sum(piece.head_parameters for piece in found.pieces if piece.name in cuts)
+    return sum(piece.head_parameters for piece in found.pieces if piece.cut in cuts)
 
 
 def nbytes(module: torch.nn.Module) -> int:
@@ -85,7 +85,7 @@ def speed_up(spec: ModelSpec, batch: int, measured: dict[str, float]) -> dict[st
     rates = {}
     for ranks in (1, 2):
         found = forecast(planned.trace, planned.speed, replace(planned.mesh, ranks=ranks))
-        rates[str(ranks)] = next(method.images_per_second for method in found.methods if method.name == NAME)
+        rates[str(ranks)] = found[NAME].images_per_second
     return {"model": spec.name, "foreseen": rates, "measured": measured}
 
 

@@ -1,5 +1,10 @@
 """Sphinx configuration; `make docs` builds with warnings as errors."""
 
+import runpy
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
 from torchsid.__about__ import __version__
 
 project = "torchsid"
@@ -13,7 +18,20 @@ html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 html_title = f"torchsid {release}"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 nitpicky = False
+
+
+def write_settings(app: Sphinx) -> None:
+    """Write what docs/settings.md includes."""
+    generated = Path(app.srcdir) / "_generated"
+    generated.mkdir(exist_ok=True)
+    page = runpy.run_path(str(Path(app.srcdir) / "settings_reference.py"))["page"]
+    (generated / "settings.md").write_text(page() + "\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    """Let the settings be written before the pages are read."""
+    app.connect("builder-inited", write_settings)

@@ -19,19 +19,6 @@ def run(script: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
-def test_depth_trains_every_method_and_writes_its_table(tmp_path: Path) -> None:
-    run("depth.py", "--depths", "2", "3", "--seeds", "2", "--epochs", "1", "--out", str(tmp_path / "depth"))
-    result = json.loads((tmp_path / "depth" / "depth.json").read_text())
-    methods = {row["method"] for row in result["rows"]}
-    assert len(result["rows"]) == len(methods) * 2 * 2
-    assert all(len(row["accuracy"]) == row["depth"] + 1 for row in result["rows"])
-    assert result["provenance"]["versions"]["torch"]
-    table = (tmp_path / "depth" / "depth.md").read_text()
-    assert all(method in table for method in methods)
-    assert table.count("\n| ") == 3  # the line under the head, two depths
-
-
 @pytest.mark.parametrize("path", sorted((BENCHMARKS / "accuracy").glob("*.toml")), ids=lambda path: path.stem)
 def test_plans_of_accuracy_are_made_of_settings_that_fit(path: Path) -> None:
     check(load(str(path)), "DIR")

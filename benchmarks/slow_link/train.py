@@ -13,12 +13,14 @@ from slow_link.figure import throughput
 from slow_link.link import slow_link
 from slow_link.record import table, write
 from slow_link.workers import run_workers
-from torchsid.bench.pipeline.entries import BACKPROP, GPIPE, ONE_F_ONE_B, SID, SID_PIPELINE, Entry
-from torchsid.bench.pipeline.plan import DEEP, Settings, plan_pipelines
-from torchsid.bench.pipeline.turns import Turn, sent_a_step, steady_step_seconds, step_seconds
-from torchsid.bench.workers.pieces import backprop_seconds
+from torchsid.bench.contenders import BACKPROP, SID
+from torchsid.bench.contenders import Contender as Method
+from torchsid.bench.pieces import backprop_seconds
+from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, SID_PIPELINE
+from torchsid.bench.pipeline.turn import Turn, sent_a_step, steady_step_seconds, step_seconds
+from torchsid.bench.plan import DEEP, PipelineSettings, plan_pipelines
 from torchsid.distributed.assign import stage_seconds
-from torchsid.show.standalone import standalone
+from torchsid.show.svg import standalone
 
 DELAYS_MS = (0.0, 25.0, 50.0, 100.0)
 Row = dict[str, Any]
@@ -29,7 +31,7 @@ class Contender:
     """A way to train, with what only SID's pipeline has: how features travel, and how many messages may be under way."""
 
     name: str
-    entry: Entry
+    method: Method
     wire: str = "float32"
     queue: int
     steps: int
@@ -38,7 +40,7 @@ class Contender:
 
 def contenders(args: argparse.Namespace) -> list[Contender]:
     """Return all that take turns on every line."""
-    sid = partial(Contender, entry=Entry(SID_PIPELINE), steps=args.steps)
+    sid = partial(Contender, method=Method(SID_PIPELINE, args.stages), steps=args.steps)
     found = [
         sid(name=f"SID, queue {args.queue}", queue=args.queue),
         sid(name=f"SID, queue {args.queue}, bfloat16", queue=args.queue, wire="bfloat16"),
@@ -47,10 +49,10 @@ def contenders(args: argparse.Namespace) -> list[Contender]:
         found.append(sid(name="SID, queue 1", queue=1))
     # Their pipeline is empty after every step, so that fewer steps tell as much.
     few = max(4, args.steps // 5)
-    for method, title in ((GPIPE, "GPipe"), (ONE_F_ONE_B, "1F1B")):
+    for schedule, title in ((GPIPE, "GPipe"), (ONE_F_ONE_B, "1F1B")):
         for number in args.micro_batches:
-            entry = Entry(method, number)
-            found.append(Contender(name=f"{title}, {number} micro-batches", entry=entry, queue=1, steps=few))
+            method = Method(schedule, args.stages, number)
+            found.append(Contender(name=f"{title}, {number} micro-batches", method=method, queue=1, steps=few))
     return found
 
 
@@ -69,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    settings = Settings(stages=args.stages, micro_batches=tuple(args.micro_batches), rounds=args.rounds, threads=1)
+    settings = PipelineSettings(stages=args.stages, micro_batches=tuple(args.micro_batches), rounds=args.rounds, threads=1)
     blocks = args.blocks if args.model in DEEP else None
     (workload,) = plan_pipelines([args.model], settings, blocks=blocks, batch_size=args.batch_size)
     torch.set_num_threads(1)

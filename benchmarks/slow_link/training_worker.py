@@ -9,23 +9,25 @@ from dataclasses import asdict, replace
 
 import torch
 
-from torchsid.bench.pipeline.entries import Entry
-from torchsid.bench.pipeline.plan import Settings
+from torchsid.bench.contenders import Contender
+from torchsid.bench.pipeline.build import build
+from torchsid.bench.pipeline.worker import take_turn
+from torchsid.bench.plan import PipelineSettings
 from torchsid.bench.turns import take_turns
-from torchsid.bench.workers.worker import build, take_turn
 from torchsid.bench.workload import Workload
 from torchsid.distributed.world import join
 
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    workload, settings = Workload.from_json(job["workload"]), Settings.from_json(job["settings"])
+    workload = Workload(**{**job["workload"], "stages": tuple(job["workload"]["stages"])})
+    settings = PipelineSettings(**{**job["settings"], "micro_batches": tuple(job["settings"]["micro_batches"])})
     torch.set_num_threads(settings.threads)
     with join() as world:
         contenders, steps = {}, {}
         for each in job["contenders"]:
             own_settings = replace(settings, wire=each["wire"], queue=each["queue"])
-            contenders[each["name"]] = build(workload, Entry(**each["entry"]), own_settings, world, job["seconds"])
+            contenders[each["name"]] = build(workload, Contender(**each["method"]), own_settings, world, job["seconds"])
             steps[each["name"]] = each["steps"]
         own = take_turns(list(contenders), lambda name: take_turn(contenders[name], steps[name]), settings.rounds)
         everyone = world.gather({name: [asdict(turn) for turn in turns] for name, turns in own.items()})

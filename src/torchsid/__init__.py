@@ -43,7 +43,7 @@ _HOME |= {
     "beliefs": "torchsid.core.beliefs:",  # as they were called before they had rooms of their own
     "data": "torchsid.tasks.images:",
     "evidence": "torchsid.study:",
-    "report": "torchsid.show:",
+    "report": "torchsid.study.report:",
 }
 
 __all__ = [

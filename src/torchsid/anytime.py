@@ -58,10 +58,8 @@ class ExitRule:
 
     def __call__(self, log_belief: Tensor) -> Tensor:
         """Return which samples' beliefs `[B, ..., C]` are sure, at every position, bool `[B]`."""
-        if self.measure == "confidence":
-            sure = confidence(log_belief) > self.threshold
-        else:
-            sure = entropy(log_belief) < self.threshold
+        certain = self.measure == "confidence"
+        sure = confidence(log_belief) > self.threshold if certain else entropy(log_belief) < self.threshold
         return sure.view(len(sure), -1).all(1)
 
 

@@ -9,7 +9,7 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache, partial, wraps
 from itertools import pairwise
@@ -40,6 +40,7 @@ _HOLDS: Mapping[type, Callable[[float, Any], bool]] = {
     MultipleOf: lambda value, bound: value % bound.multiple_of == 0,
 }
 _PLAIN = (bool, int, float, str, types.NoneType)
+_tree_of: Callable[[type], ast.Module] = cache(lambda section: ast.parse(textwrap.dedent(inspect.getsource(section))))  # slow
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def allowed(annotation: Any) -> str:
         return ", ".join([allowed(annotation.__origin__), *(each for each in bounds if not each.endswith("inf"))])
     if origin is Literal:
         return " | ".join(map(str, get_args(annotation)))
-    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, list | tuple)):
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
         return f"list of {allowed(get_args(annotation)[0])}"
     if origin is types.UnionType or str(origin) == "typing.Union":
         return " | ".join(allowed(each) for each in get_args(annotation))
@@ -198,7 +199,7 @@ def _described(entry: Callable[..., Any]) -> Iterator[tuple[str, str]]:
 
 def field_descriptions(section: type) -> dict[str, str]:
     """Return the docstrings below the fields of a dataclass."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    (definition,) = _tree_of(section).body
     found = {}
     for field, below in pairwise(getattr(definition, "body", [])):
         match field, below:

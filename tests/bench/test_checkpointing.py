@@ -1,10 +1,8 @@
 import pytest
 import torch
-from torch import nn
 
 from torchsid.bench.checkpointing import Checkpointed
 from torchsid.bench.workload import Workload
-from torchsid.errors import CutError
 from torchsid.learners.backprop import Backprop
 
 RESNET = Workload(model="resnet-18", stages=(4,), width=4, batch_size=4, image_size=16)
@@ -35,20 +33,3 @@ def test_all_pieces_but_the_last_run_twice(reentrant: bool) -> None:
     Backprop(checkpointed).backward(x, target)
     forward = ["conv1", "layer2.0.conv1", "layer4.1.conv1", "fc"]
     assert runs == [*forward, "layer4.1.conv1", "layer2.0.conv1", "conv1"]
-
-
-def test_a_model_that_cannot_be_traced_is_refused() -> None:
-    class Branching(nn.Linear):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return super().forward(x if x.sum() > 0 else -x)
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = Branching(3, 2)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.layer(x)
-
-    with pytest.raises(CutError, match="cannot be traced"):
-        Checkpointed(Model(), ["layer"])

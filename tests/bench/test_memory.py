@@ -1,49 +1,34 @@
-from typing import Any
-
 import pytest
 
 from torchsid.bench import memory
-from torchsid.bench.contenders import BACKPROP, Entry
-from torchsid.bench.memory import bench_memory
-from torchsid.bench.peak import Job, measure
+from torchsid.bench.contenders import BACKPROP, Contender
+from torchsid.bench.memory import bench_memory, measure
+from torchsid.bench.rows import Row, new_row
 from torchsid.bench.workload import Workload
-from torchsid.errors import RunError
 
 MLP = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)
 
 
 def test_every_contender_has_a_row_relative_to_backpropagation(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Job] = []
+    told: list[str] = []
 
-    def in_this_process(job: Job) -> dict[str, Any]:
-        seen.append(job)
-        if job.entry.method == "accumulation":
-            return {"note": "why"}
-        return {**measure(Job(workload=job.workload, entry=job.entry)), "peak_mib": float(len(seen))}
+    def in_this_process(work: object, workload: Workload, contender: Contender, threads: int) -> Row:
+        assert (work, threads) == (measure, 3)
+        if contender.method == "accumulation":
+            return new_row(workload, contender)
+        return {**new_row(workload, contender), "peak_mib": float(len(told)), "kept_bytes": 10 * len(told)}
 
-    monkeypatch.setattr(memory, "_in_a_process", in_this_process)
-    lines: list[str] = []
-    result = bench_memory([MLP], threads=3, progress=lines.append)
+    monkeypatch.setattr(memory, "in_fresh_processes", in_this_process)
+    result = bench_memory([MLP], threads=3, progress=told.append)
     rows = {row["contender"]: row for row in result["rows"]}
     assert list(rows) == [BACKPROP, "checkpointing", "accumulation", "deep supervision", "sid-2"]
     assert rows[BACKPROP]["kept_over_backprop"] == rows[BACKPROP]["peak_over_backprop"] == 1
-    assert rows["sid-2"]["kept_over_backprop"] == rows["sid-2"]["kept_bytes"] / rows[BACKPROP]["kept_bytes"]
-    assert rows["sid-2"]["peak_over_backprop"] == 5
-    assert rows["accumulation"]["note"] == "why"
-    assert rows["accumulation"]["kept_over_backprop"] is None
-    assert {job.threads for job in seen} == {3}
-    assert lines[0] == "mlp: backprop"
-    assert result["settings"]["workloads"][0]["model"] == "mlp"
-    assert result["provenance"]["versions"]["torch"]
+    assert rows["sid-2"]["kept_over_backprop"] == rows["sid-2"]["peak_over_backprop"] == 5
+    assert "kept_over_backprop" not in rows["accumulation"]
+    assert told[0] == "mlp, width 32: backprop"
 
 
-@pytest.mark.slow
-def test_a_process_of_its_own() -> None:
-    measured = memory._in_a_process(Job(workload=MLP, entry=Entry("sid", 2), threads=1))
-    assert measured["kept_bytes"] == measure(Job(workload=MLP, entry=Entry("sid", 2)))["kept_bytes"]
-
-
-@pytest.mark.slow
-def test_a_process_that_fails_says_what_it_was_doing() -> None:
-    with pytest.raises(RunError, match=r"mlp, magic: its process ended with exit code 1: KeyError: 'magic'"):
-        memory._in_a_process(Job(workload=MLP, entry=Entry("magic")))
+def test_memory_and_heads_are_measured() -> None:
+    row = measure(MLP, Contender("sid", 2))
+    assert min(row["kept_bytes"], row["head_parameters"]) > 0
+    assert row["note"] == ""

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tests.networks import CLASSES, assert_same_gradients, gradients, small_batch, small_cascade
+from tests.networks import assert_same_gradients, gradients, small_batch, small_cascade
 
 from torchsid import SID, LocalObjective
-from torchsid.bench.reference import reference_backward
+from torchsid.bench.reference import Reference
 
 
 @pytest.mark.parametrize("stage", ["plain", "residual"])
@@ -13,7 +13,6 @@ def test_it_gives_the_gradients_and_the_loss_of_the_schedules(stage: str, alpha:
     output = SID(cascade, alpha=alpha).backward(x, target)
     expected = gradients(cascade)
     cascade.zero_grad()
-    objective = LocalObjective(alpha=alpha)
-    loss = reference_backward(cascade, objective, x, objective.log_target(target, CLASSES, dtype=torch.float64))
+    loss = Reference(cascade, LocalObjective(alpha=alpha)).backward(x, target)
     torch.testing.assert_close(loss, output.loss, atol=1e-12, rtol=1e-12)
     assert_same_gradients(cascade, expected, tolerance=1e-10)

@@ -3,63 +3,71 @@ from typing import Any
 import pytest
 
 from torchsid.bench import steps
-from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, Contender, Entry, build
+from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, REFERENCE, Contender
+from torchsid.bench.plan import plan_shared
+from torchsid.bench.rows import times_of
 from torchsid.bench.steps import bench_steps
-from torchsid.bench.workload import Workload
+from torchsid.bench.trainable import Trainable, build
+from torchsid.bench.workload import SHARED, Workload
 
 MLP = Workload(model="mlp", stages=(2, 4), width=32, batch_size=8, image_size=4)
 
 
 @pytest.fixture(scope="module")
-def rows() -> dict[str, dict[str, Any]]:
-    result = bench_steps([MLP], rounds=2, progress=lambda _: None)
-    assert result["settings"]["rounds"] == 2
-    assert result["provenance"]["hardware"]
-    return {row["contender"]: row for row in result["rows"]}
+def result() -> dict[str, Any]:
+    return bench_steps([MLP, *plan_shared([2, 9], batch_size=4)], rounds=2, threads=1, progress=lambda _: None)
 
 
-def test_every_contender_has_a_row(rows: dict[str, dict[str, Any]]) -> None:
-    assert list(rows) == [BACKPROP, CHECKPOINTING, "accumulation", "deep supervision", "sid-2", "sid-4"]
-    assert all(row["note"] == "" for row in rows.values())
+def test_every_contender_has_a_row_and_the_settings_are_told(result: dict[str, Any]) -> None:
+    cut = [row["contender"] for row in result["rows"] if row["model"] == "mlp"]
+    assert cut == [BACKPROP, CHECKPOINTING, "accumulation", "deep supervision", "sid-2", "sid-4"]
+    shared = [(row["depth"], row["procedure"]) for row in result["rows"] if row["model"] == SHARED]
+    assert len(shared) == len(set(shared)) == 2 * 6
+    assert (result["settings"]["rounds"], result["settings"]["threads"]) == (2, 1)
+    assert [each["model"] for each in result["settings"]["workloads"]] == ["mlp", SHARED, SHARED]
 
 
-def test_a_contender_is_as_fast_as_itself_and_numbers_agree(rows: dict[str, dict[str, Any]]) -> None:
-    assert rows[BACKPROP]["step_over_backprop"] == rows[CHECKPOINTING]["step_over_checkpointing"] == 1
-    for row in rows.values():
+def test_a_contender_is_as_fast_as_itself_and_numbers_agree(result: dict[str, Any]) -> None:
+    for row in result["rows"]:
+        assert row["note"] == ""
+        for base in (BACKPROP, CHECKPOINTING, REFERENCE):
+            if row["contender"] == base:
+                assert row[f"step_over_{base}"] == 1
         low, high = row["step_quartiles_ms"]
         assert low <= row["step_ms"] <= high
-        assert row["images_per_second"] == pytest.approx(8000 / row["step_ms"])
+        assert row["images_per_second"] == pytest.approx((8 if row["model"] == "mlp" else 4) * 1000 / row["step_ms"])
+        assert ("gradients_ms" in row) == (row["model"] == SHARED)
+        assert 0 < row.get("gradients_ms", 1e-3) < row["step_ms"]
 
 
-def test_kept_bytes_come_with_the_times(rows: dict[str, dict[str, Any]]) -> None:
-    assert rows["sid-4"]["kept_bytes"] == build(MLP, Entry("sid", 4)).kept_bytes()
+def test_kept_bytes_come_with_the_times(result: dict[str, Any]) -> None:
+    rows = {row["contender"]: row for row in result["rows"] if row["model"] == "mlp"}
+    assert rows["sid-4"]["kept_bytes"] == build(MLP, Contender("sid", 4)).kept_bytes()
     assert rows["sid-4"]["kept_over_backprop"] == rows["sid-4"]["kept_bytes"] / rows[BACKPROP]["kept_bytes"]
     assert rows[BACKPROP]["head_parameters"] == 0 < rows["sid-4"]["head_parameters"]
+    kept = {(row["contender"], row["depth"]): row["kept_bytes"] for row in result["rows"] if row["model"] == SHARED}
+    assert kept["streaming", 9] == kept["streaming", 2]
+    assert kept[REFERENCE, 9] > 2 * kept[REFERENCE, 2]
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    one = {"gradients": 2.0, "update": 1.0, "extractor update": 1.0}
+    slow = {what: 2 * seconds for what, seconds in one.items()}  # a slow moment, for all of them
+    base = [{"gradients": 1.0, "update": 1.0}, {"gradients": 2.0, "update": 2.0}]
+    found = times_of("streaming", {"streaming": [one, slow], REFERENCE: base, BACKPROP: base}, 8)
+    assert (found["step_ms"], found["step_quartiles_ms"], found["images_per_second"]) == (6000, (5000, 7000), pytest.approx(8 / 6))
+    assert (found["step_over_reference"], found["gradients_over_reference"], found["gradients_ms"]) == (2, 2, 3000)
 
 
 def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_compiler(workload: Workload, entry: Entry) -> Contender:
-        if entry.method == "sid":
+    def without_compiler(workload: Workload, contender: Contender) -> Trainable:
+        if contender.method == "sid":
             raise RuntimeError("no compiler")
-        return build(MLP, entry)
+        return build(MLP, contender)
 
     monkeypatch.setattr(steps, "build", without_compiler)
     compiled = Workload(model="mlp", stages=(2,), variant="compiled")
     rows = {row["contender"]: row for row in bench_steps([compiled], rounds=2, progress=lambda _: None)["rows"]}
     assert rows["sid-2"]["note"] == "fails when compiled: no compiler"
-    assert rows["sid-2"]["step_ms"] is None
+    assert "step_ms" not in rows["sid-2"]
     assert rows[BACKPROP]["step_over_backprop"] == 1
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("default")
-def test_a_compiled_cascade_takes_the_same_step() -> None:
-    eager, compiled = (
-        build(Workload(model="mlp", stages=(2,), width=8, batch_size=8, image_size=4, variant=variant), Entry("sid", 2))
-        for variant in ("float32", "compiled")
-    )
-    eager.step()
-    compiled.step()
-    for one, other in zip(eager.module.parameters(), compiled.module.parameters(), strict=True):
-        assert other.detach().numpy() == pytest.approx(one.detach().numpy(), abs=1e-5)

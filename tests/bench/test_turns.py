@@ -1,6 +1,6 @@
 import pytest
 
-from torchsid.bench.turns import quartiles, ratio, take_turns
+from torchsid.bench.turns import ratios, spread, take_turns
 
 
 def test_everyone_has_a_turn_a_round_and_the_order_rotates() -> None:
@@ -16,11 +16,12 @@ def test_everyone_has_a_turn_a_round_and_the_order_rotates() -> None:
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    assert ratio([2, 20, 300], [1, 10, 100]) == 2
+    assert ratios([2, 20, 300], [1, 10, 100]) == [2, 2, 3]
     with pytest.raises(ValueError, match="shorter"):
-        ratio([1, 2], [1])
+        ratios([1, 2], [1])
 
 
-def test_quartiles_hold_the_median() -> None:
-    assert quartiles([4, 1, 2, 3, 5]) == (2, 4)
-    assert quartiles([1, 3]) == (1.5, 2.5)
+def test_a_spread_is_median_and_quartiles() -> None:
+    assert spread([4, 1, 2, 3, 5]) == (3, 2, 4)
+    assert spread([1, 3]) == (2, 1.5, 2.5)
+    assert spread([7]) == (7, 7, 7)

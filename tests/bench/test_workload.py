@@ -1,21 +1,13 @@
-import json
-from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from torchsid.bench.workload import Workload
 from torchsid.cut.graph import GraphSegments
 
 TINY = Workload(model="simple-cnn", stages=(2,), width=8, batch_size=8, image_size=8)
-
-
-def test_every_call_gives_the_same_weights_and_batch() -> None:
-    first, second = TINY.new_model(), TINY.new_model()
-    assert first is not second
-    for one, other in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert all(map(torch.equal, TINY.batch(), TINY.batch()))
 
 
 def test_a_cascade_has_the_weights_of_the_model() -> None:
@@ -29,12 +21,12 @@ def test_blocks_are_stages() -> None:
     plan = workload.new_cascade(5).plan
     assert plan is not None
     assert [stage.cut for stage in plan.stages] == ["blocks.0", "blocks.1", "blocks.2", "blocks.3", ""]
-    assert workload.title == "mlp, 5 blocks"
+    assert workload.title == "mlp, 5 blocks, width 32"
 
 
 @pytest.mark.parametrize("variant", ["float32", "bfloat16", "channels-last", "compiled"])
 def test_variants_do_what_they_are_called(variant: str) -> None:
-    workload = Workload.from_json({**asdict(TINY), "variant": variant})
+    workload = replace(TINY, variant=variant)
     x, _ = workload.batch()
     cascade = workload.new_cascade(2)
     weight = cascade.model.get_parameter("extractor.2.weight")
@@ -44,8 +36,16 @@ def test_variants_do_what_they_are_called(variant: str) -> None:
     with workload.arithmetic():
         assert (cascade(x).dtype == torch.bfloat16) == (variant == "bfloat16")
     assert weight.dtype == torch.float32
-    assert workload.title == ("simple-cnn" if variant == "float32" else f"simple-cnn, {variant}")
+    assert workload.title == ("simple-cnn, width 8" if variant == "float32" else f"simple-cnn, width 8, {variant}")
 
 
-def test_json_and_back() -> None:
-    assert Workload.from_json(json.loads(json.dumps(asdict(TINY)))) == TINY
+def test_a_shared_cascade_and_its_plain_counterpart_begin_alike() -> None:
+    workload = Workload(model="shared", stages=(3,), extractor="simple-cnn", width=16, batch_size=8, image_size=8)
+    cascade, again, plain = workload.new_cascade(3), workload.new_cascade(3), workload.new_model()
+    assert all(map(torch.equal, cascade.parameters(), again.parameters()))
+    assert cascade.depth == 3
+    assert isinstance(plain, nn.Sequential)
+    assert len(plain) == 2
+    for one, other in zip(cascade.extractor.parameters(), plain[0].parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert workload.title == "simple-cnn extractor, L = 3, width 16"

@@ -132,7 +132,7 @@ def test_the_table_has_the_lines_by_rate_and_delay() -> None:
 
 def test_the_figure_shows_the_lines_without_a_limit() -> None:
     svg = throughput(summary(ROWS)).svg
-    assert "A: 100 % at 0 ms, 38 % at 50 ms" in svg
+    assert "A: 100 to 37.5" in svg
     assert "25 ms" not in svg
 
 

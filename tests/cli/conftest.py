@@ -1,15 +1,18 @@
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from torchsid.cli.main import main
 
-TINY = ("data.limit=200", "training.epochs=1", "training.batch_size=64", "model.depth=2", "model.hidden=16")
+TINY = ("data.limit=200", "training.epochs=1", "training.batch_size=64")
 
 
 def arguments_of(*words: str | Path) -> list[str]:
-    settings = [word for setting in TINY for word in ("--set", setting)]
+    names = " ".join(map(str, words))
+    model = [] if "digits-bp-plain" in names else ["model.depth=2"] if "staged" in names else ["model.depth=2", "model.hidden=16"]
+    settings = [word for setting in (*TINY, *model) for word in ("--set", setting)]
     return ["train", *settings, *map(str, words)]
 
 
@@ -27,7 +30,35 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`trained(recipe, *settings)` is a finished tiny run, made once; tests read it and leave it as it is."""
+
+    @cache
+    def run(recipe: str, *settings: str) -> Path:
+        directory = tmp_path_factory.mktemp(recipe) / "run"
+        words = [word for setting in settings for word in ("--set", setting)]
+        assert main(arguments_of(recipe, "--out", directory, "--quiet", *words)) == 0
+        return directory
+
+    return run
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in its own directory, so that a default `runs/` lands there."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The first test images of the digits, as PNG files."""
+    from PIL import Image
+
+    from torchsid.tasks import TASKS
+
+    folder = tmp_path_factory.mktemp("images")
+    paths = [folder / f"digit{index}.png" for index in range(3)]
+    for path, pixels in zip(paths, TASKS.load("images")(name="digits").load(0).test.inputs[:, 0], strict=False):
+        Image.fromarray(pixels.numpy()).save(path)
+    return list(map(str, paths))

@@ -1,12 +1,17 @@
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from torchsid.bench import memory
-from torchsid.bench.peak import Job, measure
+from torchsid.bench.contenders import Contender
+from torchsid.bench.memory import measure
+from torchsid.bench.pipeline.contenders import pipeline_contenders
+from torchsid.bench.rows import Row, new_row
+from torchsid.bench.workload import Workload
 from torchsid.cli.main import main
 from torchsid.core import schedules
 
@@ -18,11 +23,11 @@ def test_every_procedure_is_timed_at_every_depth(capsys: pytest.CaptureFixture[s
     arguments = ["bench", "step", "--depths", "1", "2", "--rounds", "2", "--batch-size", "8", "--threads", "1"]
     assert main([*arguments, "--json", "out.json"]) == 0
     result = json.loads(Path("out.json").read_text())
-    procedures = {"reference", "backprop", *schedules.names()}
+    procedures = {"reference", "backprop", "plain", *schedules.names()}
     assert {(row["procedure"], row["depth"]) for row in result["rows"]} == {(p, d) for p in procedures for d in (1, 2)}
     assert result["command"] == shlex.join(["torchsid", *arguments, "--json", "out.json"])
     shown = capsys.readouterr().out
-    assert all(shown.count(f"\n{name} ") == 2 for name in procedures)
+    assert all(shown.count(f"  {name} ") == 2 for name in procedures)
     assert f"file://{Path.cwd()}/out.json" in shown
 
 
@@ -38,23 +43,46 @@ def test_a_trunk_is_timed_traced_and_drawn(capsys: pytest.CaptureFixture[str]) -
     (trace,) = result["trace"]
     assert [event["what"] for event in trace["events"][:3]] == ["stage 1 forward", "stage 1 updated", "stage 2 forward"]
     shown = capsys.readouterr().out
-    assert all(f"\nmlp    {name} " in shown for name in CONTENDERS)
-    assert "left out: mlp with 99 stages" in shown
+    assert all(f"\nmlp, width 32  {name} " in shown for name in CONTENDERS)
+    assert "left out: mlp, width 32 with 99 stages" in shown
     assert "all stages updated" in shown
+    assert "gradients" not in shown  # a column without a number
     assert ">sid-4</text>" in Path("out.svg").read_text()
 
 
 def test_the_memory_of_a_trunk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_this_process(job: Job) -> dict[str, Any]:
-        return {"note": "no compiler"} if job.entry.method == "accumulation" else {**measure(job), "peak_mib": None}
+    def in_this_process(work: object, workload: Workload, contender: Contender, threads: int) -> Row:
+        if contender.method == "accumulation":
+            return new_row(workload, contender, ["no compiler"])
+        return measure(workload, contender)
 
-    monkeypatch.setattr(memory, "_in_a_process", in_this_process)
+    monkeypatch.setattr(memory, "in_fresh_processes", in_this_process)
     assert main(["bench", "memory", "--model", "mlp", "--blocks", "3", *TINY, "--json", "out.json"]) == 0
     rows = json.loads(Path("out.json").read_text())["rows"]
     assert [(row["contender"], row["stages"]) for row in rows][-1] == ("sid-3", 3)
     shown = capsys.readouterr().out
-    assert "mlp, 3 blocks  sid-3 " in shown
-    assert "left out: mlp, 3 blocks, accumulation: no compiler" in shown
+    assert "mlp, 3 blocks, width 32  sid-3 " in shown
+    assert "left out: mlp, 3 blocks, width 32, accumulation: no compiler" in shown
+
+
+@pytest.mark.slow
+def test_a_pipeline_is_timed_drawn_and_written() -> None:
+    tiny = "--blocks 4 --stages 4 --width 32 --image-size 4 --batch-size 16 --rounds 2 --micro-batches 2 --no-memory"
+    arguments = ["bench", "pipeline", "--model", "mlp", *tiny.split(), "--json", "o.json", "--figure", "o.svg"]
+    done = subprocess.run([sys.executable, "-m", "torchsid", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(Path("o.json").read_text())
+    compared, _ = pipeline_contenders((2,), workers=2, stages=4)
+    assert [row["contender"] for row in result["rows"]] == [each.name for each in compared]
+    best = [row["contender"] for row in result["rows"] if row["best"]]
+    assert len(best) == len({each.method for each in compared})
+    assert [each["contender"] for each in result["timelines"]] == best
+    assert all(row["speed_up"] > 0 for row in result["rows"])
+    assert result["command"] == shlex.join(["torchsid", *arguments])
+    assert result["provenance"]["versions"]["torch"]
+    assert sum(result["assignments"][0]["stages_a_worker"]["sid"]) == 4
+    assert all(f"mlp, 4 blocks, width 32  {name} " in done.stdout for name in best)
+    assert all(f">{name}</text>" in Path("o.svg").read_text() for name in best)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +94,10 @@ def test_the_memory_of_a_trunk(capsys: pytest.CaptureFixture[str], monkeypatch: 
         (["step", "--model", "mpl", "--depths", "3", "--rounds", "1"], ["did you mean 'mlp'?", "--depths is for", "2 or more"]),
         (["memory", "--model", "mlp", "--stages", "99"], ["1 to 10"]),
         (["memory", "--model", "shared", "--variant", "fp8"], ["unknown model 'shared'", "unknown variant 'fp8'"]),
+        (["pipeline", "--model", "mpl", "--rounds", "1"], ["did you mean 'mlp'?", "2 or more"]),
+        (["pipeline", "--workers", "9", "--micro-batches", "3"], ["needs a stage", "must divide the batch", "over 9 workers"]),
+        (["pipeline", "--wire", "fp8", "--blocks", "4", "--model", "resnet-18"], ["unknown wire 'fp8'", "only mlp and vit-blocks"]),
+        (["pipeline", "--model", "simple-cnn", "--stages", "99"], ["1 to"]),
     ],
 )
 def test_wrong_requests_are_refused_with_all_problems(
@@ -76,3 +108,14 @@ def test_wrong_requests_are_refused_with_all_problems(
     assert all(problem in shown for problem in problems)
     assert shown.count("\n  - ") == len(problems)
     assert not Path("out.json").exists()
+
+
+def test_a_launcher_starts_the_workers_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert main(["bench", "pipeline", "--memory"]) == 2
+    shown = capsys.readouterr().err
+    assert "the launcher started 3 processes" in shown
+    assert "start without torchrun" in shown

@@ -3,26 +3,39 @@ from pathlib import Path
 
 import pytest
 
+from torchsid.cli import results
+from torchsid.cli.console import Console
 from torchsid.cli.main import main
+from torchsid.show.tables import Cell, Table
 
 Output = pytest.CaptureFixture[str]
 
 
 def test_runs_side_by_side_with_the_difference(runs: Path, capsys: Output) -> None:
     assert main(["compare", str(runs), "--json", "out.json"]) == 0
-    header, first, second = capsys.readouterr().out.splitlines()[:3]
-    assert "Difference" in header
+    lines = capsys.readouterr().out.splitlines()
+    assert "Difference" in lines[1]
     result = json.loads(Path("out.json").read_text())
-    assert [row["method"]["runs"] for row in result["rows"]] == [[str(runs / "digits")], [str(runs / "digits-bp")]]
-    evaluation = json.loads((runs / "digits-bp" / "evaluation.json").read_text())
-    assert result["rows"][1]["last"]["accuracy"]["mean"] == pytest.approx(evaluation["last"]["test"]["accuracy"][-1])
-    assert result["rows"][0]["difference"] is None
-    assert result["rows"][1]["difference"]["n"] == evaluation["last"]["test"]["n"]
-    assert [first.startswith(row["method"]["name"]) for row in result["rows"]] == [True, False]
-    assert second.startswith(result["rows"][1]["method"]["name"])
+    assert [method["runs"] for method in result["methods"]] == [[str(runs / "digits")], [str(runs / "digits-bp")]]
+    evaluation = json.loads((runs / "digits-bp" / "evaluation.json").read_text())["last"]["test"]
+    name = result["methods"][1]["name"]
+    place = {"method": name, "metric": "accuracy", "weights": "last", "split": "test", "stage": 2}
+    (row,) = [row for row in result["rows"] if place.items() <= row.items()]
+    assert row["value"] == pytest.approx(evaluation["accuracy"][-1])
+    assert result["differences"][0]["place"] == [name, ""]
+    assert result["differences"][0]["paired"]["n"] == evaluation["n"]
+    assert [line.startswith(name) for line in lines[2:4]] == [False, True]
 
 
 def test_the_first_run_is_the_reference(runs: Path, capsys: Output) -> None:
     assert main(["compare", str(runs / "digits-bp"), str(runs), "--json", "out.json"]) == 0
-    rows = json.loads(Path("out.json").read_text())["rows"]
-    assert [Path(row["method"]["runs"][0]).name for row in rows] == ["digits-bp", "digits"]
+    methods = json.loads(Path("out.json").read_text())["methods"]
+    assert [Path(method["runs"][0]).name for method in methods] == ["digits-bp", "digits"]
+
+
+def test_deep_cascades_are_shown_by_their_ends(capsys: Output) -> None:
+    table = Table(("stage", "premise"), tuple((Cell(f"stage {k}"), Cell(f"{k}.0")) for k in range(1, 21)), "a caption")
+    results.print_table(Console(), table, by_stage=True)
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == [
+        *("a caption", "stage", "stage 1", "stage 2", "stage 3", "…", "stage 19", "stage 20")
+    ]

@@ -6,26 +6,17 @@ from torchsid.cli.runs import find_runs
 from torchsid.errors import RunError
 
 
-def make(*directories: Path) -> None:
-    for directory in directories:
+def test_a_run_and_a_directory_of_runs_each_once(tmp_path: Path) -> None:
+    single, first, nested = (tmp_path / name for name in ("single", "many/a", "many/deep/b"))
+    for directory in (single, first, nested):
         directory.mkdir(parents=True)
         (directory / "manifest.json").write_text("{}")
-
-
-def test_a_run_and_a_directory_of_runs(tmp_path: Path) -> None:
-    single, nested = tmp_path / "single", tmp_path / "many" / "deep" / "b"
-    make(single, tmp_path / "many" / "a", nested)
     assert find_runs([single]) == [single]
-    assert find_runs([tmp_path / "many", single]) == [tmp_path / "many" / "a", nested, single]
-
-
-def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
-    make(tmp_path / "a", tmp_path / "b")
-    assert find_runs([tmp_path / "b", tmp_path]) == [tmp_path / "b", tmp_path / "a"]
+    assert find_runs([tmp_path / "many", single]) == [first, nested, single]
+    assert find_runs([nested, tmp_path]) == [nested, first, single]
 
 
 def test_a_directory_without_runs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run"):
-        find_runs([tmp_path])
-    with pytest.raises(RunError, match="is no directory"):
-        find_runs([tmp_path / "missing"])
+    for wrong in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RunError, match=str(wrong)):
+            find_runs([wrong])

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.strategies import beliefs, directions, inner_alphas
 from torch import Tensor
 
+from tests.strategies import beliefs, directions, inner_alphas
 from torchsid import LocalObjective
 from torchsid.core.objective import Direction
 from torchsid.core.propositions import (

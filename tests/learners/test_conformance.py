@@ -1,200 +1,251 @@
-"""Every learner of the registry keeps the contract of `Learner`."""
+"""What holds for every method of the registry on every kind of network that it takes; a new file is tested without a change."""
 
 import copy
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
-from tests.cut.classifiers import classifier, cut, images
 from tests.networks import (
     BATCH,
     CLASSES,
+    INPUTS,
     assert_same_gradients,
+    batch_at,
     gradients,
-    normed_cascade,
     restless_extractor,
     rows,
     small_batch,
     small_cascade,
-    staged_cascade,
 )
-from torchsid import SID, Backprop, Learner, SharedCascade, StepOutput, learners
+from torchsid import Learner, SharedCascade, StepOutput, staged_cascade
 from torchsid.errors import TargetError
-from torchsid.learners import robust
-from torchsid.learners.deep_supervision import DeepSupervision
-from torchsid.learners.elr import ELR
-from torchsid.learners.predictions import PredictionMemory
-from torchsid.learners.self_distillation import SelfDistillation
+from torchsid.learners import LEARNERS
+from torchsid.settings import build, settings_of
 
-FACTORIES: dict[str, Callable[[SharedCascade], Learner]] = {
-    "sid": SID,
-    "backprop": Backprop,
-    "deep-supervision": DeepSupervision,
-    "soft-bootstrap": partial(Backprop, loss=robust.soft_bootstrap),
-    "hard-bootstrap": partial(Backprop, loss=robust.hard_bootstrap),
-    "self-distillation": lambda cascade: SelfDistillation(cascade, epochs=3, memory=PredictionMemory(BATCH, CLASSES)),
-    "gce": partial(Backprop, loss=robust.generalized_cross_entropy),
-    "sce": partial(Backprop, loss=robust.symmetric_cross_entropy),
-    "elr": lambda cascade: ELR(cascade, memory=PredictionMemory(BATCH, CLASSES)),
-}
-every_learner = pytest.mark.parametrize("name", learners.names())
+SAMPLES = torch.arange(BATCH).flip(0) + 3
+LENGTH = {"depth": 3, "epochs": 3}
 
 
-def learner_of(name: str, cascade: SharedCascade | None = None) -> Learner:
-    return FACTORIES[name](cascade or small_cascade())
+@cache
+def staged() -> nn.Module:
+    trunk = nn.Sequential(nn.Linear(INPUTS, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, CLASSES))
+    return staged_cascade(trunk, CLASSES, 3, torch.zeros(2, INPUTS), residual=False, max_head_share=100.0).double()
 
 
-def test_every_name_has_a_factory_here_and_a_description() -> None:
-    assert set(FACTORIES) == set(learners.names())
-    assert all(learners.DESCRIPTIONS[name] for name in learners.names())
-    assert learners.STAGES_ANSWER.issubset(learners.names())
+NETWORKS = {"cascade": lambda: small_cascade(3), "staged": staged, "plain": lambda: nn.Linear(INPUTS, CLASSES).double()}
 
 
-@every_learner
-def test_it_is_a_learner(name: str) -> None:
-    cascade = small_cascade()
-    learner = learner_of(name, cascade)
-    assert isinstance(learner, Learner)
-    assert learner.module is cascade
+@dataclass(frozen=True)
+class Case:
+    """A method with settings, and a kind of network that it takes."""
+
+    name: str
+    network: str
+    settings: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return " ".join([self.name, self.network, *map(str, self.settings.values())])
+
+    def learner(self, module: nn.Module | None = None) -> Learner:
+        """The same learner at every call, ready for the first step."""
+        torch.manual_seed(0)
+        module = module or copy.deepcopy(NETWORKS[self.network]())
+        learner: Learner = build(LEARNERS.load(self.name), self.settings, module)
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
+        learner.prepare_training(samples=BATCH + 5, epochs=LENGTH["epochs"], optimizer=optimizer, answer=torch.Size([CLASSES]))
+        learner.begin_epoch(1)
+        return learner
 
 
-@pytest.mark.parametrize("target", [small_batch()[1], rows()], ids=["classes", "rows"])
-@pytest.mark.parametrize("make", [small_cascade, normed_cascade, staged_cascade])
-@every_learner
-def test_backward_gives_every_parameter_a_gradient_and_steps_nothing(
-    name: str, make: Callable[[], SharedCascade], target: Tensor
-) -> None:
-    learner = learner_of(name, make())
+def cases() -> Iterator[Case]:
+    """Every method as it is, and with every other choice of one setting, where it has no problem with the network."""
+    for name in LEARNERS.names():
+        settings = settings_of(LEARNERS.load(name)).values()
+        choices = [
+            {each.name: value} for each in settings if get_origin(each.annotation) is Literal for value in get_args(each.annotation)
+        ]
+        defaults = {"name": name} | {each.name: each.default for each in settings}
+        for chosen in [{}, *(choice for choice in choices if not choice.items() <= defaults.items())]:
+            for network in NETWORKS:
+                if not LEARNERS.load(name).problems(defaults | chosen, network=network, **LENGTH):
+                    yield Case(name, network, chosen)
+
+
+CASES = list(cases())
+every_method = pytest.mark.parametrize("case", CASES, ids=str)
+every_target = pytest.mark.parametrize("target", [small_batch()[1], rows()], ids=["classes", "rows"])
+
+
+def backward(learner: Learner, *batch: Tensor, **more: Any) -> StepOutput:
+    """As the learner does, with the same random numbers for all."""
+    torch.manual_seed(1)
+    return learner.backward(*batch, **more)
+
+
+def state_of(learner: Learner) -> dict[str, Tensor]:
+    return copy.deepcopy({**learner.module.state_dict(), **learner.state()})
+
+
+def test_every_method_takes_some_network() -> None:
+    assert {case.name for case in CASES} == set(LEARNERS.names())
+    assert all(isinstance(case.learner(), Learner) for case in CASES)
+
+
+@every_target
+@every_method
+def test_backward_gives_every_parameter_a_gradient_and_steps_nothing(case: Case, target: Tensor) -> None:
+    learner = case.learner()
     before = copy.deepcopy(learner.module.state_dict())
-    learner.backward(small_batch()[0], target)
-    for key, parameter in learner.module.named_parameters():
-        assert parameter.grad is not None, key
-        assert torch.isfinite(parameter.grad).all(), key
-        assert parameter.grad.any(), key
+    learner.backward(small_batch()[0], target, samples=SAMPLES)
+    found = gradients(learner.module)
+    assert [key for key, gradient in found.items() if gradient is None or not gradient.isfinite().all() or not gradient.any()] == []
     torch.testing.assert_close(learner.module.state_dict(), before, rtol=0, atol=0)
 
 
-@every_learner
-def test_the_output_is_detached_and_shaped(name: str) -> None:
-    learner = learner_of(name)
-    output = learner.backward(*small_batch())
-    assert isinstance(output, StepOutput)
-    assert output.log_belief.shape == (BATCH, CLASSES)
-    assert output.stage_losses.dim() == 1
-    assert output.loss.item() == pytest.approx(output.stage_losses.sum().item())
-    assert not any(tensor.requires_grad for tensor in (output.loss, output.stage_losses, output.log_belief))
-
-
-@every_learner
-def test_the_output_holds_the_beliefs_of_the_step(name: str) -> None:
-    learner, (x, target) = learner_of(name), small_batch()
-    expected = learner.log_beliefs(x)
-    assert not expected.requires_grad
-    torch.testing.assert_close(learner.backward(x, target).log_belief, expected[-1])
-    torch.testing.assert_close(expected[-1], learner.module(x).detach().log_softmax(-1))
-
-
-@every_learner
-def test_classes_are_one_hot_rows(name: str) -> None:
-    learner, (x, target) = learner_of(name), small_batch()
-    learner.backward(x, nn.functional.one_hot(target, CLASSES).double())
-    expected = gradients(learner.module)
-    learner.module.zero_grad()
-    learner.backward(x, target)
-    assert_same_gradients(learner.module, expected, 1e-12)
-
-
-@pytest.mark.parametrize("weight", [0.25, torch.tensor(3.0)], ids=["number", "tensor"])
-@every_learner
-def test_the_weight_multiplies_gradients_and_not_the_loss(name: str, weight: float | Tensor) -> None:
-    learner, batch = learner_of(name), small_batch()
-    plain = learner.backward(*batch)
-    expected = {key: None if g is None else float(weight) * g for key, g in gradients(learner.module).items()}
-    learner.module.zero_grad()
-    weighted = learner.backward(*batch, scale=weight)
-    assert_same_gradients(learner.module, expected, 1e-12)
-    assert torch.equal(weighted.stage_losses, plain.stage_losses)
-
-
-@every_learner
-def test_gradients_accumulate(name: str) -> None:
-    learner, batch = learner_of(name), small_batch()
-    learner.backward(*batch)
-    once = gradients(learner.module)
-    learner.backward(*batch, scale=2.0)
-    assert_same_gradients(learner.module, {key: None if g is None else 3 * g for key, g in once.items()}, 1e-12)
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        pytest.param(torch.full((BATCH,), CLASSES), id="too large"),
-        pytest.param(torch.full((BATCH,), -1), id="negative"),
-        pytest.param(torch.full((BATCH, CLASSES + 1), 1 / (CLASSES + 1)), id="rows too wide"),
-        pytest.param(torch.full((BATCH, CLASSES), 1.0), id="rows that sum to 4"),
-        pytest.param(torch.zeros(1, dtype=torch.long), id="one for all"),
-        pytest.param(torch.zeros(BATCH, 1, dtype=torch.long), id="a column"),
-        pytest.param(torch.zeros(BATCH - 1, dtype=torch.long), id="too few"),
-    ],
-)
-@every_learner
-def test_a_target_that_does_not_fit_is_refused_with_nothing_changed(name: str, target: Tensor) -> None:
-    learner = learner_of(name)
-    before = copy.deepcopy(learner.module.state_dict())
-    with pytest.raises(TargetError):
-        learner.backward(small_batch()[0], target)
+@every_method
+def test_output_and_hook_tell_what_the_network_believes(case: Case) -> None:
+    learner, (x, target) = case.learner(), small_batch()
+    expected, told = learner.log_beliefs(x), list[Tensor]()  # [L+1, B, C]
+    torch.testing.assert_close(expected[0].exp(), torch.full((BATCH, CLASSES), 1 / CLASSES, dtype=x.dtype))
     assert all(parameter.grad is None for parameter in learner.module.parameters())
-    torch.testing.assert_close(learner.module.state_dict(), before, rtol=0, atol=0)
+    out = learner.backward(x, target, on_belief=lambda stage, log_belief: told.insert(stage, log_belief))
+    torch.testing.assert_close(torch.stack(told), expected[1:])
+    torch.testing.assert_close(out.log_belief, expected[-1])
+    assert isinstance(out, StepOutput)
+    assert out.stage_losses.shape == (len(told) if learner.trains_stages else 1,)
+    assert not any(tensor.requires_grad for tensor in (*told, expected, out.loss, out.stage_losses, out.log_belief))
 
 
-@every_learner
-def test_one_forward_pass_for_running_statistics(name: str) -> None:
+@every_method
+def test_classes_are_one_hot_rows(case: Case) -> None:
+    (x, target), one, other = small_batch(), case.learner(), case.learner()
+    backward(one, x, target, samples=SAMPLES)
+    backward(other, x, nn.functional.one_hot(target, CLASSES).double(), samples=SAMPLES)
+    assert_same_gradients(one.module, gradients(other.module), 1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.network != "staged"], ids=str)
+def test_positions_count_as_samples_do(case: Case) -> None:
+    x, target, weight = batch_at("tokens")  # where the weight is 0 the class is nonsense
+    tokens, samples = case.learner(), case.learner()
+    if case.network == "cascade":
+        tokens = case.learner(SharedCascade(tokens.module.extractor, tokens.module.stages, CLASSES, positions="tokens").double())
+    counted = weight > 0
+    out = backward(tokens, x, target, weight=weight)
+    expected = backward(samples, x[counted], target[counted], weight=weight[counted])
+    torch.testing.assert_close(out.stage_losses, expected.stage_losses)
+    torch.testing.assert_close(out.log_belief[counted], expected.log_belief)
+    assert_same_gradients(tokens.module, gradients(samples.module), 1e-10)
+
+
+@pytest.mark.parametrize("scale", [0.25, torch.tensor(3.0)], ids=["number", "tensor"])
+@every_method
+def test_the_scale_multiplies_what_is_added_to_the_gradients_and_nothing_else(case: Case, scale: float | Tensor) -> None:
+    plain, scaled = case.learner(), case.learner()
+    for parameter in scaled.module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    expected = backward(plain, *small_batch(), samples=SAMPLES)
+    out = backward(scaled, *small_batch(), samples=SAMPLES, scale=scale)
+    assert_same_gradients(scaled.module, {key: 1 + scale * g for key, g in gradients(plain.module).items()}, 1e-12)
+    assert torch.equal(out.stage_losses, expected.stage_losses)
+    torch.testing.assert_close(state_of(scaled), state_of(plain), rtol=0, atol=0)
+
+
+@every_target
+@every_method
+def test_a_weight_counts_a_sample_so_often_and_zero_nowhere(case: Case, target: Tensor) -> None:
+    most = 2 if "pcgrad" in case.settings.values() else 4  # whose projections are not linear in the samples
+    x, often = small_batch()[0], torch.arange(BATCH) % most
+    weighted, repeated = case.learner(), case.learner()
+    out = backward(weighted, x, target, samples=SAMPLES, weight=0.3 * often.double())
+    expected = backward(
+        repeated, *(each.repeat_interleave(often, 0) for each in (x, target)), samples=SAMPLES.repeat_interleave(often)
+    )
+    torch.testing.assert_close(out.stage_losses, expected.stage_losses)
+    assert_same_gradients(weighted.module, gradients(repeated.module), 1e-10)
+
+
+WRONG_TARGETS = [
+    torch.full((BATCH,), CLASSES),
+    torch.full((BATCH,), -1),
+    torch.full((BATCH, CLASSES + 1), 1 / (CLASSES + 1)),
+    torch.ones(BATCH, CLASSES),  # no probabilities
+    torch.zeros(1, dtype=torch.long),  # one for all
+    torch.zeros(BATCH, 1, dtype=torch.long),
+]
+WRONG = [{"weight": torch.ones(1)}, {"weight": torch.ones(BATCH, CLASSES)}, {"scale": torch.ones(7)}]
+
+
+@every_method
+def test_what_does_not_fit_is_refused_with_nothing_changed(case: Case) -> None:
+    learner, (x, target) = case.learner(), small_batch()
+    before = state_of(learner)
+    for arguments in [*({"target": wrong} for wrong in WRONG_TARGETS), *WRONG]:
+        with pytest.raises(TargetError if "target" in arguments else ValueError):
+            learner.backward(x, **{"target": target, "samples": SAMPLES, **arguments})  # type: ignore[arg-type]
+        assert all(parameter.grad is None for parameter in learner.module.parameters()), arguments
+        torch.testing.assert_close(state_of(learner), before, rtol=0, atol=0)
+
+
+def take_step(learner: Learner) -> StepOutput:
+    """As the training loop does."""
+    optimizer = learner.optimizer or torch.optim.Adam(learner.module.parameters(), lr=0.02)
+    optimizer.zero_grad()
+    out = (learner.step if learner.optimizer else learner.backward)(*small_batch(), samples=SAMPLES)
+    if not learner.optimizer:
+        optimizer.step()
+    return out
+
+
+@every_method
+def test_its_state_is_all_that_it_remembers(case: Case) -> None:
+    learner, other = case.learner(), case.learner()
+    assert bool(learner.state()) == learner.remembers_samples
+    assert all(":" in name for name in learner.state())  # which tells them from weights
+    for _ in range(2):
+        take_step(learner)
+    other.module.load_state_dict(learner.module.state_dict())
+    for name, held in other.state().items():
+        held.copy_(learner.state()[name])
+    learner.module.zero_grad()
+    outputs = [backward(each, *small_batch(), samples=SAMPLES) for each in (learner, other)]
+    assert torch.equal(*(out.stage_losses for out in outputs))
+    assert_same_gradients(other.module, gradients(learner.module), 0)
+
+
+@every_method
+def test_steps_bring_the_belief_to_the_target(case: Case) -> None:
+    learner, (_, target) = case.learner(), small_batch()
+    beliefs = [take_step(learner).log_belief.gather(1, target.unsqueeze(1)).exp().mean() for _ in range(30)]
+    assert beliefs[-1] > 1.2 * beliefs[0]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.network == "cascade"], ids=str)
+def test_one_forward_pass_for_running_statistics(case: Case) -> None:
     cascade = small_cascade(extractor=restless_extractor())
-    learner_of(name, cascade).backward(*small_batch())
+    case.learner(cascade).backward(*small_batch(), samples=SAMPLES)
     assert cascade.extractor[1].num_batches_tracked == 1
 
 
-@every_learner
-def test_log_beliefs_leave_gradients_alone(name: str) -> None:
-    learner = learner_of(name)
-    learner.log_beliefs(small_batch()[0])
-    assert all(parameter.grad is None for parameter in learner.module.parameters())
+BEYOND = {
+    Ge: lambda bound: bound.ge - 1e-6,
+    Gt: lambda bound: bound.gt,
+    Le: lambda bound: bound.le + 1e-6,
+    Lt: lambda bound: bound.lt,
+}
 
 
-@every_learner
-def test_steps_lower_the_loss(name: str) -> None:
-    learner, batch = learner_of(name), small_batch()
-    optimizer = torch.optim.Adam(learner.module.parameters(), lr=0.02)
-    losses = []
-    for _ in range(40):
-        optimizer.zero_grad()
-        losses.append(learner.backward(*batch).loss.item())
-        optimizer.step()
-    assert losses[-1] < 0.7 * losses[0]
-
-
-# A staged cascade
-
-
-@pytest.mark.parametrize("by", ["boundary", "graph"])
-@pytest.mark.parametrize("name", [name for name in learners.names() if name != "deep-supervision"])  # SID's largest window is that
-def test_a_staged_cascade_is_trained_by_every_learner(name: str, by: str) -> None:
-    cascade, (x, target) = cut("mlp", by=by), images("mlp")
-    learner = FACTORIES[name](cascade)  # type: ignore[arg-type]
-    expected = learner.log_beliefs(x)
-    output = learner.backward(x, target)
-    torch.testing.assert_close(output.log_belief, expected[-1])
-    torch.testing.assert_close(expected[-1], cascade(x).detach().log_softmax(-1))
-    assert not any(tensor.requires_grad for tensor in (output.loss, output.stage_losses, output.log_belief))
-    assert all(parameter.grad is not None for parameter in cascade.model.parameters())
-
-
-def test_backpropagation_through_a_staged_cascade_is_that_of_its_model() -> None:
-    cascade, (x, target) = cut("mlp"), images("mlp")
-    model = classifier("mlp")
-    for module in (cascade, model):
-        Backprop(module).backward(x, target)
-    assert_same_gradients(cascade.model, gradients(model), 1e-12)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_settings_out_of_their_ranges_are_refused(case: Case) -> None:
+    method, module = LEARNERS.load(case.name), case.learner().module
+    for setting in settings_of(method).values():
+        for bound in getattr(setting.annotation, "__metadata__", ()):
+            if type(bound) in BEYOND:
+                with pytest.raises(ValueError, match=rf"{setting.name}=.*: allowed is "):
+                    build(method, {setting.name: BEYOND[type(bound)](bound)}, module)

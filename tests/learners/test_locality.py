@@ -87,9 +87,7 @@ def test_with_a_window_each_loss_is_on_alone() -> None:
 def test_tied_parameters_are_found(schedule: str) -> None:
     cascade = small_cascade()
     cascade.stages[3].head.output.weight = cascade.stages[1].head.output.weight
-    with pytest.raises(
-        LocalityError, match=r"loss of stage (2|4) changes .* 'stages.[13].head.output.weight'"
-    ):
+    with pytest.raises(LocalityError, match=r"loss of stage (2|4) changes .* 'stages.[13].head.output.weight'"):
         check_locality(SID(cascade, schedule=schedule), *small_batch())  # type: ignore[arg-type]
     cascade = small_cascade()
     cascade.stages[2].head.again = cascade.extractor[0]

@@ -11,16 +11,8 @@ def test_a_block_is_the_identity_plus_two_linear_layers() -> None:
     torch.testing.assert_close(block(x), x + branch)
 
 
-def test_names() -> None:
-    keys = list(BlockMLP(num_classes=3, in_channels=1, image_size=4, width=6, depth=1).state_dict())
-    block = [f"blocks.0.{part}.{key}" for part in ("norm", "linear1", "linear2") for key in ("weight", "bias")]
-    assert keys == ["stem.weight", "stem.bias", *block, "norm.weight", "norm.bias", "head.weight", "head.bias"]
-
-
 def test_256_blocks_change_neither_signal_nor_gradient_much() -> None:
-    torch.manual_seed(0)
     model = BlockMLP(num_classes=10, in_channels=3, image_size=8, width=64, depth=256)
-    assert len(model.blocks) == 256
     x = torch.randn(32, 3, 8, 8)
     first = model.stem(model.flatten(x))
     last = model.blocks(first)

@@ -8,8 +8,18 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from torchsid import models
+from torchsid.errors import ConfigError
 
 WIDTH = {"vit-tiny": 64}  # its narrowest; the others are tried at width 8
+SMALLEST = {"simple-cnn": 4, "mlp": 1, "vgg-11": 32, "vit-tiny": 8, "resnet-18": 1, "resnet-18-imagenet": 1}  # sides of images
+PARAMETERS = {  # as published: ten classes, 32 pixels in colour
+    "simple-cnn": 258_634,
+    "mlp": 1_846_538,
+    "resnet-18": 11_173_962,
+    "resnet-18-imagenet": 11_181_642,
+    "vgg-11": 9_231_114,
+    "vit-tiny": 5_362_762,
+}
 every_classifier = pytest.mark.parametrize("name", models.classifier_names())
 
 
@@ -18,35 +28,29 @@ def build(name: str, *, channels: int = 3, size: int = 32) -> nn.Module:
     return models.classifier(name, num_classes=5, in_channels=channels, image_size=size, width=WIDTH.get(name, 8))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize(("channels", "size"), [(1, 64), (3, 32), (3, None)], ids=["large", "usual", "smallest"])
 @every_classifier
-def test_images_become_logits(name: str, size: int, channels: int) -> None:
+def test_images_become_logits(name: str, size: int | None, channels: int) -> None:
+    size = size or SMALLEST.get(name, 32)
     logits = build(name, channels=channels, size=size)(torch.randn(2, channels, size, size))
     assert logits.shape == (2, 5)
     assert torch.isfinite(logits).all()
 
 
 @every_classifier
-def test_every_parameter_learns(name: str) -> None:
-    model = build(name)
+def test_every_parameter_learns_and_the_seed_decides_them(name: str) -> None:
+    model, same = build(name), build(name).state_dict()
+    assert all(torch.equal(tensor, same[key]) for key, tensor in model.state_dict().items())
     F.cross_entropy(model(torch.randn(8, 3, 32, 32)), torch.arange(8) % 5).backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()] == []
 
 
 @every_classifier
-def test_the_seed_decides_the_parameters(name: str) -> None:
-    one, same = build(name).state_dict(), build(name).state_dict()
-    assert one.keys() == same.keys()
-    assert all(torch.equal(one[key], same[key]) for key in one)
-
-
-@every_classifier
-def test_float64_stays_float64(name: str) -> None:
+def test_float64_stays_float64_and_samples_do_not_see_each_other_in_evaluation(name: str) -> None:
     model = build(name).double().eval()
-    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     logits = model(x)
-    assert logits.dtype == torch.float64
+    torch.testing.assert_close(model(x[1:2]), logits[1:2])  # and of the same type
     torch.testing.assert_close(model.float()(x.float()).double(), logits, rtol=1e-4, atol=1e-4)
 
 
@@ -76,13 +80,30 @@ def test_nothing_works_in_place(name: str) -> None:
 
 
 @every_classifier
-def test_samples_do_not_see_each_other_in_evaluation(name: str) -> None:
-    model = build(name).eval()
-    x = torch.randn(4, 3, 32, 32)
-    torch.testing.assert_close(model(x)[1:2], model(x[1:2]))
+def test_sizes(name: str) -> None:
+    def size(width: int | None) -> int:
+        with torch.device("meta"):
+            model = models.classifier(name, num_classes=10, in_channels=3, image_size=32, width=width)
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    assert size(64) < size(128)
+    assert size(None) == PARAMETERS.get(name, size(None))
 
 
-@every_classifier
-def test_it_has_a_description(name: str) -> None:
-    assert models.CLASSIFIERS[name]
-    assert "\n" not in models.CLASSIFIERS[name]
+@pytest.mark.parametrize(
+    ("name", "image_size", "width", "wrong"),
+    [
+        *((name, side - 1, None, "image_size") for name, side in SMALLEST.items()),
+        ("vit-tiny", 28, None, "image_size"),
+        ("vit-tiny", 32, 100, "width"),
+        ("mlp", 32, 0, "width"),
+    ],
+)
+def test_what_a_network_cannot_take_is_refused(name: str, image_size: int, width: int | None, wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"{wrong}="):
+        models.classifier(name, num_classes=10, in_channels=3, image_size=image_size, width=width)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="'resnet-18'"):
+        build("resnet18")

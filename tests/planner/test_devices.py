@@ -1,20 +1,15 @@
 import pytest
 
 from torchsid.errors import ConfigError
-from torchsid.planner.devices import CATALOGUE, Link, read_devices, read_link
+from torchsid.planner.devices import CATALOGUE, Device, Link, read_devices, read_link
 
 
-@pytest.mark.parametrize("device", CATALOGUE.values(), ids=lambda device: device.name)
-def test_less_precision_is_no_slower(device: object) -> None:
-    peaks = list(device.flops.values())  # type: ignore[attr-defined]
+@pytest.mark.parametrize("device", CATALOGUE, ids=lambda device: device.name)
+def test_less_precision_is_no_slower(device: Device) -> None:
+    peaks = list(device.flops.values())
     assert peaks == sorted(peaks)
     assert 1e12 < peaks[0] < 1e15
-
-
-def test_a_device_of_the_catalogue() -> None:
-    count, device = read_devices("16xh100")
-    assert (count, device.name, device.flops["bfloat16"], device.memory) == (16, "H100", 989e12, 80 * 2**30)
-    assert read_devices("A100")[0] == 1
+    assert read_devices(f"3x{device.name.lower()}") == (3, device)
 
 
 def test_an_own_device() -> None:
@@ -24,19 +19,19 @@ def test_an_own_device() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problems"),
+    ("text", "problems", "hint"),
     [
-        ("16xH1000", ["unknown device 'H1000' (did you mean 'H100'?)"]),
-        ("0xQ9", ["give a number of 1 or more", "unknown device 'Q9'"]),
-        ("flops=fast,memry=1GB", ["flops 'fast': give a number", "(did you mean 'memory'?)", "lacks memory, such as memory=12GiB"]),
-        ("flops=0,memory=1GB", ["flops '0': give more than 0"]),
+        ("16xH1000", 1, "'H100'"),
+        ("0xQ9", 2, "1 or more"),
+        ("flops=fast,memry=1GB", 3, "'memory'"),
+        ("flops=0,memory=1GB", 1, "more than 0"),
+        ("", 1, "H100"),
     ],
 )
-def test_other_devices_are_refused_with_all_problems(text: str, problems: list[str]) -> None:
-    with pytest.raises(ConfigError) as error:
+def test_other_devices_are_refused_with_all_problems(text: str, problems: int, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint) as error:
         read_devices(text)
-    assert len(error.value.problems) == len(problems)
-    assert all(part in problem for part, problem in zip(problems, error.value.problems, strict=True))
+    assert len(error.value.problems) == problems
 
 
 def test_a_link() -> None:
@@ -45,5 +40,3 @@ def test_a_link() -> None:
     with pytest.raises(ConfigError) as error:
         read_link("quick", "soon")
     assert len(error.value.problems) == 2
-    with pytest.raises(ConfigError, match="give more than 0"):
-        read_link("0GB/s", "1ms")

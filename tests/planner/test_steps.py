@@ -7,29 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchsid.planner.devices import Link
-from torchsid.planner.steps import (
-    MicroBatch,
-    Step,
-    all_reduce,
-    fill_seconds,
-    full_sharding,
-    needed_queue,
-    one_f_one_b,
-    sid,
-    zb_h1,
-)
+from torchsid.planner.steps import Step, collective, fill_seconds, needed_queue, pipeline, sid
 
 FAST = Link(1e30, 0.0)
 times = st.floats(0.1, 10)
 
 
-def even(devices: int, f: float = 1.0, b: float = 1.0, w: float = 1.0, sent: float = 0.0) -> MicroBatch:
-    return MicroBatch([f] * devices, [b] * devices, [w] * devices, [*[sent] * (devices - 1), 0.0])
+def even(p: int, m: int, f: float, b: float, *, link: Link = FAST, zero_bubble: bool = False) -> Step:
+    return pipeline([f] * p, [b] * p, [0.0] * p, [0.0] * p, link, micro_batches=m, zero_bubble=zero_bubble)
 
 
-def simulated(micro: MicroBatch, hops: list[float], m: int) -> float:
+def seconds(step: Step) -> float:
+    return sum(step.values())
+
+
+def simulated(p: int, m: int, f: float, b: float, hop: float = 0.0) -> float:
     """When the last operation of 1F1B ends: each device runs its fixed order as soon as what it needs has arrived."""
-    p = len(micro.forward)
 
     def order(k: int) -> list[tuple[str, int]]:
         warm = min(p - k - 1, m)
@@ -42,110 +35,73 @@ def simulated(micro: MicroBatch, hops: list[float], m: int) -> float:
     def end(k: int, kind: str, i: int) -> float:
         ready = end(*before[k, kind, i]) if (k, kind, i) in before else 0.0
         if kind == "F":
-            arrives = end(k - 1, "F", i) + hops[k - 1] if k else 0.0
-            return max(ready, arrives) + micro.forward[k]
-        arrives = end(k + 1, "B", i) + hops[k] if k < p - 1 else end(k, "F", i)
-        return max(ready, arrives) + micro.backward[k] + micro.weights[k]
+            return max(ready, end(k - 1, "F", i) + hop if k else 0.0) + f
+        return max(ready, end(k + 1, "B", i) + hop if k < p - 1 else end(k, "F", i)) + b
 
     return max(end(k, "B", m - 1) for k in range(p))
 
 
-def test_one_f_one_b_by_hand() -> None:
-    step = one_f_one_b(even(4), [0.5] * 4, FAST, micro_batches=8)
-    assert step.seconds == pytest.approx((8 + 4 - 1) * 3 + 0.5)
-    assert step.parts == pytest.approx({"work": 24, "update": 0.5, "imbalance": 0, "bubble": 9, "messages": 0})
-    assert step.limit == "bubble"
+def test_1f1b_by_hand() -> None:
+    step = pipeline([1.0] * 4, [2.0] * 4, [0.5] * 4, [0.0] * 4, FAST, micro_batches=8, zero_bubble=False)
+    assert step == pytest.approx({"work": 24, "update": 0.5, "imbalance": 0, "bubble": 9, "messages": 0})
 
 
-@given(p=st.integers(1, 5), extra=st.integers(0, 6), f=times, b=times, w=times)
-def test_without_messages_even_devices_are_as_simulated(p: int, extra: int, f: float, b: float, w: float) -> None:
-    micro, m = even(p, f, b, w), p + extra
-    assert one_f_one_b(micro, [0.0] * p, FAST, micro_batches=m).seconds == pytest.approx(simulated(micro, [0.0] * (p - 1), m))
+@given(p=st.integers(1, 5), extra=st.integers(0, 6), f=times, b=times)
+def test_without_messages_even_devices_are_as_simulated(p: int, extra: int, f: float, b: float) -> None:
+    assert seconds(even(p, p + extra, f, b)) == pytest.approx(simulated(p, p + extra, f, b))
 
 
 @given(p=st.integers(2, 5), turns=st.integers(1, 4), latency=times, t=times)
 def test_with_messages_the_formula_is_within_a_round_trip_of_the_simulation(p: int, turns: int, latency: float, t: float) -> None:
-    micro, m = even(p, t, t, t), p * turns + 1  # so many times all p micro-batches under way are used up
-    link = Link(1e30, latency)
-    expected = simulated(micro, [latency] * (p - 1), m)
-    found = one_f_one_b(micro, [0.0] * p, link, micro_batches=m).seconds
+    m = p * turns + 1  # so many times all p micro-batches under way are used up
+    expected, found = simulated(p, m, t, 2 * t, latency), seconds(even(p, m, t, 2 * t, link=Link(1e30, latency)))
     assert expected - 1e-9 <= found <= expected + 2 * latency * (p - 1) + 1e-9
 
 
-@given(rows=st.lists(st.tuples(times, times, times), min_size=1, max_size=5), m=st.integers(1, 9))
-def test_uneven_devices_take_no_less_than_the_busiest_alone(rows: list[tuple[float, float, float]], m: int) -> None:
-    forward, backward, weights = map(list, zip(*rows, strict=True))
-    micro = MicroBatch(forward, backward, weights, [0.0] * len(rows))
-    for step in (one_f_one_b, zb_h1):
-        found = step(micro, [0.0] * len(rows), FAST, micro_batches=m)
-        assert found.seconds >= m * max(micro.totals) - 1e-9
-        assert all(part >= -1e-9 for part in found.parts.values())
+@given(rows=st.lists(st.tuples(times, times), min_size=1, max_size=5), m=st.integers(1, 9), zero_bubble=st.booleans())
+def test_uneven_devices_take_no_less_than_the_busiest_alone(rows: list[tuple[float, float]], m: int, zero_bubble: bool) -> None:
+    forward, backward = map(list, zip(*rows, strict=True))
+    nothing = [0.0] * len(rows)
+    found = pipeline(forward, backward, nothing, nothing, FAST, micro_batches=m, zero_bubble=zero_bubble)
+    assert seconds(found) >= m * max(map(sum, rows)) - 1e-9
+    assert all(part >= -1e-9 for part in found.values())
 
 
-@given(p=st.integers(1, 6), extra=st.integers(0, 9), f=times, b=times)
-def test_zb_h1_is_the_paper_s_formula(p: int, extra: int, f: float, b: float) -> None:
-    m, w = p + extra, min(f, b)
-    found = zb_h1(even(p, f, b, w), [0.0] * p, FAST, micro_batches=m).seconds
-    assert found == pytest.approx(m * (f + b + w) + (p - 1) * (f + b - w))
+@given(p=st.integers(1, 6), extra=st.integers(0, 9), f=times, w=times)
+def test_zb_h1_is_the_paper_s_formula(p: int, extra: int, f: float, w: float) -> None:
+    m, b = p + extra, (w := min(f, w))
+    assert seconds(even(p, m, f, b + w, zero_bubble=True)) == pytest.approx(m * (f + b + w) + (p - 1) * (f + b - w))
 
 
 def test_weight_gradients_hide_latency_that_1f1b_waits_for() -> None:
-    link, micro = Link(1e30, 0.4), even(4)
-    waits = one_f_one_b(micro, [0.0] * 4, link, micro_batches=16)
-    hides = zb_h1(micro, [0.0] * 4, link, micro_batches=16)
+    waits, hides = (even(4, 16, 1.0, 2.0, link=Link(1e30, 0.4), zero_bubble=zero_bubble) for zero_bubble in (False, True))
     # per micro-batch 2c(p−1)/p on top, and the round trip of the first
-    assert waits.parts["messages"] == pytest.approx(15 * 2 * 0.4 * 3 / 4 + 2 * 3 * 0.4)
-    assert hides.parts["messages"] == pytest.approx(2 * 3 * 0.4)
+    assert waits["messages"] == pytest.approx(15 * 2 * 0.4 * 3 / 4 + 2 * 3 * 0.4)
+    assert hides["messages"] == pytest.approx(2 * 3 * 0.4)
 
 
-def test_a_slow_link_paces_the_micro_batches() -> None:
-    assert one_f_one_b(even(2, sent=50.0), [0.0] * 2, Link(1.0, 0.0), micro_batches=10).seconds >= 10 * 50
-
-
-def test_full_sharding_by_hand() -> None:
-    link = Link(100.0, 0.001)
-    # gathers twice and scatters once 3/4 of 400 bytes: 9 s; 5 units, 3 collectives each, 2 rounds of 1 ms
-    assert full_sharding(1.0, 0.25, 400.0, 5, 4, link).seconds == pytest.approx(9 + 0.03 + 0.25)
-    hidden = full_sharding(20.0, 0.25, 400.0, 5, 4, link)
-    assert (hidden.seconds, hidden.limit) == (20.25, "update")
-    assert full_sharding(1.0, 0.0, 400.0, 5, 1, link).seconds == 1.0
-
-
-def test_all_reduce_by_hand() -> None:
-    assert all_reduce(400.0, 4, Link(100.0, 0.5)) == pytest.approx(2 * 3 / 4 * 4 + 2 * 2 * 0.5)
-    assert all_reduce(400.0, 1, Link(100.0, 0.5)) == 0
+def test_a_collective_by_hand() -> None:
+    assert collective(400.0, 4, Link(100.0, 0.5)) == pytest.approx(3 / 4 * 4 + 2 * 0.5)
+    assert collective(400.0, 1, Link(100.0, 0.5)) == 0
 
 
 def test_sid_by_hand() -> None:
-    trunk, heads, updates, sent = [2.0, 3.0], [0.5, 0.0], [0.1, 0.1], [100.0, 0.0]
-    step = sid(trunk, heads, updates, sent, FAST, queue=2)
-    assert step.seconds == pytest.approx(3.1)
+    devices = [2.0, 3.0], [0.5, 0.0], [0.1, 0.1], [100.0, 0.0]  # trunk, heads, updates, sent
     losses = {"heads": 0.25, "update": 0.1, "imbalance": 0.25, "messages": 0, "latency": 0}
-    assert step.parts == pytest.approx({"work": 2.5, **losses})
-    assert step.efficiency == pytest.approx(2.5 / 3.1)
-    assert sid(trunk, heads, updates, sent, Link(20.0, 0.0), queue=2).parts["messages"] == pytest.approx(5 - 3.1)
-    late = sid(trunk, heads, updates, sent, Link(1e30, 10.0), queue=2)
-    assert (late.seconds, late.limit) == (pytest.approx(5.0), "latency")
-    assert sid(trunk, heads, updates, sent, Link(1e30, 10.0), queue=4).seconds == pytest.approx(3.1)
-
-
-@given(rows=st.lists(st.tuples(times, times, times), min_size=1, max_size=6), queue=st.integers(1, 4))
-def test_sid_is_never_slower_than_all_in_turn(rows: list[tuple[float, float, float]], queue: int) -> None:
-    trunk, heads, updates = map(list, zip(*rows, strict=True))
-    step = sid(trunk, heads, updates, [0.0] * len(rows), FAST, queue=queue)
-    total = sum(map(sum, rows))
-    assert total / len(rows) - 1e-9 <= step.seconds <= total + 1e-9
+    assert sid(*devices, FAST, queue=2) == pytest.approx({"work": 2.5, **losses})
+    assert sid(*devices, Link(20.0, 0.0), queue=2)["messages"] == pytest.approx(5 - 3.1)
+    assert seconds(sid(*devices, Link(1e30, 10.0), queue=2)) == pytest.approx(5.0)
+    assert seconds(sid(*devices, Link(1e30, 10.0), queue=4)) == pytest.approx(3.1)
 
 
 @given(t=times, latency=times, size=times)
 def test_the_needed_queue_hides_the_latency_and_one_less_does_not(t: float, latency: float, size: float) -> None:
     link = Link(100.0, latency)
     needed = needed_queue(t, [size, 0.0], link)
-    alone = max(t, size / 100)
-    assert sid([t, t], [0, 0], [0, 0], [size, 0.0], link, queue=needed).seconds == pytest.approx(alone)
+    assert seconds(sid([t, t], [0, 0], [0, 0], [size, 0.0], link, queue=needed)) == pytest.approx(max(t, size / 100))
     if needed > 1 and size / 100 < t:
-        assert sid([t, t], [0, 0], [0, 0], [size, 0.0], link, queue=needed - 1).seconds > t
+        assert seconds(sid([t, t], [0, 0], [0, 0], [size, 0.0], link, queue=needed - 1)) > t
 
 
 def test_the_pipeline_fills_once() -> None:
-    assert fill_seconds(Step({"work": 2.0}), [100.0, 100.0, 0.0], Link(100.0, 0.5)) == pytest.approx(2 * 2 + 2 * 1.5)
+    assert fill_seconds(2.0, [100.0, 100.0, 0.0], Link(100.0, 0.5)) == pytest.approx(2 * 2 + 2 * 1.5)

@@ -8,10 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from tests.show.parsed import parsed
 
+from torchsid.show.tables import table
 from torchsid.study import audit as audit_module
-from torchsid.study.audit import Verdicts, audit, auroc, detection, disputes, judge, rankings
-from torchsid.tasks import images as data
+from torchsid.study.audit import Verdicts, audit, audit_page, auroc, detection, disputes, judge, rankings, suspect
+from torchsid.tasks import Samples
 from torchsid.training import load_network, resolve, train
 
 PRIOR = [1 / 3, 1 / 3, 1 / 3]
@@ -121,7 +123,7 @@ def test_our_formulas_are_cleanlabs() -> None:
 
 def test_the_size_of_a_chunk_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.randint(0, 256, (50, 1, 2, 2), dtype=torch.uint8)
-    split = SimpleNamespace(images=images, labels=torch.randint(3, (50,)))
+    split = Samples(images, torch.randint(3, (50,)))
 
     def network(x: torch.Tensor) -> torch.Tensor:
         return torch.stack([x.flatten(1)[:, :3] * stage for stage in range(4)]).log_softmax(-1)
@@ -136,7 +138,7 @@ def test_the_size_of_a_chunk_does_not_matter(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_last_belief_can_judge_alone() -> None:
     log_beliefs, labels = torch.randn(4, 20, 3).log_softmax(-1), torch.randint(3, (20,))
-    split = SimpleNamespace(images=torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1), labels=labels)
+    split = Samples(torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1), labels)
     predictor = SimpleNamespace(log_beliefs=lambda x: log_beliefs[:, x.flatten().long()])
     alone = audit(predictor, split, prepare=lambda x: x, last_alone=True)
     torch.testing.assert_close(alone.score, judge(log_beliefs, labels).last_margin)
@@ -144,15 +146,34 @@ def test_the_last_belief_can_judge_alone() -> None:
     assert (audit(predictor, split, prepare=lambda x: x).score != alone.score).any()
 
 
+def test_only_positions_that_count_are_judged() -> None:
+    log_beliefs, target = torch.randn(3, 2, 3, 4).log_softmax(-1), torch.randint(4, (2, 3))
+    weight = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    predictor = SimpleNamespace(log_beliefs=lambda x: log_beliefs[:, x.long()])
+    found = audit(predictor, Samples(torch.arange(2), target, weight), prepare=lambda x: x)
+    expected = judge(log_beliefs[:, weight > 0], target[weight > 0])
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_page_shows_the_beliefs_in_the_label_and_in_what_is_suggested() -> None:
+    log_beliefs, names = torch.tensor([PRIOR, [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]]).log(), ["<cat>", "dog", "owl"]
+    cards = [suspect(f"<p>{label}</p>", log_beliefs, names, label, 1, ["row 7"]) for label in (0, 1)]
+    page = parsed(audit_page(cards, [table(["a", "b"], [["disputed", "1"]])], title="T", subtitle="", command="x").html())
+    assert page.sections == ["found", "samples", "repeat"]
+    assert "<cat> → dog" in page.words
+    assert [tag for tag, _ in page.tags].count("polygon") == 3 + 2  # the rest, the label, and the suggestion where it differs
+
+
 def test_injected_noise_is_found(tmp_path: Path) -> None:
     noise = ["data.noise.kind=symmetric", "data.noise.rate=0.3"]
-    config = resolve("digits", ["training.epochs=8", "training.conflict=false", "model.depth=3", *noise])
-    train(config, tmp_path / "run", command="test")
+    train(resolve("digits", ["training.epochs=8", "model.depth=3", *noise]), tmp_path / "run", command="test")
     network = load_network(tmp_path / "run", "last")
-    images = data.load(config.data, seed=0).train
-    found = audit(network.learner, images, prepare=network.prepare)
-    wrong = images.labels != images.clean_labels
-    measured = detection(rankings(found, images.labels), wrong)["margin over stages"]
+    samples = network.task.load(0).train
+    assert samples.clean_target is not None
+    found = audit(network.learner, samples, prepare=network.prepare)
+    wrong = samples.target != samples.clean_target
+    measured = detection(rankings(found, samples.target), wrong)["margin over stages"]
     assert measured["auroc"] > 0.9
     assert measured["precision_at_k"] > 0.7  # by chance 0.3
-    assert (disputes(found, images.labels, images.clean_labels)["recall"] or 0.0) > 0.7
+    assert (disputes(found, samples.target, samples.clean_target)["recall"] or 0.0) > 0.7

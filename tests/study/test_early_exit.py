@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 from torchsid import shared_cascade, staged_cascade
 from torchsid.anytime import EarlyExit, ExitRule
 from torchsid.study.early_exit import LOSSES, Operations, exit_curve, exit_depth, measure_exits, operations, sweep
+from torchsid.tasks import Samples
 
 CLASSES = 3
 
@@ -100,14 +99,14 @@ def test_a_measurement_is_what_the_cascade_does() -> None:
     cascade = shared_cascade(
         nn.Sequential(nn.Flatten(), nn.Linear(9, 6), nn.Dropout(0.5)), CLASSES, depth=3, hidden=8, feature_dim=6
     ).train()
-    data = SimpleNamespace(images=torch.randint(0, 256, (50, 1, 3, 3), dtype=torch.uint8), labels=torch.randint(CLASSES, (50,)))
+    data = Samples(torch.randint(0, 256, (50, 1, 3, 3), dtype=torch.uint8), torch.randint(CLASSES, (50,)))
     cascade.eval()
-    log_beliefs = cascade.log_beliefs(data.images / 255)
+    log_beliefs = cascade.log_beliefs(data.inputs / 255)
     rule = ExitRule("confidence", log_beliefs[1:].max(-1).values.exp().median().item())
     cascade.train()
     found = measure_exits(EarlyExit(cascade, rule), data, prepare=lambda images: images / 255, batch_size=20)
     depth = exit_depth(log_beliefs, rule)
-    right = log_beliefs[depth, torch.arange(50)].argmax(-1) == data.labels
+    right = log_beliefs[depth, torch.arange(50)].argmax(-1) == data.target
     assert cascade.training
     assert found["accuracy"] == float(right.double().mean())
     assert found["average_depth"] == found["average_computed"] == pytest.approx(float(depth.double().mean()))
@@ -118,7 +117,5 @@ def test_a_measurement_is_what_the_cascade_does() -> None:
         assert row["share"] == pytest.approx(float(here.double().mean()))
         assert row["accuracy"] == (float(right[here].double().mean()) if here.any() else None)
 
-    with pytest.raises(ValueError, match="no images"):
-        measure_exits(
-            EarlyExit(cascade, rule), SimpleNamespace(images=data.images[:0], labels=data.labels[:0]), prepare=lambda i: i
-        )
+    with pytest.raises(ValueError, match="no samples"):
+        measure_exits(EarlyExit(cascade, rule), data.take(slice(0)), prepare=lambda inputs: inputs)

@@ -1,6 +1,5 @@
-"""What one training step costs on this machine, every way of training in comparison with backpropagation.
+"""What one training step costs on this machine: time, bytes kept for backward, traffic between workers.
 
-* `torchsid bench memory --model resnet-18 vgg-11 vit-tiny`: kept bytes, and the peak of the process.
-* `torchsid bench step --model resnet-18 --stages 4 8`: kept bytes and the time of a step, interleaved in one process.
-* `torchsid bench step`: the schedules of the paper's shared cascade.
+A *workload* is one network and one batch; *contenders* are ways to train it; a *trainable* is a contender once it is built. They
+take turns in one process, so that ratios survive a machine whose speed drifts, and become rows.
 """

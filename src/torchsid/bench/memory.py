@@ -1,20 +1,19 @@
-"""`torchsid bench memory`: kept bytes and the peak of the process, every contender in a fresh process."""
+"""`torchsid bench memory`: kept bytes and the peak of the process, every contender in a fresh one."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from torchsid.bench.contenders import BACKPROP, entries
-from torchsid.bench.peak import Job
-from torchsid.bench.rows import MemoryRow, identity, over
+from torchsid.bench.contenders import Contender, contenders
+from torchsid.bench.processes import in_fresh_processes
+from torchsid.bench.rows import Row, memory_of, new_row, over_backprop
+from torchsid.bench.trainable import Trainable, build, excused
 from torchsid.bench.workload import Workload
-from torchsid.errors import RunError
-from torchsid.training.provenance import provenance
+from torchsid.core.process_memory import peak_memory_mib, reset_peak_memory
+
+WARM_UP = 2  # steps, after which gradients and momentum exist
 
 
 def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: Callable[[str], None] = print) -> dict[str, Any]:
@@ -26,41 +25,47 @@ def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: C
         progress: called with one line a contender.
 
     Returns:
-        `{"rows": [...], "settings": {...}, "provenance": {...}}`, ready for JSON; rows as `MemoryRow`.
+        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as in `torchsid.bench.rows`.
 
     Raises:
         RunError: a contender's process failed.
     """
-    rows: list[MemoryRow] = []
+    rows: list[Row] = []
     for workload in workloads:
         group = []
-        for entry in entries(workload):
-            progress(f"{workload.title}: {entry.name}")
-            measured = _in_a_process(Job(workload=workload, entry=entry, threads=threads))
-            group.append(MemoryRow(**identity(workload, entry), **measured))
-        rows += _with_ratios(group)
+        for contender in contenders(workload):
+            progress(f"{workload.title}: {contender.name}")
+            group.append(in_fresh_processes(measure, workload, contender, threads))
+        rows += over_backprop(group)
     settings = {"workloads": [asdict(workload) for workload in workloads], "threads": threads}
-    device = torch.device(workloads[0].device)
-    return {"rows": [asdict(row) for row in rows], "settings": settings, "provenance": provenance(device)}
+    return {"rows": rows, "settings": settings}
 
 
-def _in_a_process(job: Job) -> dict[str, Any]:
-    command = [sys.executable, "-m", "torchsid.bench.peak", job.to_json()]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["killed, perhaps for its memory: use a smaller batch"])[-1]
-        raise RunError(f"{job.workload.title}, {job.entry.name}: its process ended with exit code {done.returncode}: {last}")
-    fields: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return fields
+def measure(workload: Workload, contender: Contender, threads: int = 0) -> Row:
+    """Return a contender's row: peak, kept bytes and what its heads add; or a note."""
+    if threads:
+        torch.set_num_threads(threads)
+    why: list[str] = []
+    found: Row = {}
+    with excused(workload, why):
+        trainable = build(workload, contender)
+        found = {"peak_mib": peak_mib(trainable, steps=1, device=workload.device), **memory_of(trainable)}
+    return {**new_row(workload, contender, why), **found}
 
 
-def _with_ratios(group: Sequence[MemoryRow]) -> list[MemoryRow]:
-    base = next(row for row in group if row.contender == BACKPROP)
-    return [
-        replace(
-            row,
-            kept_over_backprop=over(row.kept_bytes, base.kept_bytes),
-            peak_over_backprop=over(row.peak_mib, base.peak_mib),
-        )
-        for row in group
-    ]
+def peak_mib(trainable: Trainable, *, steps: int, device: str = "cpu") -> float | None:
+    """Return the peak of some steps after those of warm-up, in MiB above the level before the first.
+
+    It is that of PyTorch's allocations on CUDA, else of the whole process. It holds gradients, momentum, what is kept for backward
+    and the buffers of the kernels; not the model and the batch. None where the system does not tell.
+    """
+    where = torch.device(device)
+    reset_peak_memory(where)
+    level = peak_memory_mib(where)  # a peak that has just been reset is the present
+    for count in (WARM_UP, steps):
+        reset_peak_memory(where)
+        for _ in range(count):
+            trainable.step()
+        trainable.flush()
+    peak = peak_memory_mib(where)
+    return None if peak is None or level is None else peak - level

@@ -1,18 +1,50 @@
-"""Which comparisons can be made: every setting is checked, and every model is cut, before anything is measured."""
+"""Which comparisons can be made: every setting is checked, and every model is cut, before anything is measured or started."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import cast, get_args
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import torch
 
 from torchsid import heads, models
-from torchsid.bench.workload import Variant, Workload
+from torchsid.bench.workload import SHARED, VIT_BLOCKS, Variant, Workload
+from torchsid.cut.build import By
+from torchsid.distributed.handover import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
 
 STAGES = (2, 4, 8, 12)
-DEVICES = ("auto", "cpu", "cuda")
 LEAST_BATCH = 8  # four micro-batches of two images, which BatchNorm needs
+BLOCKS = 16
+DEEP = ("mlp", VIT_BLOCKS)
+"""Models whose number of blocks can be chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineSettings:
+    """What all contenders on several workers share."""
+
+    workers: int = 2
+    stages: int = 8
+    micro_batches: tuple[int, ...] = (4, 8)
+    """Each is tried, and the best counts; one worker and SID try none as well."""
+    rounds: int = 5
+    threads: int = 1
+    """Of PyTorch, in each worker."""
+    wire: Wire = "float32"
+    """The precision in which SID's pipeline sends features."""
+    queue: int = 2
+    """The most messages between two workers of SID's pipeline."""
+
+    @property
+    def steps_a_turn(self) -> int:
+        """Steps that are counted in a turn: enough for the pipeline to be full for two thirds of them."""
+        return max(6, 3 * self.workers)
+
+
+def plan_shared(depths: Sequence[int], batch_size: int = 128) -> list[Workload]:
+    """Return the paper's network of each depth: an MLP of 784, 256 and 128 features as extractor, and 100 classes."""
+    one = Workload(model=SHARED, stages=(1,), batch_size=batch_size, channels=1, image_size=28, classes=100)
+    return [replace(one, stages=(depth,)) for depth in depths]
 
 
 def plan_workloads(
@@ -22,11 +54,8 @@ def plan_workloads(
     blocks: Sequence[int] = (),
     variants: Sequence[str] = ("float32",),
     device: str = "auto",
-    width: int | None = None,
-    batch_size: int = 128,
-    image_size: int = 32,
-    classes: int = 10,
-    head: str = "auto",
+    problems: Sequence[str] = (),
+    **sizes: Any,
 ) -> tuple[list[Workload], list[str]]:
     """Return what can be compared, and a note on every number of stages that a model cannot be cut into; nothing is measured yet.
 
@@ -36,85 +65,133 @@ def plan_workloads(
         blocks: of the block MLP, the only model then, with as many stages as blocks.
         variants: float32, bfloat16, channels-last, compiled.
         device: auto, cpu or cuda.
-        width: of the model, its own by default.
-        batch_size: B.
-        image_size: S.
-        classes: C.
-        head: a name of `torchsid.heads.names()`, or `auto`.
+        problems: that the caller has found already, to be told with the others.
+        sizes: `width`, `batch_size`, `image_size`, `classes` and `head`, as in `Workload`.
 
     Raises:
         ConfigError: a setting is wrong, or a model cannot be cut into any number of the stages; names all problems.
     """
-    problems = [
-        *(unknown_name("model", name, models.classifier_names()) for name in names if name not in models.classifier_names()),
-        *(unknown_name("variant", name, get_args(Variant)) for name in variants if name not in get_args(Variant)),
-        *_wrong_stages(names, stages, blocks),
-        *_wrong_batch(batch_size, classes),
-    ]
-    if head not in ("auto", *heads.names()):
-        problems.append(unknown_name("head", head, ("auto", *heads.names())))
     cuda = torch.cuda.is_available()
-    if device not in DEVICES:
-        problems.append(unknown_name("device", device, DEVICES))
-    elif device == "cuda" and not cuda:
-        problems.append("device cuda: PyTorch finds none here; use cpu or auto")
+    asked = dict.fromkeys((name, block) for name in names for block in (blocks or (None,)))
+    several = tuple(sorted(set(stages or STAGES)))
+    where = ("cuda" if cuda else "cpu") if device == "auto" else device
+    workloads = [
+        Workload(model=name, stages=(block,) if block else several, blocks=block, device=where, **sizes) for name, block in asked
+    ]
+    problems = [
+        *problems,
+        *_unknown("model", names, models.classifier_names()),
+        *_unknown("variant", variants, get_args(Variant)),
+        *_wrong_stages(names, stages, blocks),
+        *_wrong_sizes(workloads[0], least=LEAST_BATCH),
+        *_unknown("device", [device], ("auto", "cpu", "cuda")),
+        *(["device cuda: PyTorch finds none here; use cpu or auto"] if device == "cuda" and not cuda else []),
+    ]
     planned: list[Workload] = []
     notes: list[str] = []
-    asked = dict.fromkeys((name, block) for name in names for block in (blocks or (None,)))
-    for name, block in asked if not problems else ():
-        workload = Workload(
-            model=name,
-            stages=(block,) if block else tuple(sorted(set(stages or STAGES))),
-            blocks=block,
-            width=width,
-            batch_size=batch_size,
-            image_size=image_size,
-            classes=classes,
-            head=head,
-            device=("cuda" if cuda else "cpu") if device == "auto" else device,
-        )
-        found, why = _possible_stages(workload)
+    for workload in workloads if not problems else ():
+        found, why = possible_stages(workload)
         (notes if found else problems).extend(why)
-        planned += [replace(workload, stages=found, variant=cast("Variant", variant)) for variant in dict.fromkeys(variants)]
+        planned += [replace(workload, stages=found, variant=variant) for variant in dict.fromkeys(variants)]  # type: ignore[arg-type]
     if problems:
         raise ConfigError(problems, source="bench")
     return planned, notes
 
 
-def _wrong_stages(names: Sequence[str], stages: Sequence[int] | None, blocks: Sequence[int]) -> list[str]:
-    problems = []
-    if min(stages or STAGES) < 2:
-        problems.append(f"stages {min(stages or STAGES)}: give 2 or more; 1 is backpropagation, which is measured anyway")
-    if blocks and list(names) != ["mlp"]:
-        problems.append(f"blocks: only the model mlp has them, not {', '.join(names)}; use --model mlp")
-    if blocks and min(blocks) < 2:
-        problems.append(f"blocks {min(blocks)}: give 2 or more, since there are as many stages")
-    if blocks and stages:
-        problems.append("stages and blocks: there are as many stages as blocks; leave the stages out")
-    return problems
+def plan_pipelines(
+    names: Sequence[str],
+    settings: PipelineSettings,
+    *,
+    blocks: int | None = None,
+    problems: Sequence[str] = (),
+    **sizes: Any,
+) -> list[Workload]:
+    """Return one workload a model, to be trained on several workers; nothing is measured yet.
+
+    Args:
+        names: of classifiers, or `vit-blocks`, a narrow vision transformer of equal blocks.
+        settings: of the comparison.
+        blocks: of `mlp` and `vit-blocks`, 16 by default.
+        problems: as for `plan_workloads`.
+        sizes: as for `plan_workloads`; the batch is a multiple of the workers and of every number of micro-batches.
+
+    Raises:
+        ConfigError: a setting is wrong, or a model cannot be cut; names all problems.
+    """
+    workloads = [
+        Workload(model=name, stages=(settings.stages,), blocks=(blocks or BLOCKS) if name in DEEP else None, **sizes)
+        for name in dict.fromkeys(names)
+    ]
+    problems = [
+        *problems,
+        *_unknown("model", names, (*models.classifier_names(), VIT_BLOCKS)),
+        *_wrong_settings(settings, workloads[0].batch_size),
+        *_wrong_sizes(workloads[0]),
+    ]
+    if blocks and not set(names) & set(DEEP):
+        problems.append(f"blocks {blocks}: only {' and '.join(DEEP)} have them, not {', '.join(names)}; leave them out")
+    problems = problems or [why for workload in workloads for why in possible_stages(workload, by="graph")[1]]
+    if problems:
+        raise ConfigError(problems, source="bench")
+    return workloads
 
 
-def _wrong_batch(batch_size: int, classes: int) -> list[str]:
-    problems = []
-    if batch_size < LEAST_BATCH:
-        problems.append(f"batch size {batch_size}: give {LEAST_BATCH} or more, for four micro-batches of two images")
-    if classes < 2:
-        problems.append(f"classes {classes}: a belief needs 2 or more")
-    return problems
-
-
-def _possible_stages(workload: Workload) -> tuple[tuple[int, ...], list[str]]:
+def possible_stages(workload: Workload, by: By | None = None) -> tuple[tuple[int, ...], list[str]]:
     """Return the numbers of stages that the model can be cut into, and why it cannot be into the others."""
     try:
         workload.new_model()
-    except ConfigError as error:
-        return (), [f"{workload.model}: {problem}" for problem in error.problems]
+    except ValueError as error:
+        return (), [f"{workload.model}: {problem}" for problem in getattr(error, "problems", [str(error)])]
     possible, why = [], []
     for stages in workload.stages:
         try:
-            workload.new_cascade(stages)
+            workload.new_cascade(stages, by)
         except (CutError, HeadError) as error:
             why.append(f"{workload.title} with {stages} stages: {error}")
         else:
             possible.append(stages)
     return tuple(possible), why
+
+
+def _unknown(kind: str, names: Sequence[str], allowed: Sequence[str]) -> list[str]:
+    return [unknown_name(kind, name, allowed) for name in names if name not in allowed]
+
+
+def _wrong_sizes(workload: Workload, least: int = 1) -> Iterator[str]:
+    if workload.batch_size < least:
+        yield f"batch size {workload.batch_size}: give {least} or more, for four micro-batches of two images"
+    if workload.classes < 2:
+        yield f"classes {workload.classes}: a belief needs 2 or more"
+    yield from _unknown("head", [workload.head], ("auto", *heads.names()))
+
+
+def _wrong_stages(names: Sequence[str], stages: Sequence[int] | None, blocks: Sequence[int]) -> Iterator[str]:
+    if (least := min(stages or STAGES)) < 2:
+        yield f"stages {least}: give 2 or more; 1 is backpropagation, which is measured anyway"
+    if blocks and list(names) != ["mlp"]:
+        yield f"blocks: only the model mlp has them, not {', '.join(names)}; use --model mlp"
+    if blocks and min(blocks) < 2:
+        yield f"blocks {min(blocks)}: give 2 or more, since there are as many stages"
+    if blocks and stages:
+        yield "stages and blocks: there are as many stages as blocks; leave the stages out"
+
+
+def _wrong_settings(settings: PipelineSettings, batch_size: int) -> Iterator[str]:
+    workers = settings.workers
+    if workers < 2:
+        yield f"workers {workers}: a pipeline needs 2 or more"
+    if settings.stages < workers:
+        wanted = f"give {workers} stages or more, or fewer workers"
+        yield f"workers {workers}, stages {settings.stages}: every worker needs a stage; {wanted}"
+    if settings.rounds < 2:
+        yield f"rounds {settings.rounds}: quartiles need 2 or more"
+    yield from _unknown("wire", [settings.wire], get_args(Wire))
+    for number in settings.micro_batches:
+        if number < 2:
+            yield f"micro-batches {number}: a pipeline of backpropagation needs 2 or more"
+        elif batch_size % number:
+            yield f"micro-batches {number}: they must divide the batch of {batch_size}"
+        elif batch_size // number < 2:
+            yield f"micro-batches {number} of a batch of {batch_size}: each needs 2 images, for BatchNorm"
+    if batch_size % max(workers, 1):
+        yield f"batch size {batch_size}: data parallelism splits it over {workers} workers; give a multiple"

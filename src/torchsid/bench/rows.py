@@ -1,73 +1,67 @@
-"""The rows of the results; None where a contender could not be measured, and then `note` says why."""
+"""The rows of the results, for JSON: what a contender was measured on, then what was measured; a `note` says why something was not.
 
-from dataclasses import dataclass
+`kept_bytes` is the most that autograd keeps for backward at any moment of a step, `peak_mib` the peak of a step above the level
+before the first. Times are milliseconds: medians over the rounds, with first and third quartile; `gradients_ms`, of a shared
+cascade, is the step without the optimisers. Ratios (`step_over_backprop`, …) are medians of the ratio within a round.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
-from torchsid.bench.contenders import Entry
+from torchsid.bench.contenders import BACKPROP, BASES, REFERENCE, Contender
+from torchsid.bench.recorder import EXTRACTOR_UPDATE, UPDATE
+from torchsid.bench.trainable import Trainable
+from torchsid.bench.turns import ratios, spread
 from torchsid.bench.workload import Workload
 from torchsid.core.cut_plan import Plan
 
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One contender on one workload."""
-
-    model: str
-    blocks: int | None
-    variant: str
-    contender: str
-    stages: int
-    """That the model is cut into; 1 when it is not cut."""
-    kept_bytes: int | None = None
-    """The most that autograd keeps for backward at any moment of a step."""
-    kept_over_backprop: float | None = None
-    head_parameters: int | None = None
-    head_share: float | None = None
-    """Multiply-adds of the heads over those of the trunk."""
-    note: str = ""
+Row = dict[str, Any]
+Rounds = Mapping[str, Sequence[Mapping[str, float]]]
+"""Of each contender by name, a step a round: its seconds by what was done in it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemoryRow(Row):
-    """A row of `torchsid bench memory`."""
-
-    peak_mib: float | None = None
-    """Peak of a step above the level before the first one: of PyTorch's allocations on CUDA, else of the process."""
-    peak_over_backprop: float | None = None
+def new_row(workload: Workload, contender: Contender, why: Sequence[str] = ()) -> Row:
+    """Return a row that says what it is about; of a shared cascade in its own words too."""
+    own = {"depth": contender.stages, "procedure": contender.name} if workload.shared else {}
+    about = {"network": workload.title, "model": workload.model, "blocks": workload.blocks, "variant": workload.variant}
+    return {**own, **about, "contender": contender.name, "stages": contender.stages, "note": "".join(why)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepRow(Row):
-    """A row of `torchsid bench step`. Times in milliseconds: median and quartiles over the rounds."""
-
-    step_ms: float | None = None
-    """Forward, backward and update."""
-    step_quartiles_ms: tuple[float, float] | None = None
-    step_over_backprop: float | None = None
-    """Median over the rounds of the ratio within a round."""
-    step_over_checkpointing: float | None = None
-    images_per_second: float | None = None
+def memory_of(trainable: Trainable) -> Row:
+    """Return what a contender keeps for backward, for which it takes a step, and what the heads of its cuts add to the trunk."""
+    plan: Plan | None = getattr(trainable.module, "plan", None)
+    parameters = sum(stage.head_parameters for stage in plan.stages) if plan else 0
+    return {"kept_bytes": trainable.kept_bytes(), "head_parameters": parameters, "head_share": plan.head_share if plan else 0.0}
 
 
-def identity(workload: Workload, entry: Entry) -> dict[str, Any]:
-    """Return the fields that say what a row is about."""
-    return {
-        "model": workload.model,
-        "blocks": workload.blocks,
-        "variant": workload.variant,
-        "contender": entry.name,
-        "stages": entry.stages,
-    }
+def times_of(name: str, rounds: Rounds, batch_size: int) -> Row:
+    """Return the times of a contender, alone and over those of the others."""
+    steps = {each: step_seconds(of) for each, of in rounds.items()}
+    found = {**_times("step", name, steps), "images_per_second": batch_size / median(steps[name])}
+    if REFERENCE in rounds:
+        gradients = {each: step_seconds(of, without=(UPDATE, EXTRACTOR_UPDATE)) for each, of in rounds.items()}
+        found |= _times("gradients", name, gradients, (REFERENCE, BACKPROP))
+    return found
 
 
-def head_cost(plan: Plan | None) -> dict[str, Any]:
-    """Return what the heads of a cut model add; of one that is not cut, nothing."""
-    return {
-        "head_parameters": sum(stage.head_parameters for stage in plan.stages) if plan else 0,
-        "head_share": plan.head_share if plan else 0.0,
-    }
+def over_backprop(group: Sequence[Row]) -> list[Row]:
+    """Return the rows of one workload with their memory over that of backpropagation, where both were measured."""
+    base = next(row for row in group if row["contender"] == BACKPROP)
+    rows = []
+    for row in group:
+        pairs = {"kept_over_backprop": "kept_bytes", "peak_over_backprop": "peak_mib"}
+        over = {name: row[key] / base[key] for name, key in pairs.items() if row.get(key) is not None and base.get(key)}
+        rows.append({**row, **over})
+    return rows
 
 
-def over(value: float | None, base: float | None) -> float | None:
-    """Return `value / base`, None where one of them is missing."""
-    return None if value is None or not base else value / base
+def step_seconds(rounds: Sequence[Mapping[str, float]], without: Sequence[str] = ()) -> list[float]:
+    """Return the seconds of a step in each round, without some of what was done in it."""
+    return [sum(seconds for what, seconds in step.items() if what not in without) for step in rounds]
+
+
+def _times(what: str, own: str, seconds: Mapping[str, Sequence[float]], bases: Sequence[str] = BASES) -> Row:
+    middle, low, high = (1e3 * value for value in spread(seconds[own]))
+    over = {f"{what}_over_{base}": median(ratios(seconds[own], seconds[base])) for base in bases if base in seconds}
+    return {f"{what}_ms": middle, f"{what}_quartiles_ms": (low, high), **over}

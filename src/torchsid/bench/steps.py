@@ -1,18 +1,18 @@
-"""`torchsid bench step` on trunks: time and kept bytes of a training step, all contenders interleaved in one process."""
+"""`torchsid bench step`: time and kept bytes of a training step, all contenders of a workload interleaved in one process."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from statistics import median
 from typing import Any
 
 import torch
 
-from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, Contender, Entry, build, entries, excused
-from torchsid.bench.rows import StepRow, head_cost, identity, over
-from torchsid.bench.turns import STEPS_A_TURN, quartiles, ratio, take_turns
+from torchsid.bench.contenders import contenders
+from torchsid.bench.recorder import seconds_by_kind
+from torchsid.bench.rows import Rounds, Row, memory_of, new_row, over_backprop, times_of
+from torchsid.bench.trainable import Trainable, build, excused
+from torchsid.bench.turns import STEPS_A_TURN, take_turns
 from torchsid.bench.workload import Workload
-from torchsid.training.provenance import provenance
+from torchsid.core.threads import threads as give_threads
 
 
 def bench_steps(
@@ -21,73 +21,47 @@ def bench_steps(
     """Time the step of every contender on every workload; see `turns` for the method.
 
     Args:
-        workloads: from `plan_workloads`.
+        workloads: of `plan`, or shared cascades.
         rounds: counted rounds, 2 or more, after one of warm-up.
         threads: of torch; 0 leaves its setting.
         progress: called with one line a workload.
 
     Returns:
-        `{"rows": [...], "settings": {...}, "provenance": {...}}`, ready for JSON; rows as `StepRow`.
+        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as in `torchsid.bench.rows`.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    rows: list[StepRow] = []
-    for workload in workloads:
-        progress(workload.title)
-        rows += _bench_workload(workload, rounds)
-    settings = {"workloads": [asdict(workload) for workload in workloads], "rounds": rounds, "threads": torch.get_num_threads()}
-    device = torch.device(workloads[0].device)
-    return {"rows": [asdict(row) for row in rows], "settings": settings, "provenance": provenance(device)}
+    with give_threads(threads or torch.get_num_threads()):
+        rows: list[Row] = []
+        for workload in workloads:
+            progress(workload.title)
+            rows += _bench(workload, rounds)
+        settings = {"workloads": [asdict(workload) for workload in workloads], "rounds": rounds, "threads": torch.get_num_threads()}
+    return {"rows": rows, "settings": settings}
 
 
-def _bench_workload(workload: Workload, rounds: int) -> list[StepRow]:
-    contenders: dict[str, Contender] = {}
-    kept: dict[str, int] = {}
-    notes: dict[str, str] = {}
-    for entry in entries(workload):
+def _bench(workload: Workload, rounds: int) -> list[Row]:
+    made: dict[str, Trainable] = {}
+    rows: list[Row] = []
+    for contender in contenders(workload):
         why: list[str] = []
+        found: Row = {}
         with excused(workload, why):
-            contender = build(workload, entry)
-            contender.step()  # compiles, and makes the momentum
-            kept[entry.name] = contender.kept_bytes()
-            contenders[entry.name] = contender
-        notes[entry.name] = "".join(why)
-    device = torch.device(workload.device)
-    times = take_turns(list(contenders), lambda name: _take_turn(contenders[name], device), rounds) if contenders else {}
-
-    def row(entry: Entry) -> StepRow:
-        name, about = entry.name, identity(workload, entry)
-        if name not in contenders:
-            return StepRow(**about, note=notes[name])
-        low, high = quartiles(times[name])
-        return StepRow(
-            **about,
-            **head_cost(contenders[name].plan),
-            kept_bytes=kept[name],
-            kept_over_backprop=over(kept[name], kept.get(BACKPROP)),
-            step_ms=1e3 * median(times[name]),
-            step_quartiles_ms=(1e3 * low, 1e3 * high),
-            step_over_backprop=ratio(times[name], times[BACKPROP]) if BACKPROP in times else None,
-            step_over_checkpointing=ratio(times[name], times[CHECKPOINTING]) if CHECKPOINTING in times else None,
-            images_per_second=workload.batch_size / median(times[name]),
-        )
-
-    return [row(entry) for entry in entries(workload)]
+            trainable = build(workload, contender)
+            trainable.step()  # compiles, and makes the momentum
+            found = memory_of(trainable)
+            made[contender.name] = trainable
+        rows.append({**new_row(workload, contender, why), **found})
+    times = take_rounds(made, rounds)
+    for row in rows:
+        if (name := row["contender"]) in times:
+            row |= times_of(name, times, workload.batch_size)
+    return over_backprop(rows)
 
 
-def _take_turn(contender: Contender, device: torch.device) -> float:
-    """Return the median seconds of a step."""
-    seconds = []
-    for _ in range(1 + STEPS_A_TURN):
-        synchronize(device)
-        start = time.perf_counter()
-        contender.step()
-        synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return median(seconds[1:])
+def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:
+    """Return a step a round of each, taken in turns: of a few steps the one of median length, so that its parts add up to it."""
 
+    def turn(name: str) -> dict[str, float]:
+        _, *steps = (seconds_by_kind(trainables[name].watched_step()) for _ in range(1 + STEPS_A_TURN))
+        return sorted(steps, key=lambda step: sum(step.values()))[STEPS_A_TURN // 2]
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all it was given; a processor has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return take_turns(list(trainables), turn, rounds) if trainables else {}

@@ -6,9 +6,12 @@ disturbs both sides alike.
 
 from collections.abc import Callable, Sequence
 from statistics import median, quantiles
+from time import perf_counter
 from typing import TypeVar
 
 T = TypeVar("T")
+Spread = tuple[float, float, float]
+"""Median, first and third quartile over the rounds."""
 
 STEPS_A_TURN = 3  # in a row, after one that is not counted: as in training, memory is warm
 
@@ -25,12 +28,22 @@ def take_turns(names: Sequence[str], turn: Callable[[str], T], rounds: int) -> d
     return results
 
 
-def ratio(times: Sequence[float], base: Sequence[float]) -> float:
-    """Return the median over the rounds of the ratio within a round."""
-    return median(a / b for a, b in zip(times, base, strict=True))
+def spread(values: Sequence[float]) -> Spread:
+    """Return median and quartiles; of a single value, that value."""
+    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * (values[0],)
+    return middle, low, high
 
 
-def quartiles(times: Sequence[float]) -> tuple[float, float]:
-    """Return the first and the third quartile of two values or more."""
-    low, _, high = quantiles(times, n=4, method="inclusive")
-    return low, high
+def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Return the ratio within each round."""
+    return [a / b for a, b in zip(times, base, strict=True)]
+
+
+def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median time of a call that has been warmed up."""
+    seconds = []
+    for _ in range(1 + repeats):
+        start = perf_counter()
+        call()
+        seconds.append(perf_counter() - start)
+    return median(seconds[1:])

@@ -1,79 +1,85 @@
 """`torchsid bench`: measure on this machine what one training step costs.
 
+torchsid bench step                                             the schedules of the paper's shared cascade
+torchsid bench step   --model resnet-18 --stages 4 8 --trace    kept bytes and step time, and the order of events
 torchsid bench memory --model resnet-18 vgg-11 vit-tiny         kept bytes and process peak of every contender
 torchsid bench memory --model mlp --blocks 8 256                kept bytes do not grow with depth
-torchsid bench step   --model resnet-18 --stages 4 8 --trace    kept bytes and step time, and the order of events
-torchsid bench step                                             the schedules of the paper's shared cascade
-torchsid bench pipeline                                         several workers, against pipelines of backpropagation
+torchsid bench pipeline --model resnet-18 --workers 2           several workers, against pipelines of backpropagation
 """
 
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import bench_pipeline, bench_tables, console, results
+from torchsid.cli import console, results
 from torchsid.cli.arguments import Subparsers, positive
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
     from torchsid.bench.workload import Workload
+    from torchsid.show.svg import Drawing
 
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
-MEMORY_MODELS = ("resnet-18", "vgg-11", "vit-tiny")
-TRUNK_OPTIONS = ("stages", "blocks", "width", "image_size", "classes", "head", "variant", "device")
+MISSING = "–"
+
+_SIZES = ("width", "image_size", "classes", "head")
+_OF_TRUNKS = ("stages", "blocks", *_SIZES, "variant", "device", "trace", "figure")
+
+Row = Mapping[str, Any]
 
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
     parser = subparsers.add_parser("bench", help="measure time and memory of a training step", allow_abbrev=False)
     benches = parser.add_subparsers(metavar="WHAT", required=True)
-    memory = benches.add_parser(
-        "memory", help="kept bytes and peak of the process, each contender in a fresh one", allow_abbrev=False
+    memory = _bench(benches, "memory", "resnet-18 vgg-11 vit-tiny", "kept bytes and peak, each contender in a fresh process")
+    step = _bench(benches, "step", SHARED, "time of a step, all contenders interleaved in one process")
+    pipeline = _bench(
+        benches, "pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines"
     )
-    memory.add_argument(
-        "--model", nargs="+", default=list(MEMORY_MODELS), metavar="NAME", help=f"classifiers (default: {' '.join(MEMORY_MODELS)})"
-    )
-    _add_common(memory)
-    memory.set_defaults(run=run_memory)
+    for bench in (memory, step):
+        bench.add_argument("--stages", type=positive, nargs="+", metavar="N", help="to cut a classifier into (default: 2 4 8 12)")
+        bench.add_argument("--blocks", type=positive, nargs="+", metavar="N", help="of mlp, which is then cut into as many stages")
+        variants = "float32, bfloat16, channels-last, compiled (default: float32)"
+        bench.add_argument("--variant", nargs="+", metavar="V", help=variants)
+        bench.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
 
-    step = benches.add_parser("step", help="time of a step, all contenders interleaved in one process", allow_abbrev=False)
-    step.add_argument(
-        "--model",
-        nargs="+",
-        default=[SHARED],
-        metavar="NAME",
-        help="classifiers, SID on their stages against backpropagation; or the paper's shared cascade (default: shared)",
-    )
     step.add_argument("--depths", type=positive, nargs="+", metavar="L", help="of the shared cascade (default: 4 8 16 64 256)")
-    _add_common(step)
     step.add_argument("--rounds", type=positive, default=12, metavar="N", help="rounds (default: %(default)s)")
     step.add_argument("--trace", action="store_true", help="print the order of events within a step")
     step.add_argument("--figure", type=Path, metavar="FILE", help="draw memory against time, as SVG")
+
+    for name, default, what in (("workers", 2, "processes"), ("stages", 8, "to cut a model into"), ("rounds", 5, "rounds")):
+        pipeline.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{what} (default: {default})")
+    pipeline.add_argument("--blocks", type=positive, metavar="N", help="of mlp and vit-blocks (default: 16)")
+    tried = "parts of a batch: each is tried, the best counts (default: 4 8)"
+    pipeline.add_argument("--micro-batches", type=positive, nargs="+", default=[4, 8], metavar="N", help=tried)
+    pipeline.add_argument("--wire", default="float32", metavar="TYPE", help="of SID's features, or bfloat16 (default: float32)")
+    pipeline.add_argument("--queue", type=positive, default=2, metavar="N", help="messages between two workers (default: 2)")
+    fresh = "measure memory as well, each contender in fresh processes (default: yes, except under torchrun)"
+    pipeline.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help=fresh)
+    pipeline.add_argument("--figure", type=Path, metavar="FILE", help="draw what each worker does when, as SVG; one file a model")
+
+    memory.set_defaults(run=run_memory)
     step.set_defaults(run=run_step)
-    bench_pipeline.add_parser(benches)
+    pipeline.set_defaults(run=run_pipeline, threads=1)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stages", type=positive, nargs="+", metavar="N", help="to cut a classifier into (default: 2 4 8 12)")
-    parser.add_argument(
-        "--blocks", type=positive, nargs="+", metavar="N", help="of --model mlp, which is then cut into as many stages"
-    )
-    parser.add_argument("--width", type=positive, metavar="W", help="of a classifier (default: its own)")
+def _bench(benches: "Subparsers[argparse.ArgumentParser]", name: str, models: str, text: str) -> argparse.ArgumentParser:
+    """Add a bench with the arguments that all have."""
+    parser = benches.add_parser(name, help=text, allow_abbrev=False)
+    parser.add_argument("--model", nargs="+", default=models.split(), metavar="NAME", help=f"networks (default: {models})")
+    parser.add_argument("--width", type=positive, metavar="W", help="of a network (default: its own)")
     parser.add_argument("--image-size", type=positive, metavar="S", help="pixels a side (default: 32)")
     parser.add_argument("--classes", type=positive, metavar="C", help="(default: 10)")
     parser.add_argument("--head", metavar="KIND", help="of the stages (default: auto)")
-    parser.add_argument(
-        "--variant",
-        nargs="+",
-        metavar="V",
-        help="float32, bfloat16, channels-last, compiled (default: float32)",
-    )
-    parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--batch-size", type=positive, default=128, metavar="B", help="images (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="(default: PyTorch's own choice)")
+    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="of PyTorch, in each process")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result, with hardware and versions")
+    return parser
 
 
 def run_memory(args: argparse.Namespace) -> int:
@@ -82,13 +88,12 @@ def run_memory(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a setting is wrong; names all problems.
     """
-    workloads, notes = _plan(args, [])
     from torchsid.bench.memory import bench_memory
 
-    screen = console.choose()
-    result = bench_memory(workloads, threads=args.threads, progress=screen.note)
-    _show(screen, bench_tables.MEMORY, result, notes)
-    _write(screen, args, {**result, "notes": notes})
+    (workloads, notes), screen = _plan(args, []), console.choose()
+    result = {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
+    _show(screen, result["rows"], notes)
+    _write(screen, args, result, workloads[0].device)
     return 0
 
 
@@ -98,91 +103,163 @@ def run_step(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a setting is wrong, or a single round, which has no spread; names all problems.
     """
+    from torchsid.bench.steps import bench_steps
+    from torchsid.bench.trace import trace_steps
+
     problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
-    return _run_shared(args, problems) if SHARED in args.model else _run_trunks(args, problems)
+    (workloads, notes), screen = _plan(args, problems), console.choose()
+    result = {**bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note), "notes": notes}
+    _show(screen, result["rows"], notes)
+    if args.trace:
+        result["trace"] = [{"workload": workload.title, "events": trace_steps(workload)} for workload in workloads]
+        for each in result["trace"]:
+            print(f"\n{each['workload']}")
+            _show(screen, each["events"])
+    _write(screen, args, result, workloads[0].device)
+    if args.figure:
+        from torchsid.show.plots.points import Point
+        from torchsid.show.plots.tradeoff import Mark, tradeoff
 
-
-def _run_shared(args: argparse.Namespace, problems: list[str]) -> int:
-    if len(args.model) > 1:
-        problems.append(f"--model {' '.join(args.model)}: the shared cascade stands alone; run the bench twice")
-    given = [f"--{name.replace('_', '-')}" for name in (*TRUNK_OPTIONS, "trace", "figure") if getattr(args, name)]
-    if given:
-        problems.append(f"{', '.join(given)}: not for the shared cascade; name a classifier, such as --model resnet-18")
-    if problems:
-        raise ConfigError(problems, source="command")
-    from torchsid.bench.schedules import bench_schedules
-
-    screen = console.choose()
-    result = bench_schedules(
-        args.depths or DEPTHS, rounds=args.rounds, batch_size=args.batch_size, threads=args.threads, progress=screen.note
-    )
-    _show(screen, bench_tables.SCHEDULES, result, [])
-    _write(screen, args, result)
+        panels: dict[str, list[Mark]] = {}
+        for row in result["rows"]:
+            if {"step_over_backprop", "kept_over_backprop"} <= row.keys():
+                mark = Mark(row["contender"], row["kept_over_backprop"], Point(row["step_over_backprop"]))
+                panels.setdefault(row["network"], []).append(mark)
+        x, y = "kept bytes / backpropagation", "step time / backpropagation"
+        _draw(screen, args.figure, *(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items()))
     return 0
 
 
-def _run_trunks(args: argparse.Namespace, problems: list[str]) -> int:
-    if args.depths:
-        problems.append("--depths is for the shared cascade; classifiers are cut by --stages")
-    workloads, notes = _plan(args, problems)
-    from torchsid.bench.steps import bench_steps
+def run_pipeline(args: argparse.Namespace) -> int:
+    """Measure, print one row a contender, and write the files.
 
-    screen = console.choose()
-    result = bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note)
-    _show(screen, bench_tables.STEPS, result, notes)
-    if args.trace:
-        result["trace"] = [_trace(screen, workload) for workload in workloads]
-    _write(screen, args, {**result, "notes": notes})
-    if args.figure:
-        from torchsid.show.figures.pareto import pareto
-        from torchsid.show.standalone import standalone
-        from torchsid.training.durable import write_text
+    Raises:
+        ConfigError: a setting is wrong; names all problems.
+        RunError: a worker failed.
+    """
+    from torchsid.bench.pipeline.bench import bench_pipeline
+    from torchsid.bench.plan import PipelineSettings, plan_pipelines
+    from torchsid.bench.processes import launched, problems
 
-        rows: Any = result["rows"]
-        write_text(args.figure, standalone(pareto(rows)))
-        screen.file("figure", args.figure)
+    given = {name: getattr(args, name) for name in ("workers", "stages", "rounds", "threads", "wire", "queue")}
+    settings = PipelineSettings(**given, micro_batches=tuple(sorted(set(args.micro_batches))))
+    found = problems(settings.workers)
+    if args.memory and launched():
+        found.append("--memory: a launcher's processes serve all contenders, and memory takes fresh ones; start without torchrun")
+    workloads = plan_pipelines(args.model, settings, blocks=args.blocks, problems=found, **_sizes(args))
+    screen, memory = console.choose(), not launched() if args.memory is None else args.memory
+    result = bench_pipeline(workloads, settings, memory=memory, progress=screen.note)
+    if result is None:
+        return 0
+    _show(screen, [row for row in result["rows"] if row["best"]], result["notes"])
+    _write(screen, args, result)
+    models = dict.fromkeys(each["model"] for each in result["timelines"])
+    for model in models if args.figure else ():
+        from torchsid.show.plots.timeline import timeline
+
+        name = "".join(letter if letter.isalnum() else "-" for letter in model).replace("--", "-")
+        file = args.figure if len(models) == 1 else args.figure.with_stem(f"{args.figure.stem}-{name}")
+        lanes = {each["contender"]: each["workers"] for each in result["timelines"] if each["model"] == model}
+        _draw(screen, file, timeline(f"{model}: the first training steps, worker by worker", lanes))
     return 0
 
 
 def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload], list[str]]":
-    """Return the workloads and the notes, or raise every problem of the command at once."""
-    from torchsid.bench.plan import plan_workloads
+    """Return the workloads, and a note on what cannot be had; raise every problem of the command at once."""
+    from torchsid.bench.plan import plan_shared, plan_workloads
 
-    given = {name: value for name in TRUNK_OPTIONS if (value := getattr(args, name)) is not None}
-    if "variant" in given:
-        given["variants"] = given.pop("variant")
-    try:
-        planned = plan_workloads(args.model, batch_size=args.batch_size, **given)
-    except ConfigError as error:
-        problems = [*problems, *error.problems]
+    if SHARED not in args.model or "depths" not in args:
+        if getattr(args, "depths", None):
+            problems.append("--depths is for the shared cascade; classifiers are cut by --stages")
+        given = {"blocks": args.blocks, "variants": args.variant, "device": args.device}
+        given = {name: value for name, value in given.items() if value}
+        return plan_workloads(args.model, args.stages, problems=problems, **given, **_sizes(args))
+    if len(args.model) > 1:
+        problems.append(f"--model {' '.join(args.model)}: the shared cascade stands alone; run the bench twice")
+    if unused := [f"--{name.replace('_', '-')}" for name in _OF_TRUNKS if getattr(args, name)]:
+        problems.append(f"{', '.join(unused)}: not for the shared cascade; name a classifier, such as --model resnet-18")
     if problems:
-        raise ConfigError(problems, source="command")
-    return planned
+        raise ConfigError(problems, source="bench")
+    return plan_shared(args.depths or DEPTHS, args.batch_size), []
 
 
-def _show(screen: console.Console, table: bench_tables.Table, result: dict[str, Any], notes: list[str]) -> None:
-    """Print the table, then what could not be measured and why."""
-    screen.table(table.columns, [table.cells(row) for row in result["rows"]])
-    for note in [*notes, *(f"{bench_tables.title(row)}: {row['note']}" for row in result["rows"] if row.get("note"))]:
+def _sizes(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name in (*_SIZES, "batch_size") if (value := getattr(args, name)) is not None}
+
+
+def _show(screen: console.Console, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
+    """Print a table, without the columns that no row has a number for, and what could not be measured."""
+    rows = [_readable(row) for row in rows]
+    shown = {head: [_cell(template, row) for row in rows] for head, template in _COLUMNS.items()}
+    shown = {head: cells for head, cells in shown.items() if set(cells) != {MISSING}}
+    screen.table(list(shown), list(zip(*shown.values(), strict=True)))
+    for note in [*notes, *(f"{row['network']}, {row['contender']}: {row['note']}" for row in rows if row.get("note"))]:
         print(f"left out: {note}")
 
 
-def _trace(screen: console.Console, workload: "Workload") -> dict[str, Any]:
-    """Print the order of events on one workload, and return it for the file."""
-    from dataclasses import asdict
-
-    from torchsid.bench.trace import trace_steps
-
-    events = trace_steps(workload)
-    print()
-    screen.table(
-        (f"{workload.title}, one step of", "event", "after"),
-        [(event.contender, event.what, f"{event.milliseconds:.1f} ms") for event in events],
-    )
-    return {"workload": workload.title, "events": [asdict(event) for event in events]}
+def _cell(template: str, row: Row) -> str:
+    try:
+        return template.format_map(row)
+    except (KeyError, TypeError):  # not measured: None has no digits
+        return MISSING
 
 
-def _write(screen: console.Console, args: argparse.Namespace, result: dict[str, Any]) -> None:
+def _readable(row: Row) -> Row:
+    """Return the row with texts for what may be a number or one a worker."""
+    found = dict(row)
+    for key, factor, digits in _TEXTS:
+        if (value := row.get(key)) is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            found[key] = " / ".join(MISSING if each is None else f"{factor * each:.{digits}f}" for each in values)
+    return found
+
+
+def _write(screen: console.Console, args: argparse.Namespace, result: Mapping[str, Any], device: str = "cpu") -> None:
+    """Write the file, if one is asked for, with where its numbers come from."""
     if args.json:
-        results.write_json(args.json, {"command": shlex.join(["torchsid", *args.command]), **result})
+        import torch
+
+        from torchsid.training.provenance import provenance
+
+        origin = {"provenance": provenance(torch.device(device))}
+        results.write_json(args.json, {"command": shlex.join(["torchsid", *args.command]), **result, **origin})
         screen.file("result", args.json)
+
+
+def _draw(screen: console.Console, path: Path, *drawings: "Drawing") -> None:
+    from torchsid.show.svg import standalone
+    from torchsid.training.durable import write_text
+
+    write_text(path, standalone(*drawings))
+    screen.file("figure", path)
+
+
+_TEXTS = (("kept_bytes", 2**-20, 2), ("peak_mib", 1, 1), ("sent_bytes", 2**-20, 2), ("idle", 100, 0))
+"""What may be a number or one a worker, the factor to the unit that it is shown in, and its digits."""
+_COLUMNS = {
+    "model": "{network}",
+    "contender": "{contender}",
+    "event": "{what}",
+    "after": "{milliseconds:.1f} ms",
+    "stages": "{stages}",
+    "gradients": "{gradients_ms:.2f} ms\n{gradients_quartiles_ms[0]:.2f}–{gradients_quartiles_ms[1]:.2f}",
+    "/ reference": "{gradients_over_reference:.2f}",
+    "/ backprop": "{gradients_over_backprop:.2f}",
+    "step": "{step_ms:.2f} ms\n{step_quartiles_ms[0]:.2f}–{step_quartiles_ms[1]:.2f}",
+    "step / reference": "{step_over_reference:.2f}",
+    "step / backprop": "{step_over_backprop:.2f}",
+    "step / checkpointing": "{step_over_checkpointing:.2f}",
+    "images/s": "{images_per_second:,.0f}",
+    "speed-up": "{speed_up:.2f}",
+    "with fill": "{speed_up_with_fill:.2f}",
+    "over backprop": "{over_backprop:.2f}",
+    "efficiency": "{efficiency:.0%}",
+    "idle": "{idle:s} %",
+    "sent a step": "{sent_bytes:s} MiB",
+    "kept": "{kept_bytes:s} MiB",
+    "kept / backprop": "{kept_over_backprop:.2f}",
+    "peak": "{peak_mib:s} MiB",
+    "peak / backprop": "{peak_over_backprop:.2f}",
+    "head parameters": "{head_parameters:,}",
+    "head work": "{head_share:.1%}",
+}

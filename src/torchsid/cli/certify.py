@@ -12,10 +12,8 @@ from torchsid.errors import ConfigError, DataError, RunError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from torchsid.core.objective import LocalObjective
-    from torchsid.show.certificate.part import Part, Subject
+    from torchsid.study.certify.page import Certified, Subject
     from torchsid.tasks import Samples, Splits
     from torchsid.training import LoadedNetwork
 
@@ -25,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
     parser = trained.add_parser_of_a_run(subparsers, "certify", "say which statements of the theory hold, where, and why")
-    parser.add_argument("--split", nargs="+", choices=SPLITS, help="which images (default: all there are)")
+    parser.add_argument("--split", nargs="+", choices=SPLITS, help="which samples (default: all there are)")
     parser.add_argument("--classes", nargs=3, metavar="CLASS", help="corners of the triangle (default: those most often confused)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes (default: certificate.html in RUN)")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files too")
@@ -34,10 +32,9 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what theory says of the run, then for each split and set of labels a table and the findings; write the page."""
+    """Print what theory says of the run, then for each split and set of labels a table of the stages; write the page."""
     from torchsid import training
-    from torchsid.cli import certify_tables
-    from torchsid.show.certificate.statements import heading
+    from torchsid.study.certify.page import statement_table
     from torchsid.training.descent import objective_of
 
     network = training.load_network(args.directory, args.weights)
@@ -49,74 +46,62 @@ def run(args: argparse.Namespace) -> int:
     chosen = _chosen(splits, args)
 
     print("\n".join(subject.theory), flush=True)
-    parts = []
-    for name, images in chosen.items():
+    found = []
+    for name, samples in chosen.items():
         trained.warn_of_others(splits, name, args.directory, screen)
-        part = _certified(network, name, images, objective)
-        for labels, certificate in part.certificates.items():
+        certified = _certified(network, name, samples, objective)
+        for labels, certificate in certified.certificates.items():
             print()
-            certify_tables.show(screen, heading(name, labels, certificate), certificate, network.class_names)
-        parts.append(part)
+            results.print_table(screen, statement_table(certificate, f"{name}, {labels} labels"), by_stage=True)
+        found.append(certified)
     if args.json:
-        _write_json(args, subject, objective, parts)
+        _write_json(args, subject, objective, found)
         screen.file("certificate", args.json)
-    _write_page(args, subject, parts, screen)
+    _write_page(args, subject, found, screen)
     return 0
 
 
 def _chosen(splits: "Splits", args: argparse.Namespace) -> "dict[str, Samples]":
-    """Return the images of the splits asked for, or of all that have some.
+    """Return the samples of the splits asked for, or of all that have some.
 
     Raises:
         DataError: a split asked for has none.
     """
     found = {name: getattr(splits, name) for name in dict.fromkeys(args.split or SPLITS)}
-    empty = [name for name, images in found.items() if not len(images)]
+    empty = [name for name, samples in found.items() if not len(samples)]
     if args.split and empty:
-        raise DataError(f"{args.directory} has no {' and no '.join(empty)} images; choose another --split")
-    return {name: images for name, images in found.items() if name not in empty}
+        raise DataError(f"{args.directory} has no {' and no '.join(empty)} samples; choose another --split")
+    return {name: samples for name, samples in found.items() if name not in empty}
 
 
-def _certified(network: "LoadedNetwork", split: str, images: "Samples", objective: "LocalObjective") -> "Part":
-    """Return the certificates of a split, and what its pictures need, from one pass over the images."""
-    from torchsid.show.certificate.part import Part
-    from torchsid.study.atlas import AtlasMaker
+def _certified(network: "LoadedNetwork", split: str, samples: "Samples", objective: "LocalObjective") -> "Certified":
+    """Return the certificates of a split, and what its pictures need, from one pass over the samples."""
+    from torchsid.study.certify.answers import Answers
     from torchsid.study.certify.certificate import certify
+    from torchsid.study.certify.page import Certified
 
-    labels = _labels(split, images)
-    maker = AtlasMaker(labels)
-    found = certify(network.learner, images.inputs, labels, objective, prepare=network.prepare, onlooker=maker.add)
-    return Part(split, images.inputs, labels, found, maker.atlas())
-
-
-def _labels(split: str, images: "Samples") -> "dict[str, Tensor]":
-    """Return the labels to certify against: those that a run has, and where noise has changed some, the clean ones too."""
-    labels = {"training" if split == "train" else "held-out": images.target}
-    if images.clean_target is not None and bool((images.target != images.clean_target).any()):
-        labels["clean"] = images.clean_target
-    return labels
+    parts: list[Answers] = []
+    found = certify(
+        network.learner, samples, objective, prepare=network.prepare, onlooker=lambda flat: parts.append(Answers.of(flat))
+    )
+    return Certified(split=split, samples=samples, certificates=found, answers=Answers.joined(parts))
 
 
 def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
-    from torchsid.show.certificate.findings import circumstances
-    from torchsid.show.certificate.part import Subject
-    from torchsid.study.certify.theory import scope
+    from torchsid.study.certify.page import Subject
+    from torchsid.study.certify.theory import caveats, scope
     from torchsid.training.evaluation import predict
 
     config = network.config
+    name = network.about.get("name", config.task)
     alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(config.model.depth)))
-    description = (
-        f"Data {config.data.name}",
-        f"{config.model.depth} stage{'s' if config.model.depth > 1 else ''}",
-        f"α {alphas}, {objective.direction}",
-        f"{args.weights} weights",
-    )
     return Subject(
         name=args.directory.resolve().name,
-        description=" · ".join(description),
+        description=f"{name} · α {alphas}, {objective.direction} · {args.weights} weights · samples are not augmented",
         class_names=network.class_names,
-        theory=[*scope(objective), *circumstances(config)],
-        log_beliefs=lambda images: predict(network.learner, images, prepare=network.prepare),
+        theory=[*scope(objective), *caveats(network.learner)],
+        log_beliefs=lambda inputs: predict(network.learner, inputs, prepare=network.prepare),
+        show=network.task.show,
         classes=_corners(args.classes, network.class_names) if args.classes else None,
     )
 
@@ -136,25 +121,31 @@ def _corners(names: "Sequence[str]", class_names: "Sequence[str]") -> tuple[int,
     return first, second, third
 
 
-def _write_json(args: argparse.Namespace, subject: "Subject", objective: "LocalObjective", parts: "Sequence[Part]") -> None:
+def _write_json(args: argparse.Namespace, subject: "Subject", objective: "LocalObjective", found: "Sequence[Certified]") -> None:
     about = {"run": str(args.directory), "weights": args.weights, "class_names": subject.class_names, "theory": subject.theory}
     certificates = [
-        {"split": part.split, "labels": labels, **asdict(certificate)}
-        for part in parts
-        for labels, certificate in part.certificates.items()
+        {"split": each.split, "labels": labels, **asdict(certificate)}
+        for each in found
+        for labels, certificate in each.certificates.items()
     ]
     results.write_json(args.json, about | {"objective": asdict(objective), "certificates": certificates})
 
 
-def _write_page(args: argparse.Namespace, subject: "Subject", parts: "Sequence[Part]", screen: console.Console) -> None:
-    """Write the page; where nobody asked for it, the tables stand without it."""
-    from torchsid.show.certificate.page import render
+def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[Certified]", screen: console.Console) -> None:
+    """Write the page and its figures; where nobody asked for them, the tables stand without it."""
+    from torchsid.show.svg import standalone
+    from torchsid.study.certify.page import certificate_page
+    from torchsid.study.files import write_file, write_page
 
+    out = args.page or args.directory / "certificate.html"
     try:
-        page = render(subject, parts, args.page or args.directory / "certificate.html", figures=args.figures)
+        page = certificate_page(subject, found)
+        write_page(out, page)
+        for name, drawing in page.drawings().items() if args.figures else ():
+            write_file(args.figures / f"{name}.svg", standalone(drawing))
     except RunError as error:
         if args.page or args.figures:
             raise
         screen.warning(f"no page: {error}")
     else:
-        screen.file("page", page)
+        screen.file("page", out)

@@ -18,10 +18,12 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare the runs; the first one is the reference of the differences."""
+    from torchsid.study.report.compare import as_json
+
     screen = console.choose()
     result = results.compare_runs(find_runs(args.runs), screen)
     results.print_results(screen, result)
     if args.json:
-        results.write_json(args.json, results.as_json(result))
+        results.write_json(args.json, as_json(result))
         screen.file("comparison", args.json)
     return 0

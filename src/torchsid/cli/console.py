@@ -3,15 +3,21 @@
 `choose` is the one place that decides between a terminal, plain lines and quiet.
 """
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchsid.training.reporter import Silent
+
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.box import Box
+    from rich.progress import Progress
+    from rich.table import Table
 
 MAX_STAGES_SHOWN = 11  # with the prior, all of a cascade of ten
+MISSING = "–"
 
 
 def choose(quiet: bool = False) -> "Console":
@@ -21,27 +27,12 @@ def choose(quiet: bool = False) -> "Console":
     return Terminal() if sys.stdout.isatty() else Plain()
 
 
-class Console:
-    """The quiet console: warnings on stderr, tables and results on stdout. Also a `torchsid.training.Reporter`."""
-
-    def started(self, manifest: Mapping[str, Any], locality_text: str) -> None:
-        """A training begins; `locality_text` says which gradients were checked, and how."""
-
-    def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
-        """One optimiser step is done."""
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """One epoch is done; `record` is its line of metrics.jsonl."""
-
-    def finished(self, run: Path, evaluation: Mapping[str, Any]) -> None:
-        """The training is done and evaluated."""
+class Console(Silent):
+    """The quiet console, and what all have: warnings on stderr, tables and files on stdout. A `torchsid.training.Reporter`."""
 
     def warning(self, text: str) -> None:
         """Something the user should know."""
         print(f"torchsid: warning: {text}", file=sys.stderr)
-
-    def interrupted(self, run: Path) -> None:
-        """A signal stopped the training after its checkpoint was written."""
 
     def note(self, text: str) -> None:
         """Something that passes by, such as the name of the training that begins."""
@@ -54,11 +45,19 @@ class Console:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows of text under their columns, numbers right-aligned; a cell's further lines go into brackets."""
-        cells = [[column, *(_in_one_line(row[index]) for row in rows)] for index, column in enumerate(columns)]
-        aligned = [_aligned(column, right=_numeric(column[1:])) for column in cells]
-        for line in zip(*aligned, strict=True):
-            print("  ".join(line).rstrip())
-        sys.stdout.flush()
+        from rich.console import Console as RichConsole
+
+        cells = [[cell.replace("\n", " (", 1).replace("\n", ") (") + ")" * ("\n" in cell) for cell in row] for row in rows]
+        page = RichConsole(file=io.StringIO(), width=10_000, color_system=None)
+        with page.capture() as captured:
+            page.print(_table(columns, cells, box=None, space=2))
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
+
+    def rows(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Print a table of rows that name their columns, and a blank line; nothing if there are none."""
+        if rows:
+            self.table(list(rows[0]), [[MISSING if value is None else str(value) for value in row.values()] for row in rows])
+            print(flush=True)
 
     def file(self, what: str, path: Path) -> None:
         """Print where a file lies, as an address that terminals make clickable."""
@@ -82,11 +81,10 @@ class Plain(Console):
 
 
 class Terminal(Plain):
-    """A progress bar with the remaining time below the lines of the finished epochs."""
+    """A progress bar with the remaining time; what is printed meanwhile appears above it."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
-        self._task: TaskID | None = None
         self._epochs = 1
 
     def expect(self, epochs: int) -> None:
@@ -102,37 +100,14 @@ class Terminal(Plain):
 
     def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
         """Move the bar."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(
-                self._task,
-                description=f"epoch {epoch}/{self._epochs}",
-                completed=(epoch - 1) * steps_total + steps_done,
-                total=self._epochs * steps_total,
-                loss=loss,
-                speed=samples_per_second,
-            )
+        if self._progress is not None:
+            done, total = (epoch - 1) * steps_total + steps_done, self._epochs * steps_total
+            where = f"epoch {epoch}/{self._epochs}"
+            self._progress.update(self._task, description=where, completed=done, total=total, loss=loss, speed=samples_per_second)
 
     def finished(self, run: Path, evaluation: Mapping[str, Any]) -> None:
         """Remove the bar."""
         self.close()
-
-    def interrupted(self, run: Path) -> None:
-        """Remove the bar."""
-        self.close()
-
-    def warning(self, text: str) -> None:
-        """Print the warning above the bar."""
-        if self._progress is None:
-            super().warning(text)
-        else:
-            self._progress.console.print(f"torchsid: warning: {text}", style="yellow", markup=False, highlight=False)
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self._progress is None:
-            super().note(text)
-        else:
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -144,17 +119,23 @@ class Terminal(Plain):
         """Print the same table with a rule, fitted to the terminal; what follows the first line of a cell is dimmed."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Console as RichConsole
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for index, column in enumerate(columns):
-            right = _numeric([row[index] for row in rows])
-            table.add_column(column, justify="right" if right else "left", overflow="fold")
-        for row in rows:
-            parts = [cell.partition("\n") for cell in row]
-            table.add_row(*(Text.assemble(first, newline, (rest, "dim")) for first, newline, rest in parts))
-        RichConsole().print(table)
+        RichConsole().print(_table(columns, rows, box=SIMPLE_HEAD, space=1))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, box: "Box | None", space: int) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box, padding=(0, space, 0, 0), show_edge=False, pad_edge=False)
+    for index, column in enumerate(columns):
+        # A column is one of numbers where every cell starts like one, or stands for a missing one.
+        numeric = all(not row[index] or row[index][0] in "0123456789+-−–…" for row in rows)
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        parts = [cell.partition("\n") for cell in row]
+        table.add_row(*(Text.assemble(first, newline, (rest, "dim")) for first, newline, rest in parts))
+    return table
 
 
 def _progress_bar() -> "Progress":
@@ -164,7 +145,7 @@ def _progress_bar() -> "Progress":
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} images/s  remaining"),
+        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} samples/s  remaining"),
         TimeRemainingColumn(),
         transient=True,
     )
@@ -175,22 +156,17 @@ def epoch_line(record: Mapping[str, Any]) -> str:
 
     What the record lacks is left out: no validation images, no measure of memory, every step skipped.
     """
-    parts = [f"epoch {record['epoch']:>3}"]
-    if record["train_loss"] is not None:
-        parts.append(f"loss {record['train_loss']:.4f}")
-    if validation := record["validation"]:
-        # The first entry is the prior's, which no stage made.
-        accuracy = by_stage(validation["accuracy"][1:])
-        parts.append(f"validation loss {validation['loss']:.4f}  accuracy by stage {accuracy} %")
-    elif record["train_accuracy"]:
-        parts.append(f"training accuracy by stage {by_stage(record['train_accuracy'])} %")
-    if record["skipped_steps"]:
-        parts.append(f"{record['skipped_steps']} steps skipped")
-    if record["samples_per_second"]:
-        parts.append(f"{record['samples_per_second']:,.0f} images/s")
-    if record["memory_mib"]:
-        parts.append(f"{record['memory_mib']:,.0f} MiB")
-    return "  ".join(parts)
+    validation, accuracy = record["validation"], record["train_accuracy"]
+    parts = {
+        "loss {:.4f}": record["train_loss"],
+        "validation loss {:.4f}": validation and validation["loss"],
+        "accuracy by stage {} %": validation and by_stage(validation["accuracy"][1:]),  # without the prior's, which no stage made
+        "training accuracy by stage {} %": None if validation or not accuracy else by_stage(accuracy),
+        "{} steps skipped": record["skipped_steps"] or None,
+        "{:,.0f} samples/s": record["samples_per_second"],
+        "{:,.0f} MiB": record["memory_mib"],
+    }
+    return "  ".join([f"epoch {record['epoch']:>3}", *(text.format(value) for text, value in parts.items() if value is not None)])
 
 
 def by_stage(fractions: Sequence[float]) -> str:
@@ -214,18 +190,3 @@ def abridged(texts: Sequence[str]) -> list[str]:
 def stage_name(stage: int) -> str:
     """Return the name of the belief after a stage; before the first one there is the prior."""
     return f"stage {stage}" if stage else "prior"
-
-
-def _numeric(cells: Sequence[str]) -> bool:
-    """Return whether every cell starts like a number, or stands for a missing one."""
-    return all(not cell or cell[0] in "0123456789+-−–…" for cell in cells)
-
-
-def _in_one_line(cell: str) -> str:
-    first, *further = cell.split("\n")
-    return " ".join([first, *(f"({line})" for line in further)])
-
-
-def _aligned(cells: Sequence[str], *, right: bool) -> list[str]:
-    width = max(map(len, cells))
-    return [cell.rjust(width) if right else cell.ljust(width) for cell in cells]

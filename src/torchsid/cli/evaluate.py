@@ -27,6 +27,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure accuracy, divergence and calibration after every stage, and early exit where it is asked for."""
     from torchsid import training
+    from torchsid.study import early_exit
     from torchsid.training.evaluation import evaluate, predict
 
     if args.exit_curve and args.split != "test":
@@ -34,35 +35,34 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError([problem], source="command")
     screen = console.choose()
     network = training.load_network(args.directory, args.weights)
-    exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
+    exit_early = early.early_exit(network, args)
     cascade = early.staged_network(network, args.directory) if args.exit_curve else None
     splits = trained.load_data(network, args)
-    images = trained.samples(splits, args.split, args.directory, screen)
+    samples = trained.samples(splits, args.split, args.directory, screen)
     validation = trained.samples(splits, "validation", args.directory, screen) if cascade else None
-    measured = evaluate(network.learner, images, prepare=network.prepare)
-    screen.table(
-        [f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE"],
+    measured = evaluate(network.learner, samples, prepare=network.prepare)
+    screen.rows(
         [
-            [console.stage_name(stage), f"{100 * accuracy:.2f} %", f"{kl:.4f}", f"{ece:.4f}"]
-            for stage, (accuracy, kl, ece) in enumerate(zip(measured["accuracy"], measured["kl"], measured["ece"], strict=True))
-        ],
+            {
+                f"{args.split}, n = {measured['n']:,}": console.stage_name(stage),
+                "accuracy": early.percent(accuracy),
+                "KL": f"{kl:.4f}",
+                "ECE": f"{ece:.4f}",
+            }
+            for stage, (accuracy, kl, ece) in enumerate(zip(*(measured[name] for name in ("accuracy", "kl", "ece")), strict=True))
+        ]
     )
     if exit_early:
-        from torchsid.study.early_exit import measure_exits
-
-        measured["early_exit"] = measure_exits(exit_early, images, prepare=network.prepare)
+        measured["early_exit"] = early_exit.measure_exits(exit_early, samples, prepare=network.prepare)
         early.print_exits(screen, measured["early_exit"])
     if cascade and validation:
-        from torchsid.study.early_exit import exit_curve, operations
-
         chosen, answered = (
-            (predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in (validation, images)
+            (predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in (validation, samples)
         )
-        cost = operations(cascade, network.prepare(images.inputs[:2]))
-        measured["exit_curve"] = exit_curve(chosen, answered, args.exit_curve, cost)
+        cost = early_exit.operations(cascade, network.prepare(samples.inputs[:2]))
+        measured["exit_curve"] = early_exit.exit_curve(chosen, answered, args.exit_curve, cost)
         early.print_curve(screen, measured["exit_curve"])
     if args.json:
-        about = {"run": str(args.directory), "weights": args.weights, "split": args.split}
-        results.write_json(args.json, about | measured)
+        results.write_json(args.json, {"run": args.directory, "weights": args.weights, "split": args.split, **measured})
         screen.file("evaluation", args.json)
     return 0

@@ -2,16 +2,13 @@
 
 import argparse
 import shlex
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torchsid.cli import console
 from torchsid.cli.arguments import Subparsers, positive
+from torchsid.cli.results import print_table
 from torchsid.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torchsid.study.experiments import Experiment
-    from torchsid.study.experiments.costs import Memory, Timing
 
 DEFAULT_OUT = Path("experiments")
 
@@ -22,73 +19,54 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, or a TOML file")
     parser.add_argument("--list", action="store_true", help="list the experiments and their questions")
     parser.add_argument("--data", metavar="DIR", help="where the data files lie; without them the package's own digits are used")
-    parser.add_argument("--budget", type=_minutes, metavar="MINUTES", help="leave out seeds, values or rounds until it fits")
+    parser.add_argument("--budget", type=_minutes, metavar="MINUTES", help="begin no further run after so long")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {DEFAULT_OUT}/NAME-SIZE; what is there already is kept")
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="runs at a time, one thread each")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is missing, write the files, print the findings.
+    """Run what is missing, write the files, print the tables.
 
     Raises:
         ConfigError: no such experiment, or its settings do not fit; names all problems.
     """
     from torchsid.study import experiments
-    from torchsid.study.experiments import costs
+    from torchsid.study.experiments import costs, record
+    from torchsid.study.experiments.analysis import Analysis
+    from torchsid.study.experiments.page import tables
 
+    screen = console.choose()
     if args.list:
-        console.choose().table(["experiment", "question"], [list(row) for row in experiments.names().items()])
+        screen.table(["experiment", "question"], [list(row) for row in experiments.names().items()])
         return 0
     if args.name is None:
         raise ConfigError(["name an experiment, or see --list"], source="command")
-    if costs.is_cost(args.name):
-        return _measure(args, costs.load(args.name))
-    return _run(args, experiments.choose(args.name, data=bool(args.data), minutes=args.budget))
-
-
-def _run(args: argparse.Namespace, chosen: "Experiment") -> int:
-    from torchsid.study.experiments import record
-    from torchsid.study.experiments import run as run_experiment
-    from torchsid.study.experiments.findings import notes, verdict
-
-    screen, out = _begin(args, chosen)
-    command = shlex.join(["torchsid", *("DIR" if args.data and word == args.data else word for word in args.command)])
-    result = run_experiment(
-        chosen, out, data=args.data or "", minutes=args.budget, workers=args.workers, command=command, say=screen.note
-    )
-    return _end(screen, [*verdict(result), *notes(result)], record.write(result, out))
-
-
-def _measure(args: argparse.Namespace, chosen: "Timing | Memory") -> int:
-    from torchsid.study.experiments import costs
-    from torchsid.study.experiments.costs import record
-
-    problems = [f"{chosen.name} makes its own batches: leave --data out"] if args.data else []
-    if args.workers != 1:
-        problems.append(f"{chosen.name} measures in one process, where nothing disturbs it: leave --workers out")
-    if problems:
+    is_cost = costs.is_cost(args.name)
+    if is_cost and (unused := [name for name, given in (("--data", args.data), ("--workers", args.workers != 1)) if given]):
+        problems = [f"{args.name} measures batches of its own in one process: leave {name} out" for name in unused]
         raise ConfigError(problems, source="command")
-    screen, out = _begin(args, chosen)
-    command = shlex.join(["torchsid", *args.command])
-    result = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
-    return _end(screen, [*record.verdict(result), *record.notes(result)], record.write(result, out))
-
-
-def _begin(args: argparse.Namespace, chosen: "Experiment | Timing | Memory") -> tuple[console.Console, Path]:
-    """Check what would stop the result from being written, say what is asked, and return where the answer goes."""
-    from torchsid.study.experiments import record
-
-    record.check_packages()
-    screen = console.choose()
+    chosen = costs.load(args.name) if is_cost else experiments.choose(args.name, data=bool(args.data), minutes=args.budget)
+    record.check_packages()  # now, and not after hours of training
     screen.note(f"{chosen.name}, {chosen.size}: {chosen.question}")
-    return screen, args.out or DEFAULT_OUT / f"{chosen.name}-{chosen.size}"
+    out = args.out or DEFAULT_OUT / f"{chosen.name}-{chosen.size}"
+    command = shlex.join(["torchsid", *("DIR" if args.data and word == args.data else word for word in args.command)])
+    if isinstance(chosen, experiments.Experiment):
+        results = experiments.run(
+            chosen, out, data=args.data or "", minutes=args.budget, workers=args.workers, command=command, say=screen.note
+        )
+        found = Analysis.of(results)
+        files = record.write(found, out)
+        for table in tables(found):
+            print()
+            print_table(screen, table)
+    else:
+        from torchsid.study.experiments import costs_page
 
-
-def _end(screen: console.Console, sentences: list[str], files: dict[str, Path]) -> int:
-    print()
-    for sentence in sentences:
-        print(sentence)
+        measured = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
+        files = costs_page.write(measured, out)
+        for sentence in ("", costs_page.headline(measured), *costs_page.notes(measured)):
+            print(sentence)
     for kind, path in files.items():
         screen.file(kind, path)
     return 0
@@ -99,6 +77,6 @@ def _minutes(text: str) -> float:
         minutes = float(text)
     except ValueError:
         minutes = 0.0
-    if not 0 < minutes < float("inf"):
+    if not 0 < minutes < inf:
         raise argparse.ArgumentTypeError(f"{text!r} given; allowed is a number of minutes above 0")
     return minutes

@@ -42,6 +42,6 @@ def descriptions(kind: str) -> Mapping[str, str]:
         "networks": models.NETWORKS.descriptions,
         "heads": heads.HEADS.descriptions,
         "learners": learners.LEARNERS.descriptions,
-        "schedules": lambda: dict(schedules.DESCRIPTIONS.items()),
+        "schedules": lambda: {str(name): text for name, text in schedules.DESCRIPTIONS.items()},
     }
     return tables[kind]()

@@ -15,17 +15,9 @@ from torchsid.cli import audit, bench, certify, compare, evaluate, experiment, p
 from torchsid.cli import list as list_
 
 VERBS = (train, evaluate, certify, predict, audit, compare, report, experiment, bench, plan, list_)
-USER_ERRORS = (
-    errors.ConfigError,
-    errors.DataError,
-    errors.TargetError,
-    errors.ScheduleError,
-    errors.LocalityError,
-    errors.NonFiniteError,
-    errors.CheckpointError,
-    errors.RunError,
-    errors.WorkerError,
+USER_ERRORS: tuple[type[Exception], ...] = (
     OSError,
+    *(each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ValueError)),
 )
 
 

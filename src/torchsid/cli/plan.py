@@ -8,56 +8,50 @@ torchsid plan --model resnet-18 --image-size 32 --devices 2xmeasured --measure -
 
 import argparse
 import shlex
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import console, plan_tables, results
+from torchsid.cli import console, results
 from torchsid.cli.arguments import Subparsers, positive
-from torchsid.errors import ConfigError
+from torchsid.planner.devices import collecting
+from torchsid.planner.units import Bytes, Count, Seconds, Share
 
 if TYPE_CHECKING:
-    from torchsid.planner.forecast import Forecast
+    from torchsid.planner.forecast import Method, Rank
     from torchsid.planner.request import Planned
     from torchsid.planner.sweep import Sweep
 
-AXES = ("devices", "depth", "width", "batch")
+OPTIONS = (  # flag, how it is read, default, what stands for its value, help
+    ("--width", positive, None, "W", "of the model, instead of its own"),
+    ("--depth", positive, None, "N", "blocks of a vit or an mlp, instead of its own"),
+    ("--image-size", positive, 224, "S", "pixels a side"),
+    ("--classes", positive, 1000, "C", "that it tells apart"),
+    ("--devices", str, "1xH100", "NxNAME", "16xH100, 2xmeasured, or 4xflops=50T,memory=12GiB,bandwidth=300GB/s"),
+    ("--stages", positive, None, "N", "to cut the model into, instead of one a device"),
+    ("--data", positive, None, "D", "replicas of the pipeline, instead of devices over stages"),
+    ("--link", str, "50GB/s", "RATE", "of a device, each way: 50GB/s, 100Mbit/s"),
+    ("--latency", str, "10us", "TIME", "of the link: 10us, 100ms"),
+    ("--batch-size", positive, 256, "B", "images, over all replicas"),
+    ("--micro-batches", positive, None, "M", "of 1F1B and ZB-H1, instead of four a device"),
+    ("--optimizer", str, "adamw", "NAME", "sgd, momentum or adamw"),
+    ("--precision", str, "bfloat16", "NAME", "float32, tf32 or bfloat16"),
+    ("--queue", positive, 2, "N", "messages under way on a link"),
+    ("--utilisation", float, None, "U", "share of the peak that training reaches, instead of 0.4"),
+    ("--sweep", str, None, "AXIS", "how throughput and efficiency go with the devices, the depth, the width or the batch"),
+    ("--json", Path, None, "FILE", "write the plan, with versions"),
+    ("--figure", Path, None, "FILE", "draw the sweep, as SVG"),
+)
 
 
 def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add the verb to the command."""
     parser = subparsers.add_parser("plan", help="plan a training on many devices, without them", allow_abbrev=False)
     parser.add_argument("--model", required=True, metavar="NAME", help="a classifier, or vit-small … vit-giant, mlp-64, mlp-256")
-    parser.add_argument("--width", type=positive, metavar="W", help="of the model (default: its own)")
-    parser.add_argument("--depth", type=positive, metavar="N", help="blocks of a vit or an mlp (default: its own)")
-    parser.add_argument("--image-size", type=positive, default=224, metavar="S", help="pixels a side (default: %(default)s)")
-    parser.add_argument("--classes", type=positive, default=1000, metavar="C", help="(default: %(default)s)")
-    parser.add_argument(
-        "--devices",
-        default="1xH100",
-        metavar="NxNAME",
-        help="16xH100, 2xmeasured, or 4xflops=50T,memory=12GiB,bandwidth=300GB/s (default: %(default)s)",
-    )
-    parser.add_argument("--stages", type=positive, metavar="N", help="to cut the model into (default: one a device)")
-    parser.add_argument("--data", type=positive, metavar="D", help="replicas of the pipeline (default: devices over stages)")
-    parser.add_argument(
-        "--link", default="50GB/s", metavar="RATE", help="of a device, each way: 50GB/s, 100Mbit/s (default: %(default)s)"
-    )
-    parser.add_argument("--latency", default="10us", metavar="TIME", help="of the link: 10us, 100ms (default: %(default)s)")
-    parser.add_argument(
-        "--batch-size", type=positive, default=256, metavar="B", help="images, over all replicas (default: %(default)s)"
-    )
-    parser.add_argument("--micro-batches", type=positive, metavar="M", help="of 1F1B and ZB-H1 (default: four a device)")
-    parser.add_argument("--optimizer", default="adamw", metavar="NAME", help="sgd, momentum or adamw (default: %(default)s)")
-    parser.add_argument("--precision", default="bfloat16", metavar="NAME", help="float32, tf32 or bfloat16 (default: %(default)s)")
-    parser.add_argument(
-        "--queue", type=positive, default=2, metavar="N", help="messages under way on a link (default: %(default)s)"
-    )
-    parser.add_argument("--utilisation", type=float, metavar="U", help="share of the peak that training reaches (default: 0.4)")
+    for flag, read, default, metavar, help_ in OPTIONS:
+        shown = "" if default is None else " (default: %(default)s)"
+        parser.add_argument(flag, type=read, default=default, metavar=metavar, help=help_ + shown)
     parser.add_argument("--measure", action="store_true", help="time the pieces on this machine instead of counting operations")
-    parser.add_argument("--sweep", choices=AXES, help="how throughput and efficiency go with it")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the plan, with versions")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the sweep, as SVG")
     parser.set_defaults(run=run)
 
 
@@ -68,21 +62,32 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the plan cannot be made as asked; names all problems.
     """
     planned = _resolve(args)
-    from torchsid.planner.forecast import forecast
+    from torchsid.planner.forecast import METHODS, SID, forecast
+    from torchsid.planner.sweep import sweep
 
     screen = console.choose()
-    found = forecast(planned.trace, planned.speed, planned.mesh)
-    screen.table(plan_tables.RANKS, [plan_tables.rank(planned, index, rank) for index, rank in enumerate(found.ranks)])
-    print()
-    screen.table(plan_tables.METHODS, [plan_tables.method(method) for method in found.methods])
-    for note in (notes := plan_tables.notes(planned, found)):
-        print(note)
-    swept = _swept(screen, planned, args) if args.sweep else None
+    methods = forecast(planned.trace, planned.speed, planned.mesh)
+    found: dict[str, Sequence[Mapping[str, object]]] = {
+        "plan": [_plan(planned, methods[SID])],
+        "ranks": [_rank(planned, place, rank) for place, rank in enumerate(methods[SID].ranks, 1)],
+        "methods": [_method(name, method) for name, method in methods.items()],
+    }
+    if args.sweep:
+        swept = sweep(planned, progress=screen.note)
+        along = [{swept.axis: value, **_method(name, point[name])} for name in METHODS for value, point in swept.points.items()]
+        ends = [{"method": name, "keeps half of the ideal throughput": swept.end(name)} for name in METHODS if along]
+        found |= {"sweep": along, "ends": ends, "left out": [{"left out": note} for note in swept.left_out]}
+        if args.figure:
+            _draw(args.figure, swept, planned.request.model.name)
+            screen.file("figure", args.figure)
+    for rows in found.values():
+        screen.rows(rows)
     if args.json:
         from torchsid.training.provenance import provenance
 
-        command = {"command": shlex.join(["torchsid", *args.command]), "provenance": provenance()}
-        results.write_json(args.json, {**command, **_as_json(planned, found), "notes": notes, "sweep": swept and asdict(swept)})
+        made = {"command": shlex.join(["torchsid", *args.command]), "provenance": provenance()}
+        learnt = {"mesh": planned.mesh, "pieces": planned.trace.pieces, "seconds a sample": planned.speed}
+        results.write_json(args.json, made | learnt | found)
         screen.file("plan", args.json)
     return 0
 
@@ -91,69 +96,80 @@ def _resolve(args: argparse.Namespace) -> "Planned":
     from torchsid.planner.presets import ModelSpec
     from torchsid.planner.request import Request, resolve
 
-    problems = ["figure: it draws a sweep; add --sweep devices"] if args.figure and not args.sweep else []
     model = ModelSpec(name=args.model, classes=args.classes, image_size=args.image_size, width=args.width, depth=args.depth)
-    request = Request(
-        model=model,
-        devices=args.devices,
-        stages=args.stages,
-        data=args.data,
-        link=args.link,
-        latency=args.latency,
-        batch_size=args.batch_size,
-        micro_batches=args.micro_batches,
-        optimizer=args.optimizer,
-        precision=args.precision,
-        queue=args.queue,
-        utilisation=args.utilisation,
-        measure=args.measure,
-    )
-    try:
-        planned = resolve(request)
-    except ConfigError as error:
-        raise ConfigError([*problems, *error.problems], source="command") from None
-    if problems:
-        raise ConfigError(problems, source="command")
-    return planned
+    asked: dict[str, Any] = {name: getattr(args, name) for name in Request.__dataclass_fields__ if name != "model"}
+    problems = ["figure: it draws a sweep; add --sweep devices"] if args.figure and not args.sweep else []
+    with collecting(problems, source="command"):
+        return resolve(Request(model=model, **asked))
 
 
-def _swept(screen: console.Console, planned: "Planned", args: argparse.Namespace) -> "Sweep":
-    """Print the sweep, and draw it."""
-    from torchsid.planner.sweep import sweep
+def _plan(planned: "Planned", sid: "Method") -> dict[str, object]:
+    """Return what the other tables rest on, and how SID's pipeline fills."""
+    from torchsid.planner.steps import fill_seconds, needed_queue
 
-    swept = sweep(planned, args.sweep, progress=screen.note)
-    print()
-    screen.table(plan_tables.sweep_columns(swept), [plan_tables.point(point) for point in swept.points])
-    for note in [*(f"left out: {note}" for note in swept.notes), *plan_tables.ends(swept)]:
-        print(note)
-    if args.figure:
-        from torchsid.show.figures.scaling import scaling
-        from torchsid.show.standalone import standalone
-        from torchsid.training.durable import write_text
-
-        write_text(args.figure, standalone(scaling(swept, plan_tables.title(planned))))
-        screen.file("figure", args.figure)
-    return swept
-
-
-def _as_json(planned: "Planned", found: "Forecast") -> dict[str, Any]:
-    """Return all that was planned, with all its digits."""
+    model, mesh, sent = planned.request.model, planned.mesh, [rank.sent for rank in sid.ranks]
+    step = sid.seconds - sid.step.get("gradients", 0.0)
+    sizes = [f"{what} {size}" for what, size in (("width", model.width), ("depth", model.depth)) if size]
     return {
-        "settings": {**asdict(planned.mesh), "model": asdict(planned.request.model), "utilisation": planned.utilisation},
-        "pieces": [asdict(piece) for piece in planned.trace.pieces],
-        "seconds_a_sample": asdict(planned.speed),
-        "ranks": [asdict(rank) for rank in found.ranks],
-        "methods": [
-            {
-                **asdict(method),
-                "efficiency": method.efficiency,
-                "step_seconds": method.step.seconds,
-                "memory_bytes": method.memory.total,
-                "fits": method.fits,
-                "limit": method.limit,
-            }
-            for method in found.methods
-        ],
-        "fill_seconds": found.fill,
-        "needed_queue": found.queue,
+        "model": ", ".join([model.name, *sizes, f"{model.image_size} pixels"]),
+        "parameters": Count(planned.trace.parameters),
+        "multiply-adds": Count(planned.trace.operations),
+        "pieces": len(planned.trace.pieces),
+        "device": mesh.device.name,
+        "its memory": Bytes(mesh.device.memory),
+        "images a step": mesh.batch,
+        "micro-batches": mesh.micro_batches,
+        "precision": mesh.precision,
+        "optimizer": mesh.optimizer,
+        "of the peak": planned.utilisation and Share(planned.utilisation),
+        "fills in": Seconds(fill_seconds(step, sent, mesh.link)),
+        "queue": mesh.queue,
+        "queue that hides latency": needed_queue(step - sid.step["latency"], sent, mesh.link),
     }
+
+
+def _rank(planned: "Planned", place: int, rank: "Rank") -> dict[str, object]:
+    """Return one device of SID's pipeline."""
+    return {
+        "device": place,
+        "stages": len(rank.stages),
+        "ends after": planned.trace.pieces[rank.stages[-1][1] - 1].cut or "the model",
+        "trains": Count(rank.parameters),
+        **{what: Bytes(size) for what, size in rank.memory.items()},
+        "memory": Bytes(sum(rank.memory.values())),
+        "computes": Seconds(rank.seconds),
+        "sends": Bytes(rank.sent),
+    }
+
+
+def _method(name: str, method: "Method") -> dict[str, object]:
+    """Return one way to train."""
+    return {
+        "method": name,
+        "ranks": method.mesh.ranks,
+        "replicas": method.mesh.data,
+        "step": Seconds(method.seconds),
+        "images/s": Count(method.images_per_second),
+        "efficiency": Share(method.efficiency),
+        "memory": Bytes(method.memory),
+        "fits": "yes" if method.fits else "no",
+        "sends a step": Bytes(method.sent),
+        "limited by": method.limit,
+    }
+
+
+def _draw(path: Path, swept: "Sweep", model: str) -> None:
+    from torchsid.planner.forecast import METHODS
+    from torchsid.show.plots.curves import Line, curves
+    from torchsid.show.svg import Drawing, standalone
+    from torchsid.study.files import write_file
+
+    def panel(title: str, number: Callable[["Method"], float], logarithmic: str) -> Drawing:
+        along = {name: [point[name] for point in swept.points.values()] for name in METHODS}
+        values = list(swept.points)
+        lines = [Line(name, values, list(map(number, own)), [not each.fits for each in own]) for name, own in along.items()]
+        title, ticks = f"{model}: {title}", {float(value): str(value) for value in values}
+        return curves(title, lines, x=swept.axis, y="hollow: does not fit the memory", logarithmic=logarithmic, ticks=ticks)
+
+    rates = panel("images a second", lambda method: method.images_per_second, "xy")
+    write_file(path, standalone(rates, panel("efficiency, %", lambda method: 100 * method.efficiency, "x")))

@@ -12,7 +12,6 @@ from torchsid.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from torchsid.anytime import EarlyExit
     from torchsid.training import LoadedNetwork
 
 
@@ -30,48 +29,31 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one table an image: the most likely classes, and the belief in them after every stage, or at the first sure one."""
     from torchsid import training
-
-    network = training.load_network(args.directory, args.weights)
-    exit_early = early.early_exit(network, args.exit_when, args.directory) if args.exit_when else None
-    images = _read(args.images, network)
-    if exit_early:
-        _print_exits(network, exit_early, images, args)
-    else:
-        _print_stages(network, images, args)
-    return 0
-
-
-def _print_stages(network: "LoadedNetwork", images: "Tensor", args: argparse.Namespace) -> None:
+    from torchsid.study.early_exit import operations
     from torchsid.training.evaluation import predict
 
-    beliefs = predict(network.learner, images, prepare=network.prepare).exp()  # [L+1, N, C]
-    screen = console.choose()
-    stages = console.abridged([console.stage_name(stage) for stage in range(len(beliefs))])
-    for index, path in enumerate(args.images):
-        grown = beliefs[:, index]  # [L+1, C]
-        likely = grown[-1].topk(min(args.top, grown.shape[1])).indices.tolist()
-        rows = [
-            [network.class_names[name], *console.abridged([f"{100 * p:.1f} %" for p in grown[:, name].tolist()])] for name in likely
-        ]
-        screen.table([path.name, *stages], rows)
+    network, screen = training.load_network(args.directory, args.weights), console.choose()
+    exit_early = early.early_exit(network, args)
+    samples = _read(args.images, network)
 
+    def show(path: Path, stages: Sequence[str], beliefs: "Tensor") -> None:
+        """Print the beliefs `[stages, C]` in the classes that the last one finds most likely."""
+        likely = beliefs[-1].topk(min(args.top, beliefs.shape[1])).indices.tolist()
+        grown = [[network.class_names[name], *(f"{100 * p:.1f} %" for p in beliefs[:, name].tolist())] for name in likely]
+        screen.table([path.name, *console.abridged(stages)], [[name, *console.abridged(cells)] for name, *cells in grown])
 
-def _print_exits(network: "LoadedNetwork", exit_early: "EarlyExit", images: "Tensor", args: argparse.Namespace) -> None:
-    from torchsid.study.early_exit import operations
-
-    x = network.prepare(images)
-    answer = exit_early(x)  # a loaded network is in evaluation mode
-    screen, stages = console.choose(), exit_early.cascade.depth
+    if exit_early is None:
+        grown = predict(network.learner, samples, prepare=network.prepare).exp()  # [L+1, N, C]
+        for index, path in enumerate(args.images):
+            show(path, [console.stage_name(stage) for stage in range(len(grown))], grown[:, index])
+        return 0
+    x = network.prepare(samples)
+    answer, stages = exit_early(x), exit_early.cascade.depth  # a loaded network is in evaluation mode
     for path, belief, depth in zip(args.images, answer.log_belief.exp(), answer.depth.tolist(), strict=True):
-        likely = belief.topk(min(args.top, len(belief)))
-        named = zip(likely.indices.tolist(), likely.values.tolist(), strict=True)
-        screen.table(
-            [path.name, f"stage {depth} of {stages}"], [[network.class_names[name], f"{100 * p:.1f} %"] for name, p in named]
-        )
+        show(path, [f"stage {depth} of {stages}"], belief[None])
     share = operations(exit_early.cascade, x[:2]).share(answer.computed)
-    print(early.summary(float(answer.depth.double().mean()), stages, share))
-    if exit_early.whole_batches:
-        print(early.stays_whole(exit_early.whole_batches))
+    early.print_cost(screen, float(answer.depth.double().mean()), stages, share, exit_early.whole_batches)
+    return 0
 
 
 def _read(names: Sequence[Path], network: "LoadedNetwork") -> "Tensor":

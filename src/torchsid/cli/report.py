@@ -19,7 +19,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render the page and print where it lies."""
-    from torchsid.show import render
+    from torchsid.study.report import render
 
     runs = find_runs(args.runs)
     if args.out is None and len(args.runs) > 1:

@@ -170,7 +170,7 @@ def _train(job: Training, screen: console.Console, args: argparse.Namespace) -> 
 
 def _write_reports(runs: Sequence[Path], out: Path, screen: console.Console) -> None:
     """Write the report of every run, and a joint one of several; the training stands without them."""
-    from torchsid.show import render
+    from torchsid.study.report import render
 
     try:
         reports = [render([run], run / "report.html") for run in runs]

@@ -91,16 +91,18 @@ def log_target(
     return smooth(log_p, label_smoothing)
 
 
-def check_positions(log_target: Tensor, answered: Sequence[int]) -> None:
+def check_positions(log_target: Tensor, answered: Sequence[int], *, more: bool = False) -> None:
     """Raise `TargetError` unless a target `[B, ..., C]` is for the positions that are answered; broadcasting would hide it.
 
     Args:
         log_target: the target.
-        answered: `[B, ...]`, or only the first of these numbers where no more are known yet.
+        answered: `[B, ...]`.
+        more: `answered` has the first of these numbers alone; the others are not known yet.
     """
-    if log_target.shape[:-1][: len(answered)] != torch.Size(answered):
+    given = log_target.shape[:-1]
+    if (given[: len(answered)] if more else given) != torch.Size(answered):
         raise TargetError(
-            f"the targets are for a batch of shape {list(log_target.shape[:-1])}, but the samples or beliefs that came with them "
+            f"the targets are for a batch of shape {list(given)}, but the samples or beliefs that came with them "
             f"for {list(answered)}: give one class or row of {log_target.shape[-1]} probabilities for each"
         )
 
@@ -112,9 +114,7 @@ def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
         values: `[B, ...]`; where the weight is 0 they count nothing, whatever they are.
         weight: `[B, ...]`, 0 or more.
     """
-    if weight is None:
-        return values.mean()
-    return (values.masked_fill(weight == 0, 0.0) * share(weight)).sum()
+    return values.mean() if weight is None else (values.masked_fill(weight == 0, 0.0) * share(weight)).sum()
 
 
 def share(weight: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def shared_cascade(
         problems.append(f"num_classes={num_classes}: a belief needs 2 classes or more")
     if depth < 1:
         problems.append(f"depth={depth}: a cascade needs 1 stage or more")
-    feature_dim = feature_dim or _output_width(extractor, example)
+    feature_dim = feature_dim or output_width(extractor, example)
     if feature_dim is None:
         problems.append(
             f"the output width of {type(extractor).__name__} cannot be seen from its layers: give feature_dim or example"
@@ -148,7 +148,7 @@ def shared_cascade(
     return SharedCascade(extractor, map(Stage, heads), num_classes, positions=positions, log_prior=log_prior)
 
 
-def _output_width(extractor: nn.Module, example: Tensor | None) -> int | None:
+def output_width(extractor: nn.Module, example: Tensor | None) -> int | None:
     """Return the width of the extractor's features, or None when there is no telling."""
     declared = getattr(extractor, "feature_dim", None)
     if isinstance(declared, int):

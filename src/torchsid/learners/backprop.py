@@ -63,11 +63,12 @@ class Backprop(Learner):
         check_positions(log_p_y, log_beliefs.shape[1:-1])
         log_p_y = log_p_y.to(log_beliefs.device)
         weight = None if weight is None else weight.to(log_p_y)
+        count = len(log_beliefs) - 1 if self.trains_stages else 1
+        if (shape := torch.as_tensor(scale).shape) not in ((), (1,), (count,)):  # before anything is remembered
+            raise ValueError(f"scale has shape {list(shape)}: give one number, or one a loss, [{count}]")
         for stage, log_belief in enumerate(log_beliefs[1:].detach()):
             on_belief(stage, log_belief)
         losses = self.stage_losses(log_beliefs, log_p_y, samples, weight)
-        if (shape := torch.as_tensor(scale).shape) not in ((), (1,), losses.shape):
-            raise ValueError(f"scale has shape {list(shape)}: give one number, or one a loss, {list(losses.shape)}")
         (scale * losses).mean().backward()  # type: ignore[no-untyped-call]
         return StepOutput(losses.detach(), log_beliefs[-1].detach())
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core import schedules
-from torchsid.core.beliefs import check_positions
+from torchsid.core.beliefs import check_positions, share
 from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
@@ -231,7 +231,7 @@ class SID(Learner):
             objective=self.objective,
             x=x,
             log_target=log_target,
-            weight=None if weight is None else weight.to(log_target),
+            share=None if weight is None else share(weight.to(log_target)),
             scales=scales.expand(depth),
             log_belief=log_belief,
             teachers=teachers,
@@ -252,7 +252,7 @@ class SID(Learner):
         prior = self.module.log_prior
         dtype = torch.promote_types(prior.dtype, torch.float32)
         log_target = self.objective.log_target(target, self.module.num_classes, weight=weight, dtype=dtype)
-        check_positions(log_target, [batch_size(x)])
+        check_positions(log_target, [batch_size(x)], more=True)
         return log_target.to(prior.device)
 
     def of_part(self, part: Cascade, stages: range, optimizer: Optimizer) -> "SID":

@@ -1,5 +1,7 @@
 """A small vision transformer."""
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,21 +44,12 @@ class Attention(nn.Module):
         return answer
 
 
-class MLP(nn.Module):
+class MLP(nn.Sequential):
     """Linear, GELU, linear on every token, `[..., width]` to `[..., width]`."""
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.act = nn.GELU()
-        self.drop1 = nn.Dropout(dropout)
-        self.fc2 = nn.Linear(hidden, width)
-        self.drop2 = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the transformed tokens; `x` is left alone."""
-        answer: Tensor = self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
-        return answer
+        parts = {"fc1": nn.Linear(width, hidden), "act": nn.GELU(), "drop1": nn.Dropout(dropout)}
+        super().__init__(OrderedDict(parts, fc2=nn.Linear(hidden, width), drop2=nn.Dropout(dropout)))
 
 
 class Block(nn.Module):
@@ -114,7 +107,15 @@ class ViTTiny(nn.Module):
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
     ) -> None:
-        problems = _problems(image_size, patch_size, width, heads)
+        problems = []
+        for what, value, units, given, usual in (
+            ("image_size", image_size, "patch_size", patch_size, PATCHES_A_SIDE),
+            ("width", width, "heads", heads, HEAD_WIDTH),
+        ):
+            unit = usual if given is None else given
+            if value < 1 or unit < 1 or value % unit:
+                multiple = f"{usual}, unless {units} is given" if given is None else f"{units}={given}"
+                problems.append(f"{what}={value} must be a multiple of {multiple}")
         if problems:
             raise ConfigError(problems, source="vision transformer")
         patch_size = patch_size or image_size // PATCHES_A_SIDE
@@ -141,19 +142,3 @@ class ViTTiny(nn.Module):
         x = self.blocks(self.pos_drop(x + self.pos_embed))
         logits: Tensor = self.head(self.norm(x[:, 0]))
         return logits
-
-
-def _problems(image_size: int, patch_size: int | None, width: int, heads: int | None) -> list[str]:
-    """One sentence for each setting that does not fit."""
-    problems = []
-    if patch_size is None:
-        if image_size < 1 or image_size % PATCHES_A_SIDE:
-            problems.append(f"image_size={image_size} must be a multiple of {PATCHES_A_SIDE}, unless patch_size is given")
-    elif patch_size < 1 or image_size < 1 or image_size % patch_size:
-        problems.append(f"image_size={image_size} must be a multiple of patch_size={patch_size}")
-    if heads is None:
-        if width < 1 or width % HEAD_WIDTH:
-            problems.append(f"width={width} must be a multiple of {HEAD_WIDTH}, unless heads is given")
-    elif heads < 1 or width < 1 or width % heads:
-        problems.append(f"width={width} must be a multiple of heads={heads}")
-    return problems

@@ -1,29 +1,18 @@
 """SID and backpropagation on the same devices: where the model is cut, what every device holds, how long a step takes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from math import ceil, inf
 
-from torchsid.planner.assign import assign
+from torchsid.cut.balance import balanced_cuts
 from torchsid.planner.devices import Device, Link, Precision
 from torchsid.planner.memory import FLOAT, Memory, Optimizer, holding, message_bytes, update_seconds
 from torchsid.planner.speed import Speed
-from torchsid.planner.steps import (
-    WORK,
-    MicroBatch,
-    Step,
-    all_reduce,
-    fill_seconds,
-    full_sharding,
-    needed_queue,
-    one_f_one_b,
-    sid,
-    zb_h1,
-)
+from torchsid.planner.steps import WORK, Step, collective, pipeline, sid
 from torchsid.planner.trace import Trace
 
-SID, ONE_F_ONE_B, ZB_H1, FSDP = "SID", "1F1B", "ZB-H1", "FSDP"
-METHODS = (SID, ONE_F_ONE_B, ZB_H1, FSDP)
+SID, ONE_F_ONE_B, ZB_H1, FSDP = METHODS = ("SID", "1F1B", "ZB-H1", "FSDP")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,96 +51,116 @@ class Mesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """One device of a pipeline: consecutive pieces of the trunk, as consecutive stages."""
+    """What one device does: consecutive pieces of the trunk, as consecutive stages."""
 
-    start: int
-    end: int
     stages: tuple[tuple[int, int], ...]
-    """First piece and behind the last of each of its stages; one for backpropagation."""
+    """First piece and behind the last of each; one for backpropagation."""
     parameters: int
+    """Whose gradients the replicas of the device sum."""
     memory: Memory
     seconds: float
     """That it computes in a step."""
     sent: float
-    """Bytes that it hands to the next one in a step."""
+    """Bytes that it hands to its neighbours in a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """One way to train on the mesh."""
 
-    name: str
-    ranks: int
-    data: int
+    mesh: Mesh
+    """With full sharding all devices are replicas."""
+    ranks: tuple[Rank, ...]
     step: Step
-    images_per_second: float
-    memory: Memory
-    """Of the fullest device."""
-    capacity: float
-    sent: float
-    """Bytes that the busiest device sends in a step."""
+
+    @property
+    def seconds(self) -> float:
+        """Of a step."""
+        return sum(self.step.values())
+
+    @property
+    def images_per_second(self) -> float:
+        """Over all replicas."""
+        return self.mesh.batch / self.seconds
 
     @property
     def efficiency(self) -> float:
         """Of the throughput of as many devices that do nothing but forward and backward of the trunk."""
-        return self.step.efficiency
+        return self.step[WORK] / self.seconds
+
+    @property
+    def memory(self) -> float:
+        """Bytes of the fullest device."""
+        return max(sum(rank.memory.values()) for rank in self.ranks)
 
     @property
     def fits(self) -> bool:
         """Whether the fullest device has the memory."""
-        return self.memory.total <= self.capacity
+        return self.memory <= self.mesh.device.memory
+
+    @property
+    def sent(self) -> float:
+        """Bytes that the busiest device sends in a step, those of its replicas' sum of gradients included."""
+        return max(rank.sent + 2 * (1 - 1 / self.mesh.data) * FLOAT * rank.parameters for rank in self.ranks)
 
     @property
     def limit(self) -> str:
-        """What stands in the way first."""
-        return self.step.limit if self.fits else "memory"
+        """What stands in the way first: the memory, else the largest loss; `"work"` when nothing is lost."""
+        loss, name = max((part, name) for name, part in self.step.items() if name != WORK)
+        return "memory" if not self.fits else name if loss > 1e-3 * self.seconds else WORK
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What to expect of a mesh."""
-
-    ranks: tuple[Rank, ...]
-    """Of SID's pipeline."""
-    methods: tuple[Method, ...]
-    fill: float
-    """Seconds until SID's last device has work, once."""
-    queue: int
-    """Messages under way on a link that hide its latency."""
+def forecast(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Method]:
+    """Return the plan of a model on a mesh by SID, and the same mesh under each way of backpropagation, in the order of METHODS."""
+    return {SID: _sid(trace, speed, mesh), **_pipelines(trace, speed, mesh), FSDP: _full_sharding(trace, speed, mesh)}
 
 
-def forecast(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
-    """Return the plan of a model on a mesh, and the same mesh under backpropagation."""
-    ranks, step = _sid(trace, speed, mesh)
-    sent = [rank.sent for rank in ranks]
-    return Forecast(
-        ranks=tuple(ranks),
-        methods=(
-            _method(SID, mesh, step, ranks),
-            *_pipelines(trace, speed, mesh),
-            _full_sharding(trace, speed, mesh),
-        ),
-        fill=fill_seconds(step, sent, mesh.link),
-        queue=needed_queue(step.seconds - step.parts["latency"], sent, mesh.link),
-    )
+def assign(work: Sequence[float], ends: Sequence[float], links: Sequence[float], groups: int) -> tuple[tuple[int, int], ...]:
+    """Return the groups as (first piece, behind the last) that make the slowest group as fast as possible.
+
+        cost(a, b) = max(load(a, b), links_{b−1}),   load(a, b) = work_a + … + work_{b−1} + ends_{b−1}
+
+    A group computes its pieces and the head at its end, and sends what crosses there meanwhile. Among the assignments with the
+    smallest cost of the slowest group, one with even loads: where a link is the limit, no device need be full and another empty.
+
+    Args:
+        work: seconds of each piece.
+        ends: seconds that a group needs beside, for the head, if it ends with the piece.
+        links: seconds of the message behind each piece; the last sends none.
+        groups: their number, 1 … pieces.
+    """
+    sums = [0.0, *accumulate(work)]
+
+    def load(a: int, b: int) -> float:
+        return sums[b] - sums[a] + ends[b - 1]
+
+    def cost(a: int, b: int) -> float:
+        return max(load(a, b), links[b - 1])
+
+    fastest = balanced_cuts(len(work), groups, cost)
+    assert fastest is not None
+    slowest = max(cost(a, b) for a, b in pairwise((0, *fastest)))
+    even = balanced_cuts(len(work), groups, lambda a, b: load(a, b) if cost(a, b) <= slowest else inf)
+    assert even is not None
+    return tuple(pairwise((0, *even)))
 
 
-def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> tuple[list[Rank], Step]:
-    """Return SID's devices and step."""
+def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Method:
     samples, pieces = mesh.samples, trace.pieces
-    work, heads = _times(speed.trunk, samples), _times(speed.heads, samples)
+    work, heads = ([samples * each for each in seconds] for seconds in (speed.trunk, speed.heads))
     links = _links(trace, mesh, samples)
     stages = assign(work, heads, links, mesh.stages)
-    own = tuple(sum(work[a:b]) + heads[b - 1] for a, b in stages)
-    groups = assign(own, (0.0,) * len(own), tuple(links[b - 1] for _, b in stages), mesh.ranks)
+    own = [sum(work[a:b]) + heads[b - 1] for a, b in stages]
+    groups = assign(own, [0.0] * len(own), [links[b - 1] for _, b in stages], mesh.ranks)
 
     ranks: list[Rank] = []
+    updates: list[float] = []
     received = FLOAT * samples * trace.image
     for first, behind in groups:
         inside = stages[first:behind]
-        start, end = inside[0][0], inside[-1][1]
+        end = inside[-1][1]
         sizes = [sum(piece.parameters for piece in pieces[a:b]) + pieces[b - 1].head_parameters for a, b in inside]
-        sent = message_bytes(pieces[end - 1].crossing, behind + 1, trace.classes, samples, mesh.wire) if end < len(pieces) else 0.0
+        sent = message_bytes(trace.crossing[end - 1], behind + 1, trace.classes, samples, mesh.wire) if end < len(pieces) else 0.0
         memory = holding(
             sum(sizes),
             mesh.optimizer,
@@ -159,92 +168,82 @@ def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> tuple[list[Rank], Step]:
             kept=max(trace.kept_bytes(a, b, samples, local=True) for a, b in inside),
             messages=mesh.queue * sent + received,
         )
-        seconds = sum(own[first:behind]) + update_seconds(sum(sizes), mesh.optimizer, speed.bandwidth)
-        ranks.append(Rank(start=start, end=end, stages=inside, parameters=sum(sizes), memory=memory, seconds=seconds, sent=sent))
+        updates.append(update_seconds(sum(sizes), mesh.optimizer, speed.bandwidth))
+        seconds = sum(own[first:behind]) + updates[-1]
+        ranks.append(Rank(stages=inside, parameters=sum(sizes), memory=memory, seconds=seconds, sent=sent))
         received = sent
-    return ranks, sid(
-        [sum(work[rank.start : rank.end]) for rank in ranks],
-        [sum(heads[b - 1] for _, b in rank.stages) for rank in ranks],
-        [update_seconds(rank.parameters, mesh.optimizer, speed.bandwidth) for rank in ranks],
-        [rank.sent for rank in ranks],
-        mesh.link,
-        queue=mesh.queue,
-    )
+    trunk = [sum(work[rank.stages[0][0] : rank.stages[-1][1]]) for rank in ranks]
+    ends = [sum(heads[b - 1] for _, b in rank.stages) for rank in ranks]
+    return _method(mesh, ranks, sid(trunk, ends, updates, [rank.sent for rank in ranks], mesh.link, queue=mesh.queue))
 
 
-def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> list[Method]:
+def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Method]:
     """Return 1F1B and ZB-H1, which hold the same memory."""
     micro, pieces = mesh.samples / mesh.micro_batches, trace.pieces
-    links = _links(trace, mesh, micro)
-    groups = assign(_times(speed.trunk, micro), (0.0,) * len(pieces), links, mesh.ranks)
-    back = [micro * sum(speed.backward[a:b]) / 2 for a, b in groups]
-    crossing = [micro * mesh.wire * pieces[b - 1].crossing if b < len(pieces) else 0.0 for _, b in groups]
-    each = MicroBatch([micro * sum(speed.forward[a:b]) for a, b in groups], back, back, crossing)
+    groups = assign([micro * each for each in speed.trunk], [0.0] * len(pieces), _links(trace, mesh, micro), mesh.ranks)
+    forward = [micro * sum(speed.forward[a:b]) for a, b in groups]
+    backward = [micro * sum(speed.backward[a:b]) for a, b in groups]
+    crossing = [micro * mesh.wire * trace.crossing[b - 1] for _, b in groups]
 
     ranks: list[Rank] = []
-    received, image = 0.0, FLOAT * micro * trace.image
-    for place, ((a, b), sent) in enumerate(zip(groups, crossing, strict=True)):
+    for place, (a, b) in enumerate(groups):
         parameters = sum(piece.parameters for piece in pieces[a:b])
         under_way = min(mesh.micro_batches, mesh.ranks - place)
-        fixed = trace.fixed_bytes(a, b)
+        fixed = trace.kept_bytes(a, b, 0, local=False)
+        both_ways = crossing[place] + (crossing[place - 1] if place else 0.0)
         memory = holding(
             parameters,
             mesh.optimizer,
             kept=fixed + under_way * (trace.kept_bytes(a, b, micro, local=False) - fixed),
-            messages=2 * (sent + received) or image,  # activations and their gradients
+            messages=2 * both_ways or FLOAT * micro * trace.image,  # activations and their gradients
         )
-        seconds = mesh.micro_batches * each.totals[place]
-        both_ways = mesh.micro_batches * (sent + received)
-        ranks.append(Rank(start=a, end=b, stages=((a, b),), parameters=parameters, memory=memory, seconds=seconds, sent=both_ways))
-        received = sent
+        seconds, sent = (mesh.micro_batches * each for each in (forward[place] + backward[place], both_ways))
+        ranks.append(Rank(stages=((a, b),), parameters=parameters, memory=memory, seconds=seconds, sent=sent))
     updates = [update_seconds(rank.parameters, mesh.optimizer, speed.bandwidth) for rank in ranks]
-    return [
-        _method(name, mesh, step(each, updates, mesh.link, micro_batches=mesh.micro_batches), ranks)
-        for name, step in ((ONE_F_ONE_B, one_f_one_b), (ZB_H1, zb_h1))
-    ]
+    return {
+        name: _method(
+            mesh,
+            ranks,
+            pipeline(forward, backward, updates, crossing, mesh.link, micro_batches=mesh.micro_batches, zero_bubble=name == ZB_H1),
+        )
+        for name in (ONE_F_ONE_B, ZB_H1)
+    }
 
 
 def _full_sharding(trace: Trace, speed: Speed, mesh: Mesh) -> Method:
-    """Return full sharding over all devices of the mesh, the batch shared out among them."""
+    """Return full sharding (FSDP, ZeRO-3) over all N devices of the mesh, with all traffic behind the computation: its best case.
+
+        T = max(compute, 3 (N−1)/N · parameters / bandwidth + 3 · pieces · ⌈log₂ N⌉ · latency) + update
+
+    Parameters are gathered for the forward and again for the backward pass, gradients are reduced and scattered, piece by piece.
+    """
     devices, pieces = mesh.devices, trace.pieces
+    share, travels = trace.parameters / devices, mesh.wire * trace.parameters
     samples = ceil(mesh.batch / devices)
-    share = trace.parameters / devices
     gathered = 2 * mesh.wire * max(piece.parameters for piece in pieces) if devices > 1 else 0.0  # one in use, one on its way
     memory = holding(share, mesh.optimizer, kept=trace.kept_bytes(0, len(pieces), samples, local=False), messages=gathered)
-    update = update_seconds(share, mesh.optimizer, speed.bandwidth)
-    compute = samples * sum(speed.trunk)
-    travels = mesh.wire * trace.parameters
-    step = full_sharding(compute, update, travels, len(pieces), devices, mesh.link)
-    uneven = compute - mesh.batch / devices * sum(speed.trunk)
-    step = Step({**step.parts, WORK: step.parts[WORK] - uneven, "batch": uneven})
+    compute, work = (count * sum(speed.trunk) for count in (samples, mesh.batch / devices))
+    traffic = 3 * len(pieces) * collective(travels / len(pieces), devices, mesh.link)
+    step = {
+        WORK: work,
+        "batch": compute - work,
+        "update": update_seconds(share, mesh.optimizer, speed.bandwidth),
+        "traffic": max(0.0, traffic - compute),
+    }
     sent = 3 * (devices - 1) / devices * travels
-    whole = Rank(start=0, end=len(pieces), stages=(), parameters=0, memory=memory, seconds=compute, sent=sent)
-    return _method(FSDP, mesh, step, [whole])
+    # No parameters whose gradients the replicas would sum: the traffic of the step has done that.
+    whole = Rank(stages=((0, len(pieces)),), parameters=0, memory=memory, seconds=compute, sent=sent)
+    return _method(replace(mesh, ranks=1, data=devices), [whole], step)
 
 
-def _method(name: str, mesh: Mesh, step: Step, ranks: Sequence[Rank]) -> Method:
-    """Return a method with what its replicas exchange beside: the gradients of each rank's parameters."""
-    gradients = [FLOAT * rank.parameters for rank in ranks]  # full sharding has exchanged them, and counts none here
-    if mesh.data > 1 and any(gradients):
-        step = Step({**step.parts, "gradients": max(all_reduce(size, mesh.data, mesh.link) for size in gradients)})
-    beside = 2 * (mesh.data - 1) / mesh.data
-    return Method(
-        name=name,
-        ranks=1 if name == FSDP else mesh.ranks,
-        data=mesh.devices if name == FSDP else mesh.data,
-        step=step,
-        images_per_second=mesh.batch / step.seconds,
-        memory=max((rank.memory for rank in ranks), key=lambda memory: memory.total),
-        capacity=mesh.device.memory,
-        sent=max(rank.sent + beside * size for rank, size in zip(ranks, gradients, strict=True)),
-    )
+def _method(mesh: Mesh, ranks: Sequence[Rank], step: Step) -> Method:
+    """Return a method with the time in which its replicas sum the gradients of each rank's parameters."""
+    gradients = FLOAT * max(rank.parameters for rank in ranks)
+    if mesh.data > 1 and gradients:
+        step = {**step, "gradients": 2 * collective(gradients, mesh.data, mesh.link)}
+    return Method(mesh=mesh, ranks=tuple(ranks), step=step)
 
 
-def _times(seconds: Sequence[float], samples: float) -> tuple[float, ...]:
-    return tuple(samples * each for each in seconds)
-
-
-def _links(trace: Trace, mesh: Mesh, samples: float) -> tuple[float, ...]:
-    """Return the seconds that what crosses each point is on the link; behind the last nothing is."""
-    sizes = [samples * mesh.wire * piece.crossing for piece in trace.pieces[:-1]]
-    return (*(size / mesh.link.bandwidth for size in sizes), 0.0)
+def _links(trace: Trace, mesh: Mesh, samples: float) -> list[float]:
+    """Return the seconds that what crosses each point is on the link."""
+    return [samples * mesh.wire * crossing / mesh.link.bandwidth for crossing in trace.crossing]

@@ -1,6 +1,6 @@
 """What a device holds, in bytes. Weights, their gradients and the optimiser's state are float32 in every precision."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 FLOAT = 4
@@ -10,34 +10,27 @@ Optimizer = Literal["sgd", "momentum", "adamw"]
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimiser keeps for a parameter
 
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Bytes by what they are for. What the allocator loses and what kernels need for themselves is not known here."""
-
-    parameters: float
-    gradients: float
-    optimizer: float
-    kept: float
-    """Activations kept for backward."""
-    messages: float
-    """Buffers of messages; with full sharding the gathered parameters."""
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.parameters + self.gradients + self.optimizer + self.kept + self.messages
+Memory = Mapping[str, float]
+"""Bytes by what they are for. What the allocator loses and what kernels need for themselves is not known here."""
 
 
 def holding(parameters: float, optimizer: Optimizer, *, gradients: float | None = None, kept: float, messages: float) -> Memory:
-    """Return the memory of a device that trains so many parameters; by default all of their gradients are there at once."""
-    return Memory(
-        parameters=FLOAT * parameters,
-        gradients=FLOAT * (parameters if gradients is None else gradients),
-        optimizer=FLOAT * STATES[optimizer] * parameters,
-        kept=kept,
-        messages=messages,
-    )
+    """Return the memory of a device that trains so many parameters.
+
+    Args:
+        parameters: their number.
+        optimizer: that updates them.
+        gradients: how many of theirs are there at once; by default all.
+        kept: bytes of activations kept for backward.
+        messages: bytes of the buffers of messages; with full sharding of the gathered parameters.
+    """
+    return {
+        "parameters": FLOAT * parameters,
+        "gradients": FLOAT * (parameters if gradients is None else gradients),
+        "optimizer": FLOAT * STATES[optimizer] * parameters,
+        "kept": kept,
+        "messages": messages,
+    }
 
 
 def update_seconds(parameters: float, optimizer: Optimizer, bandwidth: float) -> float:

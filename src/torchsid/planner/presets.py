@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from torchsid import models
 from torchsid.errors import ConfigError, unknown_name
+from torchsid.settings import settings_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-
-@dataclass(frozen=True)
-class Preset:
-    """Sizes of a vision transformer, or (without patches) of a block MLP."""
-
-    width: int
-    depth: int
-    patch: int | None = None
-    hidden: int | None = None
-    heads: int | None = None
-
-
-# arXiv 2010.11929 (base, large, huge), 2012.12877 (small), 2106.04560 (giant: its G/14, 1.84 billion parameters)
-PRESETS = {
-    "vit-small": Preset(384, 12, 16, 1536, 6),
-    "vit-base": Preset(768, 12, 16, 3072, 12),
-    "vit-large": Preset(1024, 24, 16, 4096, 16),
-    "vit-huge": Preset(1280, 32, 14, 5120, 16),
-    "vit-giant": Preset(1664, 48, 14, 8192, 16),
-    "mlp-64": Preset(1024, 64),
-    "mlp-256": Preset(1024, 256),
+_VIT, _MLP = ("torchsid.models.vit", "ViTTiny"), ("torchsid.models.block_mlp", "BlockMLP")
+# arXiv 2010.11929 (base, large, huge), 2012.12877 (tiny, small), 2106.04560 (giant: its G/14, 1.84 billion parameters)
+PRESETS: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
+    "mlp": (_MLP, {"width": 256, "depth": 8}),
+    "mlp-64": (_MLP, {"width": 1024, "depth": 64}),
+    "mlp-256": (_MLP, {"width": 1024, "depth": 256}),
+    "vit-tiny": (_VIT, {"width": 192, "depth": 12}),
+    "vit-small": (_VIT, {"width": 384, "depth": 12, "patch_size": 16}),
+    "vit-base": (_VIT, {"width": 768, "depth": 12, "patch_size": 16}),
+    "vit-large": (_VIT, {"width": 1024, "depth": 24, "patch_size": 16}),
+    "vit-huge": (_VIT, {"width": 1280, "depth": 32, "patch_size": 14, "heads": 16}),
+    "vit-giant": (_VIT, {"width": 1664, "depth": 48, "patch_size": 14, "heads": 16, "mlp_ratio": 8192 / 1664}),
 }
-_OWN_DEPTH = {"mlp": 8, "vit-tiny": 12}  # of the classifiers whose depth can be set
-_OWN_WIDTH = {"simple-cnn": 128, "mlp": 256, "vit-tiny": 192}  # of the others 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +38,16 @@ class ModelSpec:
     width: int | None = None
     depth: int | None = None
 
-    @property
-    def own_width(self) -> int:
-        """The width that it is built with."""
-        return self.width or (PRESETS[self.name].width if self.name in PRESETS else _OWN_WIDTH.get(self.name, 64))
-
-    @property
-    def own_depth(self) -> int | None:
-        """The number of blocks that it is built with; None where it cannot be set."""
-        own = PRESETS[self.name].depth if self.name in PRESETS else _OWN_DEPTH.get(self.name)
-        return own and (self.depth or own)
+    def own(self, size: Literal["width", "depth"]) -> int | None:
+        """Return the width or the number of blocks that it is built with; None where it cannot be set."""
+        given: int | None = getattr(self, size)
+        if given is not None:
+            return given
+        if self.name in PRESETS:
+            return PRESETS[self.name][1].get(size)
+        settings = settings_of(models.CLASSIFIERS.load(self.name))
+        default: int | None = settings[size].default if size in settings else None
+        return default
 
     def check(self) -> None:
         """Check what can be checked without building.
@@ -65,11 +56,10 @@ class ModelSpec:
             ConfigError: the name is unknown, or a setting is not for it; all problems.
         """
         problems = []
-        if self.name not in names():
+        if self.name not in names() and ":" not in self.name:
             problems.append(unknown_name("model", self.name, names()))
-        elif self.depth and self.own_depth is None:
-            deep = [name for name in names() if ModelSpec(name=name).own_depth]
-            problems.append(f"depth {self.depth}: {self.name} has a fixed one; it can be set for {', '.join(deep)}")
+        elif self.depth and self.name not in PRESETS:
+            problems.append(f"depth {self.depth}: {self.name} has a fixed one; it can be set for {', '.join(PRESETS)}")
         if self.classes < 2:
             problems.append(f"classes {self.classes}: a belief needs 2 or more")
         if problems:
@@ -79,36 +69,20 @@ class ModelSpec:
         """Return the classifier, in the mode and on the device of the moment: fake, meta or real.
 
         Raises:
-            ConfigError: it cannot take such images or such a width; all problems.
+            ValueError: it cannot take such images or such a width; all problems.
         """
         self.check()
-        size = {"num_classes": self.classes, "in_channels": 3, "image_size": self.image_size}
-        if self.name in PRESETS:
-            preset = PRESETS[self.name]
-            if self.width and self.width != preset.width:  # in proportion
-                hidden = preset.hidden and preset.hidden * self.width // preset.width
-                preset = replace(preset, width=self.width, hidden=hidden, heads=None)
-            preset = replace(preset, depth=self.depth or preset.depth)
-        elif self.depth:
-            preset = Preset(self.own_width, self.depth, self.image_size // 8 if self.name == "vit-tiny" else None)
-        else:
-            return models.classifier(self.name, **size, width=self.width)
-        if preset.patch is None and not self.name.startswith("vit"):
-            from torchsid.models.block_mlp import BlockMLP
-
-            return BlockMLP(**size, width=preset.width, depth=preset.depth)
-        from torchsid.models.vit import ViTTiny
-
-        return ViTTiny(
-            **size,
-            patch_size=preset.patch,
-            width=preset.width,
-            depth=preset.depth,
-            heads=preset.heads,
-            mlp_ratio=preset.hidden / preset.width if preset.hidden else 4.0,
-        )
+        images = {"num_classes": self.classes, "in_channels": 3, "image_size": self.image_size}
+        if self.name not in PRESETS:
+            return models.classifier(self.name, **images, width=self.width)
+        (home, symbol), own = PRESETS[self.name]
+        settings = {**own, "width": self.own("width"), "depth": self.own("depth")}
+        if settings["width"] != own["width"]:
+            settings.pop("heads", None)  # then one for every 64 of the width
+        model: nn.Module = getattr(import_module(home), symbol)(**images, **settings)
+        return model
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all models that can be planned."""
-    return (*models.classifier_names(), *PRESETS)
+    return tuple(dict.fromkeys((*models.classifier_names(), *PRESETS)))

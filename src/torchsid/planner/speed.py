@@ -28,7 +28,7 @@ class Speed:
 
 def on_paper(trace: Trace, device: Device, precision: Precision, utilisation: float) -> Speed:
     """Return `FLOP / (peak · utilisation)`, with twice as many FLOP backward as forward: every product has two gradients."""
-    rate = device.flops[precision] * utilisation
-    forward = [piece.flops / rate for piece in trace.pieces]
-    heads = [3 * piece.head_flops / rate for piece in trace.pieces]
+    rate = device.flops[precision] * utilisation / 2  # multiply-adds a second
+    forward = [piece.operations / rate for piece in trace.pieces]
+    heads = [3 * piece.head_operations / rate for piece in trace.pieces]
     return Speed(forward, [2 * seconds for seconds in forward], heads, device.bandwidth)

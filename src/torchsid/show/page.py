@@ -1,109 +1,121 @@
-"""One self-contained HTML page from one run or several: no script, nothing loaded from anywhere."""
+"""One self-contained HTML page: a title, at most one sentence as its result, and sections of plots and tables.
 
-import os
+A page has no script and loads nothing; it is made for a telephone, a screen, dark or light, and paper.
+"""
+
+import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from itertools import count
 
 from torchsid.__about__ import __version__
 from torchsid.errors import RunError
-from torchsid.show import provenance, sections
-from torchsid.show.compare import Comparison, comparison
-from torchsid.show.cuts import cuts
-from torchsid.show.record import RunRecord
-from torchsid.show.wording import headline, listing, percent, summary_table
+from torchsid.show.svg import Drawing
+from torchsid.show.tables import Table
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+_ID = re.compile(r'(?:id="|url\(#|href="#)f[0-9a-f]{8}')
 
 
-def render(runs: Sequence[str | Path], out: str | Path) -> Path:
-    """Write the report of the run directories `runs` to the file `out`, and return its path.
+@dataclass(frozen=True)
+class Figures:
+    """Drawings side by side, as many as there is room for."""
 
-    The page is written whole or not at all: an existing report stays until the new one is complete.
-
-    Raises:
-        RunError: No runs are given, one cannot be read, `out` is a directory, or a package of the extra
-            `torchsid[report]` is missing.
-    """
-    out = Path(out)
-    if out.is_dir():
-        raise RunError(f"{out} is a directory; name the file to write, for example {out / 'report.html'}")
-    page = environment("report").get_template("page.html.j2").render(_context(comparison(runs)))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
-    return out
+    drawings: Sequence[Drawing]
+    narrow: bool = False
+    """Whether three share a row."""
+    kind: str = "figures"
 
 
-def environment(page: str, *packages: str) -> "Environment":
-    """Return what fills the templates of the packages, the first that has one, and then of the report; `page` is for the message.
+@dataclass(frozen=True)
+class Card:
+    """A sample, what is known of it, and a drawing of what was believed about it."""
 
-    Raises:
-        RunError: Jinja is missing.
-    """
-    try:
-        from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise RunError(f"the {page} needs Jinja; install it with pip install 'torchsid[report]'") from None
-    made = Environment(
-        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, __package__)]),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["percent"] = percent
-    return made
+    sample: str
+    """HTML that shows the sample."""
+    title: str
+    lines: Sequence[str]
+    drawing: Drawing
 
 
-def _context(result: Comparison) -> dict[str, Any]:
-    runs = provenance.ordered_runs(result)
-    names = [method.name for method in result.methods]
-    return {
-        "version": __version__,
-        "title": f"{_data_names(runs)}: {' · '.join(names)}",
-        "subtitle": _subtitle(runs),
-        "headline": headline(result),
-        "table": summary_table(result),
-        "notes": result.notes,
-        "warnings": [(run.name, message) for run in runs for message in dict.fromkeys(run.warnings)],
-        "methods": names,
-        "curves": sections.learning_curves(result),
-        "stages": sections.by_stage(result),
-        "minds": sections.minds(result),
-        "confusions": sections.confusions(result),
-        "calibration": sections.calibrated(result),
-        "tradeoffs": sections.tradeoffs(result),
-        "costs": sections.costs(result),
-        "conflicts": sections.conflicts(result),
-        "locality": sections.locality(result),
-        "noise": sections.label_noise(result),
-        "runs": runs,
-        "cuts": cuts(result),
-        "facts": provenance.facts(runs),
-    }
+@dataclass(frozen=True)
+class Cards:
+    """Samples under a heading."""
+
+    title: str
+    cards: Sequence[Card]
+    kind: str = "cards"
 
 
-def _data_names(runs: Sequence[RunRecord]) -> str:
-    return listing(list(dict.fromkeys(str(run.manifest["data"]["name"]) for run in runs)))
+@dataclass(frozen=True)
+class Code:
+    """A command, or a file."""
+
+    title: str
+    text: str
+    kind: str = "code"
 
 
-def _subtitle(runs: Sequence[RunRecord]) -> str:
-    data = runs[0].manifest["data"]
-    sizes = [f"{data[split]:,} {name}" for split, name in _SPLITS if data.get(split)]
-    parts = [
-        f"Recipe {listing(list(dict.fromkeys(str(run.manifest['recipe']) for run in runs)))}",
-        f"{listing(sizes)} images" if sizes else "",
-        f"{len(runs[0].class_names)} classes",
-        f"{len(runs)} runs" if len(runs) > 1 else f"seed {runs[0].seed}",
-        f"finished {str(runs[0].manifest['finished'])[:10]}" if runs[0].manifest.get("finished") else "",
-    ]
-    return " · ".join(filter(None, parts))
+@dataclass(frozen=True)
+class Folded:
+    """What is shown on demand."""
+
+    title: str
+    parts: Sequence["Part"]
+    kind: str = "folded"
 
 
-_SPLITS = (("train", "training"), ("validation", "validation"), ("test", "test"))
+Part = Figures | Cards | Code | Table | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page; one without parts is left out."""
+
+    anchor: str
+    title: str
+    text: str
+    """One or two sentences that say what is shown."""
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page."""
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    headline: str = ""
+    notes: Sequence[str] = ()
+    """What limits what is shown, a sentence each."""
+
+    def html(self) -> str:
+        """Return the page.
+
+        Raises:
+            RunError: Jinja is missing.
+        """
+        try:
+            from jinja2 import Environment, PackageLoader, StrictUndefined
+        except ImportError:
+            raise RunError("a page needs Jinja; install it with pip install 'torchsid[report]'") from None
+        loader = PackageLoader(__package__, "")
+        made = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        number = count()
+
+        def apart(svg: str) -> str:
+            """Return a drawing with identifiers of its own, which equal ones on the page do not share."""
+            mine = next(number)
+            return _ID.sub(lambda found: f"{found[0]}n{mine}", svg)
+
+        made.filters["apart"] = apart
+        sections = [section for section in self.sections if section.parts]
+        return made.get_template("page.html.j2").render(page=self, sections=sections, version=__version__)
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Return the drawings that are shown at once, by section and number: `triangle-1`."""
+        found: dict[str, Drawing] = {}
+        for section in self.sections:
+            drawings = (drawing for part in section.parts if isinstance(part, Figures) for drawing in part.drawings)
+            found |= {f"{section.anchor}-{place}": drawing for place, drawing in enumerate(drawings, 1)}
+        return found

@@ -6,11 +6,13 @@ page, so that one drawing serves the light, the dark and the printed page. Text 
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.resources import files
 from io import StringIO
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import RunError
@@ -24,45 +26,6 @@ SERIES = tuple(f"#0a000{number}" for number in range(1, 8))  # the page's --s1 â
 _CSS = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
 _CSS |= {sentinel: f"var(--s{number})" for number, sentinel in enumerate(SERIES, 1)}
 
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "torchsid",
-    "text.parse_math": False,  # a class may be called "$x"
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.titlecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 11,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": RULE,
-    "ytick.labelcolor": MUTED,
-    "ytick.left": False,
-    "lines.linewidth": 2,
-    "lines.solid_capstyle": "round",
-    "figure.constrained_layout.w_pad": 0.02,
-    "figure.constrained_layout.h_pad": 0.02,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
-
-def series(index: int) -> tuple[str, str]:
-    """Return the colour and the line style of the method at `index`; colours repeat dashed, then dotted."""
-    return SERIES[index % len(SERIES)], ("-", "--", ":")[index // len(SERIES) % 3]
-
 
 @dataclass(frozen=True)
 class Drawing:
@@ -70,6 +33,11 @@ class Drawing:
 
     title: str
     svg: str
+
+
+def look(index: int) -> tuple[str, str, str]:
+    """Return colour, line style and mark of the series at `index`; colours repeat dashed, then dotted, the mark tells in grey."""
+    return SERIES[index % len(SERIES)], ("-", "--", ":")[index // len(SERIES) % 3], "os^DvPX"[index % 7]
 
 
 @contextmanager
@@ -84,11 +52,30 @@ def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
         from matplotlib.figure import Figure
     except ImportError:
         raise RunError("figures need matplotlib; install it with pip install 'torchsid[report]'") from None
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    style = str(files("torchsid.show") / "figure.mplstyle")
+    with mpl.rc_context(fname=style), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's typeface lacks; a name too long for a figure only costs space.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font|constrained_layout not applied")
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         yield figure, figure.subplots()
+
+
+def key(figure: "Figure", names: Sequence[str], handles: Sequence[Any]) -> None:
+    """Explain colours and marks below the figure, which grows by as much."""
+    longest = max(map(len, names))
+    columns = min(len(names), 4 if longest <= 12 else 3 if longest <= 20 else 2 if longest <= 34 else 1)
+    figure.set_figheight(figure.get_figheight() + (12 + 15 * -(-len(names) // columns)) / 72)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=10,
+        handlelength=1.8,
+        columnspacing=1.4,
+        borderpad=0.5,
+    )
 
 
 def finish(figure: "Figure", title: str, description: str) -> Drawing:
@@ -110,10 +97,42 @@ def inline(svg: str, description: str) -> str:
     body = re.sub(r"<[^>]*>", lambda tag: _restyle(tag[0], prefix, names), body)
     box = re.search(r'viewBox="([^"]+)"', body)
     assert box is not None
-    limit = round(1.2 * float(box[1].split()[2]))
-    label = description.translate({38: "&amp;", 34: "&quot;", 60: "&lt;", 62: "&gt;"})
-    start = f'<svg viewBox="{box[1]}" style="max-width: {limit}px" role="img" aria-label="{label}">'
-    return start + body[body.index(">") + 1 :].strip()
+    return element(box[1], body[body.index(">") + 1 :].strip().removesuffix("</svg>"), description)
+
+
+def element(box: str, body: str, description: str) -> str:
+    """Return an SVG element of a page, at most a fifth larger than it was drawn; `box` is its `viewBox`."""
+    limit = round(1.2 * float(box.split()[2]))
+    return f'<svg viewBox="{box}" style="max-width: {limit}px" role="img" aria-label="{escaped(description)}">{body}</svg>'
+
+
+def escaped(text: str) -> str:
+    """Return text that is safe within SVG, as an attribute too."""
+    return text.translate({38: "&amp;", 34: "&quot;", 60: "&lt;", 62: "&gt;"})
+
+
+def standalone(*drawings: Drawing) -> str:
+    """Return the text of an SVG file with drawings one below the other, each under its title: in the page's colours by day."""
+    style = files("torchsid.show").joinpath("style.css").read_text("utf-8")
+    colours = dict(re.findall(r"--([\w-]+): (#\w+);", style[: style.index("}")]))
+    parts, labels, across, down = [], [], 0.0, 0.0
+    for drawing in drawings:
+        match = re.fullmatch(r'<svg viewBox="([^"]*)"[^>]*aria-label="([^"]*)">(.*)</svg>', drawing.svg, flags=re.DOTALL)
+        assert match is not None
+        box, label, body = match.groups()
+        left, top, width, height = (float(size) for size in box.split())
+        for line in wrap(drawing.title, int(width / 7.4), break_on_hyphens=False):  # 7.4: the width of a letter
+            bold = f'font-size="14" font-weight="bold" fill="{colours["ink"]}"'
+            parts.append(f'<text x="6" y="{down + 19:g}" {bold}>{escaped(line)}</text>')
+            down += 18
+        parts.append(f'<g transform="translate({-left:g} {down + 10 - top:g})">{body}</g>')
+        labels.append(label)
+        across, down = max(across, width), down + height + 16
+    body = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], "\n".join(parts)).replace("currentColor", colours["ink"])
+    size = f'viewBox="0 0 {across:g} {down:g}" width="{across:g}pt" height="{down:g}pt"'
+    about = f'{size} font-family="Helvetica, Arial, sans-serif" role="img" aria-label="{"; ".join(labels)}"'
+    paper = f'<rect width="{across:g}" height="{down:g}" fill="{colours["paper"]}"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {about}>\n{paper}\n{body}\n</svg>\n'
 
 
 def _restyle(tag: str, prefix: str, used: set[str]) -> str:

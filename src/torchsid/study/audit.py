@@ -1,6 +1,6 @@
 """Which training labels are probably wrong, from how the belief in them grew over the stages.
 
-A label that the image supports is believed from the first stages on. A label that was only memorised is believed late, weakly, or
+A label that the sample supports is believed from the first stages on. A label that was only memorised is believed late, weakly, or
 not at all. The score of a sample is the mean over the stages of the margin of its label,
 
     s = 1/L Σ_i ( p_i(y) − max_{c≠y} p_i(c) )   in [−1, 1],
@@ -9,17 +9,22 @@ so that every stage has one vote, which counts as much as the stage is sure. It 
 arXiv 2001.10528) over stages instead of epochs, which needs one trained network and no record of its training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from torchsid.show.page import Card, Cards, Code, Page, Section
+from torchsid.show.plots.river import river
+from torchsid.show.tables import Table
+from torchsid.study.positions import flatten, outcomes
 from torchsid.tasks import Samples
 from torchsid.training.evaluation import Predictor, predict, unbroken
 
-CHUNK = 2000  # images whose beliefs are in memory at a time
+CHUNK = 2000  # samples whose beliefs are in memory at a time
 
 
 class Verdicts(NamedTuple):
@@ -55,31 +60,33 @@ def judge(log_beliefs: Tensor, labels: Tensor) -> Verdicts:
     )
 
 
-def audit(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False) -> Verdicts:
-    """Return the verdicts on the labels of images, in their order.
+def audit(predictor: Predictor, samples: Samples, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False) -> Verdicts:
+    """Return the verdicts on the labels of samples, in their order; of every position that counts.
 
     Args:
         predictor: a trained learner, which is put into evaluation mode meanwhile.
-        data: the images it was trained on, as they were labelled; at least one.
-        prepare: from uint8 images to what the network reads, on its device.
+        samples: those it was trained on, as they were labelled; at least one.
+        prepare: from stored inputs to what the network reads, on its device.
         last_alone: see `beliefs_that_judge`.
     """
-    chunks = zip(torch.split(data.inputs, CHUNK), torch.split(data.target, CHUNK), strict=True)
-    found = [
-        judge(beliefs_that_judge(predictor, images, prepare=prepare, last_alone=last_alone), labels) for images, labels in chunks
-    ]
+    found = []
+    for start in range(0, len(samples), CHUNK):
+        part = samples.take(slice(start, start + CHUNK))
+        log_beliefs = beliefs_that_judge(predictor, part.inputs, prepare=prepare, last_alone=last_alone)
+        flat = flatten(log_beliefs, part.target, part.weight)
+        found.append(judge(flat.log_beliefs, outcomes(flat.target)))
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def beliefs_that_judge(
-    predictor: Predictor, images: Tensor, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False
+    predictor: Predictor, inputs: Tensor, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False
 ) -> Tensor:
-    """Return the log-beliefs `[L+1, N, C]` about images, row 0 of which is the prior.
+    """Return the log-beliefs `[L+1, N, ..., C]` about inputs, row 0 of which is the prior.
 
     With `last_alone` they are the prior and the last belief, as of one stage: for networks whose other stages were not trained to
     answer.
     """
-    log_beliefs = predict(predictor, images, prepare=prepare)
+    log_beliefs = predict(predictor, inputs, prepare=prepare)
     return log_beliefs[[0, -1]] if last_alone else log_beliefs
 
 
@@ -162,3 +169,32 @@ def auroc(score: Tensor, wrong: Tensor) -> float:
 
 def _share(some: Tensor, of: Tensor) -> float | None:
     return int(some.sum()) / int(of.sum()) if bool(of.any()) else None
+
+
+def audit_page(cards: Sequence[Card], tables: Sequence[Table], *, title: str, subtitle: str, command: str) -> Page:
+    """Return the page of an audit: what was found in all samples, and the most suspicious ones in their order."""
+    return Page(
+        title=title,
+        subtitle=subtitle,
+        sections=[
+            Section("found", "What was found", _FOUND, tables),
+            Section("samples", "The most suspicious", _RIVERS, [Cards("", cards)]),
+            Section("repeat", "To repeat it", "", [Code("", command)]),
+        ],
+    )
+
+
+_FOUND = "A label is disputed where the stages believe more in another class, which they suggest."
+_RIVERS = (
+    "A river goes from the prior through every stage: the belief in the label given rises from below, in green, "
+    "above it lies that in the suggested class. The row is that of the data set's file, from 0."
+)
+
+
+def suspect(sample: str, log_beliefs: Tensor, names: Sequence[str], label: int, suggested: int, lines: Sequence[str]) -> Card:
+    """Return a sample, shown as HTML, with the beliefs `[L+1, C]` in its label and in what is suggested."""
+    shown = list(dict.fromkeys((label, suggested)))
+    beliefs = log_beliefs[:, shown].double().exp()
+    rest = 1 - beliefs.sum(1, keepdim=True)
+    drawn = river(np.hstack([beliefs, rest]), [*(names[name] for name in shown), ""], 0, shown=len(shown))
+    return Card(sample, " → ".join(names[name] for name in shown), lines, drawn)

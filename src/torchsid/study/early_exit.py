@@ -10,12 +10,13 @@ from torch import Tensor
 from torchsid.anytime import EarlyExit, ExitRule, Measure, confidence
 from torchsid.core.beliefs import entropy
 from torchsid.core.cascade import Cascade
+from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, StagedCascade
 from torchsid.heads.cost import multiply_adds
 from torchsid.tasks import Samples
 
-LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of accuracy on the validation images, that a threshold may cost
+LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of accuracy on the validation samples, that a threshold may cost
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
         last = cascade.heads[-1]
         alone = isinstance(last, OwnHead) and not last.residual
         return Operations(tuple(stages), sum(stage.operations for stage in cascade.plan.stages) if alone else sum(stages))
+    assert isinstance(cascade, SharedCascade)
     with without_side_effects(cascade), torch.no_grad():
         cascade.eval()
         features = cascade.features(example)
@@ -58,29 +60,29 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
 
 
 def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500) -> dict[str, Any]:
-    """Run early exit on images and return what came of it, as JSON can hold it.
+    """Run early exit on samples and return what came of it, as JSON can hold it.
 
     Args:
         early: the cascade and its rule; the cascade is in evaluation mode meanwhile.
-        data: at least one image.
-        prepare: from uint8 images to what the network reads, on its device.
-        batch_size: images a pass.
+        data: at least one sample.
+        prepare: from stored inputs to what the network reads, on its device.
+        batch_size: samples a pass.
 
     Returns:
         `rule`, `n`, `accuracy`; `average_depth` (stage of exit) and `average_computed` (stages that ran); `exits`, for each stage
-        the share of images that left there, and their accuracy (None where there is none); `operations`, the share of the
+        the share of samples that left there, and their accuracy (None where there is none); `operations`, the share of the
         multiply-adds of ordinary inference; `whole_batches`, see `EarlyExit`.
 
     Raises:
-        ValueError: there are no images.
+        ValueError: there are no samples.
     """
     if not len(data.target):
-        raise ValueError("no images to measure early exit on: choose another split")
+        raise ValueError("no samples to measure early exit on: choose another split")
     cascade, parts = early.cascade, []
     with without_side_effects(cascade):
         cascade.eval()
-        for images in torch.split(data.inputs, batch_size):
-            answer = early(prepare(images))
+        for inputs in torch.split(data.inputs, batch_size):
+            answer = early(prepare(inputs))
             parts.append(torch.stack([answer.log_belief.argmax(-1), answer.depth, answer.computed]).cpu())
         cost = operations(cascade, prepare(data.inputs[:2]))
     predictions, depth, computed = torch.cat(parts, dim=1)
@@ -144,14 +146,14 @@ def exit_depth(log_beliefs: Tensor, rule: ExitRule) -> Tensor:
 def exit_curve(
     validation: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], measure: Measure, cost: Operations
 ) -> dict[str, Any]:
-    """Return accuracy against average depth on test images, at thresholds that the validation images chose.
+    """Return accuracy against average depth on test samples, at thresholds that the validation samples chose.
 
-    For every allowed loss δ of `LOSSES`: the loosest threshold with which the accuracy on the validation images is at least that of
-    the last stage, less δ.
+    For every allowed loss δ of `LOSSES`: the loosest threshold with which the accuracy on the validation samples is at least that
+    of the last stage, less δ.
 
     Args:
         validation: log-beliefs `[L+1, N, C]` and labels `[N]`.
-        test: likewise, other images.
+        test: likewise, other samples.
         measure: of the rule.
         cost: of the cascade.
 

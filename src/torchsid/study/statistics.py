@@ -1,17 +1,13 @@
-"""Intervals and paired differences, so that no number is shown without its uncertainty.
-
-Everything is deterministic: intervals are closed formulas, and the bootstrap draws from a seeded generator.
-"""
+"""Intervals and paired differences, so that no number is shown without its uncertainty. Everything is deterministic."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from math import sqrt
-from statistics import NormalDist
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     n, mean = sample.size, float(sample.mean())
     if n == 1:
         return Interval(mean, None, None, 1)
-    half = _student_quantile(confidence, n - 1) * float(sample.std(ddof=1)) / sqrt(n)
+    half = float(_scipy_stats().t.ppf((1 + confidence) / 2, n - 1) * sample.std(ddof=1)) / sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -82,15 +78,20 @@ def bootstrap_interval(values: Sequence[float], confidence: float = 0.95, *, res
     n, mean = sample.size, float(sample.mean())
     if n == 1:
         return Interval(mean, None, None, 1)
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    rows = max(1, 1_000_000 // n)  # keeps one block of drawn indices near 8 MB
-    for start in range(0, resamples, rows):
-        block = means[start : start + rows]
-        block[:] = sample[generator.integers(n, size=(block.size, n))].mean(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(mean, float(low), float(high), n)
+    found = (
+        _scipy_stats()
+        .bootstrap(
+            (sample,),
+            np.mean,
+            confidence_level=confidence,
+            n_resamples=resamples,
+            batch=max(1, 1_000_000 // n),  # keeps one block of drawn indices near 8 MB
+            method="percentile",
+            random_state=np.random.default_rng(seed),
+        )
+        .confidence_interval
+    )
+    return Interval(mean, float(found.low), float(found.high), n)
 
 
 def proportion_interval(correct: int, n: int, confidence: float = 0.95) -> Interval:
@@ -102,10 +103,8 @@ def proportion_interval(correct: int, n: int, confidence: float = 0.95) -> Inter
     _check_confidence(confidence)
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n}; allowed: n of 1 or more, and 0 <= correct <= n")
-    z, share = _normal_quantile(confidence), correct / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), n)
+    found = _scipy_stats().binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    return Interval(correct / n, float(found.low), float(found.high), n)
 
 
 def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, confidence: float = 0.95) -> PairedDifference:
@@ -129,11 +128,11 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, confidence: fl
     if a.ndim != 1 or a.shape != b.shape or a.size == 0:
         raise ValueError(f"the shapes are {a.shape} and {b.shape}; allowed: two equal, non-empty [N]")
     n, a_only, b_only = a.size, int(np.sum(a & ~b)), int(np.sum(b & ~a))
-    p_value = min(1.0, 2 * float(_scipy_stats().binom.cdf(min(a_only, b_only), a_only + b_only, 0.5)))
+    p_value = float(_scipy_stats().binomtest(a_only, a_only + b_only).pvalue) if a_only + b_only else 1.0
     adjusted = (a_only - b_only) / (n + 2)
-    half = _normal_quantile(confidence) * sqrt((a_only + b_only + 1) / (n + 2) - adjusted**2) / sqrt(n + 2)
-    low, high = max(-1.0, adjusted - half), min(1.0, adjusted + half)
-    return PairedDifference((a_only - b_only) / n, low, high, p_value, n)
+    z = float(_scipy_stats().norm.ppf((1 + confidence) / 2))
+    half = z * sqrt((a_only + b_only + 1) / (n + 2) - adjusted**2) / sqrt(n + 2)
+    return PairedDifference((a_only - b_only) / n, max(-1.0, adjusted - half), min(1.0, adjusted + half), p_value, n)
 
 
 def paired_seeds(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> PairedDifference:
@@ -142,26 +141,44 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float], confidence: flo
     Raises:
         ValueError: The two have no seed in common.
     """
-    seeds = sorted(a.keys() & b.keys())
-    if not seeds:
+    differences = _differences(a, b)
+    if not differences:
         raise ValueError(f"no seed in common: {sorted(a)} and {sorted(b)}; train both methods with the same seeds")
-    differences = [a[seed] - b[seed] for seed in seeds]
     interval = mean_interval(differences, confidence)
     if interval.n == 1:
         return PairedDifference(interval.mean, None, None, None, 1)
-    return PairedDifference(interval.mean, interval.low, interval.high, _t_test(differences), interval.n)
+    error = float(np.std(differences, ddof=1)) / sqrt(interval.n)  # by hand: SciPy's test warns where there is hardly any
+    p_value = float(2 * _scipy_stats().t.sf(abs(interval.mean) / error, interval.n - 1)) if error > 0 else float(interval.mean == 0)
+    return PairedDifference(interval.mean, interval.low, interval.high, p_value, interval.n)
 
 
-def _t_test(differences: Sequence[float]) -> float:
-    """Return the two-sided p-value of Student's one-sample test against zero."""
-    error = float(np.std(differences, ddof=1)) / sqrt(len(differences))
-    mean = abs(float(np.mean(differences)))
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
-    return float(2 * _scipy_stats().t.sf(mean / error, len(differences) - 1))
+def paired_effect(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
+    """Return Cohen's d of paired samples, `mean(a − b) / s(a − b)`; None for fewer than two pairs or without any spread."""
+    differences = _differences(a, b)
+    spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
+    return float(np.mean(differences)) / spread if spread > 0 else None
 
 
-def _finite(values: Sequence[float], confidence: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values corrected by Holm's step-down method (1979); None, of a single pair, stays None and does not count.
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, index) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        corrected[index] = largest
+    return corrected
+
+
+def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
+    return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+
+
+def _finite(values: Sequence[float], confidence: float) -> NDArray[np.float64]:
     _check_confidence(confidence)
     sample = np.asarray(values, dtype=np.float64).reshape(-1)
     if sample.size == 0 or not np.isfinite(sample).all():
@@ -174,17 +191,13 @@ def _check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence is {confidence}; allowed: between 0 and 1, both excluded, for example 0.95")
 
 
-def _normal_quantile(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _student_quantile(confidence: float, degrees: int) -> float:
-    return float(_scipy_stats().t.ppf((1 + confidence) / 2, degrees))
-
-
 def _scipy_stats() -> ModuleType:
+    """Return `scipy.stats`, which takes a second to import.
+
+    Raises:
+        ImportError: SciPy is not installed; names the extra that brings it.
+    """
     try:
         return import_module("scipy.stats")
     except ImportError:
-        message = "intervals over several values and p-values need SciPy; install it with pip install 'torchsid[report]'"
-        raise ImportError(message) from None
+        raise ImportError("intervals and p-values need SciPy; install it with pip install 'torchsid[report]'") from None

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchsid.core.cascade import Positions
+
 About = Mapping[str, Any]
 """What is known of a data set, as JSON can hold it; a run keeps it in its manifest, so that its network can be built without the
 data. `num_classes` is there always, `class_names` where the outcomes have names."""
@@ -64,8 +66,8 @@ class Splits:
 class Task(ABC):
     """A domain. Its settings, the `[data]` section of a recipe, are the keyword-only parameters of its constructor."""
 
-    per_position: bool = False
-    """Whether a network answers at every position of its features, `[B, T, C]`, instead of once a sample, `[B, C]`."""
+    positions: Positions = ()
+    """Where a sample's beliefs are: one, `()`; M of them, `(M,)`; or one a token, `"tokens"`."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
 

@@ -117,7 +117,7 @@ def build_network(config: RunConfig, task: Task, about: About) -> nn.Module:
     settings = asdict(config.model)
     network = CHOICES["model"].chosen(settings, config.task)
     try:
-        module: nn.Module = build(network, settings, task.example(about), about["num_classes"])
+        module: nn.Module = build(network, settings, task.example(about), about["num_classes"], task.positions)
     except ConfigError as error:
         raise ConfigError([f"model: {problem}" for problem in error.problems]) from None
     except ValueError as error:

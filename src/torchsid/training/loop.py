@@ -203,7 +203,7 @@ def _conflict(session: Session) -> list[list[float]] | None:
     if not session.setup.config.watch.conflict or not isinstance(learner, SID):
         return None
     batch = session.setup.batches.first(_CONFLICT_SAMPLES)
-    cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target).tolist()
+    cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
     return cosines
 
 

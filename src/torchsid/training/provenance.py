@@ -140,7 +140,7 @@ def locality_of(learner: Learner, batch: Batch) -> dict[str, Any]:
     if not isinstance(learner, SID):
         detail = "global: the gradient crosses all stages; not local by design"
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}
-    report = check_locality(learner, batch.x, batch.target)
+    report = check_locality(learner, batch.x, batch.target, weight=batch.weight)
     verdict, detail = "local", str(report)
     if learner.window >= report.stages > 1:
         verdict, detail = "global", f"global: the window of {learner.window} stages reaches the input; not local by design"

@@ -83,7 +83,7 @@ def problems(config: RunConfig) -> Iterator[str]:
             f"learner.name = {learner.name!r} on model.network = {network!r} trains in one process: "
             "many workers train SID on a network with stages; start it without torchrun, or choose another recipe"
         )
-        return
+        return  # the rest asks for settings that it need not have
     if network == "cascade" and distributed.replicas > 1:
         yield f"distributed.replicas = {distributed.replicas} is for staged networks: set it to 1 for model.network = 'cascade'"
     if network == "cascade" and distributed.micro_batches > 1:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import pytest
@@ -9,6 +10,8 @@ from torchsid import LocalObjective
 from torchsid.errors import TargetError
 from torchsid.study.certify.certificate import Certificate, certificate, certify
 from torchsid.study.certify.samples import measure
+from torchsid.study.positions import Flat
+from torchsid.tasks import Samples
 
 LABELS = torch.tensor([0, 0, 1, 2])
 
@@ -68,40 +71,65 @@ def test_more_loss_than_doing_nothing_is_the_local_error() -> None:
     assert stage.slack.worst == pytest.approx(0, abs=1e-12)
 
 
-def test_images_are_read_in_batches_once_for_all_labels() -> None:
-    images = torch.randint(256, (11, 1, 2, 2), dtype=torch.uint8)
-    labels = {"noisy": torch.randint(4, (11,)), "clean": torch.randint(4, (11,))}
-    calls = []
+def network(x: Tensor) -> Tensor:
+    return torch.stack([torch.zeros(len(x), 4), x.flatten(1), 2 * x.flatten(1)]).log_softmax(-1)
 
-    def network(x: Tensor) -> Tensor:
+
+def test_samples_are_read_in_batches_once_for_all_labels() -> None:
+    noisy, clean = torch.randint(4, (2, 11))
+    samples, calls = Samples(torch.randint(256, (11, 1, 2, 2), dtype=torch.uint8), noisy, clean_target=clean), []
+
+    def counting(x: Tensor) -> Tensor:
         calls.append(len(x))
-        return torch.stack([torch.zeros(len(x), 4), x.flatten(1), 2 * x.flatten(1)]).log_softmax(-1)
+        return network(x)
 
     def run(batch_size: int) -> dict[str, Certificate]:
-        return certify(network, images, labels, LocalObjective(), prepare=lambda x: x / 255, batch_size=batch_size)
+        return certify(counting, samples, LocalObjective(), prepare=lambda x: x / 255, batch_size=batch_size)
 
     in_batches, at_once = run(4)["clean"], run(500)["clean"]
     assert in_batches.stages[-1].kl.mean == pytest.approx(at_once.stages[-1].kl.mean)
     assert in_batches.stages[-1].failures.samples == at_once.stages[-1].failures.samples
     assert calls == [4, 4, 3, 11]
     found = run(11)
-    assert list(found) == ["noisy", "clean"]
-    assert found["noisy"] != found["clean"]
-    assert found["noisy"].class_sizes == tuple(labels["noisy"].bincount(minlength=4).tolist())
-    seen = []
-    certify(
-        network, images, labels, LocalObjective(), prepare=lambda x: x, batch_size=6, onlooker=lambda *batch: seen.append(batch)
-    )
-    assert [(batch, log_beliefs.shape) for batch, log_beliefs in seen] == [(slice(0, 6), (3, 6, 4)), (slice(6, 12), (3, 5, 4))]
+    assert list(found) == ["given", "clean"]
+    assert found["given"].class_sizes == tuple(noisy.bincount(minlength=4).tolist())
+    seen: list[Mapping[str, Flat]] = []
+    certify(network, samples, LocalObjective(), prepare=lambda x: x, batch_size=6, onlooker=seen.append)
+    assert [flat["given"].sample.tolist() for flat in seen] == [list(range(6)), list(range(6, 11))]
+    assert [flat["clean"].target.tolist() for flat in seen] == [clean[:6].tolist(), clean[6:].tolist()]
     with pytest.raises(TargetError):
-        certify(network, images, {"wrong": torch.full((11,), 4)}, LocalObjective(), prepare=lambda x: x / 255)
+        certify(network, Samples(samples.inputs, torch.full((11,), 4)), LocalObjective(), prepare=lambda x: x / 255)
+
+
+def test_clean_labels_without_noise_say_nothing_new() -> None:
+    samples = Samples(torch.zeros(4, 1, 2, 2), LABELS, clean_target=LABELS)
+    assert list(certify(network, samples, LocalObjective(), prepare=lambda x: x)) == ["given"]
+
+
+def test_positions_count_by_their_weight() -> None:
+    """A weight of 2 is as good as two samples, a weight of 0 as good as none."""
+    log_beliefs, target = torch.randn(3, 2, 3, 4).log_softmax(-1), torch.randint(4, (2, 3))
+    weight = torch.tensor([[1.0, 0.0, 2.0], [1.0, 1.0, 0.0]])
+    (found,) = certify(
+        lambda x: log_beliefs[:, x.long()], Samples(torch.arange(2), target, weight), LocalObjective(), prepare=lambda x: x
+    ).values()
+    places = [(0, 0), (0, 2), (0, 2), (1, 0), (1, 1)]
+    flat = torch.stack([log_beliefs[:, sample, place] for sample, place in places], dim=1)
+    labels = torch.stack([target[place] for place in places])
+    expected = certificate(measure(flat, labels, LocalObjective()), labels, 4, LocalObjective())
+    assert found.n == 4
+    for stage, by_hand in zip(found.stages, expected.stages, strict=True):
+        for name in ("premise", "conclusion", "descent"):
+            assert getattr(stage, name) == pytest.approx(getattr(by_hand, name))
+        assert (stage.kl.mean, stage.kl.worst) == pytest.approx((by_hand.kl.mean, by_hand.kl.worst))
+        assert stage.slack.mean == pytest.approx(by_hand.slack.mean)
+    assert found.descent_everywhere == pytest.approx(expected.descent_everywhere)
 
 
 def test_the_propositions_take_the_previous_belief_as_it_is_whatever_the_temperature_of_the_teacher() -> None:
     log_beliefs = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    samples = Samples(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), LABELS)
     cold, warm = (
-        certify(lambda _: log_beliefs, images, {"test": LABELS}, LocalObjective(temperature=t), prepare=lambda x: x.float())
-        for t in (1.0, 2.0)
+        certify(lambda _: log_beliefs, samples, LocalObjective(temperature=t), prepare=lambda x: x.float()) for t in (1.0, 2.0)
     )
     assert cold == warm

@@ -2,68 +2,52 @@ import pytest
 from tests.study.experiments.samples import experiment
 
 from torchsid.errors import ConfigError
-from torchsid.study.experiments.grid import (
-    Cell,
-    Grid,
-    Job,
-    cells,
-    check,
-    configuration,
-    position,
-    repeats,
-    settings_of,
-    tuning,
-    whole,
-)
-from torchsid.study.experiments.plan import Axis, Contender
+from torchsid.study.experiments.experiment import Axis, Contender
+from torchsid.study.experiments.grid import Cell, Job, cells, check, configuration, position, repeats, settings_of, tuning
 
 
-def test_a_contender_that_sets_the_axis_stands_beside_it() -> None:
-    found = cells(experiment(), Grid(("2", "8"), (0,)))
-    assert found == [Cell("SID", "2"), Cell("SID", "8"), Cell("BP", "2"), Cell("BP", "8"), Cell("flat")]
+def test_ends_and_reference_come_before_what_lies_between_and_a_contender_that_sets_the_axis_stands_beside_it() -> None:
+    found = cells(experiment())
+    assert found[0] == Cell("flat")
+    assert [cell.point for cell in found[1:]] == [point for point in ("2", "4", "32", "8", "16") for _ in ("SID", "BP")]
+    assert cells(experiment(axis=None)) == [Cell("SID"), Cell("BP"), Cell("flat")]
 
 
 def test_every_cell_is_tuned_with_every_rate_on_the_first_seed() -> None:
     about = experiment()
-    jobs = tuning(about, whole(about))
+    jobs = tuning(about)
     assert len(jobs) == 11 * 3
     assert {job.seed for job in jobs} == {0}
     assert {job.rate for job in jobs if job.cell == Cell("BP", "8")} == set(about.rates)
 
 
-def test_repeats_take_the_chosen_rate_and_skip_what_has_none() -> None:
-    about = experiment()
-    jobs = repeats(about, Grid(("2",), (0, 1)), {Cell("SID", "2"): 0.004, Cell("flat"): 0.001})
-    assert jobs == [
-        Job(Cell("SID", "2"), 0.004, 0),
-        Job(Cell("SID", "2"), 0.004, 1),
-        *(Job(Cell("flat"), 0.001, s) for s in (0, 1)),
-    ]
+def test_repeats_go_seed_by_seed_at_the_chosen_rate_and_skip_what_has_none() -> None:
+    sid, flat = Cell("SID", "2"), Cell("flat")
+    jobs = repeats(experiment(seeds=[0, 1]), {sid: 0.004, flat: 0.001})
+    assert jobs == [Job(flat, 0.001, 0), Job(sid, 0.004, 0), Job(flat, 0.001, 1), Job(sid, 0.004, 1)]
 
 
-def test_an_ablation_takes_over_a_rate_and_may_have_fewer_seeds() -> None:
-    contenders = {"SID": Contender(), "half": Contender(of="SID", times=0.5, seeds=[0], settings={"learner.alpha": 1.0})}
-    about = experiment(contenders=contenders, axis=None)
-    assert {job.cell for job in tuning(about, whole(about))} == {Cell("SID")}
-    ablated = [job for job in repeats(about, whole(about), {Cell("SID"): 0.002}) if job.cell == Cell("half")]
-    assert ablated == [Job(Cell("half"), 0.001, 0)]
-
-
-def test_an_ablation_beside_the_axis_takes_the_rate_at_the_reference() -> None:
-    about = experiment(contenders={"SID": Contender(), "shallow": Contender(of="SID", settings={"model.depth": 1})})
-    (job, *_) = [job for job in repeats(about, whole(about), {Cell("SID", "4"): 0.002}) if job.cell == Cell("shallow")]
-    assert job.rate == 0.002
+def test_an_ablation_takes_over_a_rate_beside_the_axis_that_at_the_reference_and_may_have_fewer_seeds() -> None:
+    half = Contender(of="SID", times=0.5, seeds=[0])
+    shallow = Contender(of="SID", seeds=[0, 1], settings={"model.depth": 1})
+    about = experiment(contenders={"SID": Contender(), "half": half, "shallow": shallow})
+    assert {job.cell.contender for job in tuning(about)} == {"SID"}
+    ablated = [job for job in repeats(about, {Cell("SID", "4"): 0.002}) if job.cell.contender != "SID"]
+    assert ablated == [Job(Cell("shallow"), 0.002, 0), Job(Cell("half", "4"), 0.001, 0), Job(Cell("shallow"), 0.002, 1)]
 
 
 def test_settings_of_the_contender_come_last() -> None:
     points = {"noisy": {"data.noise.kind": "symmetric", "data.noise.rate": 0.4, "learner.alpha": 0.3}}
     contenders = {"SID": Contender(settings={"learner.alpha": 0.7})}
     about = experiment(axis=Axis(name="data", points=points), contenders=contenders, settings={"data.noise.rate": 0.1})
-    assert settings_of(about, Cell("SID", "noisy")) == {
-        "data.noise.kind": "symmetric",
-        "data.noise.rate": 0.4,
-        "learner.alpha": 0.7,
-    }
+    found = {"data.noise.kind": "symmetric", "data.noise.rate": 0.4, "learner.alpha": 0.7}
+    assert dict(settings_of(about, Cell("SID", "noisy"))) == found
+
+
+def test_a_contender_does_without_what_its_network_lacks() -> None:
+    plain = Contender(settings={"learner.name": "backprop", "model.network": "plain", "model.depth": 1})
+    about = experiment(contenders={"SID": Contender(), "plain": plain})
+    assert configuration(about, Job(Cell("plain"), 0.001, 0), "").model.network == "plain"
 
 
 def test_a_configuration_has_rate_seed_and_one_thread() -> None:
@@ -72,28 +56,20 @@ def test_a_configuration_has_rate_seed_and_one_thread() -> None:
     assert (config.optimizer.learning_rate, config.training.seed, config.training.threads) == (0.004, 3, 1)
 
 
-def test_directories_are_named_for_what_is_in_them() -> None:
+def test_every_run_has_a_directory_of_its_own() -> None:
     assert Job(Cell("SID, residual", "64"), 1e-3, 2).directory == "sid-residual-64-rate0.001-seed2"
     about = experiment()
-    jobs = repeats(about, whole(about), dict.fromkeys(cells(about, whole(about)), 0.001))
+    jobs = repeats(about, dict.fromkeys(cells(about), 0.001))
     assert len({job.directory for job in jobs}) == len(jobs) == 55
 
 
 def test_positions_are_numbers_or_nothing() -> None:
-    assert position(experiment(), "16") == 16.0
-    assert position(experiment(axis=Axis(name="rule", setting="learner.combine", values=["sum"])), "sum") is None
-    assert position(experiment(axis=None), "") is None
+    rule = Axis(name="rule", setting="learner.combine", values=["sum"])
+    assert (position(experiment(), "16"), position(experiment(axis=rule), "sum")) == (16.0, None)
 
 
 def test_problems_of_all_cells_are_named_with_their_contender() -> None:
-    contenders = {"SID": Contender(settings={"learner.alhpa": 1}), "BP": Contender(settings={"learner.window": 2})}
+    contenders = {"SID": Contender(settings={"learner.alhpa": 1}), "four": Contender(workers=4)}
     with pytest.raises(ConfigError) as error:
-        check(experiment(contenders=contenders, axis=None), "")
-    assert [problem.partition(":")[0] for problem in error.value.problems] == ["SID", "BP"]
-
-
-def test_workers_without_a_stage_are_named_at_their_value() -> None:
-    about = experiment(contenders={"SID": Contender(), "four": Contender(workers=4)})
-    with pytest.raises(ConfigError, match=r"four at 2: workers = 4 for model\.depth = 2: at most 3") as error:
-        check(about, "")
-    assert len(error.value.problems) == 1
+        check(experiment(contenders=contenders, axis=Axis(name="L", setting="model.depth", values=[2, 3])), "")
+    assert [problem.partition(":")[0] for problem in error.value.problems] == ["SID at 2 and 1 more", "four at 2"]

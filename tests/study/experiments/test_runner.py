@@ -1,22 +1,20 @@
-import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
+from tests.study.experiments.processes import finish, start, stop, write_question
 from tests.study.experiments.samples import experiment
 
 from torchsid.errors import CheckpointError, DataError
-from torchsid.study.experiments import Experiment, run
-from torchsid.study.experiments.execute import Outcome
-from torchsid.study.experiments.grid import Cell, Grid, Job
-from torchsid.study.experiments.plan import Axis, Contender
-from torchsid.study.experiments.record import as_json, write
-from torchsid.training import Interrupted, loop
-from torchsid.training.session import Session
+from torchsid.study.experiments import Experiment, Results, run, runner
+from torchsid.study.experiments.experiment import Axis, Contender
+from torchsid.study.experiments.grid import Cell, Job
+from torchsid.training import resolve, train
 
-TINY = {"data.limit": 200, "training.epochs": 2, "model.hidden": 16, "model.feature_dim": 16, "training.conflict": False}
+TINY = {"data.limit": 200, "training.epochs": 1, "model.hidden": 8, "model.feature_dim": 8, "watch.conflict": False}
+SID2, SID3, FLAT = Cell("SID", "2"), Cell("SID", "3"), Cell("flat")
 
 
 def tiny(**changes: object) -> Experiment:
@@ -33,128 +31,116 @@ def tiny(**changes: object) -> Experiment:
     return experiment(**{**table, **changes})
 
 
+def silently(about: Experiment, out: Path, **rest: object) -> Results:
+    return run(about, out, say=lambda line: None, **rest)  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
     """An experiment that ran to its end; tests copy it."""
     out = tmp_path_factory.mktemp("experiment") / "out"
-    write(run(tiny(), out, say=lambda line: None, command="torchsid experiment depth"), out)
-    return out
+    return out, silently(tiny(), out)
 
 
 @pytest.fixture
-def out(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "out"))
+def out(finished: tuple[Path, Results], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished[0], tmp_path / "out"))
 
 
 def times(out: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in (out / "runs").glob("*/manifest.json")}
 
 
-def numbers(out: Path) -> object:
-    found = json.loads((out / "results.json").read_text())
-    return [{name: metric for name, metric in row["metrics"].items() if name != "seconds"} for row in found["summary"]]
+def numbers(out: Path) -> list[dict[str, object]]:
+    rows = parquet.read_table(out / "results.parquet").to_pylist()
+    measured = ("seconds", "throughput", "samples_per_second", "memory", "memory_mib")
+    return sorted((row for row in rows if row["metric"] not in measured), key=str)
 
 
-@contextmanager
-def stopping(at: str) -> Iterator[None]:
-    """Stop the run of that name after its first epoch, as a signal would."""
-    ended = loop.end_epoch
-
-    def end_epoch(session: Session) -> None:
-        ended(session)
-        if at in str(session.run.path) and session.progress.epoch == 2:
-            raise Interrupted(session.run.path, 15)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "end_epoch", end_epoch)
-        yield
+def test_every_cell_is_tuned_on_validation_and_repeated_with_every_seed(finished: tuple[Path, Results]) -> None:
+    out, results = finished
+    assert len(results.runs) == len(times(out)) == 3 * (2 + 1)
+    assert set(results.rates) == {SID2, SID3, FLAT}
+    for cell, rate in results.rates.items():
+        own = [row for row in results.rows() if (row["contender"], row["point"]) == (cell.contender, cell.point or None)]
+        last = [row for row in own if (row["weights"], row["split"], row["metric"]) == ("last", "validation", "accuracy")]
+        tried = {row["rate"]: row["value"] for row in last if row["seed"] == 0}  # of the last stage, which comes last
+        assert tried[rate] == max(tried.values())
+        assert {row["seed"] for row in last if row["chosen"]} == {0, 1}
 
 
-def test_every_cell_is_tuned_on_validation_and_repeated_with_every_seed(finished: Path) -> None:
-    found = json.loads((finished / "results.json").read_text())
-    tried = {(row["contender"], row["value"], row["rate"]): row["validation"] for row in found["tuning"]}
-    assert len(tried) == 3 * 2
-    for row in found["summary"]:
-        cell = row["contender"], row["value"]
-        assert row["rate"] == max((0.001, 0.01), key=lambda rate: tried[*cell, rate])
-        assert set(row["metrics"]["accuracy"]["by_seed"]) == {"0", "1"}
-    assert len(times(finished)) == 3 * (2 + 1)
-
-
-def test_the_same_again_runs_nothing(out: Path) -> None:
-    before, lines = times(out), []
-    write(run(tiny(), out, say=lines.append), out)
-    assert times(out) == before
-    assert len(lines) == 9
-    assert all("already there" in line for line in lines)
-
-
-def test_what_was_lost_or_killed_is_made_up_for_and_the_numbers_are_the_same(out: Path) -> None:
-    before, expected = times(out), numbers(out)
-    lost, half, stillborn = sorted(before)[:3]
-    for name in (lost, half, stillborn):
+def test_the_same_again_makes_up_for_what_was_lost_or_killed_at_its_start_alone(out: Path) -> None:
+    before, expected, lines = times(out), numbers(out), []
+    lost, stillborn = sorted(before)[:2]
+    for name in (lost, stillborn):
         shutil.rmtree(out / "runs" / name)
-    with stopping(half), pytest.raises(Interrupted):
-        run(tiny(), out, say=lambda line: None)
-    assert json.loads((out / "runs" / half / "manifest.json").read_text())["status"] == "interrupted"
-    shutil.rmtree(out / "runs" / stillborn, ignore_errors=True)
     (out / "runs" / stillborn).mkdir()
     (out / "runs" / stillborn / "config.toml").write_text("")
-    write(run(tiny(), out, say=lambda line: None), out)
+    run(tiny(), out, say=lines.append)
     after = times(out)
-    assert {name for name in before if after[name] != before[name]} == {lost, half, stillborn}
+    assert {name for name in before if after[name] != before[name]} == {lost, stillborn}
+    assert sum("already there" in line for line in lines) == 9 - 2
     assert numbers(out) == expected
 
 
-def test_runs_of_another_configuration_are_not_mixed_in(out: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"training\.epochs"):
-        run(tiny(settings={**TINY, "training.epochs": 1}), out, say=lambda line: None)
-
-
-def test_runs_of_another_staleness_are_not_mixed_in(out: Path) -> None:
-    contenders = {"SID": Contender(workers=2, settings={"distributed.staleness": 1})}
-    with pytest.raises(CheckpointError, match=r"begun otherwise: distributed\.staleness: 0 -> 1"):
-        run(tiny(contenders=contenders), out, say=lambda line: None)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {**TINY, "training.epochs": 2}}, r"training\.epochs"),
+        ({"contenders": {"SID": Contender(workers=2, settings={"distributed.staleness": 1})}}, r"distributed\.staleness: 0 -> 1"),
+    ],
+)
+def test_runs_of_another_configuration_are_not_mixed_in(out: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        silently(tiny(**changes), out)
 
 
 def test_a_run_that_diverges_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
     about = tiny(rates=[0.001, 1e30], axis=None, seeds=[0], contenders={"SID": Contender(settings={"model.depth": 2})})
-    found = run(about, tmp_path, say=lambda line: None)
-    assert [job.rate for job in found.failed] == [1e30]
-    assert found.rates == {Cell("SID"): 0.001}
-    assert [trial.validation is None for trial in found.trials] == [False, True]
+    results = silently(about, tmp_path)
+    assert [job.rate for job in results.diverged] == [1e30]
+    assert results.rates == {Cell("SID"): 0.001}
 
 
-def test_a_budget_drops_seeds_first_and_is_remembered(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchsid.study.experiments import runner
-
-    def slow(tasks: dict[Job, object], **rest: object) -> dict[Job, Outcome]:
-        return {job: Outcome(10.0) for job in tasks}
-
-    monkeypatch.setattr(runner, "execute", slow)
-    lines: list[str] = []
-    found = run(tiny(), out, minutes=1.0, say=lines.append)
-    assert found.grid == Grid(("2", "3"), (0,))
-    assert found.dropped == ("1 of 2 seeds (1)",)
-    assert lines[0] == "about 1.0 minutes for a budget of 1; left out: 1 of 2 seeds (1)"
-    assert as_json(found)["ran"]["dropped"] == ("1 of 2 seeds (1)",)
-
-
-@pytest.mark.slow
-def test_workers_give_the_same_numbers(tmp_path: Path) -> None:
-    about = tiny(rates=[0.001], seeds=[0], contenders={"SID": Contender()})
-    for workers in (1, 2):
-        out = tmp_path / str(workers)
-        write(run(about, out, workers=workers, say=lambda line: None), out)
-    assert numbers(tmp_path / "1") == numbers(tmp_path / "2")
+def test_when_the_time_is_up_no_run_begins_and_the_same_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tiny(axis=Axis(name="L", setting="model.depth", values=[2]))
+    minute = iter(range(1000))
+    monkeypatch.setattr(runner, "monotonic", lambda: 60.0 * next(minute))
+    results = silently(about, tmp_path, minutes=4)
+    assert list(results.runs) == [Job(FLAT, 0.001, 0), Job(FLAT, 0.01, 0), Job(SID2, 0.001, 0)]
+    assert set(results.rates) == {FLAT}  # SID2 was tuned in part
+    assert results.not_run == {FLAT: 1, SID2: 2}
+    assert not silently(about, tmp_path, minutes=100).not_run
 
 
 def test_data_sets_that_are_missing_are_left_out_and_said(tmp_path: Path) -> None:
     axis = Axis(name="data", points={"digits": {}, "MNIST": {"data.name": "mnist"}})
     about = tiny(axis=axis, rates=[0.001], seeds=[0], contenders={"SID": Contender(settings={"model.depth": 2})})
-    found = run(about, tmp_path / "out", data=str(tmp_path), say=lambda line: None)
-    assert list(found.rates) == [Cell("SID", "digits")]
-    assert found.missing == ("MNIST, whose files are not in the folder of the data",)
+    results = silently(about, tmp_path / "out", data=str(tmp_path))
+    assert list(results.rates) == [Cell("SID", "digits")]
+    assert list(results.no_data) == [Cell("SID", "MNIST")]
     nothing = tiny(axis=Axis(name="data", points={"MNIST": {"data.name": "mnist"}}), contenders=about.contenders)
     with pytest.raises(DataError):
-        run(nothing, tmp_path / "none", data=str(tmp_path), say=lambda line: None)
+        silently(nothing, tmp_path / "none", data=str(tmp_path))
+
+
+def test_a_method_from_outside_gives_the_same_numbers_in_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_method.py").write_text("from torchsid.learners.backprop import Backprop\nclass Mine(Backprop):\n    'Mine.'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    about = tiny(rates=[0.001], contenders={"mine": Contender(settings={"learner.name": "own_method:Mine"})})
+    for workers in (1, 2):
+        silently(about, tmp_path / str(workers), workers=workers)
+    assert numbers(tmp_path / "1") == numbers(tmp_path / "2")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_command_leaves_no_process_and_the_same_again_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    write_question(tmp_path, rates=[0.001, 0.002])
+    first = tmp_path / "out" / "runs" / "it-rate0.001-seed0"
+    stop(start(tmp_path, "--workers", "2"), signal.SIGKILL, first)
+    said = finish(start(tmp_path, "--workers", "2"))
+    assert "it-rate0.002-seed0" in said
+    assert '"resume"' in (first / "metrics.jsonl").read_text()
+    alone = train(resolve(first / "config.toml"), tmp_path / "alone")
+    assert (first / "evaluation.json").read_bytes() == (alone / "evaluation.json").read_bytes()

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from torchsid.tasks.images.sets import SOURCES
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.raw import RawSet
+from torchsid.tasks.images import RawSet
+from torchsid.tasks.images.datasets import cifar10, cifar100
 
-CIFAR10, CIFAR100 = SOURCES["cifar10"][1], SOURCES["cifar100"][1]
+CIFAR10 = cifar10.ARCHIVE
 
 
 def text(value: str) -> bytes:
@@ -48,54 +48,53 @@ def images(digits: RawSet) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def cifar10(tmp_path: Path, images: NDArray[np.uint8], digits: RawSet) -> Path:
+def folder(tmp_path: Path, images: NDArray[np.uint8]) -> Path:
+    """CIFAR-10's own folder with ten images a file."""
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for i, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
-        rows = slice(10 * i, 10 * i + 10)
-        batch = {"batch_label": ["x"], "labels": digits.train.labels[rows].tolist(), "data": images[rows]}
+        batch = {"batch_label": ["x"], "labels": list(range(10)), "data": images[10 * i : 10 * i + 10]}
         (folder / name).write_bytes(python2_pickle(batch))
     (folder / "batches.meta").write_bytes(python2_pickle({"label_names": [f"class {i}" for i in range(10)]}))
-    return tmp_path
+    return folder
 
 
-def test_the_archives_folder_is_read_in_order(cifar10: Path, images: NDArray[np.uint8], digits: RawSet) -> None:
-    for root in (cifar10, cifar10 / "cifar-10-batches-py"):
-        raw = CIFAR10.read(CIFAR10.find(root), "error")
+def read(root: Path) -> RawSet:
+    return CIFAR10.read(CIFAR10.find(root), "skip")
+
+
+def test_the_archives_folder_is_read_in_order(folder: Path, images: NDArray[np.uint8]) -> None:
+    for root in (folder.parent, folder):
+        raw = read(root)
         assert np.array_equal(raw.train.images, images[:50].reshape(-1, 3, 32, 32))
         assert np.array_equal(raw.test.images, images[50:].reshape(-1, 3, 32, 32))
-        assert raw.train.labels.tolist() == digits.train.labels[:50].tolist()
+        assert raw.train.labels.tolist() == 5 * list(range(10))
         assert raw.class_names[3] == "class 3"
 
 
 @pytest.mark.parametrize("compression", ["w", "w:gz"])
-def test_the_archive_itself_is_read_and_nothing_unpacked(cifar10: Path, images: NDArray[np.uint8], compression: str) -> None:
-    with tarfile.open(cifar10 / "cifar-10-python.tar.gz", compression) as tar:
-        tar.add(cifar10 / "cifar-10-batches-py", arcname="cifar-10-batches-py")
-    for path in (cifar10 / "cifar-10-batches-py").iterdir():
+def test_the_archive_itself_is_read_and_nothing_unpacked(folder: Path, images: NDArray[np.uint8], compression: str) -> None:
+    with tarfile.open(folder.parent / "cifar-10-python.tar.gz", compression) as tar:
+        tar.add(folder, arcname=folder.name)
+    for path in folder.iterdir():
         path.unlink()
-    raw = CIFAR10.read(CIFAR10.find(cifar10), "error")
-    assert np.array_equal(raw.train.images, images[:50].reshape(-1, 3, 32, 32))
-    assert not list((cifar10 / "cifar-10-batches-py").iterdir())
+    assert np.array_equal(read(folder.parent).train.images, images[:50].reshape(-1, 3, 32, 32))
+    assert not list(folder.iterdir())
 
 
 def test_cifar100_has_fine_labels(tmp_path: Path, images: NDArray[np.uint8]) -> None:
-    folder = tmp_path / "cifar-100-python"
-    folder.mkdir()
+    names = {"fine_label_names": ["a", "b"], "coarse_label_names": ["c"]}
     batch = {"data": images, "fine_labels": list(range(60)), "coarse_labels": [0] * 60}
-    (folder / "train").write_bytes(python2_pickle(batch))
-    (folder / "test").write_bytes(python2_pickle(batch))
-    (folder / "meta").write_bytes(python2_pickle({"fine_label_names": ["a", "b"], "coarse_label_names": ["c"]}))
-    raw = CIFAR100.read(CIFAR100.find(tmp_path), "error")
-    assert raw.test.labels.tolist() == list(range(60))
-    assert raw.class_names == ("a", "b")
+    for name, content in (("train", batch), ("test", batch), ("meta", names)):
+        (tmp_path / name).write_bytes(python2_pickle(content))
+    raw = cifar100.ARCHIVE.read(cifar100.ARCHIVE.find(tmp_path), "error")
+    assert (raw.test.labels.tolist(), raw.class_names) == (list(range(60)), ("a", "b"))
 
 
-def test_pickles_of_todays_numpy_are_read_too(cifar10: Path, images: NDArray[np.uint8]) -> None:
+def test_pickles_of_todays_numpy_are_read_too(folder: Path, images: NDArray[np.uint8]) -> None:
     batch = {b"data": images[:10], b"labels": list(range(10))}
-    (cifar10 / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(batch, protocol=4))
-    raw = CIFAR10.read(CIFAR10.find(cifar10), "error")
-    assert np.array_equal(raw.test.images, images[:10].reshape(-1, 3, 32, 32))
+    (folder / "test_batch").write_bytes(pickle.dumps(batch, protocol=4))
+    assert np.array_equal(read(folder).test.images, images[:10].reshape(-1, 3, 32, 32))
 
 
 class Malicious:
@@ -107,29 +106,27 @@ class Malicious:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_malicious_pickle_is_refused_and_not_run(cifar10: Path, protocol: int) -> None:
-    target = cifar10 / "harmed"
-    evil = pickle.dumps(Malicious(target), protocol=protocol)
-    (cifar10 / "cifar-10-batches-py" / "data_batch_3").write_bytes(evil)
+def test_a_malicious_pickle_is_refused_and_not_run(folder: Path, protocol: int) -> None:
+    evil = pickle.dumps(Malicious(folder / "harmed"), protocol=protocol)
+    (folder / "data_batch_3").write_bytes(evil)
     with pytest.raises(DataError, match=r"data_batch_3 asks for \w+\.system(?s:.*)refused"):
-        CIFAR10.read(CIFAR10.find(cifar10), "skip")
-    assert not target.exists()
+        read(folder)
+    assert not (folder / "harmed").exists()
     pickle.loads(evil)  # it would have run
-    assert target.exists()
+    assert (folder / "harmed").exists()
 
 
-@pytest.mark.parametrize(
-    "call", [b"cbuiltins\neval\n", b"c__builtin__\ngetattr\n", b"cnumpy\nload\n", b"cnumpy.core.multiarray\nfromfile\n"]
-)
-def test_only_arrays_are_admitted(cifar10: Path, call: bytes) -> None:
-    (cifar10 / "cifar-10-batches-py" / "test_batch").write_bytes(b"\x80\x02" + call + b"(" + text("1") + b"tR.")
-    with pytest.raises(DataError, match="refused"):
-        CIFAR10.read(CIFAR10.find(cifar10), "error")
+def call(function: bytes) -> bytes:
+    return b"\x80\x02c" + function + b"\n(" + text("1") + b"tR."
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        *(
+            (call(name), "refused")
+            for name in (b"builtins\neval", b"__builtin__\ngetattr", b"numpy\nload", b"numpy.core.multiarray\nfromfile")
+        ),
         (b"", "truncated or damaged"),
         (b"\x80\x02}(U\x04da", "truncated or damaged"),
         (b"\x80\x02].", "no dictionary"),
@@ -138,24 +135,20 @@ def test_only_arrays_are_admitted(cifar10: Path, call: bytes) -> None:
         (python2_pickle({"labels": [0]}), "no uint8 array"),
     ],
 )
-def test_damaged_batches_are_named(cifar10: Path, content: bytes, message: str) -> None:
-    (cifar10 / "cifar-10-batches-py" / "data_batch_2").write_bytes(content)
+def test_anything_but_arrays_and_labels_is_refused(folder: Path, content: bytes, message: str) -> None:
+    (folder / "data_batch_2").write_bytes(content)
     with pytest.raises(DataError, match=f"data_batch_2(?s:.*){message}"):
-        CIFAR10.read(CIFAR10.find(cifar10), "error")
+        read(folder)
 
 
-def test_a_truncated_or_incomplete_archive_is_named(cifar10: Path) -> None:
-    path = cifar10 / "cifar-10-python.tar.gz"
+def test_what_is_incomplete_is_named(folder: Path) -> None:
+    path = folder.parent / "cifar-10-python.tar.gz"
+    (folder / "batches.meta").unlink()
+    assert not any(CIFAR10.find(folder.parent).values())
     with tarfile.open(path, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("cifar-10-batches-py/data_batch_1"), io.BytesIO())
-    (cifar10 / "cifar-10-batches-py" / "batches.meta").unlink()
     with pytest.raises(DataError, match=r"lacks cifar-10-batches-py/data_batch_2"):
-        CIFAR10.read(CIFAR10.find(cifar10), "error")
+        read(folder.parent)
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is truncated"):
-        CIFAR10.read(CIFAR10.find(cifar10), "error")
-
-
-def test_an_incomplete_folder_is_not_found(cifar10: Path) -> None:
-    (cifar10 / "cifar-10-batches-py" / "data_batch_4").unlink()
-    assert not any(CIFAR10.find(cifar10).values())
+        read(folder.parent)

@@ -11,17 +11,12 @@ from torchsid.tasks.images import hub
 from torchsid.tasks.images.raw import RawSet
 
 
-class Image:
-    """Stands for `datasets.Image`, which is known by its name."""
-
-
 class ClassLabel:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
 
 
-class Value:
-    pass
+Image, Value = type("Image", (), {}), type("Value", (), {})  # stand for those of `datasets`, which are known by their names
 
 
 class Dataset:
@@ -32,10 +27,9 @@ class Dataset:
         return len(self.rows)
 
     def __getitem__(self, row: int) -> Mapping[str, Any]:
-        value = self.rows[row]
-        if value["image"] == "damaged":
+        if self.rows[row]["image"] == "damaged":
             raise OSError("image file is truncated")
-        return value
+        return self.rows[row]
 
 
 FEATURES = {"image": Image(), "label": ClassLabel("0123456789"), "note": Value()}
@@ -55,15 +49,11 @@ def test_images_labels_and_names_are_converted(digits: RawSet) -> None:
     assert np.array_equal(raw.test.images, digits.train.images[100:130])
     assert raw.test.labels.tolist() == digits.train.labels[100:130].tolist()
     assert raw.class_names == tuple("0123456789")
-
-
-def test_test_goes_before_validation_and_none_is_every_fifth(digits: RawSet) -> None:
-    train, validation, test = (dataset(digits, rows) for rows in (slice(100), slice(100, 130), slice(130, 150)))
-    raw = hub.convert({"train": train, "validation": validation, "test": test}, name="x", on_bad_sample="error")
-    assert len(raw.test.labels) == 20
-    raw = hub.convert({"train": train}, name="x", on_bad_sample="error")
-    assert len(raw.train.labels) + len(raw.test.labels) == 100
-    assert 10 <= len(raw.test.labels) <= 20
+    splits["test"] = dataset(digits, slice(130, 150))  # goes before validation
+    assert len(hub.convert(splits, name="x", on_bad_sample="error").test.labels) == 20
+    alone = hub.convert({"train": splits["train"]}, name="x", on_bad_sample="error")
+    assert len(alone.train.labels) + len(alone.test.labels) == 100
+    assert 10 <= len(alone.test.labels) <= 20  # every fifth of a class
 
 
 def test_bad_rows_are_named_or_skipped(digits: RawSet) -> None:
@@ -79,35 +69,22 @@ def test_bad_rows_are_named_or_skipped(digits: RawSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "message"),
+    ("split", "features", "message"),
     [
-        ({"image": Image(), "note": Value()}, "type ClassLabel"),
-        ({"text": Value(), "label": ClassLabel("ab")}, "type Image"),
-        ({"left": Image(), "right": Image(), "label": ClassLabel("ab")}, r"left \(Image\), right \(Image\)"),
+        ("test", FEATURES, "no split 'train'; it has test"),
+        ("train", {"image": Image(), "note": Value()}, "type ClassLabel"),
+        ("train", {"text": Value(), "label": ClassLabel("ab")}, "type Image"),
+        ("train", {"left": Image(), "right": Image(), "label": ClassLabel("ab")}, r"left \(Image\), right \(Image\)"),
     ],
 )
-def test_columns_must_be_clear(digits: RawSet, features: dict[str, Any], message: str) -> None:
+def test_splits_and_columns_must_be_clear(digits: RawSet, split: str, features: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        hub.convert({"train": dataset(digits, slice(5), features)}, name="x", on_bad_sample="error")
-
-
-def test_a_set_without_train_is_an_error(digits: RawSet) -> None:
-    with pytest.raises(DataError, match="no split 'train'; it has test"):
-        hub.convert({"test": dataset(digits, slice(5))}, name="x", on_bad_sample="error")
-
-
-def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"pip install 'torchsid\[hub\]'"):
-        hub.read("a/b", download_folder="", on_bad_sample="error")
+        hub.convert({split: dataset(digits, slice(5), features)}, name="x", on_bad_sample="error")
 
 
 def test_read_asks_the_package_and_reports_its_errors(monkeypatch: pytest.MonkeyPatch, digits: RawSet) -> None:
-    asked = []
-
     def load_dataset(name: str, cache_dir: str | None) -> dict[str, Dataset]:
-        asked.append((name, cache_dir))
-        if name != "a/b":
+        if (name, cache_dir) != ("a/b", "/x"):
             raise ConnectionError("no network")
         return {"train": dataset(digits, slice(50)), "test": dataset(digits, slice(50, 60))}
 
@@ -115,4 +92,6 @@ def test_read_asks_the_package_and_reports_its_errors(monkeypatch: pytest.Monkey
     assert len(hub.read("a/b", download_folder="/x", on_bad_sample="error").train.labels) == 50
     with pytest.raises(DataError, match=r"hub:a/c cannot be loaded \(ConnectionError: no network\)"):
         hub.read("a/c", download_folder="", on_bad_sample="error")
-    assert asked == [("a/b", "/x"), ("a/c", None)]
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"pip install 'torchsid\[hub\]'"):
+        hub.read("a/b", download_folder="", on_bad_sample="error")

@@ -1,28 +1,31 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.config import DataConfig, NoiseConfig
-from torchsid.tasks.images.noise import CONFUSIONS, measure, noisy_labels, transition_matrix
+from torchsid.tasks.images.config import NoiseConfig
+from torchsid.tasks.images.noise import measure, noisy_labels, transition_matrix
 from torchsid.tasks.images.raw import RawPart
+from torchsid.tasks.images.sources import Request
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LABELS = np.tile(np.arange(10), 3000)
 TRAIN = RawPart.complete(np.zeros((30_000, 1, 1, 1), dtype=np.uint8), LABELS)
 
 
-def config(name: str = "cifar10", **noise: object) -> DataConfig:
-    return DataConfig(name=name, noise=NoiseConfig(**noise))  # type: ignore[arg-type]
+def changed(name: str = "cifar10", path: str = "", train: RawPart = TRAIN, **noise: object) -> NDArray[np.int64]:
+    return noisy_labels(NoiseConfig(**noise), Request(name=name, path=path), train, CIFAR10)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "asymmetric", "pair"])
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 def test_labels_change_as_often_and_into_what_the_matrix_says(kind: str, rate: float) -> None:
-    asked = config(kind=kind, rate=rate)
-    matrix = transition_matrix(asked.noise, "cifar10", CIFAR10)
-    noisy = noisy_labels(asked, TRAIN, CIFAR10)
+    matrix = transition_matrix(NoiseConfig(kind=kind, rate=rate), "cifar10", CIFAR10)  # type: ignore[arg-type]
+    noisy = changed(kind=kind, rate=rate)
     counts = np.zeros((10, 10))
     np.add.at(counts, (LABELS, noisy), 1)
     assert matrix.sum(axis=1) == pytest.approx(np.ones(10))
@@ -31,32 +34,18 @@ def test_labels_change_as_often_and_into_what_the_matrix_says(kind: str, rate: f
     assert noisy.dtype == np.int64
 
 
-def test_symmetric_noise_at_full_rate_leaves_no_label() -> None:
-    assert not (noisy_labels(config(kind="symmetric", rate=1.0), TRAIN, CIFAR10) == LABELS).any()
-
-
-def test_pair_noise_is_the_next_class() -> None:
-    assert (noisy_labels(config(kind="pair", rate=1.0), TRAIN, CIFAR10) == (LABELS + 1) % 10).all()
-
-
 def test_asymmetric_noise_is_the_published_confusion() -> None:
-    noisy = noisy_labels(config(kind="asymmetric", rate=1.0), TRAIN, CIFAR10)
+    noisy = changed(kind="asymmetric", rate=1.0)
     became = {CIFAR10[i]: CIFAR10[noisy[i]] for i in range(10) if noisy[i] != i}
     assert became == {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"}
-    digits = noisy_labels(config("mnist", kind="asymmetric", rate=1.0), TRAIN, tuple("0123456789"))
-    assert {i: int(digits[i]) for i in range(10) if digits[i] != i} == {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
-
-
-def test_a_set_without_confusions_is_sent_to_pair() -> None:
-    assert "cifar100" not in CONFUSIONS
+    assert (changed(kind="pair", rate=1.0) == (LABELS + 1) % 10).all()
     with pytest.raises(DataError, match=r"cifar100(?s:.*)noise\.kind = 'pair'"):
-        noisy_labels(config("cifar100", kind="asymmetric", rate=0.1), TRAIN, CIFAR10)
+        changed("cifar100", kind="asymmetric", rate=0.1)
 
 
 def test_the_seed_alone_chooses() -> None:
-    one, same, other = (noisy_labels(config(kind="symmetric", rate=0.5, seed=s), TRAIN, CIFAR10) for s in (1, 1, 2))
-    assert (one == same).all()
-    assert (one != other).any()
+    one, same, other = (changed(kind="symmetric", rate=0.5, seed=seed) for seed in (1, 1, 2))
+    assert ((one == same).all(), (one == other).all()) == (True, False)
 
 
 def test_what_was_done_is_measured() -> None:
@@ -75,23 +64,13 @@ def test_human_labels_of_cifar10(column: str, share: float, shared: Path) -> Non
 
     labels = parquet.read_table(shared / "cifar10-train.parquet", columns=["label"])["label"].to_numpy()
     train = RawPart.complete(np.zeros((50_000, 1, 1, 1), dtype=np.uint8), labels)
-    asked = DataConfig(name="cifar10", path=str(shared), noise=NoiseConfig(kind="column", column=column))
-    noisy = noisy_labels(asked, train, CIFAR10)
-    assert measure(asked.noise, labels, noisy, CIFAR10)["share"] == pytest.approx(share, abs=1e-4)
-
+    asked = {"path": str(shared), "kind": "column", "column": column}
+    noisy = changed(train=train, **asked)
+    assert (labels != noisy).mean() == pytest.approx(share, abs=1e-4)
     kept = np.arange(7, 50_000, 9)  # after other rows were skipped
-    assert (noisy_labels(asked, train.take(kept), CIFAR10) == noisy[kept]).all()
-
-    shuffled = RawPart.complete(train.images, labels[::-1])
+    assert (changed(train=train.take(kept), **asked) == noisy[kept]).all()
     with pytest.raises(DataError, match="clean_label differs"):
-        noisy_labels(asked, shuffled, CIFAR10)
-
-
-def write_labels(path: Path, **columns: object) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    parquet.write_table(pa.table(columns), path)
+        changed(train=RawPart.complete(train.images, labels[::-1]), **asked)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +84,26 @@ def write_labels(path: Path, **columns: object) -> None:
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(columns: dict[str, object], message: str, tmp_path: Path) -> None:
-    write_labels(tmp_path / "labels.parquet", **columns)
-    noise = NoiseConfig(kind="column", column="mine", file="labels.parquet")
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table(columns), tmp_path / "labels.parquet")
     with pytest.raises(DataError, match=rf"labels\.parquet(?s:.*){message}"):
-        noisy_labels(DataConfig(name="mnist", path=str(tmp_path), noise=noise), TRAIN, CIFAR10)
-
-
-def test_other_sets_need_the_files_name() -> None:
+        changed("mnist", str(tmp_path), kind="column", column="mine", file="labels.parquet")
     with pytest.raises(DataError, match=r"set noise\.file"):
-        noisy_labels(config("mnist", kind="column", column="mine"), TRAIN, CIFAR10)
+        changed("mnist", str(tmp_path), kind="column", column="mine")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "column"}, r"needs noise\.column"),
+        ({"rate": 0.2}, "no effect"),
+        ({"kind": "column", "column": "a", "rate": 0.2}, "no effect"),
+        ({"kind": "pair", "rate": 0.2, "file": "a.parquet"}, "no effect"),
+        ({"kind": "pair", "rate": 1.2}, "less than or equal to 1"),
+    ],
+)
+def test_settings_that_contradict_each_other(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        NoiseConfig(**values)

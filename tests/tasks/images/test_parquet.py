@@ -2,54 +2,61 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from numpy.typing import NDArray
-from torchsid.tasks.images.sets import SOURCES
+from pyarrow import parquet
 
+from tests.tasks.images.samples import Pictures, png, write_parquet
 from torchsid.errors import DataError
+from torchsid.tasks.images import RawSet
+from torchsid.tasks.images.datasets import cifar10, cifar100, mnist, tiny_imagenet
 from torchsid.tasks.images.parquet import ParquetSource, class_names, missing_shards, read_columns
+from torchsid.tasks.images.sources import OnBadSample
 
-Encode = Callable[[NDArray[np.uint8]], bytes]
-MNIST = SOURCES["mnist"][0]
+MNIST = mnist.PARQUET
+BLACK = png(np.zeros((28, 28), dtype=np.uint8))
 
 
-def test_images_and_labels_arrive(mnist_folder: Path, mnist_like: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
-    raw = MNIST.read(MNIST.find(mnist_folder), "error")
+def read(folder: Path, on_bad_sample: OnBadSample = "error") -> RawSet:
+    return MNIST.read(MNIST.find(folder), on_bad_sample)
+
+
+def test_images_and_labels_arrive(mnist_folder: Path, mnist_like: Pictures) -> None:
+    raw = read(mnist_folder)
     assert np.array_equal(np.concatenate([raw.train.images, raw.test.images]), mnist_like[0])
     assert np.array_equal(np.concatenate([raw.train.labels, raw.test.labels]), mnist_like[1])
     assert raw.class_names == tuple("0123456789")
 
 
 @pytest.mark.parametrize(
-    ("name", "train", "test"),
+    ("source", "train", "test"),
     [
-        ("mnist", "mnist-train.parquet", "mnist-test.parquet"),
-        ("mnist", "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"),
-        ("mnist", "mnist/train-00000-of-00001.parquet", "mnist/test-00000-of-00001.parquet"),
-        ("cifar10", "plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet"),
-        ("cifar10", "cifar10/plain_text/train-00000-of-00001.parquet", "cifar10/plain_text/test-00000-of-00001.parquet"),
-        ("cifar100", "cifar100-train-00000-of-00002.parquet", "cifar100-test.parquet"),
-        ("cifar100", "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"),
-        ("tiny-imagenet", "tiny_imagenet_subset-train.parquet", "tiny_imagenet_subset-val.parquet"),
-        ("tiny-imagenet", "data/train-00000-of-00001-1359.parquet", "data/valid-00000-of-00001-70d5.parquet"),
+        (MNIST, "mnist-train.parquet", "mnist-test.parquet"),
+        (MNIST, "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"),
+        (MNIST, "mnist/train-00000-of-00001.parquet", "mnist/test-00000-of-00001.parquet"),
+        (cifar10.PARQUET, "plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet"),
+        (cifar10.PARQUET, "cifar10/plain_text/train-00000-of-00001.parquet", "cifar10/plain_text/test-00000-of-00001.parquet"),
+        (cifar100.PARQUET, "cifar100-train-00000-of-00002.parquet", "cifar100-test.parquet"),
+        (cifar100.PARQUET, "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"),
+        (tiny_imagenet.PARQUET, "tiny_imagenet_subset-train.parquet", "tiny_imagenet_subset-val.parquet"),
+        (tiny_imagenet.PARQUET, "data/train-00000-of-00001-1359.parquet", "data/valid-00000-of-00001-70d5.parquet"),
     ],
 )
-def test_usual_places_are_found(name: str, train: str, test: str, tmp_path: Path) -> None:
+def test_usual_places_are_found(source: ParquetSource, train: str, test: str, tmp_path: Path) -> None:
     for path in (train, test):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    assert SOURCES[name][0].find(tmp_path) == {"train": [tmp_path / train], "test": [tmp_path / test]}
+    assert source.find(tmp_path) == {"train": [tmp_path / train], "test": [tmp_path / test]}
 
 
-def test_shards_are_read_in_order(tmp_path: Path, png: Encode, write_parquet: Callable[..., None]) -> None:
+def test_shards_are_read_in_order(tmp_path: Path) -> None:
     for shard in (1, 0):
         images = [png(np.full((28, 28), 10 * shard + i, dtype=np.uint8)) for i in range(3)]
         write_parquet(tmp_path / f"train-0000{shard}-of-00002.parquet", images, [0, 1, 2])
     write_parquet(tmp_path / "test-00000-of-00001.parquet", images, [0, 1, 2])
-    raw = MNIST.read(MNIST.find(tmp_path), "error")
+    raw = read(tmp_path)
     assert raw.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12]
-    assert raw.train.rows.tolist() == list(range(6))
-    assert raw.skipped == ()
+    assert (raw.train.rows.tolist(), raw.skipped) == (list(range(6)), ())
 
 
 def test_a_missing_shard_is_reported() -> None:
@@ -58,75 +65,46 @@ def test_a_missing_shard_is_reported() -> None:
     assert missing_shards([Path("mnist-train.parquet")]) == []
 
 
-def test_a_bad_image_is_named_by_file_and_row(
-    mnist_folder: Path, mnist_like: tuple[NDArray[np.uint8], NDArray[np.int64]], png: Encode, write_parquet: Callable[..., None]
-) -> None:
+def test_a_bad_image_is_named_by_file_and_row(mnist_folder: Path, mnist_like: Pictures) -> None:
     encoded = [png(image) for image in mnist_like[0][:20]]
     encoded[7] = encoded[7][:60]
     write_parquet(mnist_folder / "mnist-train.parquet", encoded, mnist_like[1][:20].tolist())
-    files = MNIST.find(mnist_folder)
     with pytest.raises(DataError, match=r"mnist-train\.parquet, row 7"):
-        MNIST.read(files, "error")
-    raw = MNIST.read(files, "skip")
+        read(mnist_folder)
+    raw = read(mnist_folder, "skip")
     assert raw.train.rows.tolist() == [i for i in range(20) if i != 7]
     assert np.array_equal(raw.train.labels, mnist_like[1][:20][raw.train.rows])
     assert len(raw.skipped) == 1
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_truncated_file_is_named(share: float, mnist_folder: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:4] + bytes(56) + b[60:]])
+def test_a_damaged_file_is_named(damage: Callable[[bytes], bytes], mnist_folder: Path) -> None:
     path = mnist_folder / "mnist-train.parquet"
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match=r"mnist-train\.parquet is missing, truncated"):
-        MNIST.read(MNIST.find(mnist_folder), "skip")
-
-
-def test_a_damaged_column_is_named(mnist_folder: Path) -> None:
-    path = mnist_folder / "mnist-train.parquet"
-    content = bytearray(path.read_bytes())
-    content[4:60] = bytes(56)  # the first page's header
-    path.write_bytes(content)
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"mnist-train\.parquet"):
-        MNIST.read(MNIST.find(mnist_folder), "skip")
+        read(mnist_folder, "skip")
 
 
-def test_wrong_columns_are_named(tmp_path: Path, png: Encode, write_parquet: Callable[..., None]) -> None:
-    image = png(np.zeros((28, 28), dtype=np.uint8))
-    write_parquet(tmp_path / "a.parquet", [image], [0], image="picture", label="kind")
+def test_what_is_in_the_columns_must_fit(mnist_folder: Path) -> None:
+    path = mnist_folder / "mnist-test.parquet"
+    write_parquet(path, [BLACK], [0], image="picture", label="kind")
     with pytest.raises(DataError, match=r"no column img or image, label; it has picture, kind"):
-        read_columns(tmp_path / "a.parquet", one_of=(("img", "image"), ("label",)))
-
-
-def test_labels_must_be_whole_numbers_everywhere(tmp_path: Path, png: Encode, write_parquet: Callable[..., None]) -> None:
-    image = png(np.zeros((28, 28), dtype=np.uint8))
-    for part in ("train", "test"):
-        write_parquet(tmp_path / f"mnist-{part}.parquet", [image, image], [0, None])
+        read_columns(path, one_of=(("img", "image"), ("label",)))
+    write_parquet(path, [BLACK, BLACK], [0, None])
     with pytest.raises(DataError, match="1 empty rows"):
-        MNIST.read(MNIST.find(tmp_path), "skip")
-
-
-def test_the_image_column_must_be_a_struct(tmp_path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    for part in ("train", "test"):
-        parquet.write_table(pa.table({"image": [b"abc"], "label": [0]}), tmp_path / f"mnist-{part}.parquet")
+        read(mnist_folder, "skip")
+    parquet.write_table(pa.table({"image": [b"abc"], "label": [0]}), path)
     with pytest.raises(DataError, match="must be a struct"):
-        MNIST.read(MNIST.find(tmp_path), "error")
+        read(mnist_folder)
 
 
-def test_another_set_under_the_same_file_name_is_refused(
-    mnist_folder: Path, png: Encode, write_parquet: Callable[..., None]
-) -> None:
-    image = png(np.zeros((28, 28), dtype=np.uint8))
-    write_parquet(mnist_folder / "mnist-test.parquet", [image], [0], names=("a", "b"))
-    with pytest.raises(DataError, match="class names of"):
-        MNIST.read(MNIST.find(mnist_folder), "error")
+def test_another_set_under_the_same_file_name_is_refused(mnist_folder: Path) -> None:
     train = [mnist_folder / "mnist-train.parquet"]
-    source = ParquetSource("mnist", num_classes=7, channels=1)
     with pytest.raises(DataError, match="10 classes, mnist 7"):
-        source.read({"train": train, "test": train}, "error")
+        ParquetSource("mnist", num_classes=7, channels=1).read({"train": train, "test": train}, "error")
+    write_parquet(mnist_folder / "mnist-test.parquet", [BLACK], [0], names=("a", "b"))
+    with pytest.raises(DataError, match="class names of"):
+        read(mnist_folder)
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {b"huggingface": b"{"}, {b"huggingface": b'{"info": null}'}])
@@ -134,18 +112,23 @@ def test_without_class_names_in_the_metadata(metadata: dict[bytes, bytes] | None
     assert class_names(metadata, "label") == ()
 
 
-def test_real_cifar_images_decode(shared: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pillow_jxl")
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    for part in ("train", "test"):
-        with parquet.ParquetFile(shared / f"cifar10-{part}.parquet") as file:
-            rows = next(file.iter_batches(batch_size=40))
-        parquet.write_table(pa.Table.from_batches([rows]), tmp_path / f"cifar10-{part}.parquet")
-    source = SOURCES["cifar10"][0]
+@pytest.mark.parametrize(
+    ("source", "pixel", "labels", "last"),
+    [
+        (MNIST, [0], [5, 0, 4, 1, 9], "9"),
+        (cifar10.PARQUET, [59, 62, 63], [6, 9, 9, 4, 1], "truck"),
+        (cifar100.PARQUET, [252, 252, 250], [0, 1, 2, 3, 4], "worm"),
+        (tiny_imagenet.PARQUET, [255, 136, 193], [0, 1, 2, 3, 4], "n12267677"),
+    ],
+)
+def test_the_first_of_the_real_images(
+    source: ParquetSource, pixel: list[int], labels: list[int], last: str, shared: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pillow_jxl", reason="pip install 'torchsid[jxl]'")
+    for path, *_ in source.find(shared).values():
+        with parquet.ParquetFile(path) as file:
+            parquet.write_table(pa.Table.from_batches([next(file.iter_batches(batch_size=40))]), tmp_path / path.name)
     raw = source.read(source.find(tmp_path), "error")
-    assert raw.train.images.shape == (40, 3, 32, 32)
-    assert raw.train.images[0, :, 0, 0].tolist() == [59, 62, 63]  # the first pixel of data_batch_1
-    assert raw.train.labels[:5].tolist() == [6, 9, 9, 4, 1]
-    assert raw.class_names[6] == "frog"
+    assert raw.train.images[0, :, 0, 0].tolist() == pixel
+    assert raw.train.labels[:5].tolist() == labels
+    assert raw.class_names[-1] == last

@@ -1,20 +1,24 @@
+"""Every class keeps its share; and what every data set must fulfil."""
+
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchsid.errors import DataError
+from torchsid.tasks.images.raw import RawPart, RawSet
 from torchsid.tasks.images.stratify import every_fifth, first, hold_out, quotas
+from torchsid.tasks.images.validate import check
 
 
-@given(counts=st.lists(st.integers(0, 500), min_size=1, max_size=20), share=st.floats(0, 1))
+@given(counts=st.lists(st.integers(0, 500), min_size=1, max_size=20).filter(any), share=st.floats(0, 1))
 def test_quotas_are_the_shares_to_within_one_sample(counts: list[int], share: float) -> None:
-    if sum(counts) == 0:
-        return
     total = round(share * sum(counts))
     quota = quotas(np.array(counts), total)
-    exact = np.array(counts) * total / sum(counts)
     assert quota.sum() == total
-    assert (np.abs(quota - exact) < 1 + 1e-6).all()
+    assert (np.abs(quota - np.array(counts) * total / sum(counts)) < 1 + 1e-6).all()
     assert (quota <= counts).all()
 
 
@@ -35,10 +39,10 @@ def test_hold_out_is_stratified_disjoint_and_complete(share: float) -> None:
 
 def test_hold_out_depends_on_the_seed_and_covers_the_whole_set() -> None:
     labels = np.zeros(100, dtype=np.int64)
-    chosen = [set(hold_out(labels, 0.2, 1, seed)[1].tolist()) for seed in range(60)]
-    assert chosen[0] == set(hold_out(labels, 0.2, 1, 0)[1].tolist())
-    assert chosen[0] != chosen[1]
-    assert set.union(*chosen) == set(range(100))
+    chosen = [frozenset(hold_out(labels, 0.2, 1, seed)[1].tolist()) for seed in (*range(60), 0)]
+    assert chosen[0] == chosen[-1]
+    assert len(set(chosen)) == 60
+    assert frozenset.union(*chosen) == set(range(100))
 
 
 def test_every_fifth_counts_within_the_class() -> None:
@@ -46,3 +50,32 @@ def test_every_fifth_counts_within_the_class() -> None:
     train, test = every_fifth(labels)
     assert test.tolist() == [4, 13, 14]
     assert sorted([*train, *test]) == list(range(15))
+
+
+def test_taken_samples_remember_their_rows() -> None:
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+    part = RawPart.complete(images, np.arange(5, dtype=np.uint8) * 2).take(np.array([1, 3, 4])).take(np.array([2, 0]))
+    assert (part.images.ravel().tolist(), part.labels.tolist(), part.rows.tolist()) == ([4, 1], [8, 2], [4, 1])
+
+
+def test_all_that_is_wrong_with_a_set_is_reported_at_once(digits: RawSet) -> None:
+    labels = np.where(digits.train.labels == 3, 12, digits.train.labels)
+    bad = RawSet(
+        train=RawPart.complete(np.repeat(digits.train.images, 2, axis=1), labels),
+        test=RawPart.complete(digits.test.images[:0], digits.test.labels[:0]),
+        class_names=("0", "0", *"23456789"),
+    )
+    with pytest.raises(DataError) as error:
+        check(bad, "digits")
+    for words in (
+        "2 channels",
+        f"labels are outside 0 … 9, the first is 12 in row {np.flatnonzero(labels == 12)[0]}",
+        "the test set is empty",
+        "test images (1, 8, 8)",
+        "same name",
+        "1 classes have no training image: 3",
+    ):
+        assert words in str(error.value)
+    train = RawPart(digits.train.images[:5], np.zeros(4, dtype=np.int64), np.arange(4))
+    with pytest.raises(DataError, match=r"5 training images but 4 labels(?s:.*)at least two classes"):
+        check(replace(digits, train=train, class_names=("0",)), "x")

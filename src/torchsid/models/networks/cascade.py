@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
+from torchsid.core.cascade import Positions
 from torchsid.core.shared import SharedCascade, shared_cascade
 from torchsid.models import EXTRACTORS
 from torchsid.settings import Count, OneOf, checked
@@ -13,6 +14,7 @@ from torchsid.settings import Count, OneOf, checked
 def cascade(
     example: Tensor,
     num_classes: int,
+    positions: Positions = (),
     *,
     extractor: Annotated[Any, OneOf(EXTRACTORS)] = "simple-cnn",
     depth: Count = 5,
@@ -25,6 +27,7 @@ def cascade(
     Args:
         example: a small batch of inputs.
         num_classes: C.
+        positions: where a sample's beliefs are, as the task says.
         extractor: From an input to the features that all stages read.
         depth: Number of stages L.
         hidden: Width of the hidden layer of each stage.
@@ -32,4 +35,6 @@ def cascade(
         init: How the weights of the stages begin. `zero` is for the last layer of each: a plain stage then begins with the uniform
             belief. The last layer of a residual stage begins with zero in any case.
     """
-    return shared_cascade(extractor(example), num_classes, depth, hidden=hidden, stage=stage, init=init, example=example)
+    return shared_cascade(
+        extractor(example), num_classes, depth, hidden=hidden, stage=stage, init=init, example=example, positions=positions
+    )

@@ -4,6 +4,9 @@ from typing import Annotated, Any
 
 from torch import Tensor, nn
 
+from torchsid.core.cascade import Positions
+from torchsid.core.shared import output_width
+from torchsid.errors import ConfigError
 from torchsid.models import CLASSIFIERS, EXTRACTORS
 from torchsid.settings import OneOf
 
@@ -11,6 +14,7 @@ from torchsid.settings import OneOf
 def plain(
     example: Tensor,
     num_classes: int,
+    positions: Positions = (),
     *,
     trunk: Annotated[Any, OneOf(CLASSIFIERS, also=("",))] = "",
     extractor: Annotated[Any, OneOf(EXTRACTORS)] = "simple-cnn",
@@ -20,6 +24,7 @@ def plain(
     Args:
         example: a small batch of inputs.
         num_classes: C.
+        positions: where a sample's beliefs are, as the task says.
         trunk: A whole classifier; empty takes the extractor.
         extractor: From an input to features, which one linear layer reads.
     """
@@ -27,4 +32,7 @@ def plain(
         network: nn.Module = trunk(example, num_classes)
         return network
     features = extractor(example)
-    return nn.Sequential(features, nn.Linear(features.feature_dim, num_classes))
+    width = output_width(features, example)
+    if width is None:
+        raise ConfigError(["the output width of the extractor cannot be seen: give it an attribute feature_dim"], source="network")
+    return nn.Sequential(features, nn.Linear(width, num_classes))

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
+from torchsid.core.cascade import Positions
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.build import staged_cascade
 from torchsid.heads import HEADS
@@ -15,6 +16,7 @@ from torchsid.settings import Count, OneOf, Positive, checked
 def staged(
     example: Tensor,
     num_classes: int,
+    positions: Positions = (),
     *,
     trunk: Annotated[Any, OneOf(CLASSIFIERS)],
     depth: Count = 5,
@@ -30,6 +32,7 @@ def staged(
     Args:
         example: a small batch of inputs.
         num_classes: C.
+        positions: where a sample's beliefs are, as the task says.
         trunk: The whole classifier that is cut.
         depth: Number of stages L.
         cuts: Names of the `depth - 1` submodules of the trunk after which to cut; empty lets `balance` choose.
@@ -57,4 +60,5 @@ def staged(
         head=head,
         residual=stage == "residual",
         max_head_share=max_head_share,
+        positions=positions,
     )

@@ -1,4 +1,7 @@
-"""A certificate: for every stage, on which share of some labelled images the statements of the theory hold, and where they fail."""
+"""A certificate: for every stage, on which share of some labelled samples the statements of the theory hold, and where they fail.
+
+Samples are, more exactly, the positions that count: of a classifier each sample has one.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +12,8 @@ from torch import Tensor
 from torchsid.core.objective import LocalObjective
 from torchsid.core.propositions import error_bounds, ideal_residuals, local_errors, rounding
 from torchsid.study.certify.samples import SampleNumbers, measure
+from torchsid.study.positions import Flat, flatten, outcomes
+from torchsid.tasks import Samples
 from torchsid.training.evaluation import Predictor, predict
 
 
@@ -27,7 +32,7 @@ class Failures:
     by_class: tuple[int, ...]
     """How many of each class, by the labels that were put in."""
     samples: tuple[int, ...]
-    """Their places in the split, the largest rise first."""
+    """Their places among those that count, of a classifier in the split; the largest rise first."""
     rises: tuple[float, ...]
     """How far `D(p_i, p_y)` rose for each of them, nats."""
 
@@ -70,10 +75,10 @@ class StageCertificate:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What holds on some images with some labels."""
+    """What holds on some samples with some labels."""
 
     n: int
-    """How many images."""
+    """How many samples."""
     class_sizes: tuple[int, ...]
     """How many of each class, by the labels that were put in."""
     prior_kl: Summary
@@ -83,104 +88,115 @@ class Certificate:
     descent_everywhere: float
     """Share of samples whose divergence to the target grows at no stage."""
     contradictions: int
-    """How often, over images and stages, the premise of Proposition 2 holds and its conclusion does not; never, if all is right."""
+    """How often, over samples and stages, the premise of Proposition 2 holds without its conclusion: never, if all is right."""
     stages: tuple[StageCertificate, ...]
     """Stages 1 … L."""
 
 
 def certify(
     predictor: Predictor | Callable[[Tensor], Tensor],
-    images: Tensor,
-    labels: Mapping[str, Tensor],
+    samples: Samples,
     objective: LocalObjective,
     *,
     prepare: Callable[[Tensor], Tensor],
     batch_size: int = 500,
-    onlooker: Callable[[slice, Tensor], None] | None = None,
+    onlooker: Callable[[Mapping[str, Flat]], None] | None = None,
 ) -> dict[str, Certificate]:
-    """Return a certificate for each set of labels of the same images.
+    """Return a certificate of the labels given, and where noise has changed some, one of the clean ones: `given` and `clean`.
 
     Args:
-        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs `[L+1, B, C]`.
-        images: uint8 `[N, C, H, W]`, at least one.
-        labels: classes `[N]` by name, such as those trained on and the clean ones.
+        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
+            `[L+1, B, ..., C]`.
+        samples: at least one; positions of weight 0 count nowhere.
         objective: what each stage minimises; its temperature is taken as 1, of which alone the propositions speak.
-        prepare: from uint8 images to what the network reads, on its device.
-        batch_size: images a pass; the result is the same for every size, up to rounding.
-        onlooker: is shown every batch, its places in the split and its log-beliefs `[L+1, B, C]`, so that one pass serves several.
+        prepare: from stored inputs to what the network reads, on its device.
+        batch_size: samples a pass; the result is the same for every size, up to rounding.
+        onlooker: is shown every batch with each set of labels, so that one pass serves several.
 
     Raises:
         TargetError: a label is no class of the network, or the target lacks the full support that `reverse` needs.
     """
     objective = replace(objective, temperature=1.0)
-    parts: dict[str, list[SampleNumbers]] = {name: [] for name in labels}
+    targets = {"given": samples.target}
+    if samples.clean_target is not None and not torch.equal(samples.target, samples.clean_target):
+        targets["clean"] = samples.clean_target
+    parts: dict[str, list[tuple[SampleNumbers, Flat]]] = {name: [] for name in targets}
     num_classes = 0
-    for start in range(0, len(images), batch_size):
+    for start in range(0, len(samples), batch_size):
         batch = slice(start, start + batch_size)
-        log_beliefs = predict(predictor, images[batch], prepare=prepare, batch_size=batch_size)  # [L+1, B, C]
+        log_beliefs = predict(predictor, samples.inputs[batch], prepare=prepare, batch_size=batch_size)  # [L+1, B, ..., C]
         num_classes = log_beliefs.shape[-1]
+        weight = None if samples.weight is None else samples.weight[batch]
+        flat = {name: flatten(log_beliefs, target[batch], weight) for name, target in targets.items()}
+        flat = {name: each._replace(sample=each.sample + start) for name, each in flat.items()}
         if onlooker:
-            onlooker(batch, log_beliefs)
-        for name, classes in labels.items():
-            parts[name].append(measure(log_beliefs, classes[batch], objective))
-    return {name: certificate(SampleNumbers.joined(parts[name]), labels[name], num_classes, objective) for name in labels}
+            onlooker(flat)
+        for name, each in flat.items():
+            numbers = measure(each.log_beliefs, each.target, objective)
+            parts[name].append((numbers, each._replace(log_beliefs=each.weight)))  # the beliefs of all would be too many
+    return {
+        name: certificate(
+            SampleNumbers.joined([numbers for numbers, _ in found]),
+            torch.cat([outcomes(each.target) for _, each in found]),
+            num_classes,
+            objective,
+            weight=torch.cat([each.weight for _, each in found]),
+        )
+        for name, found in parts.items()
+    }
 
 
-def certificate(numbers: SampleNumbers, labels: Tensor, num_classes: int, objective: LocalObjective) -> Certificate:
-    """Sum up the numbers of N samples with labels `[N]`."""
+def certificate(
+    numbers: SampleNumbers, labels: Tensor, num_classes: int, objective: LocalObjective, *, weight: Tensor | None = None
+) -> Certificate:
+    """Sum up the numbers of P positions with labels `[P]` and weights `[P]`, which are 1 by default."""
+    weight = torch.ones(len(labels), dtype=torch.float64) if weight is None else weight
     alphas = objective.alphas(len(numbers.loss))
     epsilon = local_errors(numbers.excess)
     bound = error_bounds(numbers.to_target, epsilon, alphas)
     slack = bound - numbers.to_target[1:]
     share_left = numbers.residual[1:] / numbers.residual[0].clamp(min=torch.finfo(torch.float64).tiny)
-    allowed = rounding(numbers.to_target).mean(dim=1)
-    stages = tuple(
-        StageCertificate(
+
+    def mean(values: Tensor) -> float:
+        return float((values.double() * weight).sum() / weight.sum())
+
+    def largest(values: Tensor) -> Summary:
+        return Summary(mean(values), float(values.max()))
+
+    def stage(index: int, alpha: float) -> StageCertificate:
+        return StageCertificate(
             stage=index + 1,
             alpha=alpha,
-            loss=_largest(numbers.loss[index]),
-            epsilon=_largest(epsilon[index]),
-            kl=_largest(numbers.to_target[index + 1]),
-            premise=_share(numbers.premise[index]),
-            conclusion=_share(numbers.conclusion[index]),
-            descent=_share(numbers.descends[index]),
-            mean_descends=bool(numbers.rise[index].mean() <= allowed[index]),
-            bound=_largest(bound[index]),
-            slack=Summary(float(slack[index].mean()), float(slack[index].min())),
-            distance=_largest(numbers.distance[index]),
-            residual=_largest(share_left[index]),
+            loss=largest(numbers.loss[index]),
+            epsilon=largest(epsilon[index]),
+            kl=largest(numbers.to_target[index + 1]),
+            premise=mean(numbers.premise[index]),
+            conclusion=mean(numbers.conclusion[index]),
+            descent=mean(numbers.descends[index]),
+            mean_descends=mean(numbers.rise[index]) <= mean(rounding(numbers.to_target)[index]),
+            bound=largest(bound[index]),
+            slack=Summary(mean(slack[index]), float(slack[index].min())),
+            distance=largest(numbers.distance[index]),
+            residual=largest(share_left[index]),
             ideal_residual=float(ideal_residuals(alphas)[index]),
             failures=_failures(numbers.rise[index], numbers.descends[index], labels, num_classes),
         )
-        for index, alpha in enumerate(alphas)
-    )
+
     return Certificate(
         n=len(labels),
         class_sizes=_counts(labels, num_classes),
-        prior_kl=_largest(numbers.to_target[0]),
-        premise_everywhere=_share(numbers.premise.all(dim=0)),
-        descent_everywhere=_share(numbers.descends.all(dim=0)),
+        prior_kl=largest(numbers.to_target[0]),
+        premise_everywhere=mean(numbers.premise.all(dim=0)),
+        descent_everywhere=mean(numbers.descends.all(dim=0)),
         contradictions=int((numbers.premise & ~numbers.conclusion).sum()),
-        stages=stages,
+        stages=tuple(stage(index, alpha) for index, alpha in enumerate(alphas)),
     )
-
-
-def _largest(values: Tensor) -> Summary:
-    return Summary(float(values.mean()), float(values.max()))
-
-
-def _share(holds: Tensor) -> float:
-    return float(holds.double().mean())
 
 
 def _failures(rise: Tensor, descends: Tensor, labels: Tensor, num_classes: int) -> Failures:
     order = rise.argsort(descending=True, stable=True)
     failing = order[~descends[order]]
-    return Failures(
-        by_class=_counts(labels[failing], num_classes),
-        samples=tuple(failing.tolist()),
-        rises=tuple(rise[failing].tolist()),
-    )
+    return Failures(_counts(labels[failing], num_classes), tuple(failing.tolist()), tuple(rise[failing].tolist()))
 
 
 def _counts(labels: Tensor, num_classes: int) -> tuple[int, ...]:

@@ -21,39 +21,39 @@ from torchsid.core.propositions import (
 
 @dataclass(frozen=True)
 class SampleNumbers:
-    """One number a stage and sample, float64; index 0 of `[L+1, N]` is the prior."""
+    """One number a stage and position, float64; index 0 of `[L+1, P]` is the prior."""
 
     to_target: Tensor
-    """`D(p_i, p_y)`, `[L+1, N]`."""
+    """`D(p_i, p_y)`, `[L+1, P]`."""
     loss: Tensor
-    """`L_i(p_i)`, `[L, N]`."""
+    """`L_i(p_i)`, `[L, P]`."""
     excess: Tensor
-    """`L_i(p_i) − L_i(p_{i−1})`, `[L, N]`."""
+    """`L_i(p_i) − L_i(p_{i−1})`, `[L, P]`."""
     margin: Tensor
-    """By how much the conclusion of Proposition 2 is met, times α_i, `[L, N]`."""
+    """By how much the conclusion of Proposition 2 is met, times α_i, `[L, P]`."""
     distance: Tensor
-    """`L_i(p_i) − min L_i`, `[L, N]`."""
+    """`L_i(p_i) − min L_i`, `[L, P]`."""
     residual: Tensor
-    """What is left of the gap to the target, `[L+1, N]`."""
+    """What is left of the gap to the target, `[L+1, P]`."""
 
     @property
     def rise(self) -> Tensor:
-        """`D(p_i, p_y) − D(p_{i−1}, p_y)`, `[L, N]`: below 0 where the belief came closer to the target."""
+        """`D(p_i, p_y) − D(p_{i−1}, p_y)`, `[L, P]`: below 0 where the belief came closer to the target."""
         return self.to_target.diff(dim=0)
 
     @property
     def premise(self) -> Tensor:
-        """Whether the premise of Proposition 2 holds, `[L, N]`."""
+        """Whether the premise of Proposition 2 holds, `[L, P]`."""
         return self.excess <= rounding(self.to_target)
 
     @property
     def conclusion(self) -> Tensor:
-        """Whether the conclusion of Proposition 2 holds, the term for the distance moved included, `[L, N]`."""
+        """Whether the conclusion of Proposition 2 holds, the term for the distance moved included, `[L, P]`."""
         return self.margin >= -rounding(self.to_target)
 
     @property
     def descends(self) -> Tensor:
-        """Whether the belief came closer to the target, or stayed where it was, `[L, N]`."""
+        """Whether the belief came closer to the target, or stayed where it was, `[L, P]`."""
         return self.rise <= rounding(self.to_target)
 
     @classmethod
@@ -66,8 +66,8 @@ def measure(log_beliefs: Tensor, target: Tensor, objective: LocalObjective) -> S
     """Return the numbers of one batch.
 
     Args:
-        log_beliefs: `[L+1, N, C]`, in any precision; they are normalised and computed with in float64.
-        target: classes `[N]` or probability rows `[N, C]`; smoothed as the objective says.
+        log_beliefs: `[L+1, P, C]`, in any precision; they are normalised and computed with in float64.
+        target: classes `[P]` or probability rows `[P, C]`; smoothed as the objective says.
         objective: what each stage minimises.
 
     Raises:

@@ -1,119 +1,101 @@
-"""From runs to numbers with intervals: a summary a cell, a contrast for every comparison, corrected for their number."""
+"""From the runs of an experiment to numbers with intervals, and to differences corrected for their number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite
-from statistics import fmean, stdev
+from dataclasses import dataclass
+from functools import cached_property
 
-from torchsid.study.experiments.grid import Cell, cells
-from torchsid.study.experiments.metrics import METRICS
-from torchsid.study.experiments.result import Result
-from torchsid.study.statistics import Interval, PairedDifference, mean_interval, paired_seeds
+from torchsid.study.experiments.experiment import Experiment
+from torchsid.study.experiments.grid import Cell, Job, cells, tuning
+from torchsid.study.experiments.results import Results
+from torchsid.study.frame import Difference, Place, Row, differences, over_seeds, rows_of, whole
+from torchsid.study.runs import RunRecord, Scores, load_run
 
 SHOWN = ("accuracy", "best")  # of every experiment: last epoch, and best epoch by validation
-BySeed = Mapping[int, float]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A cell at its rate."""
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """An experiment, its runs read."""
 
-    cell: Cell
-    rate: float | None
-    """None where every rate diverged."""
-    by_seed: Mapping[str, BySeed]
-    """Metric to seed to value."""
-    diverged: tuple[int, ...]
-    """Seeds whose run diverged at the chosen rate."""
+    results: Results
+    cells: Sequence[Cell]
+    """Those that have a rate, contender by contender, in the order of the axis."""
+    runs: Mapping[Job, RunRecord]
+    """Those at the chosen rates."""
+    tried: Mapping[Job, Scores | None]
+    """The validation of every rate that was tried; None where the run diverged."""
+    rows: Sequence[Row]
+    """Every number of the runs, `method` being the contender and `at` the point of the axis."""
 
-    def interval(self, metric: str) -> Interval | None:
-        """Return the mean over seeds with Student's 95 % interval; None when no run has the metric."""
-        values = list(self.by_seed[metric].values())
-        return mean_interval(values) if values else None
+    @classmethod
+    def of(cls, results: Results) -> "Analysis":
+        """Read the runs.
 
+        Raises:
+            RunError: a file of a run is damaged.
+        """
+        experiment = results.experiment
+        contenders, points = list(experiment.contenders), ["", *_points(experiment)]
+        runs = {job: load_run(path) for job, path in results.runs.items() if job.rate == results.rates.get(job.cell)}
+        known = [job for job in tuning(experiment) if job in results.runs or job in results.diverged]
+        return cls(
+            results=results,
+            cells=sorted(
+                (cell for cell in cells(experiment) if cell in results.rates),
+                key=lambda cell: (contenders.index(cell.contender), points.index(cell.point)),
+            ),
+            runs=runs,
+            tried={job: _validation(results, job) for job in known},
+            rows=[row for job, run in runs.items() for row in rows_of(run, job.cell.contender, job.cell.point)],
+        )
 
-@dataclass(frozen=True)
-class Contrast:
-    """A cell less its reference, paired over the seeds that both have."""
+    @property
+    def experiment(self) -> Experiment:
+        """The question."""
+        return self.results.experiment
 
-    cell: Cell
-    reference: Cell
-    metric: str
-    paired: PairedDifference
-    effect: float | None
-    """Cohen's d of paired samples."""
-    by_seed: BySeed
-    """The differences themselves."""
-    corrected: float | None = None
-    """The p-value after Holm's correction for the number of comparisons of this metric."""
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of the experiment, those that are always shown first."""
+        return list(dict.fromkeys((*SHOWN, *self.experiment.metrics)))
 
+    @property
+    def points(self) -> list[str]:
+        """The points of the axis that were run, in its order."""
+        run = {cell.point for cell in self.cells}
+        return [point for point in _points(self.experiment) if point in run]
 
-def metrics_of(result: Result) -> tuple[str, ...]:
-    """Return the metrics of the experiment, those that are always shown first."""
-    return tuple(dict.fromkeys((*SHOWN, *result.experiment.metrics)))
+    @cached_property
+    def means(self) -> list[Row]:
+        """Every number over the seeds."""
+        return over_seeds(self.rows)
 
+    def mean(self, cell: Cell, metric: str) -> Row | None:
+        """Return a number of whole runs with its interval, if there is one."""
+        return whole(self.means, metric, cell.contender, cell.point)
 
-def summaries(result: Result) -> dict[Cell, Summary]:
-    """Return the summary of every cell, in the order of contenders and values."""
-    return {cell: _summary(result, cell) for cell in cells(result.experiment, result.grid)}
+    def differences(self, metric: str) -> dict[Place, Difference]:
+        """Return every cell less its reference, with p-values corrected for all of them together."""
+        pairs: dict[Place, Place] = {}
+        for cell in self.cells:
+            reference = self.reference_of(cell)
+            if reference in self.cells:
+                assert reference is not None
+                pairs[cell.contender, cell.point] = reference.contender, reference.point
+        return differences(self.rows, pairs, metric)
 
-
-def _summary(result: Result, cell: Cell) -> Summary:
-    rate = result.rates.get(cell)
-    by_seed: dict[str, dict[int, float]] = {name: {} for name in metrics_of(result)}
-    for job, run in result.runs.items():
-        if job.cell == cell:
-            values = ((name, METRICS[name].of(run)) for name in by_seed)
-            for name, value in values:
-                if value is not None and isfinite(value):
-                    by_seed[name][job.seed] = value
-    return Summary(cell, rate, by_seed, tuple(job.seed for job in result.failed if (job.cell, job.rate) == (cell, rate)))
-
-
-def contrasts(result: Result, metric: str = "accuracy") -> list[Contrast]:
-    """Return every cell of the experiment less its reference, with p-values corrected for all of them together."""
-    found = summaries(result)
-    raw = []
-    for cell in found:
-        reference = reference_of(result, cell)
-        if reference in found:
-            a, b = found[cell].by_seed[metric], found[reference].by_seed[metric]
-            if a.keys() & b.keys():
-                differences = {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
-                raw.append(Contrast(cell, reference, metric, paired_seeds(a, b), paired_effect(a, b), differences))
-    return [replace(each, corrected=p) for each, p in zip(raw, holm([each.paired.p_value for each in raw]), strict=True)]
-
-
-def reference_of(result: Result, cell: Cell) -> Cell | None:
-    """Return what a cell is compared with: the first contender at the same value, or that contender at the reference value."""
-    experiment, axis = result.experiment, result.experiment.axis
-    first = next(iter(experiment.contenders))
-    stands_beside = Cell(first) in cells(experiment, result.grid)
-    if cell.contender != first:
-        if stands_beside:
-            return Cell(first)
-        return Cell(first, cell.value or (axis.reference if axis else "") or result.grid.values[0])
-    return Cell(first, axis.reference) if axis and axis.reference and cell.value not in ("", axis.reference) else None
+    def reference_of(self, cell: Cell) -> Cell | None:
+        """Return what a cell is compared with: the first contender at the same point, or that contender at the reference point."""
+        axis, first = self.experiment.axis, next(iter(self.experiment.contenders))
+        reference = axis.reference if axis else ""
+        if cell.contender == first:
+            return Cell(first, reference) if reference and cell.point not in ("", reference) else None
+        return Cell(first) if Cell(first) in self.cells else Cell(first, cell.point or reference or next(iter(self.points), ""))
 
 
-def paired_effect(a: BySeed, b: BySeed) -> float | None:
-    """Return Cohen's d of paired samples, `mean(a − b) / s(a − b)`; None for fewer than two pairs or without any spread."""
-    differences = [a[seed] - b[seed] for seed in a.keys() & b.keys()]
-    if len(differences) < 2 or stdev(differences) == 0:
-        return None
-    return fmean(differences) / stdev(differences)
+def _points(experiment: Experiment) -> tuple[str, ...]:
+    return experiment.axis.names() if experiment.axis else ()
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p-values corrected by Holm's step-down method (1979); None, of a single pair, stays None and does not count.
-
-    >>> holm([0.01, 0.04, None, 0.03])
-    [0.03, 0.06, None, 0.06]
-    """
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        corrected[index] = largest
-    return corrected
+def _validation(results: Results, job: Job) -> Scores | None:
+    return load_run(results.runs[job]).scores.get(("last", "validation")) if job in results.runs else None

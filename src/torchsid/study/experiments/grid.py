@@ -1,12 +1,12 @@
-"""From an experiment to its runs: cells of contender and axis value, each with learning rates and seeds."""
+"""From an experiment to its runs: cells of contender and point of the axis, each with learning rates and seeds."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import ConfigError
-from torchsid.study.experiments.plan import Contender, Experiment, Settings, slug, value_name
+from torchsid.study.experiments.experiment import Experiment, Settings, slug
 
 if TYPE_CHECKING:
     from torchsid.training.config import RunConfig
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """A contender at a value of the axis; the value is empty beside the axis, and without one."""
+    """A contender at a point of the axis; the point is empty beside the axis, and without one."""
 
     contender: str
-    value: str = ""
+    point: str = ""
+
+    def __str__(self) -> str:
+        return " at ".join(filter(None, (self.contender, self.point)))
 
 
 @dataclass(frozen=True)
@@ -31,77 +34,62 @@ class Job:
     @property
     def directory(self) -> str:
         """The name of its run directory."""
-        parts = [slug(self.cell.contender), slug(self.cell.value), f"rate{self.rate:g}", f"seed{self.seed}"]
+        parts = [slug(self.cell.contender), slug(self.cell.point), f"rate{self.rate:g}", f"seed{self.seed}"]
         return "-".join(filter(None, parts))
 
 
-@dataclass(frozen=True)
-class Grid:
-    """What of an experiment is run."""
-
-    values: tuple[str, ...]
-    seeds: tuple[int, ...]
-
-
-def whole(experiment: Experiment) -> Grid:
-    """Return the grid with nothing dropped."""
-    return Grid(experiment.axis.names() if experiment.axis else (), tuple(experiment.seeds))
+def cells(experiment: Experiment) -> list[Cell]:
+    """Return the cells, the most important ones first: beside the axis, at its start, its reference, its end, and then between."""
+    points = [""]
+    if axis := experiment.axis:
+        names = axis.names()
+        points += filter(None, (names[0], axis.reference, names[-1], *names))
+    beside = {name: axis is None or axis.setting in each.settings for name, each in experiment.contenders.items()}
+    return [Cell(name, point) for point in dict.fromkeys(points) for name in beside if beside[name] == (not point)]
 
 
-def cells(experiment: Experiment, grid: Grid) -> list[Cell]:
-    """Return the cells, contender by contender."""
-    return [Cell(name, value) for name in experiment.contenders for value in _values(experiment, name, grid)]
+def tuning(experiment: Experiment) -> list[Job]:
+    """Return the runs that choose the learning rates, cell by cell: every rate on the first seed."""
+    tuned = (cell for cell in cells(experiment) if not experiment.contenders[cell.contender].of)
+    return [Job(cell, rate, experiment.seeds[0]) for cell in tuned for rate in experiment.rates]
 
 
-def _values(experiment: Experiment, contender: str, grid: Grid) -> tuple[str, ...]:
-    beside = experiment.axis is None or experiment.axis.setting in experiment.contenders[contender].settings
-    return ("",) if beside else grid.values
+def repeats(experiment: Experiment, rates: Mapping[Cell, float]) -> list[Job]:
+    """Return all runs at the chosen rates, those of the tuning included, seed by seed; a cell without a rate is left out."""
+    known = [(cell, rate) for cell in cells(experiment) if (rate := _rate(experiment, cell, rates)) is not None]
+    fewer = {name: each.seeds or experiment.seeds for name, each in experiment.contenders.items()}
+    return [Job(cell, rate, seed) for seed in experiment.seeds for cell, rate in known if seed in fewer[cell.contender]]
 
 
-def seeds_of(contender: Contender, grid: Grid) -> list[int]:
-    """Return the seeds of the grid that the contender is trained with, that of the tuning first."""
-    return [seed for seed in grid.seeds if not contender.seeds or seed in contender.seeds]
+def _rate(experiment: Experiment, cell: Cell, rates: Mapping[Cell, float]) -> float | None:
+    """Return the rate of a cell; that of an ablation is a multiple of the one that was chosen for what it changes."""
+    contender, axis = experiment.contenders[cell.contender], experiment.axis
+    if not contender.of:
+        return rates.get(cell)
+    point = cell.point or (axis.reference or axis.names()[0] if axis else "")
+    found = rates.get(Cell(contender.of, point), rates.get(Cell(contender.of)))
+    return None if found is None else found * contender.times
 
 
-def tuning(experiment: Experiment, grid: Grid) -> list[Job]:
-    """Return the runs that choose the learning rates: every cell, every rate, the first seed."""
-    tuned = [cell for cell in cells(experiment, grid) if not experiment.contenders[cell.contender].of]
-    return [Job(cell, rate, grid.seeds[0]) for cell in tuned for rate in experiment.rates]
+def position(experiment: Experiment, point: str) -> float | None:
+    """Return where a point lies on a numeric axis; None for a name."""
+    axis = experiment.axis
+    value = axis.values[axis.names().index(point)] if axis and axis.values and point else None
+    return None if value is None or isinstance(value, str) else float(value)
 
 
-def repeats(experiment: Experiment, grid: Grid, rates: dict[Cell, float]) -> list[Job]:
-    """Return all runs at the chosen rates, those of the tuning included; a cell without a rate is left out."""
-    jobs = []
-    for cell in cells(experiment, grid):
-        contender = experiment.contenders[cell.contender]
-        rate = rates.get(_lender(experiment, cell))
-        if rate is not None:
-            jobs += [Job(cell, rate * contender.times, seed) for seed in seeds_of(contender, grid)]
-    return jobs
+def settings_of(experiment: Experiment, cell: Cell) -> list[tuple[str, Any]]:
+    """Return what a cell sets, one on top of the other: that of all runs, of the axis, of the contender.
 
-
-def _lender(experiment: Experiment, cell: Cell) -> Cell:
-    """Return the cell whose rate a cell takes: its own, or that of the contender it is an ablation of."""
-    of = experiment.contenders[cell.contender].of
-    beside = bool(of and experiment.axis and experiment.axis.setting in experiment.contenders[cell.contender].settings)
-    value = experiment.axis.reference or experiment.axis.names()[0] if beside and experiment.axis else cell.value
-    return Cell(of, value) if of else cell
-
-
-def position(experiment: Experiment, value: str) -> float | None:
-    """Return where a value lies on a numeric axis; None for a name."""
-    numbers = {value_name(each): each for each in experiment.axis.values} if experiment.axis else {}
-    found = numbers.get(value)
-    return None if isinstance(found, str) or found is None else float(found)
-
-
-def settings_of(experiment: Experiment, cell: Cell) -> Settings:
-    """Return what a cell sets: that of all runs, of the axis, of the contender, the later ones first in right."""
+    A contender beside the axis sets the axis' own setting first, so that its method or network need not have it.
+    """
+    axis, own = experiment.axis, dict(experiment.contenders[cell.contender].settings)
     along: Settings = {}
-    if experiment.axis and cell.value:
-        given = {value_name(each): {experiment.axis.setting: each} for each in experiment.axis.values}
-        along = (experiment.axis.points or given)[cell.value]
-    return {**experiment.settings, **along, **experiment.contenders[cell.contender].settings}
+    if axis and cell.point:
+        along = axis.points[cell.point] if axis.points else {axis.setting: axis.values[axis.names().index(cell.point)]}
+    elif axis and axis.setting in own:
+        along = {axis.setting: own.pop(axis.setting)}
+    return [*experiment.settings.items(), *along.items(), *own.items()]
 
 
 def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
@@ -115,32 +103,31 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
     Raises:
         ConfigError: its settings do not exist, or do not go together.
     """
-    from torchsid.training.recipes import resolve
+    from torchsid.training import resolve
 
     own = {"optimizer.learning_rate": job.rate, "training.seed": job.seed, "data.path": data}
-    table = {"training.threads": 1, **settings_of(experiment, job.cell), **own}
-    return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in table.items()])
+    settings = [("training.threads", 1), *settings_of(experiment, job.cell), *own.items()]
+    return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in settings])
 
 
 def check(experiment: Experiment, data: str) -> None:
     """Resolve the configuration of every cell, and see whether it fits its workers.
 
     Raises:
-        ConfigError: names all problems, each with its contender.
+        ConfigError: names all problems, each with the first cell that has it.
     """
-    problems = list(dict.fromkeys(_problems(experiment, data)))
-    if problems:
-        raise ConfigError(problems, source=f"experiment {experiment.name!r}")
+    from torchsid.study.experiments import torchrun
 
-
-def _problems(experiment: Experiment, data: str) -> Iterator[str]:
-    from torchsid.study.experiments import launch
-
-    for cell in cells(experiment, whole(experiment)):
-        where = " at ".join(filter(None, (cell.contender, cell.value)))
+    where: dict[str, list[Cell]] = {}
+    for cell in cells(experiment):
         try:
             config = configuration(experiment, Job(cell, experiment.rates[0], experiment.seeds[0]), data)
+            found = tuple(torchrun.problems(config, experiment.contenders[cell.contender].workers))
         except ConfigError as error:
-            yield from (f"{where}: {problem}" for problem in error.problems)
-        else:
-            yield from (f"{where}: {problem}" for problem in launch.problems(config, experiment.contenders[cell.contender].workers))
+            found = error.problems
+        for problem in found:
+            where.setdefault(problem, []).append(cell)
+    if where:
+        more = {problem: f" and {len(these) - 1} more" if len(these) > 1 else "" for problem, these in where.items()}
+        problems = [f"{these[0]}{more[problem]}: {problem}" for problem, these in where.items()]
+        raise ConfigError(problems, source=f"experiment {experiment.name!r}")

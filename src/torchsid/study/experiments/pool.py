@@ -1,19 +1,21 @@
 """Work for several processes at a time that ends with us: each hears of our signals, and none outlives us.
 
-`concurrent.futures` leaves its processes behind when this one is terminated, and waits forever for one that only noted the signal.
+`concurrent.futures` leaves its processes behind when this one is terminated, and does not tell them of a signal.
 """
 
-import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from multiprocessing import get_context
+from itertools import islice
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from multiprocessing.sharedctypes import Synchronized
-from typing import TypeVar
+from multiprocessing.process import BaseProcess
+from threading import Thread
+from typing import TypeVar, cast
+
+import torch
 
 from torchsid.errors import RunError
 from torchsid.training.interruption import stop_on_signal
@@ -22,91 +24,79 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LOOK = 0.2  # seconds between two looks for a signal
-_SET_DEATH_SIGNAL = 1  # Linux: PR_SET_PDEATHSIG
-_C = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def end_with_parent() -> None:
-    """Have SIGTERM sent to this process when its parent dies, however it does; Linux alone can."""
-    if _C is not None:
-        _C.prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Generator[tuple[Item, Result]]:
+    """Yield every item with `work(item)` as it is ready: so many at a time in processes of their own, or one by one in this one.
 
-
-def at_once(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
-    """Yield `work(item)` of every item in their order, computed by so many processes.
-
-    A signal to this process is passed on once; the processes finish what they have under way, which is asked to stop as well, and
-    begin nothing further.
+    An item is taken when a process is free for it. A signal to this process ends the others as SIGTERM does, and so does closing
+    the generator early.
 
     Raises:
-        KeyboardInterrupt: a signal came, and nothing is left to yield; the processes have ended.
-        RunError: a process was killed.
-        Exception: what `work` raised first.
+        KeyboardInterrupt: a signal came; the processes have ended.
+        RunError: `work` raised a ValueError, whose message this has, or a process failed or was killed.
     """
-    context = get_context("spawn")
-    taken = context.Value("i", 0)
-    running: dict[Connection, SpawnProcess] = {}
-    found: dict[int, Result] = {}
+    if processes == 1:
+        yield from ((item, work(item)) for item in items)
+        return
+    # The server imports what training needs once, and every process is a copy of it. Optimisers import dynamo as they begin; beside
+    # CUDA they do it themselves, for nothing may touch the driver before the copy is made.
+    context = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
+    context.set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
+    waiting = iter(items)
+    running: dict[Connection, tuple[Item, BaseProcess]] = {}
     with stop_on_signal() as stop:
-        for _ in range(min(processes, len(items))):
-            reader, writer = context.Pipe(duplex=False)
-            process = context.Process(target=_serve, args=(work, items, taken, writer))
-            process.start()
-            writer.close()
-            running[reader] = process
-        told = False
         try:
-            for number in range(len(items)):
-                while number not in found and running:
-                    _receive(running, found, stopping=told)
-                    if stop.signal is not None and not told:
-                        _end(running)
-                        told = True
-                if number not in found:
-                    raise KeyboardInterrupt
-                yield found.pop(number)
+            while stop.signal is None:
+                for item in islice(waiting, processes - len(running)):
+                    reader, writer = context.Pipe(duplex=False)
+                    process: BaseProcess = context.Process(target=_serve, args=(work, item, writer))
+                    process.start()
+                    writer.close()
+                    running[reader] = item, process
+                if not running:
+                    return
+                for reader in cast(list[Connection], wait(list(running), _LOOK)):
+                    item, process = running.pop(reader)
+                    yield item, cast(Result, _result(reader, process))
+            raise KeyboardInterrupt
         finally:
-            if not told:
-                _end(running)
-            for process in running.values():
+            for _, process in running.values():
+                process.terminate()
+            for reader, (_, process) in running.items():
                 process.join()
+                reader.close()
 
 
-def _receive(running: dict[Connection, SpawnProcess], found: dict[int, Result], *, stopping: bool) -> None:
-    """Take what the processes have sent by now; one that has ended is left out from then on."""
-    for reader in wait(list(running), _LOOK):
-        assert isinstance(reader, Connection)
+def _result(reader: Connection, process: BaseProcess) -> object:
+    with reader:
         try:
-            number, result = reader.recv()
+            result, problem = reader.recv()
         except EOFError:
-            process = running.pop(reader)
             process.join()
-            if process.exitcode and not stopping:
-                raise RunError(f"a process of the experiment was killed (exit code {process.exitcode}): out of memory?") from None
-        else:
-            if isinstance(result, Exception):
-                raise result
-            found[number] = result
+            reason = "its error stands above" if process.exitcode == 1 else "it was killed, for want of memory perhaps"
+            raise RunError(f"a process of the experiment ended with exit code {process.exitcode}: {reason}") from None
+    process.join()
+    if problem:
+        raise RunError(problem)
+    return result
 
 
-def _end(running: dict[Connection, SpawnProcess]) -> None:
-    for process in running.values():
-        process.terminate()
-
-
-def _serve(work: Callable[[Item], Result], items: Sequence[Item], taken: "Synchronized[int]", results: Connection) -> None:
-    """Do one item after another until none is left or a signal comes."""
+def _serve(work: Callable[[Item], Result], item: Item, writer: Connection) -> None:
+    """Do the work, and send its result or what the user did wrong."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C reaches us through the parent, hence once
-    end_with_parent()
-    with stop_on_signal() as stop, suppress(BrokenPipeError):
-        while stop.signal is None:
-            with taken.get_lock():
-                number = taken.value
-                taken.value += 1
-            if number >= len(items):
-                return
-            try:
-                results.send((number, work(items[number])))
-            except Exception as error:
-                results.send((number, error))
+    Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        try:
+            writer.send((work(item), ""))
+        except ValueError as error:
+            writer.send((None, str(error)))
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent has died, however it did, and ask this process to stop."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

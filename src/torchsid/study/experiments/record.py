@@ -1,4 +1,4 @@
-"""The files of an experiment: tidy rows in Parquet, a summary in JSON, figures, the page."""
+"""The files of an experiment besides its rows: a summary in JSON, figures, the page."""
 
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from torchsid.errors import RunError
-from torchsid.study.experiments.analysis import BySeed, Contrast, Summary, contrasts, metrics_of, summaries
-from torchsid.study.experiments.figures import figures
-from torchsid.study.experiments.files import write_files
-from torchsid.study.experiments.findings import notes, verdict
-from torchsid.study.experiments.metrics import METRICS
-from torchsid.study.experiments.page import render
-from torchsid.study.experiments.plan import slug
-from torchsid.study.experiments.result import COLUMNS, Result, tidy
+from torchsid.show.svg import standalone
+from torchsid.study.experiments.analysis import Analysis
+from torchsid.study.experiments.page import experiment_page, figures
+from torchsid.study.files import write_file, write_json, write_page
+from torchsid.study.frame import of_runs
+from torchsid.study.metrics import METRICS
 from torchsid.study.statistics import bootstrap_interval
 
 _NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
@@ -31,66 +29,53 @@ def check_packages() -> None:
         raise RunError(f"experiments need {', '.join(missing)}: pip install 'torchsid[{extras}]'")
 
 
-def write(result: Result, out: Path) -> dict[str, Path]:
-    """Write `results.parquet`, `results.json`, one SVG a figure and `report.html` into `out`, and return them by kind.
+def write(found: Analysis, out: Path) -> dict[str, Path]:
+    """Write `results.json`, one SVG a figure and `report.html` into `out`, beside the rows, and return all of them by kind.
 
     Raises:
         RunError: the operating system refuses.
     """
-    drawn = figures(result)
-    return write_files(
-        out,
-        rows=tidy(result),
-        columns=COLUMNS,
-        summary=as_json(result),
-        figures={slug(name): drawing for name, drawing in drawn.items()},
-        page=render(result, drawn),
-    )
+    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
+    drawn = figures(found)
+    write_json(files["summary"], as_json(found))
+    for name, drawing in drawn.items():
+        write_file(out / f"{name}.svg", standalone(drawing))
+    write_page(files["report"], experiment_page(found, drawn))
+    return files
 
 
-def as_json(result: Result) -> dict[str, Any]:
-    """Return question, sizes, tuning, summaries and contrasts, with all their digits."""
-    first = next(iter(result.runs.values()), None)
-    manifest = first.manifest if first else {}
+def as_json(found: Analysis) -> dict[str, Any]:
+    """Return question, tuning, means and differences, with all their digits."""
+    first = next(iter(found.runs.values()), None)
+    manifest, results = first.manifest if first else {}, found.results
     return {
-        "command": result.command,
-        "experiment": asdict(result.experiment),
-        "ran": {**asdict(result.grid), "missing": result.missing, "dropped": result.dropped},
-        "verdict": verdict(result),
-        "notes": notes(result),
-        "versions": manifest.get("versions"),
-        "hardware": manifest.get("hardware"),
-        "git": manifest.get("git"),
-        "finished": max((str(run.manifest.get("finished")) for run in result.runs.values()), default=None),
-        "data": {run.manifest["data"]["name"]: run.fingerprint for run in result.runs.values()},
-        "tuning": [{**asdict(t.job.cell), "rate": t.job.rate, "validation": t.validation, "kl": t.kl} for t in result.trials],
-        "summary": [_summary(each, metrics_of(result)) for each in summaries(result).values()],
-        "contrasts": [_contrast(each) for metric in metrics_of(result) for each in contrasts(result, metric)],
-        "units": {name: METRICS[name].unit for name in metrics_of(result)},
+        "command": results.command,
+        "experiment": asdict(found.experiment),
+        "no_data": {str(cell): reason for cell, reason in results.no_data.items()},
+        "not_run": {str(cell): number for cell, number in results.not_run.items()},
+        "diverged": {job.directory: reason for job, reason in results.diverged.items()},
+        **{name: manifest.get(name) for name in ("versions", "hardware", "git")},
+        "finished": max((str(run.manifest.get("finished")) for run in found.runs.values()), default=None),
+        "data": {run.manifest["data"]["name"]: run.fingerprint for run in found.runs.values()},
+        "tuning": [
+            {**asdict(job.cell), "rate": job.rate, **{name: scores and scores.last(name) for name in ("accuracy", "kl")}}
+            for job, scores in found.tried.items()
+        ],
+        "summary": [
+            {**asdict(cell), "rate": results.rates[cell], "metrics": {name: _summary(found, cell, name) for name in found.metrics}}
+            for cell in found.cells
+        ],
+        "differences": [asdict(each) for name in found.metrics for each in found.differences(name).values()],
+        "units": {name: METRICS[name].title for name in found.metrics},
     }
 
 
-def _summary(summary: Summary, metrics: tuple[str, ...]) -> dict[str, Any]:
-    intervals = {name: summary.interval(name) for name in metrics}
-    return {
-        **asdict(summary.cell),
-        "rate": summary.rate,
-        "diverged": summary.diverged,
-        "metrics": {
-            name: {**asdict(interval), **_bootstrap(summary.by_seed[name]), "by_seed": dict(summary.by_seed[name])}
-            for name, interval in intervals.items()
-            if interval
-        },
-    }
-
-
-def _contrast(contrast: Contrast) -> dict[str, Any]:
-    found = asdict(contrast)
-    head = {**found.pop("cell"), "metric": found.pop("metric"), "reference": found.pop("reference"), **found.pop("paired")}
-    return {**head, **_bootstrap(contrast.by_seed), **found}
-
-
-def _bootstrap(by_seed: BySeed) -> dict[str, float | None]:
-    """Return the percentile bootstrap interval over seeds, to stand beside Student's."""
-    interval = bootstrap_interval(list(by_seed.values()))
-    return {"bootstrap_low": interval.low, "bootstrap_high": interval.high}
+def _summary(found: Analysis, cell: Any, name: str) -> dict[str, Any] | None:
+    """Return a mean over the seeds with Student's interval, the bootstrap's beside it, and what it is made of."""
+    row = found.mean(cell, name)
+    if row is None:
+        return None
+    by_seed = of_runs(found.rows, name)[cell.contender, cell.point]
+    bootstrap = bootstrap_interval(list(by_seed.values()))
+    student = {"mean": row.value, "low": row.low, "high": row.high, "n": len(by_seed)}
+    return {**student, "bootstrap_low": bootstrap.low, "bootstrap_high": bootstrap.high, "by_seed": by_seed}

@@ -46,26 +46,27 @@ class Augmentation:
             images = cutout(images, config.cutout, self.mean, generator)
         mixing = self._mixing(generator)
         if not mixing:
-            return self._finish(images), labels
+            return self.finish(images), labels
 
         partner = torch.randperm(len(images), generator=generator).to(images.device)
         share = _beta(config.mixup if mixing == "mixup" else config.cutmix, len(images), generator).to(images.device)
         if mixing == "cutmix":
             images, share = _paste(images, partner, share, generator)
-            x = self._finish(images)
+            x = self.finish(images)
         else:
-            x = self._finish(images)
+            x = self.finish(images)
             x = torch.lerp(x[partner], x, share[:, None, None, None])
         rows = F.one_hot(labels, self.num_classes).to(torch.float32)
         return x, torch.lerp(rows[partner], rows, share[:, None])
+
+    def finish(self, images: Tensor) -> Tensor:
+        """Return uint8 images `[..., C, H, W]` as a network reads them, float32: normalised, or only scaled to [0, 1]."""
+        return normalise(images, self.mean, self.std) if self.config.normalise else images.float().div_(255)
 
     def _mixing(self, generator: torch.Generator) -> str:
         if self.config.mixup and self.config.cutmix:
             return "mixup" if torch.rand((), generator=generator) < 0.5 else "cutmix"
         return "mixup" if self.config.mixup else "cutmix" if self.config.cutmix else ""
-
-    def _finish(self, images: Tensor) -> Tensor:
-        return normalise(images, self.mean, self.std)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

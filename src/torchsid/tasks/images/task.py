@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from torchsid.errors import DataError, unknown_name
 from torchsid.settings import CountOrZero, Share
 from torchsid.tasks.domain import About, Samples, Splits, Task
 from torchsid.tasks.images import hub, noise, stratify, validate
-from torchsid.tasks.images.augmentation import Augmentation, normalise
+from torchsid.tasks.images.augmentation import Augmentation
 from torchsid.tasks.images.config import AugmentConfig, NoiseConfig
 from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
 from torchsid.tasks.images.decode import read_image
@@ -101,25 +102,33 @@ class Images(Task):
 
     def prepare(self, inputs: Tensor, about: About) -> Tensor:
         """Return uint8 images normalised, float32, or only scaled to [0, 1] without `augment.normalise`."""
-        return normalise(inputs, tuple(about["mean"]), tuple(about["std"]))
+        return self._augmentation(about).finish(inputs)
 
     def training_batch(self, samples: Samples, about: About, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return augmented images with their labels; under mixup or cutmix rows `[B, C]`."""
-        augment = Augmentation(self.augment, tuple(about["mean"]), tuple(about["std"]), about["num_classes"])
-        return (*augment(samples.inputs, samples.target, generator), samples.weight)
+        return (*self._augmentation(about)(samples.inputs, samples.target, generator), samples.weight)
 
     def show(self, inputs: Tensor) -> str:
-        """Return an image as a PNG within the page."""
+        """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
         from PIL import Image
 
-        pixels = inputs.permute(1, 2, 0).numpy()
+        height, width = inputs.shape[-2:]
+        shrink = 128 / max(height, width)
+        if shrink < 1:
+            size = (max(round(shrink * height), 1), max(round(shrink * width), 1))
+            inputs = adaptive_avg_pool2d(inputs.float(), size).round().byte()
+        pixels = inputs[0] if len(inputs) == 1 else inputs[:3].movedim(0, -1)
         file = io.BytesIO()
-        Image.fromarray(pixels if pixels.shape[-1] > 1 else pixels[..., 0]).save(file, format="png")
-        return f'<img class="sample" alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+        Image.fromarray(pixels.contiguous().numpy()).save(file, format="png")
+        style = ' style="image-rendering: pixelated"' if max(height, width) <= 64 else ""
+        return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"{style}>'
 
     def read(self, name: str, about: About) -> Tensor:
         """Return an image file, resized to the size that the network reads, uint8 `[1, channels, S, S]`."""
         return read_image(name, about["channels"], about["image_size"]).unsqueeze(0)
+
+    def _augmentation(self, about: About) -> Augmentation:
+        return Augmentation(self.augment, tuple(about["mean"]), tuple(about["std"]), about["num_classes"])
 
     def _read(self) -> RawSet:
         if self.name.startswith(HUB_PREFIX):
@@ -139,8 +148,6 @@ class Images(Task):
                 f"the images of {self.name} are {height}x{width} pixels (height x width); only square images can be trained on"
             )
         mean, std = _statistics(images.numpy())
-        if not self.augment.normalise:
-            mean, std = (0.0,) * len(mean), (1.0,) * len(std)
         return {
             "name": self.name,
             "num_classes": len(raw.class_names),
@@ -185,8 +192,8 @@ def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[flo
         share = histogram / histogram.sum()
         means.append(float(share @ values))
         stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
-    if constant := [channel for channel, std in enumerate(stds) if std == 0.0]:
-        raise DataError(f"all training images are the same in channel {constant}: nothing can be learnt from it")
+    if constant := [str(channel) for channel, std in enumerate(stds) if std == 0.0]:
+        raise DataError(f"all training images are the same in channel {', '.join(constant)}: nothing can be learnt from it")
     return tuple(means), tuple(stds)
 
 

@@ -1,0 +1,104 @@
+"""The pieces of a cut network: as modules, of which pipelines are made, and what each of them takes."""
+
+from collections.abc import Sequence
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE, Recorder
+from torchsid.bench.workload import Workload
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.graph import GraphSegments
+from torchsid.learners.sid import SID
+
+HEAD = "head"
+_REPEATS = 3  # that are timed, after one that warms up
+
+
+class Chain(nn.Module):
+    """Consecutive stages as one module: takes the values that cross the cut before it, gives those that cross the one behind.
+
+    Args:
+        stages: of `GraphSegments.modules`.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...] | Tensor:
+        """Return the values that cross the next cut; the model's logits `[B, C]` at its end."""
+        for stage in self.stages:
+            values = stage(*values)
+        return values
+
+
+def cut(workload: Workload) -> tuple[StagedCascade, list[fx.GraphModule]]:
+    """Return the workload's model cut into its number of stages, and the stages as modules, without heads."""
+    (stages,) = workload.stages
+    cascade = workload.new_cascade(stages, by="graph")
+    assert isinstance(cascade, StagedCascade)
+    assert isinstance(cascade.segments, GraphSegments)
+    return cascade, cascade.segments.modules
+
+
+def sid_seconds(
+    cascade: StagedCascade, x: Tensor, target: Tensor, optimizer: Optimizer, *, repeats: int = 5
+) -> list[dict[str, float]]:
+    """Return the median seconds that SID takes on each stage: `forward`, `head` (forward and backward), `backward`, `update`.
+
+    They are those of real steps, which change the weights.
+
+    Args:
+        cascade: in train mode.
+        x: images `[B, C, S, S]`.
+        target: classes `[B]`.
+        optimizer: over its parameters.
+        repeats: steps that are timed, after one that warms up.
+    """
+    recorder = Recorder(FORWARD)
+    recorder.follow_updates(optimizer)
+
+    def read(head: nn.Module, args: tuple[Tensor, Tensor]) -> None:
+        recorder.begin(HEAD)
+        # When the features have their gradient, the head is done.
+        args[0].register_hook(lambda gradient: recorder.begin(BACKWARD))  # type: ignore[no-untyped-call]
+
+    hooks = [head.register_forward_pre_hook(read) for head in cascade.heads]
+    learner, steps, kinds = SID(cascade, optimizer=optimizer), [], (FORWARD, HEAD, BACKWARD, UPDATE)
+    for _ in range(1 + repeats):
+        recorder.end()  # of waiting: the step begins
+        learner.step(x, target)
+        intervals = recorder.take()[: len(kinds) * cascade.depth]
+        assert tuple(each.what for each in intervals) == kinds * cascade.depth
+        steps.append([each.end - each.start for each in intervals])
+    for hook in hooks:
+        hook.remove()
+    seconds = [median(column) for column in zip(*steps[1:], strict=True)]
+    return [dict(zip(kinds, seconds[first:], strict=False)) for first in range(0, len(seconds), len(kinds))]
+
+
+def backprop_seconds(workload: Workload) -> list[float]:
+    """Return the median seconds that forward and backward of each stage take on the whole batch, without its belief head."""
+    _, stages = cut(workload)
+    x, target = workload.batch()
+    rounds = [_forward_and_backward(stages, x, target) for _ in range(1 + _REPEATS)]
+    return [median(column) for column in zip(*rounds[1:], strict=True)]
+
+
+def _forward_and_backward(stages: Sequence[nn.Module], x: Tensor, target: Tensor) -> list[float]:
+    values: tuple[Tensor, ...] = (x,)
+    seconds = []
+    for stage in stages:
+        start = perf_counter()
+        outputs = stage(*values)
+        if isinstance(outputs, Tensor):
+            outputs = (F.cross_entropy(outputs, target),)
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+        seconds.append(perf_counter() - start)
+        values = tuple(output.detach().requires_grad_() for output in outputs)
+    return seconds

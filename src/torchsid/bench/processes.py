@@ -1,0 +1,67 @@
+"""Call a function in fresh processes: memory is then its own, and several of them can talk to each other."""
+
+import os
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from typing import Any, TypeVar, TypeVarTuple
+
+import torch.distributed as dist
+from torch.multiprocessing.spawn import ProcessException, start_processes
+
+from torchsid.errors import RunError
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+
+def launched() -> bool:
+    """Return whether a launcher, such as torchrun, has started this process as one of several."""
+    return {"RANK", "WORLD_SIZE"} <= os.environ.keys()
+
+
+def problems(workers: int) -> list[str]:
+    """Return why `workers` processes cannot talk to each other here."""
+    if not dist.is_available() or not dist.is_gloo_available():
+        return ["this build of PyTorch has no torch.distributed with gloo, by which workers talk: install another"]
+    if launched() and int(os.environ["WORLD_SIZE"]) != workers:
+        return [f"workers {workers}: the launcher started {os.environ['WORLD_SIZE']} processes; give one of these numbers to both"]
+    return []
+
+
+def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 1) -> T:
+    """Call `work(*args)` in fresh processes, and return what it returned in the first of them.
+
+    Args:
+        work: a function of a module, to be found by name there.
+        args: its arguments.
+        workers: how many; they find each other as those that `torchrun` starts do.
+
+    Raises:
+        RunError: one of them failed.
+    """
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False) if workers > 1 else None  # type: ignore[attr-defined]
+    results: SimpleQueue[Any] = get_context("spawn").SimpleQueue()
+    given = (workers, store.port if store else 0, results, work, args)
+    started = start_processes(  # type: ignore[no-untyped-call]
+        _call, given, nprocs=workers, join=False, daemon=True, start_method="spawn"
+    )
+    found = []
+    try:
+        while not started.join(timeout=0.1):
+            if not results.empty():
+                found.append(results.get())
+    except ProcessException as error:
+        last = (error.msg.strip().splitlines() or ["killed"])[-1]
+        raise RunError(f"process {error.error_index} failed: {last}; if it was killed, use a smaller batch") from None
+    result: T = found[0] if found else results.get()
+    return result
+
+
+def _call(rank: int, workers: int, port: int, results: "SimpleQueue[Any]", work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if workers > 1:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(workers), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+    result = work(*args)
+    if rank == 0:
+        results.put(result)

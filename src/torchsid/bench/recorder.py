@@ -1,0 +1,94 @@
+"""What a process is doing, by the clock. Hooks on modules and optimisers tell it, so that what is timed is the real step."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+EXTRACTOR, EXTRACTOR_UPDATE = "extractor", "extractor update"
+TEACHERS, STAGES = "phase 1", "phase 2"
+"""The paper's: the pass without gradients that makes the teachers, and the local losses, every stage forward and backward."""
+
+
+class Interval(NamedTuple):
+    """Something that was done; times in seconds."""
+
+    what: str
+    start: float
+    end: float
+
+
+class Recorder:
+    """Collects what was done when. `perf_counter` is one clock for all processes of a machine.
+
+    Args:
+        rest: what is done when nothing else is said to be; empty for waiting, which leaves a gap.
+        device: waited for at every reading of the clock; a processor has always done all that it was given.
+    """
+
+    def __init__(self, rest: str = "", device: str = "cpu") -> None:
+        self.rest = rest
+        self._cuda = torch.device(device) if device.startswith("cuda") else None
+        self._intervals: list[Interval] = []
+        self._open: tuple[str, float] | None = None
+
+    def begin(self, what: str) -> None:
+        """Something else begins; what was under way ends."""
+        if self._cuda:
+            torch.cuda.synchronize(self._cuda)
+        now = perf_counter()
+        if self._open is not None:
+            self._intervals.append(Interval(*self._open, now))
+        self._open = (what, now) if what else None
+
+    def end(self) -> None:
+        """What was under way ends; the rest goes on."""
+        self.begin(self.rest)
+
+    @contextmanager
+    def during(self, what: str) -> Iterator[None]:
+        """Record one interval."""
+        self.begin(what)
+        yield
+        self.end()
+
+    def take(self) -> tuple[Interval, ...]:
+        """Return what was collected, and begin anew."""
+        self.begin("")
+        taken, self._intervals = tuple(self._intervals), []
+        return taken
+
+    def follow(self, first: nn.Module | None, last: nn.Module) -> None:
+        """Record that forward goes from the start of `first`, if it has one to hook, to the end of `last`; backward comes next."""
+        if first is not None:
+            first.register_forward_pre_hook(lambda module, args: self.begin(FORWARD))
+        last.register_forward_hook(lambda module, args, output: self.begin(BACKWARD))
+
+    def follow_extractor(self, extractor: nn.Module) -> None:
+        """Record an extractor, forward and backward; what follows a pass without gradients is phase 1, and phase 2 the other."""
+
+        def ran(module: nn.Module, args: object, features: Tensor) -> None:
+            self.begin(STAGES if torch.is_grad_enabled() else TEACHERS)
+            if features.requires_grad:
+                features.register_hook(lambda gradient: self.begin(EXTRACTOR))  # type: ignore[no-untyped-call]
+
+        extractor.register_forward_pre_hook(lambda module, args: self.begin(EXTRACTOR))
+        extractor.register_forward_hook(ran)
+
+    def follow_updates(self, optimizer: Optimizer, what: str = UPDATE) -> None:
+        """Record the steps of an optimiser."""
+        optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: self.begin(what))
+        optimizer.register_step_post_hook(lambda optimizer, args, kwargs: self.end())
+
+
+def seconds_by_kind(intervals: Iterable[Interval]) -> dict[str, float]:
+    """Return the seconds of everything that was done."""
+    seconds: dict[str, float] = {}
+    for what, start, end in intervals:
+        seconds[what] = seconds.get(what, 0.0) + end - start
+    return seconds

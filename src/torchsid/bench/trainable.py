@@ -1,0 +1,164 @@
+"""A contender once it is built: a network with its own weights, and a function that takes one training step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn, optim
+
+from torchsid.bench.checkpointing import Checkpointed
+from torchsid.bench.contenders import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Contender
+from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE, Interval, Recorder
+from torchsid.bench.reference import Reference
+from torchsid.bench.workload import Workload
+from torchsid.core import schedules
+from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.shared import SharedCascade
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.build import By
+from torchsid.errors import CutError, HeadError
+from torchsid.learners import backprop, sid
+
+GRADIENTS = "gradients"
+"""What a step does besides updating, where it is not taken apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainable:
+    """A network and one way to train it."""
+
+    module: nn.Module
+    step: Callable[[], object]
+    """Forward, backward and update of one batch, as far as they fall to this process."""
+    recorder: Recorder
+    """Told by hooks what the step is doing."""
+    flush: Callable[[], None] = lambda: None
+    """Wait until everything that was sent has left."""
+    sent_bytes: Callable[[], int] = lambda: 0
+    """By this worker, since it began."""
+
+    def watched_step(self) -> tuple[Interval, ...]:
+        """Take a step, and return what was done when."""
+        self.recorder.end()  # of waiting: the step begins
+        self.step()
+        return self.recorder.take()
+
+    def kept_bytes(self) -> int:
+        """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.kept_bytes`."""
+        if not isinstance(self.module, Checkpointed):
+            return kept_bytes(self.module, self.step)
+        self.module.reentrant = True
+        try:
+            self.step()  # compiles anew, if anything is compiled
+            return kept_bytes(self.module, self.step)
+        finally:
+            self.module.reentrant = False
+
+
+def build(workload: Workload, contender: Contender, *, by: By | None = None, follow: bool | None = None) -> Trainable:
+    """Return a contender with fresh weights, the same for all that share their shapes.
+
+    Args:
+        workload: the network and the batch.
+        contender: how it is trained.
+        by: how a classifier is cut; see `Workload.new_cascade`.
+        follow: whether hooks tell the recorder what a step does. By default they do on a processor, where nothing is compiled.
+
+    Raises:
+        CutError: the model cannot be cut as the method needs it.
+    """
+    module = _network(workload, contender, by)
+    optimizers = _optimizers(workload, contender, module)
+    learner = _learner(contender, module, next(iter(optimizers)))
+    recorder = Recorder(GRADIENTS, workload.device)
+    if workload.device == "cpu" and not workload.compiled if follow is None else follow:
+        for optimizer, what in optimizers.items():
+            recorder.follow_updates(optimizer, what)
+        _follow(recorder, workload, contender, module)
+    x, target = workload.batch()
+    parts = list(zip(x.tensor_split(contender.micro_batches), target.tensor_split(contender.micro_batches), strict=True))
+
+    def step_at_once() -> None:
+        with workload.arithmetic():
+            learner.step(x, target)
+
+    def step() -> None:
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        for part, outcomes in parts:
+            with workload.arithmetic():
+                learner.backward(part, outcomes, scale=len(part) / len(x))
+        for optimizer in optimizers:
+            optimizer.step()
+
+    at_once = contender.method == SID and contender.window == contender.micro_batches == 1
+    return Trainable(module=module, step=step_at_once if at_once else step, recorder=recorder)
+
+
+def new_optimizer(module: nn.Module) -> optim.SGD:
+    """Return the optimiser of everyone who trains a classifier."""
+    return optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
+
+
+@contextmanager
+def excused(workload: Workload, why: list[str]) -> Iterator[None]:
+    """Turn an error that says that a contender cannot be had on this workload into a reason."""
+    try:
+        yield
+    except (CutError, HeadError) as error:
+        why.append(str(error))
+    except RuntimeError as error:  # as all errors of the compiler are
+        if not workload.compiled:
+            raise
+        why.append(f"fails when compiled: {' '.join(str(error).split())[:200]}")
+
+
+def _network(workload: Workload, contender: Contender, by: By | None) -> nn.Module:
+    if contender.method in (SID, DEEP_SUPERVISION) or (workload.shared and contender.method != PLAIN):
+        cascade = workload.new_cascade(contender.stages, by)
+        if workload.compiled and isinstance(cascade, StagedCascade):
+            cascade.compile_stages()
+        return cascade
+    module = workload.new_model()
+    if contender.method == CHECKPOINTING:
+        plan = getattr(workload.new_cascade(contender.stages), "plan", None)
+        assert plan is not None
+        module = Checkpointed(module, [stage.cut for stage in plan.stages[:-1]])
+    if workload.compiled:
+        (module.segments if isinstance(module, Checkpointed) else module).compile()
+    return module
+
+
+def _optimizers(workload: Workload, contender: Contender, module: nn.Module) -> dict[optim.Optimizer, str]:
+    """Return the optimisers and what they update: of a shared cascade Adam, one a module as in the public code, or two in all."""
+    if not workload.shared:
+        return {new_optimizer(module): UPDATE}
+    if not isinstance(module, SharedCascade):
+        return {optim.Adam(module.parameters()): UPDATE}
+    owners = module.stages if contender.method == REFERENCE else [module.stages]
+    stages: dict[optim.Optimizer, str] = {optim.Adam(owner.parameters()): UPDATE for owner in owners}
+    return {**stages, optim.Adam(module.extractor.parameters()): EXTRACTOR_UPDATE}
+
+
+def _learner(contender: Contender, module: Any, optimizer: optim.Optimizer) -> Any:
+    if contender.method in (SID, DEEP_SUPERVISION):
+        return sid.SID(module, window=contender.window, optimizer=optimizer)
+    for schedule in schedules.DESCRIPTIONS:
+        if contender.method == schedule:
+            return sid.SID(module, schedule=schedule)
+    return Reference(module) if contender.method == REFERENCE else backprop.Backprop(module)
+
+
+def _follow(recorder: Recorder, workload: Workload, contender: Contender, module: Any) -> None:
+    """Tell the recorder what a step does, as far as hooks on modules can."""
+    if contender.method == TWO_PHASE:
+        recorder.rest = TEACHERS
+        recorder.follow_extractor(module.extractor)
+    elif contender.method == SID and contender.window == 1:
+        recorder.rest = FORWARD  # and so it goes on after an update, where the pieces are no modules
+        for piece, head in zip(getattr(module.segments, "modules", [None] * module.depth), module.heads, strict=True):
+            recorder.follow(piece, head)
+    elif not workload.shared and contender.method != DEEP_SUPERVISION:
+        recorder.rest = FORWARD
+        recorder.follow(module, module)

@@ -1,1 +1,0 @@
-"""`torchsid bench pipeline`: SID's pipeline against pipelines of backpropagation and data parallelism, in the same processes."""

@@ -1,0 +1,85 @@
+"""Heat maps: confusion, conflict, class by stage."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchsid.show.svg import INK, PAPER, SERIES, Drawing, canvas, finish
+from torchsid.show.text import shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WRITTEN = 24  # up to so many rows and columns every cell is drawn by itself, with its text
+_STRONG = 0.75  # from this opacity on a number is read better in the colour of the paper
+_BLUE, _RED = (0.15, 0.52, 0.78), (0.85, 0.40, 0.10)  # of a picture, which cannot take the page's colours: these fit both
+
+
+def heat(
+    title: str,
+    strength: NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    text: Sequence[Sequence[str]] | None = None,
+    x: str = "",
+    y: str = "",
+    square: bool = False,
+) -> Drawing:
+    """Draw one cell an entry: blue above 0, red below, the stronger the larger.
+
+    Args:
+        title: of the figure.
+        strength: from −1 to 1, NaN for an empty cell, `[R, C]`.
+        rows: names, from above.
+        columns: names.
+        text: what is written into the cells, where these are not too many.
+        x: name of the columns.
+        y: name of the rows.
+        square: whether cells are.
+    """
+    written = max(len(rows), len(columns)) <= _WRITTEN
+    side = min(max(len(rows), 4) * 38, 440)
+    with canvas(460, (side if square else min(22 * len(rows), 500)) + 62) as (figure, axes):
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        if square:
+            axes.set_aspect("equal")
+        axes.set(xlim=(-0.5, max(len(columns), 4) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+        if written:
+            for row, column in np.argwhere(np.isfinite(strength)):
+                _cell(axes, row, column, float(strength[row, column]), text[row][column] if text else "")
+        else:
+            axes.imshow(_picture(strength), interpolation="nearest", aspect="equal" if square else "auto")
+        _names(axes, rows, columns)
+        axes.set_xlabel(x, loc="left")
+        axes.set_title(y)
+        return finish(figure, title, f"{len(rows)} rows, {len(columns)} columns")
+
+
+def _cell(axes: "Axes", row: int, column: int, strength: float, text: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    opacity = min(abs(strength), 1.0)
+    axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=SERIES[strength < 0], alpha=opacity, lw=0))
+    ink = PAPER if opacity > _STRONG else INK
+    axes.text(column, row, text, ha="center", va="center", fontsize=9.5, color=ink, in_layout=False)
+
+
+def _picture(strength: NDArray[np.float64]) -> NDArray[np.float64]:
+    colours = np.where(strength[..., None] < 0, _RED, _BLUE)
+    return np.concatenate([colours, np.minimum(np.abs(np.nan_to_num(strength)), 1)[..., None]], axis=-1)
+
+
+def _names(axes: "Axes", rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Name rows and columns, some of many; long names of columns are turned."""
+    for axis, names in (("y", rows), ("x", columns)):
+        step = max(1, -(-len(names) // _WRITTEN))
+        shown = [shortened(name, 16) for name in names][::step]
+        getattr(axes, f"set_{axis}ticks")(range(0, len(names), step), shown)
+        if axis == "x" and max(map(len, shown), default=0) > 3:
+            for label in axes.get_xticklabels():
+                label.set(rotation=45, ha="right", rotation_mode="anchor")

@@ -1,0 +1,216 @@
+"""What an experiment is: a question, contenders, an axis, learning rates and seeds, read from a TOML file.
+
+The file states the small size; a table `[medium]` says what is different where data files and time are at hand.
+"""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import field
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from torchsid.errors import ConfigError, unknown_name
+from torchsid.study.metrics import METRICS
+from torchsid.training.schema import dotted_names, problems_of
+
+Size = Literal["small", "medium"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Settings = dict[str, Any]
+
+_STRICT = ConfigDict(extra="forbid")
+_SHIPPED = files("torchsid.study.experiments")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Contender:
+    """One side of the comparison: what it sets, and what it does not share with the others."""
+
+    settings: Settings = field(default_factory=dict)
+    """Dotted names of the configuration and their values."""
+    of: str = ""
+    """The contender whose learning rate this one takes over instead of being tuned; for ablations."""
+    times: Positive = 1.0
+    """Factor on the learning rate that was taken over."""
+    seeds: list[int] = field(default_factory=list)
+    """Fewer seeds than the others; empty takes all."""
+    workers: Annotated[int, Field(ge=1, strict=True)] = 1
+    """Processes that train one run together, started by `torchrun`."""
+
+
+def _with_settings_apart(table: object) -> object:
+    """Return a contender's table with its settings, whose names have a dot, in a table of their own."""
+    if not isinstance(table, dict):
+        return table
+    settings = {key: value for key, value in table.items() if "." in key}
+    rest = {key: value for key, value in table.items() if key not in settings}
+    return {**rest, "settings": settings} if settings else rest
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Axis:
+    """What changes along the horizontal axis: one setting with its values, or named points that set several things."""
+
+    name: str
+    """As written below the figure."""
+    setting: str = ""
+    """Dotted name of the setting that takes `values`. A contender that sets it itself stands beside the axis."""
+    values: list[float | int | str] = field(default_factory=list)
+    """In ascending order of cost."""
+    points: dict[str, Settings] = field(default_factory=dict)
+    """Settings by name, instead of `setting` and `values`."""
+    reference: str = ""
+    """The value that the first contender's others are compared with; empty compares contenders alone."""
+    log: bool = False
+    """Whether the figure's axis is logarithmic, to the base 2."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the values as texts, or the names of the points."""
+        return tuple(self.points) or tuple(value if isinstance(value, str) else f"{value:g}" for value in self.values)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Experiment:
+    """A question and the runs that answer it, of one size.
+
+    Raises:
+        ValueError: names that are not unique, do not exist, or say nothing.
+    """
+
+    name: str
+    """Of the file."""
+    size: Size = "small"
+    """`small`: what two processor cores do with the data of the package. `medium`: with data files and more time."""
+    question: str
+    """What the experiment is to find out."""
+    claim: str = ""
+    """What has been claimed, and by whom."""
+    recipe: str
+    """The recipe that every run starts from."""
+    settings: Settings = field(default_factory=dict)
+    """What all runs set."""
+    rates: Annotated[list[Positive], Field(min_length=1)]
+    """Learning rates that every contender is tuned over."""
+    seeds: Annotated[list[int], Field(min_length=1)]
+    """Seeds of all runs; the first one is that of the tuning."""
+    contenders: Annotated[dict[str, Annotated[Contender, BeforeValidator(_with_settings_apart)]], Field(min_length=1)]
+    """By name; the first one is the reference of the differences."""
+    axis: Axis | None = None
+    """What changes besides the contender."""
+    metrics: list[str] = field(default_factory=list)
+    """What is shown beside the accuracy."""
+    by_stage: list[Literal["accuracy", "kl", "ece"]] = field(default_factory=list)
+    """What is drawn after every stage, at the last value of the axis."""
+    minutes: Annotated[float, Field(ge=0)] = 0
+    """The smallest budget with which this size is taken."""
+
+    def __post_init__(self) -> None:
+        if problems := [*self._doubles(), *self._contradictions()]:
+            raise ConfigError(problems)
+
+    def _doubles(self) -> Iterator[str]:
+        points = self.axis.names() if self.axis else ()
+        lists: dict[str, list[Any]] = {
+            "rates": self.rates,
+            "seeds": self.seeds,
+            "contenders (as names of directories)": [slug(name) for name in self.contenders],
+            "axis values (as names of directories)": [slug(name) for name in points],
+        }
+        for what, values in lists.items():
+            yield from (f"{what}: {value!r} stands there twice" for value, count in Counter(values).items() if count > 1)
+
+    def _contradictions(self) -> Iterator[str]:
+        tuned = [name for name, each in self.contenders.items() if not each.of]
+        yield from (unknown_name("metric", name, METRICS) for name in self.metrics if name not in METRICS)
+        for name, each in self.contenders.items():
+            if each.of and each.of not in tuned:
+                yield f"contenders.{name}.of: {unknown_name('tuned contender', each.of, tuned)}"
+            if each.times != 1 and not each.of:
+                yield f"contenders.{name}.times = {each.times} changes the rate of another contender: name it by `of`"
+            if each.seeds and (set(each.seeds) - set(self.seeds) or self.seeds[0] not in each.seeds):
+                yield f"contenders.{name}.seeds = {each.seeds}: allowed are some of {self.seeds}, the first among them"
+        if axis := self.axis:
+            if bool(axis.points) == bool(axis.setting and axis.values):
+                yield "axis: give either `setting` and `values`, or `points`"
+            if axis.reference and axis.reference not in axis.names():
+                yield f"axis.reference: {unknown_name('value', axis.reference, axis.names())}"
+
+
+def names(kind: str = "") -> dict[str, str]:
+    """Return the shipped experiments, all or those of one kind: name and question, in alphabetical order.
+
+    Args:
+        kind: `training`, or what a file says by `kind`: `timing`, `memory`.
+    """
+    stems = sorted(entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml"))
+    tables = {stem: tomllib.loads((_SHIPPED / f"{stem}.toml").read_text("utf-8")) for stem in stems}
+    return {name: table["question"] for name, table in tables.items() if kind in ("", table.get("kind", "training"))}
+
+
+def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of an experiment and the table in its file, of whatever kind.
+
+    A name with a path separator or the suffix `.toml` is a file, anything else a shipped experiment.
+
+    Raises:
+        ConfigError: no such experiment, or unreadable TOML.
+    """
+    path = Path(name_or_path)
+    is_file = path.suffix == ".toml" or len(path.parts) > 1
+    problem = ""
+    if not is_file and name_or_path not in names():
+        problem = unknown_name("experiment", name_or_path, names()) + "; a file of your own ends in .toml"
+    else:
+        try:
+            return path.stem, tomllib.loads((path if is_file else _SHIPPED / f"{path}.toml").read_text("utf-8"))
+        except OSError as error:
+            problem = f"cannot read {name_or_path}: {error.strerror or error}"
+        except ValueError as error:
+            problem = f"{name_or_path} is not valid TOML: {error}"
+    raise ConfigError([problem], source="experiment")
+
+
+def load(name_or_path: str, size: Size = "small") -> Experiment:
+    """Return an experiment of the given size; a file without `[medium]` has one size, and is the same in both.
+
+    Raises:
+        ConfigError: no such experiment, unreadable TOML, or what it says does not fit; names all problems.
+    """
+    name, table = read(name_or_path)
+    if kind := table.get("kind"):
+        problem = f"kind = {kind!r} measures costs: torchsid.study.experiments.costs.load reads it"
+        raise ConfigError([problem], source=f"experiment {name!r}")
+    medium = table.pop("medium", {})
+    if size == "medium":
+        # Of `settings` and `axis` the larger size says what differs, anything else it says anew.
+        table |= medium | {key: {**table.get(key, {}), **medium[key]} for key in ("settings", "axis") if key in medium}
+    try:
+        return TypeAdapter(Experiment).validate_python({**table, "name": name, "size": size if medium else "small"})
+    except ValidationError as error:
+        known = {key: section for key, section in dotted_names(Experiment).items() if key != "contenders"}  # name the contender
+        raise ConfigError(problems_of(error, known), source=f"experiment {name!r}") from None
+
+
+def choose(name_or_path: str, *, data: bool, minutes: float | None) -> Experiment:
+    """Return the largest size that data and time allow: `medium` with data files and a budget of its `minutes`, or none.
+
+    Raises:
+        ConfigError: as for `load`.
+    """
+    medium = load(name_or_path, "medium")
+    affordable = data and (minutes is None or minutes >= medium.minutes)
+    return medium if affordable else load(name_or_path)
+
+
+def slug(name: str) -> str:
+    """Return the name as part of a directory's name.
+
+    >>> slug("SID, α 1 → 0.2")
+    'sid-α-1-0.2'
+    """
+    return re.sub(r"[^\w.+]+", "-", name.lower()).strip("-")

@@ -1,0 +1,46 @@
+import os
+
+import pytest
+
+from torchsid.bench import processes
+from torchsid.bench.contenders import Contender
+from torchsid.bench.memory import measure
+from torchsid.bench.processes import in_fresh_processes
+from torchsid.bench.workload import Workload
+from torchsid.distributed.world import join
+from torchsid.errors import RunError
+
+MLP = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_finds_the_same() -> None:
+    found = in_fresh_processes(measure, MLP, Contender("sid", 2), 1)
+    assert found["kept_bytes"] == measure(MLP, Contender("sid", 2))["kept_bytes"]
+
+
+def gather(words: str) -> list[str]:
+    with join() as world:
+        return world.gather(f"{words} {world.rank} {os.getpid()}")
+
+
+@pytest.mark.slow
+def test_workers_find_each_other() -> None:
+    first, second = in_fresh_processes(gather, "worker", workers=2)
+    assert (first.split()[:2], second.split()[:2]) == (["worker", "0"], ["worker", "1"])
+    assert len({first.split()[2], second.split()[2], str(os.getpid())}) == 3
+
+
+@pytest.mark.slow
+def test_the_error_of_a_process_is_told() -> None:
+    with pytest.raises(RunError, match="process 0 failed: ValueError: invalid literal for int"):
+        in_fresh_processes(int, "no number")
+
+
+def test_a_launchers_process_is_known_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not processes.launched()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert processes.launched()
+    assert processes.problems(2) == []
+    assert "the launcher started 2 processes" in processes.problems(3)[0]

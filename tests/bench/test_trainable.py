@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.optim import SGD
+
+from torchsid import StagedCascade
+from torchsid.bench.checkpointing import Checkpointed
+from torchsid.bench.contenders import SID, TWO_PHASE, Contender, contenders
+from torchsid.bench.recorder import Recorder, seconds_by_kind
+from torchsid.bench.trainable import GRADIENTS, Trainable, build, excused
+from torchsid.bench.workload import SHARED, Workload
+from torchsid.core.kept_bytes import kept_bytes
+from torchsid.errors import CutError
+from torchsid.learners.backprop import Backprop
+
+MLP = Workload(model="mlp", stages=(2, 4, 8), width=32, batch_size=8, image_size=4)
+RESNET = Workload(model="resnet-18", stages=(2, 8), width=4, batch_size=32, image_size=16)
+SHARED_MLP = Workload(model=SHARED, stages=(3,), width=8, batch_size=8, image_size=4)
+
+
+@pytest.mark.parametrize("workload", [MLP, SHARED_MLP], ids=["cut", "shared"])
+def test_steps_update_every_parameter(workload: Workload) -> None:
+    for contender in contenders(workload):
+        trainable = build(workload, contender)
+        before = {name: value.clone() for name, value in trainable.module.named_parameters()}
+        for _ in range(2):  # a residual head begins at zero, and hands no gradient down in the first step
+            trainable.step()
+        assert not [name for name, value in trainable.module.named_parameters() if torch.equal(value, before[name])], contender
+        assert isinstance(trainable.module, StagedCascade) == (contender.method in ("sid", "deep supervision"))
+
+
+@pytest.mark.parametrize(
+    ("workload", "same"),
+    [
+        (MLP, [Contender("backprop"), Contender("checkpointing", 4), Contender("accumulation", micro_batches=4)]),
+        (MLP, [Contender(SID, 4), Contender(SID, 4, micro_batches=2)]),
+        (SHARED_MLP, [Contender(method, 3) for method in ("reference", "two_phase", "streaming", "batched")]),
+    ],
+    ids=["end to end", "sid", "shared"],
+)
+def test_ways_that_compute_the_same_take_the_same_step(workload: Workload, same: list[Contender]) -> None:
+    weights = []
+    for contender in same:
+        trainable = build(workload, contender)
+        for _ in range(2):
+            trainable.step()
+        weights.append(list(trainable.module.parameters()))
+    tolerance = 1e-3 if workload.shared else 1e-6  # Adam's first step is the sign of a gradient
+    for others in weights[1:]:
+        for one, other in zip(weights[0], others, strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-5, atol=tolerance)
+
+
+def test_kept_bytes_fall_with_the_stages() -> None:
+    kept = {each.name: build(RESNET, each).kept_bytes() for each in contenders(RESNET)}
+    assert kept["sid-8"] < 0.5 * kept["backprop"]
+    assert kept["sid-8"] < kept["sid-2"] < kept["backprop"] < kept["deep supervision"]
+    assert kept["accumulation"] < 0.3 * kept["backprop"]
+    assert kept["checkpointing"] < 0.6 * kept["backprop"]
+
+
+def test_checkpointing_counts_what_it_computes_again() -> None:
+    module = Checkpointed(RESNET.new_model(), ["layer4"])  # the first piece is nearly everything
+    learner, batch, optimizer = Backprop(module), RESNET.batch(), SGD(module.parameters())
+    late = Trainable(module=module, step=lambda: (learner.backward(*batch), optimizer.step()), recorder=Recorder())
+    assert kept_bytes(module, late.step) < 0.5 * late.kept_bytes()
+    assert 0.8 < late.kept_bytes() / build(RESNET, Contender("backprop")).kept_bytes() <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("workload", "contender", "kinds"),
+    [
+        (MLP, Contender(SID, 2), 2 * ["forward", "backward", "update"]),
+        (MLP, Contender(SID, 2, micro_batches=2), 2 * 2 * ["forward", "backward"] + ["update"]),
+        (MLP, Contender("backprop"), ["forward", "backward", "update"]),
+        (MLP, Contender("accumulation", micro_batches=2), 2 * ["forward", "backward"] + ["update"]),
+        (MLP, Contender("deep supervision", 2, window=2), ["gradients", "update"]),
+        (SHARED_MLP, Contender("streaming", 3), ["gradients", "update", "gradients", "extractor update"]),
+        (
+            SHARED_MLP,
+            Contender(TWO_PHASE, 3),
+            ["phase 1", "extractor", "phase 1", "extractor", "phase 2", "extractor", "update", "phase 1", "extractor update"],
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, Contender) else None,
+)
+def test_hooks_tell_what_a_step_is_doing(workload: Workload, contender: Contender, kinds: list[str]) -> None:
+    trainable = build(workload, contender, by="graph")
+    for _ in range(2):
+        intervals = trainable.watched_step()
+    told = [each.what for each in intervals]
+    merged = [what for place, what in enumerate(told) if place == 0 or what != told[place - 1]]
+    assert merged[: len(kinds)] == kinds
+    assert set(merged[len(kinds) :]) <= {trainable.recorder.rest, "update"}  # what is left when the last update is done
+    assert sum(seconds_by_kind(intervals).values()) == pytest.approx(intervals[-1].end - intervals[0].start)
+
+
+@pytest.mark.parametrize(("workload", "contender"), [(MLP, Contender(SID, 4)), (SHARED_MLP, Contender(TWO_PHASE, 3))])
+def test_a_watched_step_is_the_step(workload: Workload, contender: Contender) -> None:
+    watched, alone = build(workload, contender), build(workload, contender, follow=False)
+    for _ in range(2):
+        watched.watched_step()
+        assert {each.what for each in alone.watched_step()} == {GRADIENTS}
+    assert all(map(torch.equal, watched.module.parameters(), alone.module.parameters()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_cascade_takes_the_same_step() -> None:
+    small = replace(MLP, stages=(2,), width=8)
+    eager, compiled = (build(replace(small, variant=variant), Contender(SID, 2)) for variant in ("float32", "compiled"))
+    eager.step()
+    compiled.step()
+    for one, other in zip(eager.module.parameters(), compiled.module.parameters(), strict=True):
+        assert other.detach().numpy() == pytest.approx(one.detach().numpy(), abs=1e-5)
+
+
+def test_errors_that_are_reasons_and_errors_that_are_not() -> None:
+    why: list[str] = []
+    with excused(MLP, why):
+        raise CutError("no such cut")
+    with excused(replace(MLP, variant="compiled"), why):
+        raise RuntimeError("no\n compiler")
+    assert why == ["no such cut", "fails when compiled: no compiler"]
+    with pytest.raises(RuntimeError, match="broken"), excused(MLP, why):
+        raise RuntimeError("broken")

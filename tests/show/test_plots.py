@@ -1,0 +1,89 @@
+"""Every plot shows the names and numbers that it was given; what is peculiar to one comes after that."""
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from math import inf, nan
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from torchsid.show.plots.curves import Line, curves
+from torchsid.show.plots.heat import heat
+from torchsid.show.plots.points import Point, points
+from torchsid.show.plots.river import river
+from torchsid.show.plots.simplex import simplex
+from torchsid.show.plots.stages import by_stage
+from torchsid.show.plots.timeline import timeline
+from torchsid.show.plots.tradeoff import Mark, front, tradeoff
+from torchsid.show.svg import Drawing, standalone
+
+NAMES = ["cat <1>", "a & b", "猫"]
+THIRDS = np.full((3, 3), 1 / 3)
+PLOTS: dict[str, Callable[[], Drawing]] = {
+    "curves": lambda: curves("T", [Line(name, [1, 2, 4], [Point(1, 0, 2), 2.0, nan]) for name in NAMES], x="epoch"),
+    "stages": lambda: by_stage("T", {name: [2.0, Point(1, 0.5, 1.5), inf] for name in NAMES}),
+    "points": lambda: points("T", {name: {"SID": Point(1, 0, 2), "BP": Point(2)} for name in NAMES}, x="accuracy"),
+    "heat": lambda: heat("T", np.array([[1, -0.5, nan]] * 3), NAMES, NAMES, text=[["1", "2", ""]] * 3, square=True),
+    "river": lambda: river(np.array([[1 / 3] * 3, [0.6, 0.2, 0.2], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]), NAMES, 0),
+    "simplex": lambda: simplex("T", np.stack([THIRDS, np.eye(3)]), np.stack([THIRDS, np.eye(3)]), np.arange(3), NAMES),
+    "timeline": lambda: timeline("T", {name: [[("forward", 0.0, 1.0)], [("backward", 1.0, 2.5)]] for name in NAMES}),
+    "tradeoff": lambda: tradeoff("T", [Mark(name, 1 + k, Point(k, k - 1, k + 1)) for k, name in enumerate(NAMES)], x="x", y="y"),
+}
+
+
+def texts(drawing: Drawing) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(drawing.svg).iter("text")]
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_names_what_it_shows_in_a_file_as_on_a_page(name: str) -> None:
+    drawing = PLOTS[name]()
+    assert set(NAMES) <= set(texts(drawing))
+    assert drawing == PLOTS[name]()
+    assert ElementTree.fromstring(standalone(drawing)).tag.endswith("svg")
+
+
+def test_a_series_alone_needs_no_key() -> None:
+    assert "SID" not in texts(curves("T", [Line("SID", [1, 2], [1, 2])], x="epoch"))
+
+
+def test_an_interval_far_wider_than_the_others_does_not_squeeze_the_lines() -> None:
+    lines = [Line("SID", range(5), [Point(90 + k, 89 + k, 91 + k) for k in range(4)] + [Point(94, -500, 700)])]
+    ticks = [float(text.replace("−", "-")) for text in texts(curves("T", lines, x="epoch")) if text.strip("−").isdigit()]
+    assert min(tick for tick in ticks if tick > 10) >= 80
+
+
+def test_a_plain_network_among_cascades_is_a_level() -> None:
+    svg = by_stage("T", {"SID": [0.1, 0.5, 0.9], "plain": [0.1, 0.7]}, prior=False).svg
+    flat = [path for path in re.findall(r'<path d="([^"]*)"[^>]*stroke: var\(--s2\)', svg) if len(path.split()) == 6]
+    assert any(path.split()[2] == path.split()[5] for path in flat)
+
+
+def test_many_stages_have_few_ticks_and_many_classes_are_one_picture() -> None:
+    assert len([text for text in texts(by_stage("T", {"SID": np.linspace(2, 0, 257).tolist()})) if text.isdigit()]) < 20
+    assert "data:image/png" in heat("T", np.eye(100), ["class"] * 100, ["class"] * 100).svg
+
+
+def test_bands_of_a_river_lie_on_one_another() -> None:
+    beliefs = np.array([[0.25] * 4, [0.1, 0.2, 0.3, 0.4]])
+    bands = re.findall(r'points="([^"]+)"', river(beliefs, list("abcd"), 2, shown=2).svg)
+    last = [[float(corner.split(",")[1]) for corner in band.split()][1:3] for band in bands[1:]]  # right edge, top and bottom
+    heights = [bottom - top for top, bottom in last]
+    assert heights[1] / heights[0] == pytest.approx(0.4 / 0.3, rel=0.01)  # class c, then d, which has the most of the others
+    assert last[1][1] == last[0][0]
+
+
+def test_the_front_is_what_no_other_beats() -> None:
+    marks = [Mark(str(k), x, Point(y)) for k, (x, y) in enumerate([(1, 5), (2, 3), (2, 4), (3, 3), (4, 1), (0.5, 9)])]
+    assert list(front(marks, higher=False)) == [(0.5, 9), (1, 5), (2, 3), (4, 1)]
+    assert list(front(marks, higher=True)) == [(0.5, 9)]
+
+
+def test_names_of_a_tradeoff_do_not_cover_each_other() -> None:
+    svg = tradeoff("T", [Mark(f"method {k}", 10, Point(50)) for k in range(6)], x="x", y="y").svg
+    named = [element for element in ElementTree.fromstring(svg).iter("text") if "method" in (element.text or "")]
+    heights = sorted(float(element.attrib["y"]) for element in named)
+    assert len(heights) == 6
+    assert all(b - a >= 10 for a, b in pairwise(heights))

@@ -1,0 +1,95 @@
+import pytest
+import torch
+from tests.show.parsed import parsed
+from torch import Tensor
+
+from torchsid import LocalObjective
+from torchsid.study.certify.answers import Answers
+from torchsid.study.certify.certificate import certify
+from torchsid.study.certify.page import Certified, Subject, certificate_page, spread
+from torchsid.tasks import Samples
+
+NAMES = ["<cat>", "a & b", "{{ 7*7 }}", "owl"]
+
+
+def beliefs(inputs: Tensor, depth: int = 4, positions: tuple[int, ...] = ()) -> Tensor:
+    """Beliefs that follow from the number of a sample; the last of them err now and then, and change their mind."""
+    generators = [torch.Generator().manual_seed(int(number)) for number in inputs]
+    drawn = [torch.randn(depth + 1, *positions, len(NAMES), generator=generator).cumsum(0) for generator in generators]
+    found = torch.stack(drawn, dim=1)
+    found[0] = 0
+    return found.log_softmax(-1)
+
+
+def certified(split: str, *, noise: bool = False, depth: int = 4, positions: tuple[int, ...] = ()) -> Certified:
+    inputs = torch.arange(40)
+    truth = beliefs(inputs, positions=positions)[-1].argmax(-1)
+    given = (truth + (torch.rand(truth.shape, generator=torch.Generator().manual_seed(1)) < 0.4).long()) % len(NAMES)
+    weight = (torch.arange(40 * max(positions)) % 3 > 0).double().reshape(40, *positions) if positions else None
+    samples = Samples(inputs, given, weight, clean_target=truth if noise else None)
+    parts: list[Answers] = []
+    found = certify(
+        lambda x: beliefs(x, depth, positions),
+        samples,
+        LocalObjective(),
+        prepare=lambda x: x,
+        batch_size=7,
+        onlooker=lambda flat: parts.append(Answers.of(flat)),
+    )
+    return Certified(split=split, samples=samples, certificates=found, answers=Answers.joined(parts))
+
+
+def subject(depth: int = 4, positions: tuple[int, ...] = (), **changes: object) -> Subject:
+    about: dict[str, object] = {
+        "name": "run <1>",
+        "description": "digits",
+        "class_names": NAMES,
+        "theory": ["What is proven."],
+        "log_beliefs": lambda x: beliefs(x, depth, positions),
+        "show": lambda x: f"<code>{int(x)}</code>",
+    }
+    return Subject(**{**about, **changes})  # type: ignore[arg-type]
+
+
+def test_all_sections_stand_on_a_page_that_is_whole() -> None:
+    found = certificate_page(subject(), [certified("train", noise=True), certified("test")])
+    page = parsed(found.html())
+    assert page.sections == ["statements", "failures", "classes", "calibration", "triangle", "flips", "noise", "beliefs"]
+    assert "What is proven." in page.words
+    assert [tag for tag, _ in page.tags].count("details") == 2  # the training labels, given and clean; test samples are pictured
+    assert len(found.drawings()) >= 10
+
+
+def test_cards_show_what_was_believed_about_their_sample() -> None:
+    part = certified("test")
+    (section,) = [section for section in certificate_page(subject(), [part]).sections if section.anchor == "failures"]
+    stages = [stage.failures for stage in part.certificate.stages]
+    _, place = max(pair for failures in stages for pair in zip(failures.rises, failures.samples, strict=True))
+    card = section.parts[-1].cards[0]  # type: ignore[union-attr]
+    assert card.sample == f"<code>{place}</code>"
+    own = beliefs(torch.tensor([place]))[-1, 0].exp()[part.answers.truth[place]]
+    assert f"{100 * float(own):.0f}\u00a0%" in card.drawing.svg
+
+
+@pytest.mark.parametrize(("depth", "missing"), [(1, "flips"), (4, "noise")])
+def test_what_there_is_nothing_to_say_of_is_left_out(depth: int, missing: str) -> None:
+    page = parsed(certificate_page(subject(depth), [certified("test", depth=depth)]).html())
+    assert missing not in page.sections
+    assert "statements" in page.sections
+
+
+def test_positions_of_a_sample_have_cards_of_their_own() -> None:
+    found = certificate_page(subject(positions=(3,)), [certified("train", noise=True, positions=(3,))])
+    page = parsed(found.html())
+    assert "noise" in page.sections
+    assert "position 1" in page.words
+
+
+def test_corners_can_be_chosen() -> None:
+    page = certificate_page(subject(classes=(3, 0, 1)), [certified("test")])
+    assert {"owl", "<cat>", "a & b"} <= set(page.drawings()["triangle-1"].title.removeprefix("Beliefs in ").split(", "))
+
+
+def test_what_is_shown_is_evenly_spread() -> None:
+    assert spread(torch.ones(10, dtype=torch.bool), 4) == [0, 2, 5, 7]
+    assert spread(torch.arange(10) > 7, 4) == [8, 9]

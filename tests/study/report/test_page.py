@@ -1,0 +1,70 @@
+import sys
+from pathlib import Path
+
+import pytest
+from tests.show.parsed import parsed
+from tests.study.fake import PLAN, Make
+
+from torchsid.errors import RunError
+from torchsid.study.report import render
+
+NOISE = {"kind": "symmetric", "rate": 0.2, "measured": 0.1981}
+ALWAYS = ["summary", "curves", "stages", "beliefs", "confusion", "calibration", "cost"]
+
+
+def text_of(runs: list[Path], out: Path) -> str:
+    return render(runs, out / "new" / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_run_has_every_section_in_order(make_run: Make, tmp_path: Path) -> None:
+    run = make_run(settings={"data.path": "a <b> & c"}, noise=NOISE, warnings=["<i>late</i>"])
+    page = parsed(text_of([run], tmp_path))
+    assert page.sections == [*ALWAYS, "conflict", "locality", "noise", "provenance"]
+    assert "torchsid train digits --set training.seed=0 --out run" in page.words
+    assert (run / "config.toml").read_text() in page.words
+    assert "<i>late</i>" in page.words
+    assert "19.8\u00a0%" in page.words
+
+
+def test_several_runs_are_one_page(make_run: Make, tmp_path: Path) -> None:
+    runs = [
+        make_run("a", plan=PLAN, conflict=False),
+        make_run("b", label="Backprop", error=0.1, conflict=False),
+        make_run("c", label="Plain", depth=1),
+    ]
+    page = parsed(text_of(runs, tmp_path))
+    assert page.sections == [*ALWAYS, "locality", "provenance"]  # neither noise nor conflict, of which nothing was recorded
+    assert all(page.words.count(name) > 5 for name in ("SID", "Backprop", "Plain"))
+    assert "layer2.0" in page.words
+
+
+@pytest.mark.parametrize("changes", [{"status": "interrupted"}, {"status": "running", "epochs": 0}, {"validation": False}])
+def test_runs_that_lack_something_have_a_page(make_run: Make, tmp_path: Path, changes: dict[str, object]) -> None:
+    page = parsed(text_of([make_run(**changes)], tmp_path))
+    assert {"summary", "provenance"} <= set(page.sections)
+
+
+def test_many_hostile_classes_and_deep_cascades_have_a_page(make_run: Make, tmp_path: Path) -> None:
+    names = ["<script>alert(1)</script>", '"><img src=x>', "{{ 7*7 }}", *(f"class {k}" for k in range(40))]
+    page = parsed(text_of([make_run(depth=16, names=names, error=0.4, n=500, epochs=2, label="<b>SID</b>")], tmp_path))
+    assert "{{ 7*7 }}" in page.words
+    assert "<b>SID</b>" in page.words
+
+
+def test_an_existing_report_survives_a_failure(make_run: Make, tmp_path: Path) -> None:
+    run, out = make_run(), tmp_path / "reports" / "report.html"
+    out.parent.mkdir()
+    out.write_text("the old one")
+    (run / "samples.safetensors").write_text("damaged")
+    with pytest.raises(RunError, match=r"samples\.safetensors"):
+        render([run], out)
+    assert out.read_text() == "the old one"
+    assert list(out.parent.iterdir()) == [out]
+    with pytest.raises(RunError, match=r"report\.html"):
+        render([make_run("other")], tmp_path)
+
+
+def test_without_the_extra_it_is_named(make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(RunError, match=r"pip install 'torchsid\[report\]'"):
+        render([make_run()], tmp_path / "report.html")
