@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid import SID, SharedCascade, StagedCascade, learners
+from torchsid import SID, StagedCascade
 from torchsid.core.learner import Learner
 from torchsid.errors import ConfigError
 from torchsid.training import resolve
@@ -46,15 +46,6 @@ def test_settings_reach_a_staged_network() -> None:
     twin = built("digits-staged-bp", NARROW).module  # the same trunk with the same weights
     weights = staged.module.model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in twin.state_dict().items())
-
-
-@pytest.mark.parametrize("name", learners.names())
-def test_every_method_is_built_by_its_name_with_its_defaults(name: str) -> None:
-    learner = built("digits", f"learner.name={name}")
-    assert type(learner).__name__.lower() == name.replace("-", "")
-    assert isinstance(learner.module, SharedCascade)
-    defaults = vars(resolve("digits", [f"learner.name={name}"]).learner)
-    assert all(getattr(learner, key, value) == value for key, value in defaults.items() if isinstance(value, float))
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,11 @@ def test_what_the_same_layer_sets_stays_to_be_reported(tmp_path: Path) -> None:
 
 
 def test_choices_from_outside_the_package_bring_their_settings() -> None:
-    toys = "tests.training.toys"
-    settings = [f"task={toys}:Points", "data.count=30", f"model.extractor={toys}:features", "model.width=5"]
-    config = resolve("digits", [*settings, f"learner.name={toys}:Quiet", "learner.strength=2.0", "watch.conflict=false"])
-    assert asdict(config.data) == {"count": 30, "spread": 1.0}
-    assert (config.model.width, config.model.depth) == (5, 5)
-    assert config.learner.strength == 2.0
+    own = "tests.tasks.test_own_task"
+    settings = [f"task={own}:Parity", "data.length=9", f"model.extractor={own}:Reader", "model.feature_dim=5"]
+    config = resolve("digits", [*settings, "learner.name=tests.training.toys:Quiet", "learner.strength=2.0"])
+    assert asdict(config.data) == {"length": 9, "padding": -1}
+    assert (config.model.feature_dim, config.model.depth, config.learner.strength) == (5, 5, 2.0)
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F
 
-from torchsid import learners
 from torchsid.errors import CheckpointError, ConfigError, NonFiniteError, RunError
-from torchsid.training import Interrupted, RunConfig, RunDirectory, checkpoint, load_network, open_run, to_toml, train
+from torchsid.learners import LEARNERS
+from torchsid.training import Interrupted, RunConfig, RunDirectory, checkpoint, open_run, to_toml, train
 
 from .conftest import Recorder, assert_same_result, checkpoint_bytes, lasting
-from .toys import Points
 
 Small = Callable[..., RunConfig]
 TOYS = "tests.training.toys"
-POINTS = [f"task={TOYS}:Points", "data.count=120", f"model.extractor={TOYS}:features", "model.width=5"]
+BITS = [f"task={TOYS}:Incomplete", "model.extractor=tests.tasks.test_own_task:Reader"]
 STAGED = ["model.width=32", "optimizer.head_learning_rate=0.5"]
 STILL = ["optimizer.name=sgd", "optimizer.learning_rate=1e-30"]  # the weights stay as they are
 VARIANTS = {
@@ -29,8 +27,7 @@ VARIANTS = {
     "α over the epochs": ["learner.alpha_over=epochs", "learner.alpha=linear:1.0:0.2", "learner.temperature=2"],
     "staged": [*STAGED, "optimizer.weight_decay=0.1", "optimizer.weight_decay_on=weights"],
     "stage by stage": [*STAGED, "learner.update=stage"],
-    "no images": [*POINTS, "watch.certify=true"],
-    **{name: [f"learner.name={name}"] for name in learners.names() if name not in ("sid", "backprop")},
+    **{name: [f"learner.name={name}"] for name in LEARNERS.names() if LEARNERS.load(name).remembers_samples},
 }
 
 
@@ -183,10 +180,16 @@ def test_who_listens_and_what_the_caller_does_change_nothing(small: Small, tmp_p
 
 
 def test_train_metrics_are_exact_for_a_ragged_last_batch(small: Small, tmp_path: Path) -> None:
-    sizes = {size: [f"training.batch_size={size}", "training.epochs=1"] for size in (50, 120)}
-    (a,), (b,) = (lasting(train(small(*POINTS, *STILL, *settings), tmp_path / str(size))) for size, settings in sizes.items())
-    assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-6)
-    assert a["train_accuracy"] == pytest.approx(b["train_accuracy"], rel=1e-12)
+    """Of 300 rows of bits, whose positions have weights."""
+    recorder = Recorder()
+    for size in (128, 300):
+        config = small(*BITS, *STILL, f"training.batch_size={size}", "training.epochs=1")
+        run = train(config, tmp_path / str(size), reporter=recorder)
+        assert open_run(run).manifest()["data"]["skipped"] == ["row 7: lost"]
+    assert [warning.partition(" (")[0] for warning in recorder.warnings] == 2 * ["1 left out of the data"]
+    ragged, whole = recorder.records
+    assert ragged["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-6)
+    assert ragged["train_accuracy"] == pytest.approx(whole["train_accuracy"], rel=1e-12)
 
 
 def test_without_validation_the_last_weights_are_the_best(small: Small, tmp_path: Path) -> None:
@@ -201,26 +204,6 @@ def test_without_validation_the_last_weights_are_the_best(small: Small, tmp_path
 
 def test_patience_ends_a_run_that_no_longer_improves(small: Small, tmp_path: Path) -> None:
     assert len(lasting(train(small(*STILL, "training.epochs=9", "training.patience=2"), tmp_path / "run"))) == 3
-
-
-def test_a_domain_and_a_method_from_outside_are_trained_evaluated_and_loaded(small: Small, tmp_path: Path) -> None:
-    """Points in space with weights, against plain PyTorch."""
-    method = [f"learner.name={TOYS}:Quiet", "learner.strength=3.0", "watch.conflict=false", "optimizer.learning_rate=0.01"]
-    recorder = Recorder()
-    run = train(small(*POINTS, *method, "training.epochs=10"), tmp_path / "run", reporter=recorder)
-    (warning,) = recorder.warnings
-    assert warning.startswith("1 left out of the data")
-    assert open_run(run).manifest()["data"]["skipped"] == ["point 7: lost"]
-    network, data = load_network(run, "last"), Points(count=120).load(0)
-    assert network.class_names == tuple("01234567")
-    log_belief = network.learner.log_beliefs(data.test.inputs)[-1].double()
-    share = data.test.weight / data.test.weight.sum()
-    result = open_run(run).evaluation()["last"]["test"]
-    losses = F.nll_loss(log_belief, data.test.target, reduction="none")
-    assert result["kl"][-1] == pytest.approx((losses * share).sum().item(), rel=1e-6)
-    assert result["accuracy"][-1] == pytest.approx(((log_belief.argmax(-1) == data.test.target) * share).sum().item())
-    assert recorder.records[-1]["train_loss"] < recorder.records[0]["train_loss"]
-    assert open_run(run).manifest()["locality"]["verdict"] == "global"
 
 
 def test_nan_ends_the_run_with_step_and_stage(small: Small, tmp_path: Path) -> None:

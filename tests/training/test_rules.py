@@ -8,19 +8,15 @@ UNKNOWN = "unknown key"
 NEEDS_AND_EXCLUDES = [
     # settings that the chosen network or method does not have
     ("digits", "model.trunk=mlp", UNKNOWN),
-    ("digits", "model.head=linear", UNKNOWN),
     ("digits-staged", "model.extractor=mlp", UNKNOWN),
-    ("digits-staged", "model.hidden=64", UNKNOWN),
     ("digits-bp-plain", "model.depth=3", UNKNOWN),
     ("digits-bp", "learner.alpha=0.3", UNKNOWN),
     ("digits-noise-gce", "learner.beta=0.3", UNKNOWN),
     # methods and networks
     ("digits", "learner.window=2", "staged cascade"),
     ("digits", "learner.update=stage", "staged cascade"),
-    ("digits", "learner.alpha=[0.5, 0.5]", "5 stages"),
     ("digits-staged", "learner.window=5", "set it to 4"),
     ("digits-staged", "learner.schedule=batched", "shared cascade"),
-    ("digits-staged", "learner.combine=pcgrad", "shared extractor"),
     ("digits-staged", "learner.name=backprop", "set model.network = 'plain'"),
     ("digits-staged", "learner.name=deep-supervision", "learner.window = 4"),
     ("digits-bp-plain", "learner.name=deep-supervision", "set model.network = 'cascade'"),

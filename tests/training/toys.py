@@ -1,36 +1,22 @@
-"""A domain, an extractor and methods that no folder of the package holds."""
+"""A domain and methods that no folder of the package holds."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tests.tasks.test_own_task import Parity
 from torchsid.core.learner import StepOutput
 from torchsid.learners.backprop import Backprop
-from torchsid.tasks import About, Samples, Splits, Task
+from torchsid.tasks import Splits
 
 
-class Points(Task):
-    """Points in space, of the class of their octant; a third count nothing and a third twice."""
-
-    def __init__(self, *, count: int = 90, spread: float = 1.0) -> None:
-        self.count, self.spread = count, spread
+class Incomplete(Parity):
+    """Rows of bits, of which one could not be read."""
 
     def load(self, seed: int) -> Splits:
-        generator = torch.Generator().manual_seed(seed)
-        points = torch.randn(3 * self.count, 3, generator=generator) * self.spread
-        target = (points > 0).long() @ torch.tensor([1, 2, 4])
-        samples = Samples(points, target, weight=torch.arange(len(points)) % 3.0)
-        parts = (samples.take(slice(first, first + self.count)) for first in range(0, 3 * self.count, self.count))
-        about = {"num_classes": 8}
-        return Splits(*parts, about=about, fingerprint={"points": f"{self.count} {self.spread}"}, skipped=("point 7: lost",))
-
-    def example(self, about: About) -> Tensor:
-        return torch.zeros(2, 3)
-
-
-def features(example: Tensor, *, width: int = 6) -> nn.Module:
-    return nn.Sequential(nn.Linear(example.shape[1], width), nn.Tanh())
+        return replace(super().load(seed), skipped=("row 7: lost",))
 
 
 class Quiet(Backprop):
