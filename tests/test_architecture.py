@@ -52,15 +52,9 @@ def test_imports_run_down_the_layers() -> None:
         here = room_of(path)
         for name in imported(path) if here in heights else ():
             there = name.split(".")[1] if name.startswith("torchsid.") else here
-            if there in heights and there != here and heights[there] >= heights[here] and (here, there) not in BEING_MOVED:
+            if there in heights and there != here and heights[there] >= heights[here]:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong
-
-
-BEING_MOVED = {
-    ("planner", "study"), ("bench", "study"), ("bench", "training"),
-    ("core", "heads"), ("core", "bench"), ("distributed", "bench"), ("training", "bench"), ("tasks", "training"),
-}  # fmt: skip
 
 
 def test_only_distributed_and_its_bench_talk_to_other_processes() -> None:

@@ -27,7 +27,7 @@ def test_every_procedure_is_timed_at_every_depth(capsys: pytest.CaptureFixture[s
     assert {(row["procedure"], row["depth"]) for row in result["rows"]} == {(p, d) for p in procedures for d in (1, 2)}
     assert result["command"] == shlex.join(["torchsid", *arguments, "--json", "out.json"])
     shown = capsys.readouterr().out
-    assert all(shown.count(f"\nshared  {name} ") == 2 for name in procedures)
+    assert all(shown.count(f"  {name} ") == 2 for name in procedures)
     assert f"file://{Path.cwd()}/out.json" in shown
 
 
@@ -43,7 +43,7 @@ def test_a_trunk_is_timed_traced_and_drawn(capsys: pytest.CaptureFixture[str]) -
     (trace,) = result["trace"]
     assert [event["what"] for event in trace["events"][:3]] == ["stage 1 forward", "stage 1 updated", "stage 2 forward"]
     shown = capsys.readouterr().out
-    assert all(f"\nmlp    {name} " in shown for name in CONTENDERS)
+    assert all(f"\nmlp, width 32  {name} " in shown for name in CONTENDERS)
     assert "left out: mlp, width 32 with 99 stages" in shown
     assert "all stages updated" in shown
     assert "gradients" not in shown  # a column without a number
@@ -61,8 +61,8 @@ def test_the_memory_of_a_trunk(capsys: pytest.CaptureFixture[str], monkeypatch: 
     rows = json.loads(Path("out.json").read_text())["rows"]
     assert [(row["contender"], row["stages"]) for row in rows][-1] == ("sid-3", 3)
     shown = capsys.readouterr().out
-    assert "mlp, 3 blocks  sid-3 " in shown
-    assert "left out: mlp, 3 blocks, accumulation: no compiler" in shown
+    assert "mlp, 3 blocks, width 32  sid-3 " in shown
+    assert "left out: mlp, 3 blocks, width 32, accumulation: no compiler" in shown
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_a_pipeline_is_timed_drawn_and_written() -> None:
     assert result["command"] == shlex.join(["torchsid", *arguments])
     assert result["provenance"]["versions"]["torch"]
     assert sum(result["assignments"][0]["stages_a_worker"]["sid"]) == 4
-    assert all(f"mlp, 4 blocks  {name} " in done.stdout for name in best)
+    assert all(f"mlp, 4 blocks, width 32  {name} " in done.stdout for name in best)
     assert all(f">{name}</text>" in Path("o.svg").read_text() for name in best)
 
 

@@ -67,7 +67,7 @@ def hooked() -> SharedCascade:
     ],
 )
 def test_other_stages_are_refused_and_untouched(cascade: SharedCascade, problem: str) -> None:
-    with pytest.raises(ScheduleError, match=rf"{problem}.*set it to 'streaming'"):
+    with pytest.raises(ScheduleError, match=rf"{problem}.*use 'streaming'"):
         backward(cascade)
     assert all(parameter.grad is None for parameter in cascade.parameters())
 

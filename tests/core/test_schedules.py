@@ -199,7 +199,7 @@ def test_frozen_stages_still_advise_the_extractor(schedule: str, network: str) -
     learner = SID(cascade, schedule=schedule)  # type: ignore[arg-type]
     cascade.stages[2].requires_grad_(False)
     if schedule == "batched":
-        with pytest.raises(ScheduleError, match=r"stage 3 differs .* set it to 'streaming'"):
+        with pytest.raises(ScheduleError, match=r"stage 3 differs .* use 'streaming'"):
             learner.backward(*small_batch())
     else:
         assert_runs_as_the_paper(learner, *small_batch())

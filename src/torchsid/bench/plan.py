@@ -13,7 +13,6 @@ from torchsid.distributed.handover import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
 
 STAGES = (2, 4, 8, 12)
-DEVICES = ("auto", "cpu", "cuda")
 LEAST_BATCH = 8  # four micro-batches of two images, which BatchNorm needs
 BLOCKS = 16
 DEEP = ("mlp", VIT_BLOCKS)
@@ -85,7 +84,7 @@ def plan_workloads(
         *_unknown("variant", variants, get_args(Variant)),
         *_wrong_stages(names, stages, blocks),
         *_wrong_sizes(workloads[0], least=LEAST_BATCH),
-        *_unknown("device", [device], DEVICES),
+        *_unknown("device", [device], ("auto", "cpu", "cuda")),
         *(["device cuda: PyTorch finds none here; use cpu or auto"] if device == "cuda" and not cuda else []),
     ]
     planned: list[Workload] = []

@@ -14,8 +14,6 @@ from torchsid.errors import RunError
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
-_POLL = 0.1  # seconds
-
 
 def launched() -> bool:
     """Return whether a launcher, such as torchrun, has started this process as one of several."""
@@ -50,7 +48,7 @@ def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 
     )
     found = []
     try:
-        while not started.join(timeout=_POLL):
+        while not started.join(timeout=0.1):
             if not results.empty():
                 found.append(results.get())
     except ProcessException as error:

@@ -24,8 +24,8 @@ Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 def new_row(workload: Workload, contender: Contender, why: Sequence[str] = ()) -> Row:
     """Return a row that says what it is about; of a shared cascade in its own words too."""
     own = {"depth": contender.stages, "procedure": contender.name} if workload.shared else {}
-    network = {"model": workload.model, "blocks": workload.blocks, "variant": workload.variant}
-    return {**own, **network, "contender": contender.name, "stages": contender.stages, "note": "".join(why)}
+    about = {"network": workload.title, "model": workload.model, "blocks": workload.blocks, "variant": workload.variant}
+    return {**own, **about, "contender": contender.name, "stages": contender.stages, "note": "".join(why)}
 
 
 def memory_of(trainable: Trainable) -> Row:

@@ -124,7 +124,7 @@ def run_step(args: argparse.Namespace) -> int:
         for row in result["rows"]:
             if {"step_over_backprop", "kept_over_backprop"} <= row.keys():
                 mark = Mark(row["contender"], row["kept_over_backprop"], Point(row["step_over_backprop"]))
-                panels.setdefault(_readable(row)["network"], []).append(mark)
+                panels.setdefault(row["network"], []).append(mark)
         x, y = "kept bytes / backpropagation", "step time / backpropagation"
         _draw(screen, args.figure, *(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items()))
     return 0
@@ -205,10 +205,8 @@ def _cell(template: str, row: Row) -> str:
 
 
 def _readable(row: Row) -> Row:
-    """Return the row with its network in words, and as texts what may be a number or one a worker."""
-    blocks, variant = f"{row['blocks']} blocks" if row.get("blocks") else "", row.get("variant", "float32")
-    network = filter(None, [row.get("model"), blocks, variant if variant != "float32" else ""])
-    found = {**row, "network": ", ".join(network) or MISSING}
+    """Return the row with texts for what may be a number or one a worker."""
+    found = dict(row)
     for key, factor, digits in _TEXTS:
         if (value := row.get(key)) is not None:
             values = value if isinstance(value, list | tuple) else [value]

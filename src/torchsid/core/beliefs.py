@@ -114,9 +114,7 @@ def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
         values: `[B, ...]`; where the weight is 0 they count nothing, whatever they are.
         weight: `[B, ...]`, 0 or more.
     """
-    if weight is None:
-        return values.mean()
-    return (values.masked_fill(weight == 0, 0.0) * share(weight)).sum()
+    return values.mean() if weight is None else (values.masked_fill(weight == 0, 0.0) * share(weight)).sum()
 
 
 def share(weight: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ class MLPHead(nn.Module):
         if kind not in get_args(HeadKind):
             raise ValueError(unknown_name("stage kind", kind, get_args(HeadKind)))
         self.kind = kind
+        self.slots = bool(positions) and positions != "tokens"
         outputs = outputs_of(num_classes, positions)
         self.hidden = nn.Linear(outputs + feature_dim, hidden)
         self.output = nn.Linear(hidden, outputs)
@@ -53,8 +54,11 @@ class MLPHead(nn.Module):
 
     def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
         """Return logits `[B, ..., C]` from features `[B, F]` or `[B, ..., F]` and the previous belief `[B, ..., C]`."""
-        belief = log_belief.exp().to(features.dtype).reshape(*features.shape[:-1], -1)
-        correction: Tensor = self.output(self.hidden(torch.cat([belief, features], -1)).relu()).view(log_belief.shape)
+        belief = log_belief.exp().to(features.dtype)
+        read = belief.flatten(1) if self.slots else belief
+        correction: Tensor = self.output(self.hidden(torch.cat([read, features], -1)).relu())
+        if self.slots:
+            correction = correction.view_as(belief)
         return log_belief + correction if self.kind == "residual" else correction
 
     def extra_repr(self) -> str:

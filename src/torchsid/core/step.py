@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchsid.core.beliefs import check_positions, mean, share, to_log_belief
+from torchsid.core.beliefs import check_positions, to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.combine import GradientCombiner
@@ -37,7 +37,7 @@ class Step:
         log_target: `p_y` as log-probabilities, `[B, ..., C]`.
         scales: multiply the losses that are differentiated, `[L]`.
         combiner: merges the stages' `∂L_i/∂z` for a shared extractor.
-        weight: of each position in every mean, `[B, ...]`; None counts all the same.
+        share: the part that each position has in every mean, `[B, ...]`, 1 in all; None where all count the same.
         log_belief: the belief that the first stage refines, `[B, ..., C]`; the cascade's prior when None.
         teachers: `p_0 … p_{L−1}` that the stages read and learn from, `[L, B, ..., C]`; when None, each one's output teaches the
             next.
@@ -54,7 +54,7 @@ class Step:
     log_target: Tensor
     scales: Tensor
     combiner: GradientCombiner
-    weight: Tensor | None = None
+    share: Tensor | None = None
     log_belief: Tensor | None = None
     teachers: Tensor | None = None
     window: int = 1
@@ -72,12 +72,19 @@ class Step:
         check_positions(self.log_target, log_belief.shape[:-1])
         return log_belief
 
-    def scaled(self, gradient: Tensor, scale: Tensor) -> Tensor:
-        """Return `scale · ∂(mean loss)/∂logits` from the gradient of each position's loss, `[B, ..., C]`."""
-        if self.weight is None:
-            return scale / self.log_target[..., 0].numel() * gradient
-        unmasked = gradient.masked_fill((self.weight == 0).unsqueeze(-1), 0.0)
-        return scale * share(self.weight).unsqueeze(-1) * unmasked
+    def mean(self, losses: Tensor) -> Tensor:
+        """Return the mean of losses `[..., B, ...]` over the positions, whatever a loss is where the share is 0."""
+        positions = tuple(range(1 - self.log_target.dim(), 0))
+        if self.share is None:
+            return losses.mean(positions)
+        return (losses.masked_fill(self.share == 0, 0.0) * self.share).sum(positions)
+
+    def factors(self) -> Tensor:
+        """Return what each position counts in a stage's gradient, scale times share, `[L, B, ..., 1]` or `[L, 1, ..., 1]`."""
+        scales = self.scales.view(-1, *[1] * self.log_target.dim())
+        if self.share is None:
+            return scales * (self.log_target.shape[-1] / self.log_target.numel())
+        return scales * self.share.unsqueeze(-1)
 
 
 def local_pass(step: Step) -> StepOutput:
@@ -87,17 +94,101 @@ def local_pass(step: Step) -> StepOutput:
         TargetError: the target is for other positions than the cascade answers at.
         LocalityError: a tensor from before a cut is used behind it, past the cut.
     """
-    stages, cascade = _Stages(step), step.cascade
-    if not isinstance(cascade, SharedCascade):
-        cascade.run(step.x, stages.end)
-        stages.finish()
-    else:
-        z = cascade.features(step.x)
-        cascade.run_stages(stages.share(z), stages.end)
+    depth = step.cascade.depth
+    kind = _Local if step.window == 1 else _EndToEnd if step.window >= depth else _Windowed
+    stages = kind(step)
+    if isinstance(step.cascade, SharedCascade):
+        z = step.cascade.features(step.x)
+        step.cascade.run_stages(stages.share(z), stages.end)
         if z.requires_grad:
             z.backward(step.combiner.result())  # type: ignore[no-untyped-call]
-        step.on_trained(cascade.depth)
+        step.on_trained(depth)
+    else:
+        step.cascade.run(step.x, stages.end)
+        stages.finish()
     return StepOutput(torch.stack(stages.losses), stages.log_belief)
+
+
+class _Local:
+    """The stages of one step of SID; `end` is called where each has run."""
+
+    log_belief: Tensor
+    """The newest."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.alphas = step.objective.alphas(step.cascade.depth)
+        self.factors = step.factors().unbind()
+        self.losses: list[Tensor] = []
+        self.z: Tensor | None = None  # the leaf that stands for a shared extractor's features
+
+    def share(self, z: Tensor) -> Tensor:
+        """Return a leaf for the features that all stages read."""
+        self.z = z.detach().requires_grad_(z.requires_grad)
+        return self.z
+
+    def end(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        """Let a stage answer, differentiate its loss as far as it reaches, and return what the next stage begins with."""
+        step = self.step
+        if stage == 0:
+            self.log_belief = step.first_belief(tensors[0])
+        log_previous = self.log_belief if step.teachers is None else step.teachers[stage]
+        tensors, logits = step.cascade.answer(stage, tensors, log_previous)
+        self.log_belief = log_belief = to_log_belief(logits.detach())
+        losses, gradient = step.objective.loss_and_gradient(log_belief, step.log_target, log_previous, self.alphas[stage])
+        self.losses.append(loss := step.mean(losses))
+        step.on_loss(stage, loss)
+        step.on_belief(stage, log_belief)
+        if logits.requires_grad:  # not so for a frozen stage on a frozen extractor
+            try:
+                self.differentiate(stage, logits, gradient.mul_(self.factors[stage]).to(logits.dtype))
+            except RuntimeError as error:
+                raise _explained(error, stage) from None
+        del logits  # and with them the graph of the head
+        return self.go_on(stage, tensors)
+
+    def differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
+        """Give the stage its gradient, which frees its graph, and the extractor's combiner its own."""
+        torch.autograd.backward([logits], [gradient])
+        if self.z is not None and self.z.grad is not None:
+            self.step.combiner.add(self.z.grad)
+            self.z.grad = None
+
+    def go_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        """Return what the next stage begins with: the tensors without their graph."""
+        self.step.on_trained(stage)
+        return [tensor if tensor is self.z else tensor.detach() for tensor in tensors]
+
+    def finish(self) -> None:
+        """Nothing waits for the last stage."""
+
+    def copied(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        """Return copies where the next stage writes to what it reads, which would spoil a backward pass that is still to come."""
+        return [tensor.clone() for tensor in tensors] if stage in self.step.cascade.overwritten else tensors
+
+
+class _EndToEnd(_Local):
+    """Every loss reaches the input: nothing is cut, and one backward pass at the end serves all."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(step)
+        self.waiting: list[tuple[Tensor, Tensor]] = []  # logits and their gradients
+
+    def differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
+        """Wait for the other stages."""
+        self.waiting.append((logits, gradient))
+
+    def go_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        """Return the tensors, graph and all."""
+        return self.copied(stage, tensors)
+
+    def finish(self) -> None:
+        """Differentiate all losses at once."""
+        if self.waiting:
+            logits, gradients = zip(*self.waiting, strict=True)
+            torch.autograd.backward(logits, gradients)
+        for stage in range(self.step.cascade.depth):
+            self.step.on_trained(stage)
 
 
 @dataclass(frozen=True)
@@ -109,93 +200,36 @@ class _Piece:
     outputs: list[Tensor]
 
 
-class _Stages:
-    """The stages of one step; `end` is called where each has run."""
-
-    log_belief: Tensor
-    """The newest."""
+class _Windowed(_Local):
+    """Loss i reaches stages i−w+1 … i, and the graph of a stage is freed after the last loss that reaches it."""
 
     def __init__(self, step: Step) -> None:
-        self.step, self.depth = step, step.cascade.depth
-        self.alphas = step.objective.alphas(self.depth)
-        self.end_to_end = step.window >= self.depth > 1
-        self.losses: list[Tensor] = []
-        self.waiting: list[tuple[Tensor, Tensor]] = []  # end to end: logits and their gradients
+        super().__init__(step)
         self.pieces: deque[_Piece] = deque()  # the stages that a later loss will reach, oldest first
         self.leaves: list[Tensor] = []  # what the stage that is running began with
-        self.z: Tensor | None = None  # the leaf that stands for a shared extractor's features
 
-    def share(self, z: Tensor) -> Tensor:
-        """Return a leaf for the features that all stages read."""
-        self.z = z.detach().requires_grad_(z.requires_grad)
-        self.leaves = [self.z]
-        return self.z
+    def differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
+        """Carry the loss back piece by piece, as far as it reaches."""
+        torch.autograd.backward([logits], [gradient], retain_graph=stage < self._last_loss(stage))
+        gradients = _take(self.leaves)
+        for piece in reversed(self.pieces):
+            if not gradients:
+                break
+            outputs = [piece.outputs[i] for i in gradients]
+            torch.autograd.backward(outputs, list(gradients.values()), retain_graph=stage < self._last_loss(piece.stage))
+            gradients = _take(piece.leaves)
 
-    def end(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
-        """Let a stage answer, differentiate its loss as far as it reaches, and return what the next stage begins with."""
-        step = self.step
-        if stage == 0:
-            self.log_belief = step.first_belief(tensors[0])
-        log_previous = self.log_belief if step.teachers is None else step.teachers[stage]
-        tensors, logits = step.cascade.answer(stage, tensors, log_previous)
-        self.log_belief = to_log_belief(logits.detach())
-        losses, gradient = step.objective.loss_and_gradient(self.log_belief, step.log_target, log_previous, self.alphas[stage])
-        self.losses.append(mean(losses, step.weight))
-        step.on_loss(stage, self.losses[-1])
-        step.on_belief(stage, self.log_belief)
-        if logits.requires_grad:  # not so for a frozen stage on a frozen extractor
-            self._differentiate(stage, logits, step.scaled(gradient, step.scales[stage]).to(logits.dtype))
-        del logits  # and with them the graph of the head
-        if not self.end_to_end:
-            tensors = self._cut(stage, tensors)
-        waits = self.end_to_end or step.window > 1  # then a stage that writes to its input would spoil a backward pass
-        return [tensor.clone() for tensor in tensors] if waits and stage in step.cascade.overwritten else tensors
-
-    def finish(self) -> None:
-        """Differentiate what has waited for the last stage."""
-        if self.waiting:
-            logits, gradients = zip(*self.waiting, strict=True)
-            torch.autograd.backward(logits, gradients)
-        if self.end_to_end:
-            for stage in range(self.depth):
-                self.step.on_trained(stage)
-
-    def _cut(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
-        """Return the tensors without their graph; forget the graphs that no later loss reaches."""
+    def go_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        """Keep the stage's graph until no later loss reaches it; return leaves in the place of what it made."""
         self.pieces.append(_Piece(stage, self.leaves, tensors))
         while self.pieces and stage >= self._last_loss(self.pieces[0].stage):
             self.step.on_trained(self.pieces.popleft().stage)
-        wanted = self.step.window > 1
-        self.leaves = [each if each is self.z else each.detach().requires_grad_(wanted and each.requires_grad) for each in tensors]
-        return self.leaves
+        self.leaves = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+        return self.copied(stage, self.leaves)
 
     def _last_loss(self, stage: int) -> int:
         """Return the last stage whose loss reaches `stage`."""
-        return min(stage + self.step.window, self.depth) - 1
-
-    def _differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
-        if self.end_to_end:
-            self.waiting.append((logits, gradient))
-            return
-        try:
-            torch.autograd.backward([logits], [gradient], retain_graph=stage < self._last_loss(stage))
-            gradients = _take(self.leaves)
-            if gradients and self.leaves[0] is self.z:
-                self.step.combiner.add(gradients[0])
-            for piece in reversed(self.pieces):
-                if not gradients:
-                    break
-                outputs = [piece.outputs[i] for i in gradients]
-                torch.autograd.backward(outputs, list(gradients.values()), retain_graph=stage < self._last_loss(piece.stage))
-                gradients = _take(piece.leaves)
-        except RuntimeError as error:
-            if "backward through the graph a second time" not in str(error):
-                raise
-            raise LocalityError(
-                f"the loss of stage {stage + 1} reaches back past its cut, into a stage that is done: a tensor from before the cut "
-                "is used behind it (a long skip connection, or something that the model keeps between calls); cut elsewhere, or "
-                "use by='graph', which carries such a tensor along"
-            ) from None
+        return min(stage + self.step.window, self.step.cascade.depth) - 1
 
 
 def _take(leaves: list[Tensor]) -> dict[int, Tensor]:
@@ -204,3 +238,14 @@ def _take(leaves: list[Tensor]) -> dict[int, Tensor]:
     for leaf in leaves:
         leaf.grad = None
     return gradients
+
+
+def _explained(error: RuntimeError, stage: int) -> Exception:
+    """Return what an error of a backward pass means, if it is about a graph that is gone."""
+    if "backward through the graph a second time" not in str(error):
+        return error
+    return LocalityError(
+        f"the loss of stage {stage + 1} reaches back past its cut, into a stage that is done: a tensor from before the cut is used "
+        "behind it (a long skip connection, or something that the model keeps between calls); cut elsewhere, or use by='graph', "
+        "which carries such a tensor along"
+    )

@@ -297,8 +297,5 @@ def _work(cascade: StagedCascade) -> list[float]:
 
 def _share(part: slice, rows: slice, weight: Tensor | None) -> float:
     """Return the part of a replica's rows in what they count."""
-    if weight is None:
-        return (part.stop - part.start) / (rows.stop - rows.start)
-    total = float(weight[rows].sum())
-    share: float = float(weight[part].sum()) / total if total else 0.0
-    return share
+    counted, total = (float(each.stop - each.start) if weight is None else float(weight[each].sum()) for each in (part, rows))
+    return counted / total if total else 0.0

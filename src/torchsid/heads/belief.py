@@ -29,6 +29,7 @@ class BeliefHead(nn.Module):
         super().__init__()
         self.residual = residual
         self.factor = factor
+        self.slots = bool(positions) and positions != "tokens"
         self.body = body
         outputs = outputs_of(num_classes, positions)
         self.output = nn.Linear(int(body.width) + outputs, outputs)  # type: ignore[arg-type]
@@ -39,8 +40,10 @@ class BeliefHead(nn.Module):
     def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
         """Return logits `[B, ..., C]` from the stage's features and the previous belief `[B, ..., C]`."""
         v = self.body(shrink(features, self.factor))
-        belief = log_belief.exp().to(v.dtype).reshape(*v.shape[:-1], -1)
-        correction: Tensor = self.output(torch.cat([v, belief], -1)).view(log_belief.shape)
+        belief = log_belief.exp().to(v.dtype)
+        correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1))
+        if self.slots:
+            correction = correction.view_as(belief)
         return log_belief + correction if self.residual else correction
 
     def extra_repr(self) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core import schedules
-from torchsid.core.beliefs import check_positions
+from torchsid.core.beliefs import check_positions, share
 from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
@@ -231,7 +231,7 @@ class SID(Learner):
             objective=self.objective,
             x=x,
             log_target=log_target,
-            weight=None if weight is None else weight.to(log_target),
+            share=None if weight is None else share(weight.to(log_target)),
             scales=scales.expand(depth),
             log_belief=log_belief,
             teachers=teachers,

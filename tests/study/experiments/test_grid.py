@@ -47,7 +47,6 @@ def test_settings_of_the_contender_come_last() -> None:
 def test_a_contender_does_without_what_its_network_lacks() -> None:
     plain = Contender(settings={"learner.name": "backprop", "model.network": "plain", "model.depth": 1})
     about = experiment(contenders={"SID": Contender(), "plain": plain})
-    check(about, "")
     assert configuration(about, Job(Cell("plain"), 0.001, 0), "").model.network == "plain"
 
 

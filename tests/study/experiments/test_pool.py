@@ -2,6 +2,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +14,6 @@ from torchsid.study.experiments.pool import at_once
 def test_every_item_comes_with_its_result(processes: int) -> None:
     squares = [float(k * k) for k in range(9)]
     assert dict(at_once(math.sqrt, squares, processes)) == {square: math.sqrt(square) for square in squares}
-    assert list(at_once(math.sqrt, [], processes)) == []
 
 
 def test_an_item_is_taken_when_a_process_is_free() -> None:
@@ -24,14 +24,10 @@ def test_an_item_is_taken_when_a_process_is_free() -> None:
     results.close()
 
 
-def test_what_the_user_did_wrong_is_said_here() -> None:
-    with pytest.raises(RunError, match="math domain"):
-        list(at_once(math.sqrt, [-1.0], 2))
-
-
-def test_a_process_that_dies_is_an_error() -> None:
-    with pytest.raises(RunError, match="exit code 9"):
-        list(at_once(os._exit, [9], 2))
+@pytest.mark.parametrize(("work", "item", "message"), [(math.sqrt, -1.0, "math domain"), (os._exit, 9, "exit code 9")])
+def test_what_failed_there_is_said_here(work: Callable[[float], object], item: float, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        list(at_once(work, [item], 2))
 
 
 def test_who_stops_asking_leaves_nothing_behind() -> None:

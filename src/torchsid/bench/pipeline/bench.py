@@ -12,8 +12,6 @@ from torchsid.bench.processes import in_fresh_processes, launched
 from torchsid.bench.workload import Workload
 from torchsid.distributed.assign import assign
 
-STEPS_SHOWN = 4
-
 
 def bench_pipeline(
     workloads: Sequence[Workload], settings: PipelineSettings, *, memory: bool = True, progress: Callable[[str], None] = print
@@ -51,15 +49,9 @@ def bench_pipeline(
                 peaks, kept = zip(*needed or (), strict=True)
                 row |= {"peak_mib": peaks, "kept_bytes": kept}
             rows.append(row)
-        timelines += [
-            {
-                "model": workload.title,
-                "contender": contender.name,
-                "steps": STEPS_SHOWN,
-                "workers": lanes(turns[contender.name][-1], STEPS_SHOWN),
-            }
-            for contender in best
-        ]
+            if contender in best:
+                shown = {"steps": 4, "workers": lanes(turns[contender.name][-1], steps=4)}
+                timelines.append({"model": workload.title, "contender": contender.name, **shown})
         shares = {method: [len(own) for own in assign(each, settings.workers)] for method, each in seconds.items()}
         assignments.append({"model": workload.title, "stage_seconds": seconds, "stages_a_worker": shares})
     return {

@@ -111,6 +111,7 @@ def new_row(
     speed_up, workers = _speed_up(same, own, steady_step_seconds), sum(bool(turn.ends) for turn in own[0])
     middle, low, high = spread(list(map(steady_step_seconds, own)))
     return {
+        "network": workload.title,
         "model": workload.model,
         "blocks": workload.blocks,
         "contender": contender.name,

@@ -11,12 +11,12 @@ For head i with input `u_i = [p_{i−1}, z]`:
 The teacher pass has already computed every `h_i`, so nothing runs twice and no autograd graph is built. Tested against autograd.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import mean
 from torchsid.core.combine import GradientCombiner
 from torchsid.core.learner import StepOutput
 from torchsid.core.mlp_head import MLPHead
@@ -49,19 +49,19 @@ def batched(step: Step) -> StepOutput:
 def _differentiate(step: Step, heads: list[MLPHead], z: Tensor, *, wanted: bool) -> StepOutput:
     """Fill `.grad` of the heads; hand `∂L_i/∂z`, `[B, ..., F]`, to the combiner if wanted."""
     prior = step.first_belief(z)
-    wide = (-1, *[1] * prior.dim())  # one number a stage, beside beliefs
-    alphas = torch.tensor(step.objective.alphas(len(heads)), dtype=prior.dtype, device=z.device).view(wide)[..., 0]
+    factors = step.factors()
+    alphas = torch.tensor(step.objective.alphas(len(heads)), dtype=prior.dtype, device=z.device).view(-1, *[1] * (prior.dim() - 1))
     block = _Block(heads[0], z, prior)
     losses: list[Tensor] = []
     for start in range(0, len(heads), BLOCK):
         stages = slice(start, start + BLOCK)
         log_beliefs = block.refine(heads[stages])  # [K+1, B, ..., C]
         loss, delta = step.objective.loss_and_gradient(log_beliefs[1:], step.log_target, log_beliefs[:-1], alphas[stages])
-        for stage, each in enumerate(loss, start):
-            losses.append(mean(each, step.weight))
-            step.on_loss(stage, losses[-1])
-            step.on_belief(stage, log_beliefs[stage - start + 1])
-        block.differentiate(heads[stages], step.scaled(delta, step.scales[stages].view(wide)), step.combiner if wanted else None)
+        for stage, mean, log_belief in zip(range(start, len(heads)), step.mean(loss), log_beliefs[1:], strict=False):
+            losses.append(mean)
+            step.on_loss(stage, mean)
+            step.on_belief(stage, log_belief)
+        block.differentiate(heads[stages], delta.mul_(factors[stages]), step.combiner if wanted else None)
     return StepOutput(torch.stack(losses), block.log_belief)
 
 
@@ -72,25 +72,29 @@ class _Block:
     """
 
     def __init__(self, head: MLPHead, z: Tensor, log_belief: Tensor) -> None:
-        outputs = head.output.out_features
+        outputs, num_classes = head.output.out_features, log_belief.shape[-1]
         self.z_shape = z.shape
         self.log_belief = log_belief  # the newest
         self.inputs = z.new_empty(BLOCK, z[..., 0].numel(), head.hidden.in_features)  # u = [p, z]
         self.inputs[..., outputs:] = z.flatten(0, -2)
         self.beliefs = self.inputs[..., :outputs]
+        if outputs > num_classes:
+            self.beliefs = self.beliefs.view(*self.beliefs.shape[:-1], -1, num_classes)  # [K, N, M, C]
         self.hidden = z.new_empty(*self.inputs.shape[:2], head.hidden.out_features)  # h
         self.gamma = torch.empty_like(self.hidden)
+        self.rows = list(zip(self.inputs, self.beliefs, self.hidden, strict=True))
 
     def refine(self, heads: list[MLPHead]) -> Tensor:
         """Run the heads on from the newest belief; return it and theirs, `[K+1, B, ..., C]`."""
-        log_beliefs = self.log_belief.new_empty(len(heads) + 1, *self.log_belief.shape)
-        log_beliefs[0] = self.log_belief
-        for i, head in enumerate(heads):
-            log_previous, h = log_beliefs[i], self.hidden[i]
-            self.beliefs[i] = log_previous.exp().view(self.beliefs[i].shape)
-            torch.addmm(head.hidden.bias, self.inputs[i], head.hidden.weight.T, out=h).relu_()
-            logits = torch.addmm(head.output.bias, h, head.output.weight.T).view(log_previous.shape)
-            torch.log_softmax(logits.add_(log_previous) if head.kind == "residual" else logits, -1, out=log_beliefs[i + 1])
+        log_beliefs = self.log_belief.new_empty(len(heads) + 1, *self.beliefs.shape[1:])
+        log_beliefs[0] = self.log_belief.reshape(log_beliefs.shape[1:])
+        for head, (u, p, h), (log_previous, log_belief) in zip(heads, self.rows, pairwise(log_beliefs), strict=False):
+            p.copy_(log_previous.exp())
+            torch.addmm(head.hidden.bias, u, head.hidden.weight.T, out=h).relu_()
+            logits = torch.addmm(head.output.bias, h, head.output.weight.T)
+            logits = logits if logits.shape == log_previous.shape else logits.view_as(log_previous)
+            torch.log_softmax(logits.add_(log_previous) if head.kind == "residual" else logits, -1, out=log_belief)
+        log_beliefs = log_beliefs.view(-1, *self.log_belief.shape)
         self.log_belief = log_beliefs[-1]
         return log_beliefs
 
@@ -103,7 +107,8 @@ class _Block:
         torch.ops.aten.threshold_backward.grad_input(gamma, hidden, 0, grad_input=gamma)  # ⊙ [h > 0], in place
         if combiner is not None:
             for head, g in zip(heads, gamma, strict=True):
-                combiner.add((g @ head.hidden.weight[:, head.output.out_features :]).view(self.z_shape))
+                of_z = g @ head.hidden.weight[:, head.output.out_features :]
+                combiner.add(of_z.view(self.z_shape) if len(self.z_shape) > 2 else of_z)
         _accumulate([head.output.weight for head in heads], delta.mT @ hidden)
         _accumulate([head.output.bias for head in heads], delta.sum(1))
         _accumulate([head.hidden.weight for head in heads], gamma.mT @ inputs)
@@ -119,22 +124,28 @@ def _accumulate(parameters: Sequence[Tensor], gradients: Tensor) -> None:
 
 def _heads(cascade: SharedCascade) -> list[MLPHead]:
     """Return the heads of the stages, or raise when the closed form is not theirs."""
-    problems, owners, forms = [], dict[int, int](), []
+    heads: list[MLPHead] = [stage.head for stage in cascade.stages if not _unfit(stage)]  # type: ignore[misc]
+    tensors = [(head.hidden.weight, head.hidden.bias, head.output.weight, head.output.bias) for head in heads]
+    forms = {(head.kind, *((each.shape, each.requires_grad) for each in four)) for head, four in zip(heads, tensors, strict=True)}
+    if len(heads) < cascade.depth or len(forms) > 1 or len({id(each) for four in tensors for each in four}) < 4 * len(heads):
+        raise ScheduleError(f"schedule = 'batched' stacks the paper's heads, but {'; '.join(_problems(cascade))}: use 'streaming'")
+    return heads
+
+
+def _problems(cascade: SharedCascade) -> Iterator[str]:
+    """Yield what keeps the stages from being stacked."""
+    owners: dict[int, int] = {}
+    first = None
     for i, stage in enumerate(cascade.stages, 1):
+        form = (getattr(stage.head, "kind", None), [(name, p.shape, p.requires_grad) for name, p in stage.named_parameters()])
+        first = first or form
         if problem := _unfit(stage):
-            problems.append(f"stage {i} {problem}")
-        named = list(stage.named_parameters())
-        forms.append((getattr(stage.head, "kind", None), [(name, each.shape, each.requires_grad) for name, each in named]))
-        if forms[-1] != forms[0]:
-            problems.append(f"stage {i} differs in structure from stage 1")
-        for name, parameter in named:
+            yield f"stage {i} {problem}"
+        if form != first:
+            yield f"stage {i} differs in structure from stage 1"
+        for name, parameter in stage.named_parameters():
             if (owner := owners.setdefault(id(parameter), i)) != i:
-                problems.append(f"stages {owner} and {i} share the parameter {name}")
-    if problems:
-        raise ScheduleError(
-            f"schedule = 'batched' stacks the paper's heads, but {'; '.join(problems)}: set it to 'streaming', which takes any"
-        )
-    return [stage.head for stage in cascade.stages]  # type: ignore[misc]
+                yield f"stages {owner} and {i} share the parameter {name}"
 
 
 def _unfit(stage: nn.Module) -> str:
@@ -146,6 +157,8 @@ def _unfit(stage: nn.Module) -> str:
         return f"has a {type(head).__name__}, no MLPHead of two linear layers"
     if head.hidden.weight.dtype not in (torch.float32, torch.float64):
         return f"computes in {head.hidden.weight.dtype}"
-    if any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in stage.modules()):
+    if any(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in (stage, head, head.hidden, head.output)
+    ):
         return "has hooks, which would not be called"
     return ""

@@ -96,14 +96,14 @@ def _drawings(rows: Sequence[Found]) -> Iterator[tuple[str, Drawing]]:
     axis = rows[0]["axis"]
     over = [row for row in rows if row["of"] == BACKPROP and row["quantity"] == "over"]
     kept = [row for row in rows if row["quantity"] == "kept bytes"]
-    what, unit, scales = ("step time", "times backpropagation's", "x") if over else ("kept for backward", "MiB", "xy")
+    what, unit = ("step time", "times backpropagation's") if over else ("kept for backward", "MiB")
     for network, own in _by(lambda row: row["network"], over or kept).items():
         values = sorted({row["value"] for row in own})
         by_method = _by(lambda row: str(row["method"]), own)
         lines = [Line(name, [row["value"] for row in line], [_point(row) for row in line]) for name, line in by_method.items()]
         if len(values) > 1:
             ticks = {value: str(value) for value in values}
-            yield f"{axis} {network}", curves(f"{network}: {what}", lines, x=axis, y=unit, logarithmic=scales, ticks=ticks)
+            yield f"{axis} {network}", curves(f"{network}: {what}", lines, x=axis, y=unit, logarithmic="x", bottom=0, ticks=ticks)
     if over:
         steps = {place: {row["contender"]: _point(row) for row in lane} for place, lane in _by(_place, over).items()}
         yield f"{axis} steps", points("Step time, times backpropagation's", steps)
