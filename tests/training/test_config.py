@@ -21,9 +21,6 @@ def problems(recipe: str | Path, *overrides: str) -> tuple[str, ...]:
     return ()
 
 
-# What is set
-
-
 def test_overrides_are_toml_and_otherwise_text() -> None:
     config = resolve("digits", ["training.epochs=3", "learner.alpha=0.7", "label=my run", "training.compile=true"])
     assert (config.training.epochs, config.learner.alpha, config.label, config.training.compile) == (3, 0.7, "my run", True)
@@ -75,7 +72,7 @@ def test_a_written_configuration_reads_back_equal(name: str, tmp_path: Path) -> 
     assert config_sha256(again) == config_sha256(config)
 
 
-def test_equality_and_checksum_follow_the_settings() -> None:
+def test_equality_checksum_and_differences_follow_the_settings() -> None:
     config = resolve("digits")
     assert config == resolve("digits", ["learner.alpha=0.5", "learner.direction=forward"])
     for override in ("training.seed=1", "learner.alpha=0.4", "data.noise.seed=1"):
@@ -83,21 +80,12 @@ def test_equality_and_checksum_follow_the_settings() -> None:
         assert other != config
         assert config_sha256(other) != config_sha256(config)
     assert config_sha256(resolve("digits", ["distributed.queue=5"])) == config_sha256(config)
-
-
-def test_differences_name_both_values_and_what_only_one_has() -> None:
-    config = resolve("digits")
     assert differences(config, config) == []
     assert differences(config, resolve("digits", ["training.seed=1"])) == ["training.seed: 0 -> 1"]
     found = differences(config, resolve("digits", ["learner.name=gce"]))
     assert {"learner.name: 'sid' -> 'gce'", "learner.alpha: 0.5 -> absent", "learner.q: absent -> 0.7"} <= set(found)
-
-
-def test_a_changed_copy_is_checked_too() -> None:
-    config = resolve("digits")
-    assert replace(config, training=replace(config.training, seed=3)).training.seed == 3
     with pytest.raises(ValueError, match="greater than or equal to 0"):
-        replace(config, training=replace(config.training, seed=-3))
+        replace(config.training, seed=-3)  # a changed copy is checked too
 
 
 def test_settings_are_described_with_value_range_and_meaning() -> None:
@@ -109,9 +97,6 @@ def test_settings_are_described_with_value_range_and_meaning() -> None:
     assert "resnet-18" in rows["model.trunk"][1]
     assert "1" in rows["training.epochs"][1]
     assert all(text and (text[0].isupper() or not text[0].isascii() or text[0] == "`") for _, _, text in rows.values())
-
-
-# What is said of mistakes
 
 
 @pytest.mark.parametrize("recipe", ["digits", "digits-staged", "digits-noise-gce"])
@@ -173,9 +158,6 @@ def test_all_problems_come_at_once() -> None:
     assert len(found) == 6
     for word in ("extractor", "alhpa", "optimizer.name", "training.epochs", "nonsense", "watch.certify"):
         assert any(word in problem for problem in found)
-
-
-def test_a_required_setting_is_asked_for() -> None:
     assert problems("digits", "model.network=staged", "watch.conflict=false") == ("model.trunk is required",)
     table = {key: value for key, value in load_recipe("digits").items() if key != "label"}
     with pytest.raises(ConfigError, match="label is required"):
@@ -194,7 +176,4 @@ def test_recipes_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert "c.toml" in problems(path)[0]
     path.write_text('extends = "digits"\n[trainig]\nepochs = 4\nseed = 1\n')
     assert problems(path) == ("unknown key 'trainig' (did you mean 'training'?)",)
-
-
-def test_every_shipped_recipe_has_a_description_of_one_line() -> None:
-    assert all(text and "\n" not in text for text in recipe_names().values())
+    assert all(text and "\n" not in text for text in recipe_names().values())  # the descriptions of shipped ones

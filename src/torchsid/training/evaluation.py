@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,7 +97,8 @@ def evaluate(
         "confusion": confusion(truth, answer[-1], outcomes).tolist() if outcomes <= MAX_CONFUSION else None,
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
-        "kl_quantiles": {str(q): _quantile(divergence, q) for q in QUANTILES},
+        # by NumPy, because `torch.quantile` takes 16 million values at most
+        "kl_quantiles": {str(q): np.quantile(divergence, q, axis=-1, method="inverted_cdf").tolist() for q in QUANTILES},
     }
 
 
@@ -150,23 +152,17 @@ def confusion(truth: Tensor, answers: Tensor, outcomes: int) -> Tensor:
     return torch.bincount(truth * outcomes + answers, minlength=outcomes**2).reshape(outcomes, outcomes)
 
 
-def _quantile(values: Tensor, q: float) -> list[float]:
-    """Return a quantile over the last dimension; by sorting, because `torch.quantile` takes 16 million values at most."""
-    ordered = values.sort(dim=-1).values
-    place = q * (ordered.shape[-1] - 1)
-    low = int(place)
-    quantile: list[float] = ordered[..., low].lerp(ordered[..., min(low + 1, ordered.shape[-1] - 1)], place - low).tolist()
-    return quantile
-
-
 def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Return a few samples with every stage's belief, chosen to show how beliefs move.
 
     Returns:
-        `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data.
+        `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data; nothing where
+        another worker has them.
     """
     candidates = data.take(slice(_CANDIDATES))
     log_beliefs = predict(predictor, candidates.inputs, prepare=prepare)
+    if len(log_beliefs) < 2:  # of several workers, all of which are needed to predict, one sees the beliefs
+        return {}
     chosen = choose(log_beliefs, candidates, SHOWN)
     shown = candidates.take(chosen)
     return {

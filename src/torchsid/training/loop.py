@@ -21,7 +21,7 @@ from torchsid.tasks.domain import Samples
 from torchsid.tasks.order import generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
-from torchsid.training.build import set_up, torch_settings
+from torchsid.training.build import Setup, set_up, torch_settings
 from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.descent import descent_has_stopped, heed_descent, measure_descent
 from torchsid.training.durable import replace_file
@@ -73,23 +73,16 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         if config.watch.tensorboard:
             summary_writer()  # a missing package is an error now, not after the first epoch
         with torch_settings(config) as device:
-            evaluation = _train(config, run, device, world, resume=resume, reporter=reporter, command=command)
-        reporter.finished(out, evaluation)
+            reset_peak_memory(device)
+            setup = set_up(config, device, cut_by_graph=world is not None)
+            reporter.finished(out, _train(run, setup, world, reporter, command, resume=resume))
     return out
 
 
 def _train(
-    config: RunConfig,
-    run: RunDirectory,
-    device: torch.device,
-    world: "World | None",
-    *,
-    resume: bool,
-    reporter: Reporter,
-    command: str,
+    run: RunDirectory, setup: Setup, world: "World | None", reporter: Reporter, command: str, *, resume: bool
 ) -> dict[str, Any]:
-    reset_peak_memory(device)
-    setup = set_up(config, device, cut_by_graph=world is not None)
+    config = setup.config
     locality = locality_of(setup.learner, setup.batches.first(_LOCALITY_SAMPLES))
     manifest = new_manifest(setup, locality, command)
     if world:

@@ -13,6 +13,7 @@ from torchsid.core.staged import StagedCascade
 from torchsid.errors import NonFiniteError
 from torchsid.training.batches import Batch
 from torchsid.training.config import OptimizerConfig, RunConfig, TrainingConfig
+from torchsid.training.evaluation import outcome_of
 
 _FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,
 _LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
@@ -114,30 +115,31 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
     module.train()
     buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
     optimizer.zero_grad()
-    outcome = batch.target.argmax(dim=-1) if batch.target.is_floating_point() else batch.target
-    weight = torch.ones_like(outcome, dtype=torch.float64) if batch.weight is None else batch.weight.double()
-    correct: list[Tensor] = []
-
-    def count_correct(stage: int, log_belief: Tensor) -> None:
-        correct.append(((log_belief.argmax(dim=-1) == outcome) * weight).sum())
+    answers: list[Tensor] = []  # of every stage, `[B, ...]`
 
     with autocast(batch.x.device, config.training):
         forward_and_backward = learner.step if learner.optimizer else learner.backward
-        out = forward_and_backward(batch.x, batch.target, weight=batch.weight, samples=batch.samples, on_belief=count_correct)
-    if not correct:  # a method that tells nothing on the way
-        count_correct(0, out.log_belief)
+        out = forward_and_backward(
+            batch.x,
+            batch.target,
+            weight=batch.weight,
+            samples=batch.samples,
+            on_belief=lambda stage, log_belief: answers.append(log_belief.argmax(dim=-1)),
+        )
     norm = gradient_norm(module, clip=config.optimizer.clip_gradient)  # 0 if stages were updated at once: no gradient is left
+    right = torch.stack(answers or [out.log_belief.argmax(dim=-1)]) == outcome_of(batch.target)  # some methods tell nothing
+    weight = torch.ones_like(right[0], dtype=torch.float64) if batch.weight is None else batch.weight.double()
     # One transfer for all numbers: on CUDA every transfer waits for the device.
-    measured = (norm.reshape(1), weight.sum().reshape(1), out.stage_losses, torch.stack(correct))
+    measured = (norm.reshape(1), weight.sum().reshape(1), out.stage_losses, (right * weight).flatten(1).sum(1))
     length, positions, *rest = torch.cat([part.detach().to(out.stage_losses.device, torch.float64) for part in measured]).tolist()
-    stage_losses, right = rest[: len(out.stage_losses)], rest[len(out.stage_losses) :]
+    stage_losses, correct = rest[: len(out.stage_losses)], rest[len(out.stage_losses) :]
     if not all(map(math.isfinite, (length, *stage_losses))):
         for buffer, before in zip(module.buffers(), buffers, strict=True):
             buffer.copy_(before)
         raise NonFiniteError(_where(learner, stage_losses))
     if not learner.optimizer:
         optimizer.step()
-    return StepNumbers(samples=len(batch.target), positions=positions, stage_losses=stage_losses, correct=right)
+    return StepNumbers(samples=len(batch.target), positions=positions, stage_losses=stage_losses, correct=correct)
 
 
 def _where(learner: Learner, stage_losses: list[float]) -> str:

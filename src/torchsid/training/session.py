@@ -189,13 +189,12 @@ def begin(run: RunDirectory, setup: Setup, reporter: Reporter) -> Iterator[Sessi
     """
     state, config = restore(run, setup, reporter), setup.config
     progress = Progress.from_json(state["progress"]) if state else Progress()
-    with ExitStack() as stack:
-        if setup.world and not setup.world.leads:
-            progress.sums = EpochSums()  # those of the stages before the last alone
-            log = stack.enter_context(MetricsLog(run.log_of(setup.world.rank)))
-        else:
-            log = stack.enter_context(MetricsLog(run.metrics_file, size=state["metrics_bytes"] if state else 0))
-        stop = stack.enter_context(stop_on_signal())
+    if setup.world and not setup.world.leads:
+        progress.sums = EpochSums()  # those of the stages before the last alone
+        log = MetricsLog(run.log_of(setup.world.rank))
+    else:
+        log = MetricsLog(run.metrics_file, size=state["metrics_bytes"] if state else 0)
+    with closing(log), stop_on_signal() as stop, ExitStack() as stack:
         carrier = setup.learner if isinstance(setup.learner, PipelineLearner) else None
         timing = CheckpointTiming(stop, config.training.checkpoint_every_seconds, carrier, setup.world)
         board = None
