@@ -31,6 +31,11 @@ def section(folder: Path) -> str:
     return "\n".join([f"## {folder.name}\n", line, *shown, ""])
 
 
-if __name__ == "__main__":
+def page() -> str:
+    """Return the page."""
     folders = sorted(path.parent for path in RECORDED.glob("*/results.json"))
-    PAGE.write_text("\n".join([INTRODUCTION, *map(section, folders)]), "utf-8")
+    return "\n".join([INTRODUCTION, *map(section, folders)])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")

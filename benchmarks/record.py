@@ -19,7 +19,7 @@ KEPT_OF_AN_EPOCH = (
     "train_accuracy",
     "validation",
     "seconds",
-    "images_per_second",
+    "samples_per_second",
     "data_share",
     "memory_mib",
 )

@@ -145,7 +145,7 @@ def test_contenders_have_names_of_their_own() -> None:
 
 
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("ip") is None or not TUN.exists(), reason="a real line needs root, ip and /dev/net/tun"
+    os.geteuid() != 0 or shutil.which("ip") is None or not TUN.exists(), reason="run it as root, with ip and /dev/net/tun"
 )
 
 

@@ -77,7 +77,6 @@ def test_a_pipeline_is_timed_drawn_and_written() -> None:
     best = [row["contender"] for row in result["rows"] if row["best"]]
     assert len(best) == len({each.method for each in compared})
     assert [each["contender"] for each in result["timelines"]] == best
-    assert all(row["speed_up"] > 0 for row in result["rows"])
     assert result["command"] == shlex.join(["torchsid", *arguments])
     assert result["provenance"]["versions"]["torch"]
     assert sum(result["assignments"][0]["stages_a_worker"]["sid"]) == 4

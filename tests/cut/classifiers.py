@@ -76,7 +76,7 @@ def classifier(name: str) -> nn.Module:
     case = CASES[name]
     torch.manual_seed(0)
     if name == "vit with dropout":
-        vit = ViTTiny(num_classes=CLASSES, in_channels=1, image_size=case.size, width=8, heads=2, depth=4, dropout=0.3)
+        vit = ViTTiny(torch.empty(2, 1, case.size, case.size), CLASSES, width=8, heads=2, depth=4, dropout=0.3)
         nn.init.normal_(vit.cls_token)
         return vit.double()
     model = models.classifier(name, num_classes=CLASSES, in_channels=1, image_size=case.size, width=case.width)

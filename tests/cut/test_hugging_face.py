@@ -17,7 +17,7 @@ from torchsid.errors import CutError
 
 from .classifiers import randomised
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="pip install transformers")
 
 CLASSES = 5
 TARGET = torch.tensor([0, 3, 1])
@@ -210,7 +210,7 @@ def test_a_model_of_timm() -> None:
     try:
         import timm
     except (ImportError, RuntimeError) as error:
-        pytest.skip(f"timm: {error}")
+        pytest.skip(f"pip install timm, with a torchvision that fits the installed torch: {error}")
     model, x = timm.create_model("resnet18", num_classes=CLASSES), torch.randn(3, 3, 32, 32)
     learner = SID(staged_cascade(model, CLASSES, 3, x, max_head_share=100.0))
     learner.backward(x, TARGET)

@@ -4,11 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid.models.block_mlp import BlockMLP
-from torchsid.models.mlp import MLP
-from torchsid.models.resnet import ResNet18
-from torchsid.models.simple_cnn import SimpleCNN, SimpleCNNClassifier
-from torchsid.models.vgg import VGG11
+from torchsid import models
+from torchsid.models.classifiers.resnet_18 import ResNet18
+from torchsid.models.classifiers.vgg_11 import VGG11
 from torchsid.models.vit import ViTTiny
 
 
@@ -51,24 +49,24 @@ SIMPLE_CNN = affine("0", "2", "5", "7", "12")
 
 
 @pytest.mark.parametrize(
-    ("build", "names"),
+    ("name", "names"),
     [
-        (lambda: ResNet18(num_classes=10, width=4, stem="cifar"), resnet18()),
-        (lambda: ResNet18(num_classes=10, width=4, stem="imagenet"), resnet18()),
-        (lambda: VGG11(num_classes=10, width=4), vgg11_bn()),
-        (lambda: ViTTiny(num_classes=10), vit(12)),
-        (lambda: BlockMLP(num_classes=3, in_channels=1, image_size=4, width=6, depth=2), block_mlp(2)),
-        (lambda: SimpleCNN(in_channels=1, image_size=8), SIMPLE_CNN),
-        (
-            lambda: SimpleCNNClassifier(num_classes=3, in_channels=1, image_size=8),
-            [*(f"extractor.{name}" for name in SIMPLE_CNN), *affine("head")],
-        ),
-        (lambda: MLP(in_channels=1, image_size=8), affine("1", "3")),
+        ("resnet-18", resnet18()),
+        ("resnet-18-imagenet", resnet18()),
+        ("vgg-11", vgg11_bn()),
+        ("vit-tiny", vit(12)),
+        ("mlp", block_mlp(8)),
+        ("simple-cnn", [*(f"extractor.{name}" for name in SIMPLE_CNN), *affine("head")]),
     ],
 )
-def test_names(build: object, names: list[str]) -> None:
+def test_names_of_classifiers(name: str, names: list[str]) -> None:
     with torch.device("meta"):
-        assert list(build().state_dict()) == names  # type: ignore[operator]
+        assert list(models.classifier(name, num_classes=10, in_channels=3, image_size=32).state_dict()) == names
+
+
+@pytest.mark.parametrize(("name", "names"), [("simple-cnn", SIMPLE_CNN), ("mlp", affine("1", "3"))])
+def test_names_of_extractors(name: str, names: list[str]) -> None:
+    assert list(models.create(name, in_channels=1, image_size=8, feature_dim=4).state_dict()) == names
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -77,9 +75,10 @@ def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 def test_weights_of_torchvision_and_timm_fit() -> None:
     with torch.device("meta"):
-        resnet = ResNet18(num_classes=1000, stem="imagenet")
-        features = VGG11(num_classes=10).features
-        transformer = ViTTiny(num_classes=1000, image_size=224, patch_size=16)
+        images = torch.empty(2, 3, 224, 224)
+        resnet = ResNet18(images, 1000, "imagenet")
+        features = VGG11(images, 10).features
+        transformer = ViTTiny(images, 1000, patch_size=16)
     sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (resnet, features, transformer)]
     classifier_of_vgg = (512 * 49 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
     assert sizes == [11_689_512, 132_868_840 - classifier_of_vgg, 5_717_416]

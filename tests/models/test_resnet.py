@@ -2,23 +2,25 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid.models.resnet import BasicBlock, ResNet18
+from torchsid.models.classifiers.resnet_18 import BasicBlock, ResNet18
+
+IMAGES = torch.empty(2, 3, 32, 32)
 
 
 @pytest.mark.parametrize(("stem", "sides"), [("cifar", [32, 16, 8, 4]), ("imagenet", [8, 4, 2, 1])])
 def test_the_stem_decides_how_large_the_maps_are(stem: str, sides: list[int]) -> None:
-    model = ResNet18(num_classes=10, width=4, stem=stem)
+    model = ResNet18(IMAGES, 10, stem, width=4)
     seen = []
     for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
         layer.register_forward_hook(lambda _module, _inputs, output: seen.append(tuple(output.shape)))
     model(torch.randn(2, 3, 32, 32))
     assert seen == [(2, channels, side, side) for channels, side in zip([4, 8, 16, 32], sides, strict=True)]
     with pytest.raises(ValueError, match="'cifar'"):
-        ResNet18(num_classes=10, stem="cifar10")
+        ResNet18(IMAGES, 10, "cifar10")
 
 
 def test_it_starts_with_he_fan_out() -> None:
-    for name, module in ResNet18(num_classes=10, width=32).named_modules():
+    for name, module in ResNet18(IMAGES, 10, width=32).named_modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * module.kernel_size[0] ** 2
             torch.testing.assert_close(module.weight.std(), torch.tensor(2 / fan_out).sqrt(), rtol=0.1, atol=0, msg=name)

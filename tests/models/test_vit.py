@@ -5,9 +5,11 @@ from torch import fx
 from torchsid.errors import ConfigError
 from torchsid.models.vit import Attention, Block, ViTTiny
 
+IMAGES = torch.empty(2, 3, 32, 32)
+
 
 def test_an_image_is_64_patches_row_by_row() -> None:
-    model = ViTTiny(num_classes=10, image_size=16, depth=1)
+    model = ViTTiny(torch.empty(2, 3, 16, 16), 10, depth=1)
     x = torch.randn(2, 3, 16, 16)
     tokens = model.patch_embed(x)
     assert tokens.shape == (2, 64, 192)
@@ -36,14 +38,14 @@ def test_a_block_normalises_before_attention_and_mlp() -> None:
 
 
 def test_the_class_token_answers() -> None:
-    model = ViTTiny(num_classes=10, width=64, depth=0)  # without blocks, the class token sees no patch
+    model = ViTTiny(IMAGES, 10, width=64, depth=0)  # without blocks, the class token sees no patch
     token = model.norm(model.cls_token[:, 0] + model.pos_embed[:, 0])
     logits = model(torch.randn(2, 3, 32, 32))
     torch.testing.assert_close(logits, model.head(token).expand(2, 10))
 
 
 def test_dropout_is_traced_and_off_in_evaluation() -> None:
-    model = ViTTiny(num_classes=10, width=64, depth=2, dropout=0.5)
+    model = ViTTiny(IMAGES, 10, width=64, depth=2, dropout=0.5)
     traced = fx.symbolic_trace(model)
     x = torch.randn(2, 3, 32, 32)
     torch.manual_seed(0)
@@ -56,7 +58,7 @@ def test_dropout_is_traced_and_off_in_evaluation() -> None:
 
 
 def test_heads_and_patches_can_be_chosen() -> None:
-    model = ViTTiny(num_classes=10, image_size=28, patch_size=7, width=40, heads=5, depth=1, mlp_ratio=2.0)
+    model = ViTTiny(torch.empty(2, 3, 28, 28), 10, patch_size=7, width=40, heads=5, depth=1, mlp_ratio=2.0)
     assert model.pos_embed.shape == (1, 17, 40)
     assert model.blocks[0].mlp.fc1.out_features == 80
     assert model(torch.randn(2, 3, 28, 28)).shape == (2, 10)
@@ -65,5 +67,5 @@ def test_heads_and_patches_can_be_chosen() -> None:
 @pytest.mark.parametrize("chosen", [{}, {"patch_size": 5, "heads": 3}])
 def test_what_does_not_divide_is_refused_at_once(chosen: dict[str, int]) -> None:
     with pytest.raises(ConfigError) as caught:
-        ViTTiny(num_classes=10, image_size=28, width=100, **chosen)
+        ViTTiny(torch.empty(2, 3, 28, 28), 10, width=100, **chosen)
     assert [problem.partition("=")[0] for problem in caught.value.problems] == ["image_size", "width"]

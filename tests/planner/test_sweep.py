@@ -5,7 +5,7 @@ from torchsid.planner.presets import ModelSpec
 from torchsid.planner.request import Request, resolve
 from torchsid.planner.sweep import MAX_DEVICES, Sweep, sweep
 
-MLP = ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=4)
+MLP = ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=2)
 
 
 def swept(axis: str, **changes: object) -> Sweep:
@@ -28,7 +28,7 @@ def test_a_slow_link_ends_the_scaling_and_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("axis", "values"), [("depth", [2, 4, 8, 16]), ("width", [16, 32, 64, 128, 256]), ("batch", [16, 32, 64, 128, 256])]
+    ("axis", "values"), [("depth", [2, 4, 8]), ("width", [16, 32, 64, 128, 256]), ("batch", [16, 32, 64, 128, 256])]
 )
 def test_the_model_or_the_batch_from_a_quarter_to_four_times(axis: str, values: list[int]) -> None:
     found = swept(axis)

@@ -114,7 +114,7 @@ def test_cleanlab_is_asked_where_it_is_installed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_our_formulas_are_cleanlabs() -> None:
-    pytest.importorskip("cleanlab")
+    pytest.importorskip("cleanlab", reason="pip install cleanlab")
     log_beliefs, labels = torch.randn(3, 50, 4).log_softmax(-1), torch.randint(4, (50,))
     scores = rankings(judge(log_beliefs, labels), labels)
     torch.testing.assert_close(scores["cleanlab self_confidence"].float(), scores["last self-confidence"])

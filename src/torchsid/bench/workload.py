@@ -11,7 +11,7 @@ from torchsid import models
 from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
 from torchsid.cut.build import By, staged_cascade
-from torchsid.models.block_mlp import BlockMLP
+from torchsid.models.classifiers.mlp import MLP
 from torchsid.models.vit import ViTTiny
 
 SHARED = "shared"
@@ -70,15 +70,15 @@ class Workload:
             ValueError: there is no such model, or not of this size.
         """
         torch.manual_seed(0)
-        sizes = {"num_classes": self.classes, "image_size": self.image_size, "in_channels": self.channels}
+        example = torch.empty(2, self.channels, self.image_size, self.image_size, device="meta")
         if self.shared:
             model: nn.Module = nn.Sequential(self._new_extractor(), nn.Linear(_FEATURES, self.classes))
         elif self.model == VIT_BLOCKS:
-            model = ViTTiny(**sizes, width=self.width or 64, depth=self.blocks or 16)
+            model = ViTTiny(example, self.classes, width=self.width or 64, depth=self.blocks or 16)
         elif self.blocks:
-            model = BlockMLP(**sizes, width=self.width or 256, depth=self.blocks)
+            model = MLP(example, self.classes, self.blocks, width=self.width or 256)
         else:
-            model = models.classifier(self.model, **sizes, width=self.width)
+            model = models.CLASSIFIERS.load(self.model)(example, self.classes, **({"width": self.width} if self.width else {}))
         return self._laid_out(model).train()
 
     def new_cascade(self, stages: int, by: By | None = None) -> Cascade:

@@ -8,7 +8,6 @@ torchsid bench pipeline --model resnet-18 --workers 2           several workers,
 """
 
 import argparse
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
     from torchsid.bench.workload import Workload
-    from torchsid.show.svg import Drawing
 
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
@@ -93,7 +91,7 @@ def run_memory(args: argparse.Namespace) -> int:
     (workloads, notes), screen = _plan(args, []), console.choose()
     result = {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
     _show(screen, result["rows"], notes)
-    _write(screen, args, result, workloads[0].device)
+    results.write_measured(screen, args, "result", result, workloads[0].device)
     return 0
 
 
@@ -115,7 +113,7 @@ def run_step(args: argparse.Namespace) -> int:
         for each in result["trace"]:
             print(f"\n{each['workload']}")
             _show(screen, each["events"])
-    _write(screen, args, result, workloads[0].device)
+    results.write_measured(screen, args, "result", result, workloads[0].device)
     if args.figure:
         from torchsid.show.plots.points import Point
         from torchsid.show.plots.tradeoff import Mark, tradeoff
@@ -126,7 +124,7 @@ def run_step(args: argparse.Namespace) -> int:
                 mark = Mark(row["contender"], row["kept_over_backprop"], Point(row["step_over_backprop"]))
                 panels.setdefault(row["network"], []).append(mark)
         x, y = "kept bytes / backpropagation", "step time / backpropagation"
-        _draw(screen, args.figure, *(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items()))
+        results.draw(screen, args.figure, *(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items()))
     return 0
 
 
@@ -152,7 +150,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if result is None:
         return 0
     _show(screen, [row for row in result["rows"] if row["best"]], result["notes"])
-    _write(screen, args, result)
+    results.write_measured(screen, args, "result", result)
     models = dict.fromkeys(each["model"] for each in result["timelines"])
     for model in models if args.figure else ():
         from torchsid.show.plots.timeline import timeline
@@ -160,7 +158,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
         name = "".join(letter if letter.isalnum() else "-" for letter in model).replace("--", "-")
         file = args.figure if len(models) == 1 else args.figure.with_stem(f"{args.figure.stem}-{name}")
         lanes = {each["contender"]: each["workers"] for each in result["timelines"] if each["model"] == model}
-        _draw(screen, file, timeline(f"{model}: the first training steps, worker by worker", lanes))
+        results.draw(screen, file, timeline(f"{model}: the first training steps, worker by worker", lanes))
     return 0
 
 
@@ -212,26 +210,6 @@ def _readable(row: Row) -> Row:
             values = value if isinstance(value, list | tuple) else [value]
             found[key] = " / ".join(MISSING if each is None else f"{factor * each:.{digits}f}" for each in values)
     return found
-
-
-def _write(screen: console.Console, args: argparse.Namespace, result: Mapping[str, Any], device: str = "cpu") -> None:
-    """Write the file, if one is asked for, with where its numbers come from."""
-    if args.json:
-        import torch
-
-        from torchsid.training.provenance import provenance
-
-        origin = {"provenance": provenance(torch.device(device))}
-        results.write_json(args.json, {"command": shlex.join(["torchsid", *args.command]), **result, **origin})
-        screen.file("result", args.json)
-
-
-def _draw(screen: console.Console, path: Path, *drawings: "Drawing") -> None:
-    from torchsid.show.svg import standalone
-    from torchsid.training.durable import write_text
-
-    write_text(path, standalone(*drawings))
-    screen.file("figure", path)
 
 
 _TEXTS = (("kept_bytes", 2**-20, 2), ("peak_mib", 1, 1), ("sent_bytes", 2**-20, 2), ("idle", 100, 0))

@@ -7,8 +7,7 @@ torchsid plan --model resnet-18 --image-size 32 --devices 2xmeasured --measure -
 """
 
 import argparse
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from torchsid.planner.forecast import Method, Rank
     from torchsid.planner.request import Planned
     from torchsid.planner.sweep import Sweep
+    from torchsid.show.svg import Drawing
 
 OPTIONS = (  # flag, how it is read, default, what stands for its value, help
     ("--width", positive, None, "W", "of the model, instead of its own"),
@@ -78,17 +78,11 @@ def run(args: argparse.Namespace) -> int:
         ends = [{"method": name, "keeps half of the ideal throughput": swept.end(name)} for name in METHODS if along]
         found |= {"sweep": along, "ends": ends, "left out": [{"left out": note} for note in swept.left_out]}
         if args.figure:
-            _draw(args.figure, swept, planned.request.model.name)
-            screen.file("figure", args.figure)
+            results.draw(screen, args.figure, *_drawings(swept, planned.request.model.name))
     for rows in found.values():
         screen.rows(rows)
-    if args.json:
-        from torchsid.training.provenance import provenance
-
-        made = {"command": shlex.join(["torchsid", *args.command]), "provenance": provenance()}
-        learnt = {"mesh": planned.mesh, "pieces": planned.trace.pieces, "seconds a sample": planned.speed}
-        results.write_json(args.json, made | learnt | found)
-        screen.file("plan", args.json)
+    learnt = {"mesh": planned.mesh, "pieces": planned.trace.pieces, "seconds a sample": planned.speed}
+    results.write_measured(screen, args, "plan", learnt | found)
     return 0
 
 
@@ -158,18 +152,17 @@ def _method(name: str, method: "Method") -> dict[str, object]:
     }
 
 
-def _draw(path: Path, swept: "Sweep", model: str) -> None:
+def _drawings(swept: "Sweep", model: str) -> "Iterator[Drawing]":
     from torchsid.planner.forecast import METHODS
     from torchsid.show.plots.curves import Line, curves
-    from torchsid.show.svg import Drawing, standalone
-    from torchsid.study.files import write_file
 
-    def panel(title: str, number: Callable[["Method"], float], logarithmic: str) -> Drawing:
-        along = {name: [point[name] for point in swept.points.values()] for name in METHODS}
-        values = list(swept.points)
-        lines = [Line(name, values, list(map(number, own)), [not each.fits for each in own]) for name, own in along.items()]
-        title, ticks = f"{model}: {title}", {float(value): str(value) for value in values}
-        return curves(title, lines, x=swept.axis, y="hollow: does not fit the memory", logarithmic=logarithmic, ticks=ticks)
-
-    rates = panel("images a second", lambda method: method.images_per_second, "xy")
-    write_file(path, standalone(rates, panel("efficiency, %", lambda method: 100 * method.efficiency, "x")))
+    values, ticks = list(swept.points), {float(value): str(value) for value in swept.points}
+    panels = (("images a second", "images_per_second", 1, "xy"), ("efficiency, %", "efficiency", 100, "x"))
+    for title, name, scale, logarithmic in panels:
+        lines = []
+        for method in METHODS:
+            along = [point[method] for point in swept.points.values()]
+            numbers = [scale * getattr(each, name) for each in along]
+            lines.append(Line(method, values, numbers, [not each.fits for each in along]))
+        hollow = "hollow: does not fit the memory"
+        yield curves(f"{model}: {title}", lines, x=swept.axis, y=hollow, logarithmic=logarithmic, ticks=ticks)

@@ -1,14 +1,17 @@
 """The results of runs, as tables to read."""
 
-from collections.abc import Sequence
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchsid.cli.console import Console, abridged
 from torchsid.study.files import write_file as write_file
 from torchsid.study.files import write_json as write_json
 
 if TYPE_CHECKING:
+    from torchsid.show.svg import Drawing
     from torchsid.show.tables import Table
     from torchsid.study.report import Comparison
 
@@ -51,3 +54,23 @@ def print_table(screen: Console, table: "Table", *, by_stage: bool = False) -> N
 def abridged_by_stage(cells: Sequence[str]) -> list[str]:
     """Return a row whose first cell names it, of a deep cascade the ends alone."""
     return [cells[0], *abridged(cells[1:])]
+
+
+def write_measured(screen: Console, args: argparse.Namespace, what: str, result: Mapping[str, Any], device: str = "cpu") -> None:
+    """Write what was measured to the file of `--json`, if one is asked for, with the command and where the numbers come from."""
+    if args.json:
+        import torch
+
+        from torchsid.training.provenance import provenance
+
+        origin = {"command": shlex.join(["torchsid", *args.command]), "provenance": provenance(torch.device(device))}
+        write_json(args.json, {**origin, **result})
+        screen.file(what, args.json)
+
+
+def draw(screen: Console, path: Path, *drawings: "Drawing") -> None:
+    """Write figures into one SVG file."""
+    from torchsid.show.svg import standalone
+
+    write_file(path, standalone(*drawings))
+    screen.file("figure", path)

@@ -3,13 +3,12 @@
 from torch import Tensor
 
 
-def side_of(example: Tensor, *, least: int = 1, step: int = 1, why: str = "") -> int:
+def side_of(example: Tensor, *, least: int = 1, why: str = "") -> int:
     """Return the side S of square images `[B, channels, S, S]`.
 
     Args:
         example: a batch of them.
         least: the smallest side that the network can take.
-        step: which its side must be a multiple of.
         why: the reason, a clause.
 
     Raises:
@@ -18,7 +17,6 @@ def side_of(example: Tensor, *, least: int = 1, step: int = 1, why: str = "") ->
     if example.dim() != 4 or example.shape[2] != example.shape[3]:
         raise ValueError(f"the network reads square images [B, channels, S, S], but a sample batch has shape {list(example.shape)}")
     side = example.shape[-1]
-    if side < least or side % step:
-        allowed = f"{least} or more" if step == 1 else f"a multiple of {step}"
-        raise ValueError(f"image_size={side} must be {allowed}" + (f", since {why}" if why else ""))
+    if side < least:
+        raise ValueError(f"image_size={side} must be {least} or more" + (f", since {why}" if why else ""))
     return side

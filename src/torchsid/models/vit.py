@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchsid.errors import ConfigError
+from torchsid.models.images import side_of
 
 HEAD_WIDTH = 64
 PATCHES_A_SIDE = 8
@@ -72,7 +73,7 @@ class Block(nn.Module):
 class ViTTiny(nn.Module):
     """A vision transformer (arXiv 2010.11929) of the size that DeiT calls tiny (arXiv 2012.12877); the class token answers.
 
-    Maps images `[B, in_channels, image_size, image_size]` to logits `[B, num_classes]`. Names and initialisation are those of
+    Maps images `[B, channels, S, S]` to logits `[B, num_classes]`. Names and initialisation are those of
     timm's `vit_tiny`: a state dict of the same shape loads.
 
     5,362,762 parameters and 0.37 G multiply-adds (10 classes, 32 pixels, patches of 4); 5,717,416 parameters with patches of 16
@@ -80,9 +81,8 @@ class ViTTiny(nn.Module):
     CIFAR-100 73.8 %, Tiny-ImageNet 57.1 %.
 
     Args:
-        num_classes: number of logits.
-        in_channels: channels of the images.
-        image_size: side of the images, a multiple of `patch_size`.
+        example: a batch of images, whose side is a multiple of `patch_size`.
+        num_classes: C.
         patch_size: side of a patch in pixels; None: an eighth of the image, hence 64 patches.
         width: width of the tokens, a multiple of `heads`.
         depth: number of blocks.
@@ -96,10 +96,9 @@ class ViTTiny(nn.Module):
 
     def __init__(
         self,
-        *,
+        example: Tensor,
         num_classes: int,
-        in_channels: int = 3,
-        image_size: int = 32,
+        *,
         patch_size: int | None = None,
         width: int = 192,
         depth: int = 12,
@@ -107,7 +106,7 @@ class ViTTiny(nn.Module):
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
     ) -> None:
-        problems = []
+        problems, in_channels, image_size = [], example.shape[1], side_of(example)
         for what, value, units, given, usual in (
             ("image_size", image_size, "patch_size", patch_size, PATCHES_A_SIDE),
             ("width", width, "heads", heads, HEAD_WIDTH),
@@ -136,7 +135,7 @@ class ViTTiny(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits `[B, num_classes]` of images `[B, in_channels, image_size, image_size]`."""
+        """Return the logits `[B, num_classes]` of images `[B, channels, S, S]`."""
         x = self.patch_embed(x)
         x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)  # [B, 1 + patches, width]
         x = self.blocks(self.pos_drop(x + self.pos_embed))

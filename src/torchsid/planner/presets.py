@@ -1,30 +1,26 @@
-"""The models that can be planned by name: every classifier, and the large ones that only a plan can afford. Needs no torch."""
-
-from __future__ import annotations
+"""The models that can be planned by name: every classifier, and the large ones that only a plan can afford."""
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from inspect import signature
+from typing import Any, Literal
+
+import torch
+from torch import nn
 
 from torchsid import models
 from torchsid.errors import ConfigError, unknown_name
-from torchsid.settings import settings_of
+from torchsid.models.classifiers.mlp import MLP
+from torchsid.models.vit import ViTTiny
 
-if TYPE_CHECKING:
-    from torch import nn
-
-_VIT, _MLP = ("torchsid.models.vit", "ViTTiny"), ("torchsid.models.block_mlp", "BlockMLP")
-# arXiv 2010.11929 (base, large, huge), 2012.12877 (tiny, small), 2106.04560 (giant: its G/14, 1.84 billion parameters)
-PRESETS: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
-    "mlp": (_MLP, {"width": 256, "depth": 8}),
-    "mlp-64": (_MLP, {"width": 1024, "depth": 64}),
-    "mlp-256": (_MLP, {"width": 1024, "depth": 256}),
-    "vit-tiny": (_VIT, {"width": 192, "depth": 12}),
-    "vit-small": (_VIT, {"width": 384, "depth": 12, "patch_size": 16}),
-    "vit-base": (_VIT, {"width": 768, "depth": 12, "patch_size": 16}),
-    "vit-large": (_VIT, {"width": 1024, "depth": 24, "patch_size": 16}),
-    "vit-huge": (_VIT, {"width": 1280, "depth": 32, "patch_size": 14, "heads": 16}),
-    "vit-giant": (_VIT, {"width": 1664, "depth": 48, "patch_size": 14, "heads": 16, "mlp_ratio": 8192 / 1664}),
+# arXiv 2010.11929 (base, large, huge), 2012.12877 (small), 2106.04560 (giant: its G/14, 1.84 billion parameters)
+PRESETS: dict[str, dict[str, Any]] = {
+    "vit-small": {"width": 384, "depth": 12, "patch_size": 16},
+    "vit-base": {"width": 768, "depth": 12, "patch_size": 16},
+    "vit-large": {"width": 1024, "depth": 24, "patch_size": 16},
+    "vit-huge": {"width": 1280, "depth": 32, "patch_size": 14, "heads": 16},
+    "vit-giant": {"width": 1664, "depth": 48, "patch_size": 14, "heads": 16, "mlp_ratio": 8192 / 1664},
+    "mlp-64": {"width": 1024, "depth": 64},
+    "mlp-256": {"width": 1024, "depth": 256},
 }
 
 
@@ -40,14 +36,12 @@ class ModelSpec:
 
     def own(self, size: Literal["width", "depth"]) -> int | None:
         """Return the width or the number of blocks that it is built with; None where it cannot be set."""
-        given: int | None = getattr(self, size)
-        if given is not None:
-            return given
-        if self.name in PRESETS:
-            return PRESETS[self.name][1].get(size)
-        settings = settings_of(models.CLASSIFIERS.load(self.name))
-        default: int | None = settings[size].default if size in settings else None
-        return default
+        default = signature(self._network).parameters.get(size)
+        return getattr(self, size) or PRESETS.get(self.name, {}).get(size, default and default.default)
+
+    @property
+    def _network(self) -> Any:
+        return ViTTiny if self.name.startswith("vit") else MLP if self.name in PRESETS else models.CLASSIFIERS.load(self.name)
 
     def check(self) -> None:
         """Check what can be checked without building.
@@ -58,8 +52,8 @@ class ModelSpec:
         problems = []
         if self.name not in names() and ":" not in self.name:
             problems.append(unknown_name("model", self.name, names()))
-        elif self.depth and self.name not in PRESETS:
-            problems.append(f"depth {self.depth}: {self.name} has a fixed one; it can be set for {', '.join(PRESETS)}")
+        elif self.depth and "depth" not in signature(self._network).parameters:
+            problems.append(f"depth {self.depth}: {self.name} has a fixed one; it can be set for a vit or an mlp")
         if self.classes < 2:
             problems.append(f"classes {self.classes}: a belief needs 2 or more")
         if problems:
@@ -72,14 +66,14 @@ class ModelSpec:
             ValueError: it cannot take such images or such a width; all problems.
         """
         self.check()
-        images = {"num_classes": self.classes, "in_channels": 3, "image_size": self.image_size}
-        if self.name not in PRESETS:
-            return models.classifier(self.name, **images, width=self.width)
-        (home, symbol), own = PRESETS[self.name]
-        settings = {**own, "width": self.own("width"), "depth": self.own("depth")}
-        if settings["width"] != own["width"]:
+        own = PRESETS.get(self.name, {})
+        given = {size: value for size in ("width", "depth") if (value := getattr(self, size)) is not None}
+        settings = own | given
+        if settings.get("width") != own.get("width"):
             settings.pop("heads", None)  # then one for every 64 of the width
-        model: nn.Module = getattr(import_module(home), symbol)(**images, **settings)
+        model: nn.Module = self._network(
+            torch.empty(2, 3, self.image_size, self.image_size, device="meta"), self.classes, **settings
+        )
         return model
 
 

@@ -156,10 +156,13 @@ def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[T
     """Return a few samples with every stage's belief, chosen to show how beliefs move.
 
     Returns:
-        `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data.
+        `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data; nothing where
+        another worker has them.
     """
     candidates = data.take(slice(_CANDIDATES))
     log_beliefs = predict(predictor, candidates.inputs, prepare=prepare)
+    if len(log_beliefs) < 2:  # of several workers, all of which are needed to predict, one sees the beliefs
+        return {}
     chosen = choose(log_beliefs, candidates, SHOWN)
     shown = candidates.take(chosen)
     return {

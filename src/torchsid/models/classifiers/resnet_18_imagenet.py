@@ -5,8 +5,7 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import Tensor
 
-from torchsid.models.images import side_of
-from torchsid.models.resnet import ResNet18
+from torchsid.models.classifiers.resnet_18 import ResNet18
 from torchsid.settings import checked
 
 
@@ -19,5 +18,4 @@ def resnet_18_imagenet(example: Tensor, num_classes: int, *, width: Annotated[in
         num_classes: C.
         width: First channels.
     """
-    side_of(example)
-    return ResNet18(num_classes=num_classes, in_channels=example.shape[1], width=width, stem="imagenet")
+    return ResNet18(example, num_classes, "imagenet", width=width)

@@ -1,23 +1,28 @@
 """The paper's extractor with a linear layer on top."""
 
+from collections import OrderedDict
 from typing import Annotated
 
 from annotated_types import Ge
-from torch import Tensor
+from torch import Tensor, nn
 
-from torchsid.models.images import side_of
-from torchsid.models.simple_cnn import SimpleCNNClassifier
+from torchsid.models.extractors import simple_cnn
 from torchsid.settings import checked
 
 
-@checked
-def simple_cnn(example: Tensor, num_classes: int, *, width: Annotated[int, Ge(1)] = 128) -> SimpleCNNClassifier:
-    """Return the network for images like `example`, `[B, channels, S, S]`.
+class SimpleCNN(nn.Sequential):
+    """The extractor `SimpleCNN` as `extractor`, then a linear `head`: images `[B, C, S, S]` to logits `[B, num_classes]`.
 
     Args:
-        example: a batch of images.
+        example: a batch of images, of 4 pixels a side or more.
         num_classes: C.
         width: Width of the features before the last layer.
     """
-    side = side_of(example, least=4, why="two poolings halve the image")
-    return SimpleCNNClassifier(num_classes=num_classes, in_channels=example.shape[1], image_size=side, width=width)
+
+    @checked
+    def __init__(self, example: Tensor, num_classes: int, *, width: Annotated[int, Ge(1)] = 128) -> None:
+        extractor = simple_cnn.SimpleCNN(example, feature_dim=width)
+        for module in extractor:
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # the network may be cut before any layer, and a cut's tensors are shared
+        super().__init__(OrderedDict(extractor=extractor, head=nn.Linear(width, num_classes)))

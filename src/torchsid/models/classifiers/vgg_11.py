@@ -1,23 +1,60 @@
 """VGG-11 with BatchNorm and one linear layer, for images of 32 pixels or more."""
 
+from collections import OrderedDict
 from typing import Annotated
 
 from annotated_types import Ge
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchsid.models.images import side_of
-from torchsid.models.vgg import VGG11
 from torchsid.settings import checked
 
 
-@checked
-def vgg_11(example: Tensor, num_classes: int, *, width: Annotated[int, Ge(1)] = 64) -> VGG11:
-    """Return the network for images like `example`, `[B, channels, S, S]`.
+class VGG11(nn.Sequential):
+    """VGG-11 (arXiv 1409.1556) with BatchNorm and, as usual for CIFAR, one linear layer in place of the original three.
+
+    Maps images `[B, channels, S, S]` to logits `[B, num_classes]`, S >= 32: eight 3x3 convolutions with w, 2w, 4w, 4w, 8w, 8w,
+    8w, 8w channels (w = width), five poolings by 2 among them, global average, linear. Names and initialisation (He, fan-out) are
+    those of torchvision's `vgg11_bn`, whose `features` load at width 64.
+
+    9,231,114 parameters and 0.15 G multiply-adds (10 classes, 32 pixels, width 64). Published accuracy with backpropagation:
+    CIFAR-10 92.4 to 92.8 %, CIFAR-100 68.6 to 70.8 %.
 
     Args:
         example: a batch of images.
         num_classes: C.
         width: First channels.
     """
-    side_of(example, least=32, why="five poolings halve the image")
-    return VGG11(num_classes=num_classes, in_channels=example.shape[1], width=width)
+
+    @checked
+    def __init__(self, example: Tensor, num_classes: int, *, width: Annotated[int, Ge(1)] = 64) -> None:
+        side_of(example, least=32, why="five poolings halve the image")
+        features = nn.Sequential(
+            *_convolution(example.shape[1], width),
+            nn.MaxPool2d(2),
+            *_convolution(width, 2 * width),
+            nn.MaxPool2d(2),
+            *_convolution(2 * width, 4 * width),
+            *_convolution(4 * width, 4 * width),
+            nn.MaxPool2d(2),
+            *_convolution(4 * width, 8 * width),
+            *_convolution(8 * width, 8 * width),
+            nn.MaxPool2d(2),
+            *_convolution(8 * width, 8 * width),
+            *_convolution(8 * width, 8 * width),
+            nn.MaxPool2d(2),
+        )
+        classifier = nn.Linear(8 * width, num_classes)
+        nn.init.normal_(classifier.weight, std=0.01)
+        nn.init.zeros_(classifier.bias)
+        super().__init__(
+            OrderedDict(features=features, avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), classifier=classifier),
+        )
+
+
+def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1)  # the bias is idle before BatchNorm; torchvision has it
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+    return convolution, nn.BatchNorm2d(channels_out), nn.ReLU()

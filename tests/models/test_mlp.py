@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional as F
 
-from torchsid.models.block_mlp import BlockMLP, MLPBlock
+from torchsid.models.classifiers.mlp import MLP, MLPBlock
 
 
 def test_a_block_is_the_identity_plus_two_linear_layers() -> None:
@@ -12,7 +12,7 @@ def test_a_block_is_the_identity_plus_two_linear_layers() -> None:
 
 
 def test_256_blocks_change_neither_signal_nor_gradient_much() -> None:
-    model = BlockMLP(num_classes=10, in_channels=3, image_size=8, width=64, depth=256)
+    model = MLP(torch.empty(2, 3, 8, 8), 10, 256, width=64)
     x = torch.randn(32, 3, 8, 8)
     first = model.stem(model.flatten(x))
     last = model.blocks(first)
