@@ -53,7 +53,7 @@ def alone(*, remembers: bool = False, new_alpha: float | None = None, **settings
     torch.set_num_threads(1)
     network = cascade()
     learner = SID(network, optimizer=sgd(network), teachers="last-epoch" if remembers else "same-batch", **settings)  # type: ignore[arg-type]
-    learner.prepare_training(samples=sum(SIZES), epochs=2, optimizer=sgd(network))
+    learner.prepare_training(samples=sum(SIZES), epochs=2, optimizer=sgd(network), answer=torch.Size([network.num_classes]))
     return trained(learner, new_alpha=new_alpha)
 
 
