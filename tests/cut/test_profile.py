@@ -81,8 +81,8 @@ def test_nothing_to_train() -> None:
 
 
 def test_what_is_no_classifier() -> None:
-    with pytest.raises(ValueError, match=r"^the model returns Tensor of shape \[3, 2, 5\]; a classifier returns logits \[B, C\]"):
-        profile(nn.Linear(4, 5), torch.zeros(3, 2, 4))
+    with pytest.raises(ValueError, match=r"^the model returns Tensor of shape \[3\]"):
+        profile(nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), torch.zeros(3, 4))
 
 
 def test_an_example_prepared_without_gradients_will_do() -> None:
