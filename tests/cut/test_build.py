@@ -32,7 +32,7 @@ def test_the_plan_tells_what_was_cut(name: str, by: str) -> None:
     assert len(str(cascade.plan).splitlines()) == 5
 
 
-@pytest.mark.parametrize(("name", "kind"), [("resnet-18", "ConvBody"), ("vit with dropout", "MeanPool"), ("mlp", "MLPBody")])
+@pytest.mark.parametrize(("name", "kind"), [("resnet-18", "ConvBody"), ("vit with dropout", "LinearBody"), ("mlp", "MLPBody")])
 def test_the_automatic_head_suits_the_features(name: str, kind: str) -> None:
     cascade = staged_cascade(classifier(name), CLASSES, 2, images(name)[0], max_head_share=100.0)
     assert type(cascade.heads[0].body).__name__ == kind
@@ -40,7 +40,7 @@ def test_the_automatic_head_suits_the_features(name: str, kind: str) -> None:
 
 def test_the_automatic_head_is_linear_where_another_costs_too_much() -> None:
     cascade = staged_cascade(classifier("mlp"), CLASSES, 2, images("mlp")[0], max_head_share=0.5)
-    assert type(cascade.heads[0].body).__name__ == "MeanPool"
+    assert type(cascade.heads[0].body).__name__ == "LinearBody"
 
 
 class InPlace(Chain):
@@ -120,7 +120,7 @@ REFUSED = {
     ),
     "classes": (
         CutError,
-        r"the model returns logits \[6, 5\], but num_classes=7: its last layer must give \[B, 7\]",
+        r"the model returns logits \[6, 5\], but num_classes=7: its last layer must give",
         {"num_classes": 7},
     ),
     "stages": (CutError, "stages=9: this model can be cut into 1 to 4; it can be cut after a, b, c", {"stages": 9}),
