@@ -1,10 +1,9 @@
-"""Real worker processes for tests: forked, so that they start at once."""
+"""Real worker processes for tests: forked off a server without threads, which has imported what they need."""
 
-import gc
 import json
+import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +17,8 @@ from torch import Tensor
 Result = dict[str, Any] | list[Any] | str | float | None
 Work = Callable[[int], Result]
 
+_PRELOADED = ["pytest", "hypothesis", "torch.distributed.checkpoint", "torchsid.training.spread", "torchsid.bench.pipeline.worker"]
+
 
 def in_workers(work: Work, size: int = 2) -> list[Any]:
     """Run `work(rank)` in every worker; return its results by rank. An exception is raised here too.
@@ -25,20 +26,10 @@ def in_workers(work: Work, size: int = 2) -> list[Any]:
     A result is what JSON can hold, or a dictionary of it, in which values may be tensors; None of a worker that left at once.
     """
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # outlives the workers, as torchrun's does
-    with TemporaryDirectory() as folder, _no_garbage():
-        mp.start_processes(_run, (work, size, store.port, Path(folder)), nprocs=size, start_method="fork")
+    multiprocessing.set_forkserver_preload(_PRELOADED)
+    with TemporaryDirectory() as folder:
+        mp.start_processes(_run, (work, size, store.port, Path(folder)), nprocs=size, start_method="forkserver")
         return [_read(Path(folder) / str(rank)) for rank in range(size)]
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Keep the workers from collecting what they inherit: an old store, destroyed in a child, waits for threads that it has not."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def error_of(function: Callable[[], object]) -> str:
