@@ -9,13 +9,13 @@ The comment may hold lines that run first, for what a reader is assumed to have:
 A block after `<!-- file NAME -->` is a file that lies where the page's shell blocks run.
 """
 
-import os
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import pytest
+
+from torchsid.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,29 +40,31 @@ def shortened(code: str) -> str:
     )
 
 
-def run(command: list[str], directory: Path) -> None:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=110)
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
 def test_blocks_of_both_kinds_are_marked() -> None:
     assert blocks("bash")
     assert blocks("python")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), blocks("bash"))
-def test_shell_blocks_run(page: Path, code: str, tmp_path: Path) -> None:
+def test_shell_blocks_run(page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: it has imported PyTorch once for all commands."""
+    monkeypatch.chdir(tmp_path)
     for file in FILE.finditer(page.read_text(encoding="utf-8")):
-        (tmp_path / file["name"]).write_text(file["code"], encoding="utf-8")
-    run(["bash", "-euo", "pipefail", "-c", shortened(code)], tmp_path)
+        Path(file["name"]).write_text(file["code"], encoding="utf-8")
+    if "PYTHONPATH=." in code:
+        monkeypatch.syspath_prepend(tmp_path)
+    for line in shortened(code).splitlines():
+        words = [word for word in shlex.split(line, comments=True) if word not in ("export", "PYTHONPATH=.")]
+        if words:
+            command, *arguments = words
+            assert command == "torchsid"
+            assert main(arguments) == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("code", [code for _, code in blocks("python")])
-def test_python_blocks_run(code: str, tmp_path: Path) -> None:
-    run([sys.executable, "-W", "error", "-c", code], tmp_path)
+def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "block", "exec"), {"__name__": "__main__"})
 
 
 def test_shortening_keeps_the_command() -> None:
