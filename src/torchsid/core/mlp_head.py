@@ -55,10 +55,8 @@ class MLPHead(nn.Module):
     def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
         """Return logits `[B, ..., C]` from features `[B, F]` or `[B, ..., F]` and the previous belief `[B, ..., C]`."""
         belief = log_belief.exp().to(features.dtype)
-        read = belief.flatten(1) if self.slots else belief
-        correction: Tensor = self.output(self.hidden(torch.cat([read, features], -1)).relu())
-        if self.slots:
-            correction = correction.view_as(belief)
+        u = torch.cat([belief.flatten(1) if self.slots else belief, features], -1)
+        correction: Tensor = self.output(self.hidden(u).relu()).view_as(belief)
         return log_belief + correction if self.kind == "residual" else correction
 
     def extra_repr(self) -> str:
