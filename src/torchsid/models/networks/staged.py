@@ -45,8 +45,6 @@ def staged(
 
     Raises:
         ValueError: `cuts` and `depth` contradict each other.
-        CutError: the trunk cannot be cut so.
-        HeadError: the head cannot read the features.
     """
     if cuts and len(cuts) + 1 != depth:
         raise ValueError(f"cuts names {len(cuts)} cuts for depth = {depth}: set depth = {len(cuts) + 1}, or leave cuts out")
