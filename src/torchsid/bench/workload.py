@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchsid import models
 from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
-from torchsid.cut.build import By, staged_cascade
+from torchsid.cut.assemble import By, staged_cascade
 from torchsid.models.classifiers.mlp import MLP
 from torchsid.models.classifiers.vit_tiny import ViTTiny
 

@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, Close, Positions
 from torchsid.core.cut_plan import Plan
+from torchsid.errors import CutError
 
 
 class Segments(Protocol):
     """A way to run a model piece by piece."""
 
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The pieces; none where they are no modules."""
+
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
         """Run the model; at each cut hand on what `close` returns. The head reads the first tensor; the last are the logits."""
-
-    def compile(self) -> None:
-        """Compile every piece by itself, in place; a `CutError` where the pieces are no modules."""
 
 
 class OwnHead(nn.Module):
@@ -103,9 +105,12 @@ class StagedCascade(Cascade):
         Raises:
             CutError: the model was not cut by="graph", so that its stages are no modules.
         """
-        self.segments.compile()
-        for head in self.heads:
-            head.compile()
+        if not self.segments.modules:
+            raise CutError(
+                "by='boundary' runs the model as it is, and its stages cannot be compiled one by one: cut with by='graph'"
+            )
+        for module in (*self.segments.modules, *self.heads):
+            module.compile()
 
     def run(self, x: Inputs, close: Close) -> None:
         """Run the model piece by piece; see `Cascade.run` and `Segments.run`."""

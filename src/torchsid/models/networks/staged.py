@@ -6,7 +6,7 @@ from torch import Tensor
 
 from torchsid.core.cascade import Positions
 from torchsid.core.staged import StagedCascade
-from torchsid.cut.build import staged_cascade
+from torchsid.cut.assemble import staged_cascade
 from torchsid.heads import HEADS
 from torchsid.models import CLASSIFIERS
 from torchsid.settings import Count, OneOf, Positive, checked
