@@ -66,7 +66,6 @@ CASES = {
         ("features.7", "features.17"),
         lambda m: [m.features[:8], m.features[8:18], _chain(m.features[18:], m.avgpool, m.flatten, m.classifier)],
     ),
-    "vit-tiny": Case(8, ("blocks.1", "blocks.2"), _vit, width=64),
     "vit with dropout": Case(8, ("blocks.1", "blocks.2"), _vit),
 }
 

@@ -13,7 +13,7 @@ from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE,
 from torchsid.bench.reference import Reference
 from torchsid.bench.workload import Workload
 from torchsid.core import schedules
-from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.peak_memory import kept_bytes
 from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.assemble import By
@@ -45,7 +45,7 @@ class Trainable:
         return self.recorder.take()
 
     def kept_bytes(self) -> int:
-        """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.kept_bytes`."""
+        """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.peak_memory`."""
         if not isinstance(self.module, Checkpointed):
             return kept_bytes(self.module, self.step)
         self.module.reentrant = True

@@ -12,9 +12,8 @@ from torch.utils._pytree import tree_map
 from torchsid import heads
 from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Positions
-from torchsid.core.cut_plan import Plan, StagePlan
 from torchsid.core.side_effects import without_side_effects
-from torchsid.core.staged import OwnHead, Segments, StagedCascade
+from torchsid.core.staged import OwnHead, Plan, Segments, StagedCascade, StagePlan
 from torchsid.cut.boundary import Boundaries
 from torchsid.cut.cuts import Balance, candidates, choose, later_layers, named
 from torchsid.cut.graph import GraphSegments

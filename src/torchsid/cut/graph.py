@@ -112,7 +112,7 @@ def _trace(model: nn.Module) -> fx.Graph:
 
 def _assign(graph: fx.Graph, cuts: Sequence[str]) -> dict[fx.Node, int]:
     """Return the stage of every node."""
-    ends = []
+    ends: list[int] = []
     for name in cuts:
         end = max((k for k, node in enumerate(graph.nodes) if name in node.meta.get("nn_module_stack", {})), default=-1)
         if end <= max(ends, default=-1):

@@ -126,7 +126,8 @@ class _Listener:
 
     def record(self, example: Inputs) -> object:
         counter = FlopCounterMode(
-            display=False, custom_mapping={_ATTENTION_ON_CPU: lambda *shapes, **_: sdpa_flop_count(*shapes[:3])}
+            display=False,
+            custom_mapping={_ATTENTION_ON_CPU: lambda *shapes, **_: sdpa_flop_count(*shapes[:3])},  # type: ignore[no-untyped-call]
         )
         with ExitStack() as hooks, counter as self._counter:
             for name, module in self.model.named_modules():

@@ -9,8 +9,8 @@ from torchsid.lazy import lazy_names
 from torchsid.registry import Registry
 
 if TYPE_CHECKING:
-    from torchsid.core.mlp_head import HeadKind as HeadKind
-    from torchsid.core.mlp_head import MLPHead as MLPHead
+    from torchsid.core.shared import HeadKind as HeadKind
+    from torchsid.core.shared import MLPHead as MLPHead
     from torchsid.heads.belief import BeliefHead as BeliefHead
     from torchsid.heads.belief import create as create
 
@@ -24,8 +24,8 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "BeliefHead": "torchsid.heads.belief",
-        "HeadKind": "torchsid.core.mlp_head",
-        "MLPHead": "torchsid.core.mlp_head",
+        "HeadKind": "torchsid.core.shared",
+        "MLPHead": "torchsid.core.shared",
         "create": "torchsid.heads.belief",
     },
 )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchsid.core.cascade import Positions
-from torchsid.core.mlp_head import outputs_of
+from torchsid.core.shared import outputs_of
 from torchsid.errors import HeadError
 from torchsid.heads import HEADS
 from torchsid.heads.cost import multiply_adds
@@ -60,10 +60,6 @@ class BeliefHead(nn.Module):
         belief = log_belief.exp().to(v.dtype)
         correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1)).view_as(belief)
         return log_belief + correction if self.residual else correction
-
-    def extra_repr(self) -> str:
-        """Show the settings in the module's printed form."""
-        return f"residual={self.residual}, factor={self.factor}"
 
 
 def create(

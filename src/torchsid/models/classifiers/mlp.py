@@ -32,7 +32,8 @@ class MLPBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output; `x` is left alone."""
-        return x + self.linear2(F.relu(self.linear1(self.norm(x))))
+        branch: Tensor = self.linear2(F.relu(self.linear1(self.norm(x))))
+        return x + branch
 
 
 class MLP(nn.Sequential):

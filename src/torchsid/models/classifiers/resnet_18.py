@@ -68,12 +68,10 @@ class ResNet18(nn.Sequential):
         self, example: Tensor, num_classes: int, stem: Literal["cifar", "imagenet"] = "cifar", *, width: Count = 64
     ) -> None:
         side_of(example)
-        small, parts = stem == "cifar", OrderedDict[str, nn.Module]()
-        kernel, stride, padding = (3, 1, 1) if small else (7, 2, 3)
-        parts["conv1"] = nn.Conv2d(example.shape[1], width, kernel, stride, padding, bias=False)
-        parts["bn1"] = nn.BatchNorm2d(width)
-        parts["relu"] = nn.ReLU()
-        if not small:
+        kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+        convolution = nn.Conv2d(example.shape[1], width, kernel, stride, padding, bias=False)
+        parts = OrderedDict[str, nn.Module](conv1=convolution, bn1=nn.BatchNorm2d(width), relu=nn.ReLU())
+        if stem == "imagenet":
             parts["maxpool"] = nn.MaxPool2d(3, stride=2, padding=1)
         for layer, channels in enumerate((width, 2 * width, 4 * width, 8 * width), 1):
             first = BasicBlock(max(channels // 2, width), channels, stride=1 if layer == 1 else 2)

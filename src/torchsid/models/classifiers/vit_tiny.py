@@ -50,7 +50,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens `[B, N, width]` after the block; `x` is left alone."""
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        return torch.add(x, self.mlp(self.norm2(x)))
 
 
 class ViTTiny(nn.Module):
