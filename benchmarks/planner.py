@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from torchsid.core.kept_bytes import kept_bytes
-from torchsid.cut.build import staged_cascade
+from torchsid.core.peak_memory import kept_bytes
+from torchsid.cut.assemble import staged_cascade
 from torchsid.learners.sid import SID
 from torchsid.planner.forecast import SID as NAME
 from torchsid.planner.forecast import forecast

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torchsid.core.shared import Stage as Stage
     from torchsid.core.shared import shared_cascade as shared_cascade
     from torchsid.core.staged import StagedCascade as StagedCascade
-    from torchsid.cut.build import staged_cascade as staged_cascade
+    from torchsid.cut.assemble import staged_cascade as staged_cascade
     from torchsid.learners.backprop import Backprop as Backprop
     from torchsid.learners.conflict import gradient_conflict as gradient_conflict
     from torchsid.learners.locality import check_locality as check_locality
@@ -36,7 +36,7 @@ _HOME = {
     "check_locality": "torchsid.learners.locality",
     "gradient_conflict": "torchsid.learners.conflict",
     "shared_cascade": "torchsid.core.shared",
-    "staged_cascade": "torchsid.cut.build",
+    "staged_cascade": "torchsid.cut.assemble",
 }
 _HOME |= {name: f"torchsid.{name}" for name in ("heads", "learners", "models", "show", "study", "tasks", "training")}
 _HOME |= {

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_or
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
+from torchsid.errors import unknown_name
 from torchsid.registry import Registry
 
 P = ParamSpec("P")
@@ -167,6 +168,8 @@ def _out_of_range(name: str, value: object, annotation: Any) -> Iterator[str]:
         bounds = [bound for bound in annotation.__metadata__ if type(bound) in _HOLDS]
         if not all(_HOLDS[type(bound)](value, bound) for bound in bounds):  # NaN fails every comparison
             yield f"{name}={value}: allowed is {allowed(annotation)}"
+    elif get_origin(annotation) is Literal and value not in get_args(annotation):
+        yield unknown_name(name, str(value), map(str, get_args(annotation)))
 
 
 def _bound(bound: Any) -> float:

@@ -10,7 +10,7 @@ from torchsid.bench.contenders import SID, TWO_PHASE, Contender, contenders
 from torchsid.bench.recorder import Recorder, seconds_by_kind
 from torchsid.bench.trainable import GRADIENTS, Trainable, build, excused
 from torchsid.bench.workload import SHARED, Workload
-from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.peak_memory import kept_bytes
 from torchsid.errors import CutError
 from torchsid.learners.backprop import Backprop
 

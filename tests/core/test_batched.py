@@ -14,7 +14,7 @@ from tests.networks import (
     small_cascade,
 )
 from torchsid import SID, SharedCascade, Stage
-from torchsid.core.schedules import batched
+from torchsid.core import batched
 from torchsid.errors import ScheduleError
 from torchsid.heads import MLPHead
 
@@ -56,14 +56,14 @@ def hooked() -> SharedCascade:
 @pytest.mark.parametrize(
     ("cascade", "problem"),
     [
-        (cascade_of(mlp_stage(), mlp_stage(), mlp_stage(hidden=8)), "stage 3 differs in structure from stage 1"),
+        (cascade_of(mlp_stage(), mlp_stage(), mlp_stage(hidden=8)), "stage 3 differs in structure from those before it"),
         (cascade_of(mlp_stage(), mlp_stage(kind="residual")), "stage 2 differs"),
-        (cascade_of(mlp_stage(), mlp_stage(hidden=8), TrunkStage()), "stage 2 differs.*stage 3 is a TrunkStage"),
-        (cascade_of(mlp_stage(), Stage(Subclass(FEATURES, CLASSES, hidden=7))), "stage 2 has a Subclass"),
-        (normed_cascade(), "stage 1 has a NormedHead"),
-        (with_other_linear(), "stage 2 has a MLPHead, no"),
-        (tied(), "stages 2 and 4 share the parameter head.output.weight"),
-        (hooked(), "stage 2 has hooks"),
+        (cascade_of(mlp_stage(), mlp_stage(hidden=8), TrunkStage()), "stage 2 differs.*stage 3 is no plain stage"),
+        (cascade_of(mlp_stage(), Stage(Subclass(FEATURES, CLASSES, hidden=7))), "stage 2 is no plain stage"),
+        (normed_cascade(), "stage 1 is no plain stage"),
+        (with_other_linear(), "stage 2 is no plain stage"),
+        (tied(), "stages 2 and 4 share parameters"),
+        (hooked(), "stage 2 is no plain stage .* without hooks"),
     ],
 )
 def test_other_stages_are_refused_and_untouched(cascade: SharedCascade, problem: str) -> None:
@@ -74,7 +74,7 @@ def test_other_stages_are_refused_and_untouched(cascade: SharedCascade, problem:
 
 def test_half_precision_is_refused_and_autocast_is_not() -> None:
     x, target = small_batch(torch.float32)
-    with pytest.raises(ScheduleError, match="bfloat16"):
+    with pytest.raises(ScheduleError, match="in single precision"):
         SID(small_cascade().bfloat16(), schedule="batched").backward(x.bfloat16(), target)
     cascade = small_cascade().float()
     with torch.autocast("cpu", torch.bfloat16):

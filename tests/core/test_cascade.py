@@ -1,4 +1,4 @@
-"""What every cascade is, shared or staged; and how a shared one is built."""
+"""What every cascade is, shared or staged."""
 
 import copy
 from collections.abc import Callable
@@ -11,24 +11,16 @@ from torch import Tensor, nn
 
 from tests.cut.classifiers import cut, images
 from tests.networks import (
-    BATCH,
     CLASSES,
-    FEATURES,
-    INPUTS,
     SLOTS,
-    assert_untouched,
     batch_at,
     normed_cascade,
-    restless_extractor,
     small_batch,
     small_cascade,
-    snapshot,
     staged_cascade,
 )
-from torchsid import Cascade, SharedCascade, Stage, shared_cascade
-from torchsid.core.beliefs import frequency_prior, uniform_prior
+from torchsid import Cascade
 from torchsid.core.cascade import Positions
-from torchsid.heads import HeadKind, MLPHead
 
 CASCADES: dict[str, tuple[Callable[[], Cascade], Tensor]] = {
     "shared": (lambda: small_cascade(3), small_batch()[0]),
@@ -101,106 +93,3 @@ def test_beliefs_are_at_the_positions_asked_for(positions: Positions) -> None:
     cascade = small_cascade(3, positions=positions)
     assert cascade.log_beliefs(x).shape == (4, *target.shape, CLASSES)
     assert cascade(x).shape == (*target.shape, CLASSES)
-
-
-# The shared cascade
-
-
-@pytest.mark.parametrize("log_prior", [None, torch.tensor([0.7, 0.1, 0.1, 0.1]).log()], ids=["uniform", "given"])
-def test_residual_stages_start_as_the_identity_on_beliefs(log_prior: Tensor | None) -> None:
-    cascade = shared_cascade(nn.Linear(INPUTS, FEATURES), CLASSES, 64, stage="residual", log_prior=log_prior)
-    log_beliefs = cascade.log_beliefs(small_batch(torch.float32)[0])
-    expected = uniform_prior(CLASSES) if log_prior is None else log_prior
-    torch.testing.assert_close(log_beliefs, expected.expand_as(log_beliefs))
-
-
-@pytest.mark.parametrize("kind", ["plain", "residual"])
-def test_how_the_stages_begin(kind: HeadKind) -> None:
-    def built(**init: str) -> dict[str, Tensor]:
-        torch.manual_seed(0)
-        return shared_cascade(nn.Linear(INPUTS, FEATURES), CLASSES, 3, stage=kind, **init).state_dict()  # type: ignore[arg-type]
-
-    default = built()
-    torch.manual_seed(0)
-    extractor = nn.Linear(INPUTS, FEATURES)
-    stages = [Stage(MLPHead(FEATURES, CLASSES, kind=kind)) for _ in range(3)]
-    by_hand = SharedCascade(extractor, stages, CLASSES).state_dict()
-    assert all(torch.equal(value, by_hand[name]) for name, value in default.items())  # the stream of random numbers is the same
-    drawn = built(init="kaiming")
-    assert torch.equal(drawn["extractor.weight"], default["extractor.weight"])
-    assert not torch.equal(drawn["stages.2.head.hidden.weight"], default["stages.2.head.hidden.weight"])
-
-
-def test_the_cascade_is_the_papers_recursion() -> None:
-    cascade, (x, _) = small_cascade(3), small_batch()
-    z, p = cascade.extractor(x), torch.full((BATCH, CLASSES), 1 / CLASSES, dtype=torch.float64)
-    for stage in cascade.stages:
-        p = stage.head(z, p.log()).softmax(-1)
-    torch.testing.assert_close(cascade(x).softmax(-1), p)
-
-
-def test_stages_of_a_cut_trunk_pass_features_on_and_gradients_cross() -> None:
-    cascade, (x, _) = staged_cascade(2), small_batch()
-    features = cascade.stages[0].trunk(cascade.extractor(x))
-    logits = cascade.stages[1].head(cascade.stages[1].trunk(features), cascade.log_beliefs(x)[1])
-    torch.testing.assert_close(cascade(x), logits)
-    cascade(x).sum().backward()
-    assert cascade.stages[0].trunk[0].weight.grad.any()
-
-
-def test_the_prior_is_a_buffer_of_one_number_a_class() -> None:
-    prior = frequency_prior(torch.tensor([5, 3, 1, 1]))
-    cascade = shared_cascade(nn.Linear(INPUTS, FEATURES), CLASSES, 2, log_prior=prior)
-    assert "log_prior" in cascade.state_dict()
-    assert "log_prior" not in dict(cascade.named_parameters())
-    torch.testing.assert_close(cascade.log_beliefs(small_batch(torch.float32)[0])[0], prior.expand(BATCH, -1))
-    with pytest.raises(ValueError, match="log_prior has shape"):
-        shared_cascade(nn.Linear(INPUTS, FEATURES), CLASSES, 2, log_prior=uniform_prior(3))
-
-
-class Declares(nn.Module):
-    feature_dim = FEATURES
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :FEATURES]
-
-
-@pytest.mark.parametrize(
-    ("extractor", "given", "expected"),
-    [
-        (Declares(), {"feature_dim": 3, "example": torch.randn(1, INPUTS)}, 3),
-        (Declares(), {"example": torch.randn(1, 2)}, FEATURES),
-        (nn.Sequential(nn.Conv1d(1, 4, 3), nn.Flatten()), {"example": torch.randn(2, 1, INPUTS)}, 16),
-        (nn.Linear(INPUTS, FEATURES), {}, FEATURES),
-        (nn.Sequential(nn.ReLU(), nn.Linear(INPUTS, FEATURES)), {}, FEATURES),
-    ],
-    ids=["given", "declared", "of an example", "of the linear layer", "of the last linear layer"],
-)
-def test_the_width_of_the_features(extractor: nn.Module, given: dict[str, object], expected: int) -> None:
-    cascade = shared_cascade(extractor, CLASSES, 1, **given)  # type: ignore[arg-type]
-    assert cascade.stages[0].head.hidden.in_features - CLASSES == expected
-
-
-@pytest.mark.parametrize("extractor", [nn.Identity(), nn.Sequential(nn.Linear(INPUTS, 9), nn.ReLU()), nn.Sequential()])
-def test_a_width_that_cannot_be_seen_names_both_remedies(extractor: nn.Module) -> None:
-    with pytest.raises(ValueError, match="give feature_dim or example"):
-        shared_cascade(extractor, CLASSES, 1)
-
-
-def test_looking_at_an_example_leaves_no_trace() -> None:
-    extractor = restless_extractor()
-    extractor[1].eval()  # a frozen BatchNorm in an extractor that trains
-    before = snapshot(extractor)
-    shared_cascade(extractor, CLASSES, 1, example=torch.zeros(1, INPUTS))
-    torch.set_rng_state(before.random)  # the stages were drawn
-    assert_untouched(extractor, before)
-    with pytest.raises(RuntimeError, match="shape"):
-        shared_cascade(extractor, CLASSES, 1, example=torch.zeros(1, INPUTS + 1))
-    assert_untouched(extractor, before)
-
-
-def test_all_problems_are_named_at_once() -> None:
-    with pytest.raises(ValueError, match=r"num_classes=1: .*; depth=0: .*; .*feature_dim or example"):
-        shared_cascade(nn.Identity(), num_classes=1, depth=0)
-    with pytest.raises(ValueError, match="at least one stage"):
-        SharedCascade(nn.Identity(), [], CLASSES)

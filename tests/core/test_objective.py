@@ -1,13 +1,12 @@
-import itertools
 import math
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.strategies import alphas, directions, inner_alphas, temperatures
+from tests.strategies import alphas, directions, temperatures
 from tests.strategies import beliefs as random_beliefs
 from torchsid import LocalObjective
 from torchsid.core import beliefs
@@ -51,19 +50,6 @@ def test_the_gradient_at_the_minimiser_is_zero(
     assert logits.grad.abs().max().item() < 1e-12
 
 
-@both_directions
-def test_gradient_descent_ends_at_the_minimiser(direction: Direction) -> None:
-    objective = LocalObjective(direction=direction)
-    pair = torch.randn(2, 5, dtype=torch.float64).log_softmax(-1)
-    logits = torch.zeros(5, dtype=torch.float64)
-    for _ in range(2000):
-        log_belief = beliefs.to_log_belief(logits)
-        logits = logits - objective.loss_and_gradient(log_belief, *pair, 0.3)[1]
-    best = objective.minimiser(*pair, 0.3)
-    torch.testing.assert_close(beliefs.to_log_belief(logits), best, atol=1e-7, rtol=0)
-    assert objective(beliefs.to_log_belief(logits), *pair, 0.3) >= objective(best, *pair, 0.3) - 1e-14
-
-
 @given(triple=random_beliefs(3), alpha=alphas)
 def test_reverse_is_the_divergence_from_its_minimiser_and_a_constant(triple: Triple, alpha: float) -> None:
     log_p, log_target, log_previous = triple
@@ -71,46 +57,6 @@ def test_reverse_is_the_divergence_from_its_minimiser_and_a_constant(triple: Tri
     best = objective.minimiser(log_target, log_previous, alpha)
     excess = objective(log_p, log_target, log_previous, alpha) - objective(best, log_target, log_previous, alpha)
     torch.testing.assert_close(excess, beliefs.reverse_kl(log_p, best), atol=1e-10, rtol=1e-9)
-
-
-# Descent over the stages (Propositions 2 and 4)
-
-
-@given(triple=random_beliefs(3), alpha=inner_alphas, step=st.floats(0, 1))
-def test_proposition_2(triple: Triple, alpha: float, step: float) -> None:
-    """A stage that does not raise its own loss comes closer to the target, by at least its distance from the previous belief."""
-    log_target, log_previous, noise = triple
-    objective = LocalObjective(direction="reverse")
-    best = objective.minimiser(log_target, log_previous, alpha)
-    log_p = beliefs.geometric_mixture(best, noise, step)  # anywhere from noise to the best
-    assume(objective(log_p, log_target, log_previous, alpha) <= objective(log_previous, log_target, log_previous, alpha))
-    gain = (1 - alpha) / alpha * beliefs.kl(log_p, log_previous)
-    assert beliefs.kl(log_p, log_target) <= beliefs.kl(log_previous, log_target) - gain + 1e-9
-
-
-@given(answers=random_beliefs(7), alpha=inner_alphas)
-def test_proposition_4_bounds_any_cascade(answers: tuple[Tensor, ...], alpha: float) -> None:
-    """Whatever the stages answer, the last belief is no further off than the prior and the stages' local errors allow."""
-    log_target, *cascade = answers
-    objective = LocalObjective(direction="reverse")
-    errors = 0.0
-    for log_previous, log_p in itertools.pairwise(cascade):
-        excess = objective(log_p, log_target, log_previous, alpha) - objective(log_previous, log_target, log_previous, alpha)
-        errors += max(0.0, excess.item())
-    assert beliefs.kl(cascade[-1], log_target) <= beliefs.kl(cascade[0], log_target) + errors / alpha + 1e-9
-
-
-@given(pair=random_beliefs(2), alpha=inner_alphas, depth=st.integers(1, 12))
-def test_an_ideal_cascade_closes_the_gap_geometrically(pair: tuple[Tensor, Tensor], alpha: float, depth: int) -> None:
-    log_target, prior = pair
-    residual = (1 - alpha) ** depth
-    forward = reverse = prior
-    for _ in range(depth):
-        forward = LocalObjective(direction="forward").minimiser(log_target, forward, alpha)
-        reverse = LocalObjective(direction="reverse").minimiser(log_target, reverse, alpha)
-    torch.testing.assert_close(forward.exp() - log_target.exp(), residual * (prior.exp() - log_target.exp()), atol=1e-12, rtol=1e-9)
-    gap, first_gap = reverse - log_target, prior - log_target
-    torch.testing.assert_close(gap - gap.mean(), residual * (first_gap - first_gap.mean()), atol=1e-11, rtol=1e-9)
 
 
 # Gradients
@@ -149,16 +95,6 @@ def test_the_closed_form_gradient_is_autograds(direction: Direction, temperature
     assert_closed_form_is_autograds(objective, logits, log_target, by_stage if isinstance(alpha, str) else alpha)
 
 
-@given(direction=directions, temperature=temperatures, triple=random_beliefs(3, largest_logit=40.0), alpha=alphas)
-def test_the_closed_form_gradient_of_sharp_beliefs(direction: Direction, temperature: float, triple: Triple, alpha: float) -> None:
-    logits, log_target, log_previous = triple
-    objective = LocalObjective(direction=direction, temperature=temperature)
-    leaf = logits.clone().requires_grad_()
-    objective(beliefs.to_log_belief(leaf), log_target, log_previous, alpha).backward()
-    _, gradient = objective.loss_and_gradient(beliefs.to_log_belief(logits), log_target, log_previous, alpha)
-    torch.testing.assert_close(gradient, leaf.grad, atol=1e-12, rtol=1e-9)
-
-
 @both_directions
 def test_the_previous_belief_is_a_constant(direction: Direction) -> None:
     log_belief, log_target, log_previous = torch.randn(3, 4, 5).log_softmax(-1)
@@ -194,27 +130,10 @@ def test_heat_softens_and_cold_sharpens(pair: tuple[Tensor, Tensor]) -> None:
     assert entropies[0] - 1e-12 <= entropies[1] <= entropies[2] + 1e-12
 
 
-def test_a_temperature_of_one_is_no_operation() -> None:
-    log_previous = torch.randn(4, 5).log_softmax(-1)
-    assert LocalObjective().teacher(log_previous) is log_previous
-
-
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
 def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match=rf"temperature = {temperature}: allowed is any number above 0"):
         LocalObjective(temperature=temperature)
-
-
-def test_forward_is_a_cross_entropy_against_the_mixture() -> None:
-    """Its gradient in the logits is `p − mixture`."""
-    logits = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
-    log_target, log_previous = torch.randn(2, 6, 5, dtype=torch.float64).log_softmax(-1)
-    objective = LocalObjective(direction="forward")
-    mixture = objective.minimiser(log_target, log_previous, 0.3).exp()
-    (ours,) = torch.autograd.grad(objective(logits.log_softmax(-1), log_target, log_previous, 0.3).sum(), logits)
-    (cross_entropy,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, mixture, reduction="sum"), logits)
-    torch.testing.assert_close(ours, cross_entropy)
-    torch.testing.assert_close(ours, logits.detach().softmax(-1) - mixture)
 
 
 # Extreme numbers
@@ -336,10 +255,3 @@ def test_schedules_run_from_first_to_last(shape: str, first: float, last: float,
     if depth > 1:
         assert values[-1] == pytest.approx(last, abs=1e-12)
     assert list(values) == sorted(values, reverse=first > last)
-
-
-def test_cosine_is_flat_at_its_ends() -> None:
-    values = alphas_of("cosine:1:0", 101)
-    steps = [a - b for a, b in itertools.pairwise(values)]
-    assert max(steps) == pytest.approx(math.pi / 200, rel=1e-3)
-    assert steps[0] < max(steps) / 50

@@ -301,8 +301,3 @@ def test_in_phase_2_no_stage_needs_anothers_output() -> None:
     healthy, ill = found
     assert not torch.equal(healthy[0], ill[0])
     assert all(map(torch.equal, healthy[4:], ill[4:]))
-
-
-def test_a_misspelt_name_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"did you mean 'streaming'"):
-        schedules.get("steaming")

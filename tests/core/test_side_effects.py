@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.networks import INPUTS, assert_untouched, restless_extractor, snapshot
-from torchsid.core.side_effects import without_side_effects
+from torchsid.core.side_effects import threads, without_side_effects
 
 
 def disturb(module: nn.Module) -> None:
@@ -21,26 +21,15 @@ def module() -> nn.Module:
     return module
 
 
-def test_nothing_is_left_behind(module: nn.Module) -> None:
-    before = snapshot(module)
-    with without_side_effects(module):
-        disturb(module)
-    assert_untouched(module, before)
-
-
-def test_without_it_everything_would_change(module: nn.Module) -> None:
-    before = snapshot(module)
-    disturb(module)
-    with pytest.raises(AssertionError):
-        assert_untouched(module, before)
-
-
-def test_an_error_inside_leaves_nothing_either(module: nn.Module) -> None:
+def test_nothing_is_left_behind_even_by_an_error(module: nn.Module) -> None:
     before = snapshot(module)
     with contextlib.suppress(RuntimeError), without_side_effects(module):
         disturb(module)
         raise RuntimeError
     assert_untouched(module, before)
+    disturb(module)
+    with pytest.raises(AssertionError):
+        assert_untouched(module, before)
 
 
 def test_gradients_start_as_none(module: nn.Module) -> None:
@@ -62,3 +51,11 @@ def test_parameters_keep_what_they_were_given_inside(module: nn.Module) -> None:
     with without_side_effects(module), torch.no_grad():
         module[0].weight.zero_()
     assert not module[0].weight.any()
+
+
+def test_threads_are_as_before_afterwards_even_after_an_error() -> None:
+    before = torch.get_num_threads()
+    with contextlib.suppress(RuntimeError), threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise RuntimeError
+    assert torch.get_num_threads() == before

@@ -1,6 +1,5 @@
 """A step of a staged cascade gives the gradients of the formula, written out by hand; and what any step keeps for them."""
 
-import weakref
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -13,7 +12,7 @@ from tests.cut.classifiers import BATCH, CASES, CLASSES, classifier, cut, images
 from tests.networks import assert_same_gradients, gradients, small_batch, small_cascade
 from tests.networks import staged_cascade as cut_by_hand
 from torchsid import SID, Backprop, SharedCascade, StagedCascade, StepOutput, staged_cascade
-from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.peak_memory import kept_bytes
 from torchsid.core.staged import OwnHead
 
 SETTINGS: dict[str, dict[str, object]] = {
@@ -95,16 +94,6 @@ def test_a_frozen_piece_of_the_trunk(frozen: int) -> None:
     cascade.zero_grad()
     SID(cascade.requires_grad_(False)).backward(*images("mlp"))
     assert all(parameter.grad is None for parameter in cascade.parameters())
-
-
-@every_way
-def test_gradients_are_added_to_what_is_there(by: str) -> None:
-    cascade = cut("mlp", by=by)
-    learner = SID(cascade)
-    learner.backward(*images("mlp"))
-    once = gradients(cascade)
-    learner.backward(*images("mlp"), scale=2.0)
-    assert_same_gradients(cascade, {name: 3 * gradient for name, gradient in once.items()}, 1e-12)
 
 
 def test_inputs_that_require_a_gradient_get_that_of_the_first_loss() -> None:
@@ -224,33 +213,10 @@ def test_a_stage_that_writes_to_its_input_spoils_no_gradient(window: int, by: st
 # What is kept
 
 
-def peak_kept_bytes(step: Callable[[], object]) -> int:
-    """The largest number of bytes that autograd holds for backward at any moment of a step."""
-    live = peak = 0
-
-    class Kept:
-        def __init__(self, tensor: Tensor) -> None:
-            nonlocal live, peak
-            self.tensor = tensor
-            size = tensor.numel() * tensor.element_size()
-            live += size
-            peak = max(peak, live)
-            weakref.finalize(self, release, size)
-
-    def release(size: int) -> None:
-        nonlocal live
-        live -= size
-
-    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-        step()
-    assert live == 0
-    return peak
-
-
 @pytest.mark.parametrize("make", [small_cascade, cut_by_hand], ids=["shared", "cut by hand"])
 def test_kept_bytes_grow_with_depth_in_backpropagation_alone(make: Callable[[int], SharedCascade]) -> None:
     def growth(backward: Callable[[SharedCascade], StepOutput]) -> float:
-        shallow, deep = (peak_kept_bytes(lambda d=d: backward(make(d))) for d in (4, 32))  # type: ignore[misc]
+        shallow, deep = (kept_bytes(cascade, lambda c=cascade: backward(c)) for cascade in (make(4), make(32)))  # type: ignore[misc]
         return deep / shallow
 
     assert growth(lambda cascade: SID(cascade).backward(*small_batch())) == pytest.approx(1, rel=0.05)
@@ -281,15 +247,3 @@ def test_each_module_runs_once() -> None:
     SID(cascade).backward(*images("mlp"))
     blocks, heads = list(cascade.model.blocks), list(cascade.heads)
     assert calls == [*blocks[:2], heads[0], *blocks[2:5], heads[1], *blocks[5:], heads[2]]
-
-
-def test_both_ways_draw_the_same_masks() -> None:
-    one, other = cut("vit with dropout", by="boundary"), cut("vit with dropout", by="graph")
-    for cascade in (one, other):
-        torch.manual_seed(3)
-        SID(cascade).backward(*images("vit with dropout"))
-    assert_same_gradients(one, gradients(other), 1e-12)
-    torch.manual_seed(4)
-    other.zero_grad()
-    SID(other).backward(*images("vit with dropout"))
-    assert not torch.allclose(one.model.cls_token.grad, other.model.cls_token.grad)  # the masks do count

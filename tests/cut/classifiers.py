@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid import StagedCascade, models, staged_cascade
-from torchsid.models.vit import ViTTiny
+from torchsid.models.classifiers.vit_tiny import ViTTiny
 
 BATCH, CLASSES = 4, 5
 Piece = Callable[[Tensor], Tensor]
@@ -27,7 +27,7 @@ class Case:
 
 def _vit(model: nn.Module) -> list[Piece]:
     def first(x: Tensor) -> Tensor:
-        tokens = model.patch_embed(x)
+        tokens = model.patch_embed(x).flatten(2).mT
         tokens = torch.cat([model.cls_token.expand(len(x), -1, -1), tokens], 1)
         return model.blocks[:2](model.pos_drop(tokens + model.pos_embed))
 
@@ -66,7 +66,6 @@ CASES = {
         ("features.7", "features.17"),
         lambda m: [m.features[:8], m.features[8:18], _chain(m.features[18:], m.avgpool, m.flatten, m.classifier)],
     ),
-    "vit-tiny": Case(8, ("blocks.1", "blocks.2"), _vit, width=64),
     "vit with dropout": Case(8, ("blocks.1", "blocks.2"), _vit),
 }
 
@@ -76,7 +75,7 @@ def classifier(name: str) -> nn.Module:
     case = CASES[name]
     torch.manual_seed(0)
     if name == "vit with dropout":
-        vit = ViTTiny(torch.empty(2, 1, case.size, case.size), CLASSES, width=8, heads=2, depth=4, dropout=0.3)
+        vit = ViTTiny(torch.empty(2, 1, case.size, case.size), CLASSES, width=64, heads=2, depth=4, dropout=0.3)
         nn.init.normal_(vit.cls_token)
         return vit.double()
     model = models.classifier(name, num_classes=CLASSES, in_channels=1, image_size=case.size, width=case.width)

@@ -46,19 +46,6 @@ def test_so_is_any_cost_even_an_impossible_one(pieces: int, data: st.DataObject)
     assert_best(costs, pieces, data.draw(st.integers(1, pieces)))
 
 
-def test_equal_pieces_make_equal_groups() -> None:
-    assert balanced_cuts(9, 3, lambda a, b: b - a) == (3, 6, 9)
-
-
-def test_the_lighter_groups_are_even_too() -> None:
-    sizes = [10, 1, 1, 1, 1]
-    assert balanced_cuts(5, 3, lambda a, b: sum(sizes[a:b])) == (1, 3, 5)
-
-
-def test_one_group_is_all() -> None:
-    assert balanced_cuts(4, 1, lambda a, b: 1.0) == (4,)
-
-
 def test_no_partition() -> None:
     assert balanced_cuts(3, 2, lambda a, b: inf) is None
     assert balanced_cuts(2, 3, lambda a, b: 1.0) is None

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from torchsid.cut.cuts import candidates, choose, named
+from torchsid.cut.cuts import candidates, choose, later_layers, named
 from torchsid.cut.profile import Profile, profile
 from torchsid.errors import CutError
 
@@ -67,14 +67,9 @@ def test_the_balances_differ() -> None:
     assert cuts["equal"] != cuts["memory"]
 
 
-@pytest.mark.parametrize("stages", [1, 2, 9])
-def test_as_many_stages_as_asked(stages: int) -> None:
-    assert len(choose(of("mlp"), stages, "memory")) == stages
-
-
-def test_too_many_stages_list_what_is_possible() -> None:
-    with pytest.raises(CutError, match=r"stages=99: this model can be cut into 1 to 10; it can be cut after relu, layer1.0"):
-        choose(of("resnet-18"), 99, "memory")
+def test_as_many_stages_as_asked() -> None:
+    found = of("mlp")
+    assert [len(choose(found, stages, "memory")) for stages in (1, 2, 9)] == [1, 2, 9]
 
 
 def test_two_wrong_settings_are_told_at_once() -> None:
@@ -97,7 +92,16 @@ def test_candidates_keep_tied_parameters_together(model: Chain) -> None:
     assert "b" not in [point.name for point in candidates(profile(model, X))]
 
 
+class Constant(Chain):
+    """What `b` returns is no function of its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b.register_forward_hook(lambda module, args, output: torch.ones_like(output).detach())
+
+
 REFUSED = {
+    "no gradient": (Constant, ("b",), "cut 'b' returns no tensor that has a gradient"),
     "an unknown name": (Chain, ("zz",), "cut 'zz' is no submodule that the model runs;"),
     "a name nearly right": (
         "resnet-18",
@@ -138,16 +142,35 @@ def test_a_carried_skip_is_no_obstacle_but_a_tied_parameter_is() -> None:
         named(profile(Tied(), X), ("b",), carries_skips=True)
 
 
-def test_parameters_tied_inside_a_stage_are_fine() -> None:
-    assert [end.name for end in named(profile(Tied(), X), ("a", "c"), carries_skips=False)] == ["a", "c", ""]
+# What follows a cut
 
 
-def test_an_output_without_gradient_is_no_cut() -> None:
-    class Constant(torch.nn.Module):
-        def forward(self, h: torch.Tensor) -> torch.Tensor:
-            return torch.ones_like(h).detach()
+@pytest.mark.parametrize("name", ["mlp", "resnet-18", "vgg-11", "simple-cnn"])
+def test_the_layers_lead_from_one_candidate_to_the_next(name: str) -> None:
+    model, (x, _) = classifier(name), images(name)
+    found = profile(model, x)
+    points = candidates(found)
+    model.eval()
+    for k, point in enumerate(points[:-2]):
+        pieces = later_layers(model, found, points, point)
+        assert len(pieces) == len(points) - 2 - k, point.name
+        seen = {}
+        handles = [
+            model.get_submodule(end.name).register_forward_hook(lambda _, __, out, n=end.name, to=seen: to.update({n: out}))
+            for end in points[:-1]
+        ]
+        model(x)
+        for handle in handles:
+            handle.remove()
+        h = seen[point.name]
+        for piece, end in zip(pieces, points[k + 1 :], strict=False):
+            h = piece(h)
+            torch.testing.assert_close(h, seen[end.name])
+        assert all(any(part is own for own in model.modules()) for piece in pieces for part in piece.children())
 
-    model = Chain()
-    model.b = Constant()  # type: ignore[assignment]
-    with pytest.raises(CutError, match="cut 'b' returns no tensor that has a gradient"):
-        named(profile(model, X), ("b",), carries_skips=False)
+
+def test_they_end_before_what_is_no_chain() -> None:
+    model = LongSkip()
+    found = profile(model, X)
+    points = candidates(found)
+    assert later_layers(model, found, points, points[0]) == []

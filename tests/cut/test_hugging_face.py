@@ -109,17 +109,16 @@ def run(model: nn.Module, x: Inputs, *, output_hidden_states: bool = False) -> S
     return model(**given, output_hidden_states=output_hidden_states)
 
 
-@pytest.mark.parametrize("stages", [2, 3, 4])
 @every_model
-def test_it_is_cut_by_boundaries(name: str, stages: int) -> None:
-    cascade, x = cut(name, stages)
-    assert cascade.depth == stages
+def test_it_is_cut_by_boundaries(name: str) -> None:
+    cascade, x = cut(name, 3)
+    assert cascade.depth == 3
     cascade.train()
     learner = SID(cascade, alpha=0.7)
     output = learner.backward(x, TARGET)
     assert output.log_belief.shape == (3, CLASSES)
     assert [key for key, parameter in cascade.named_parameters() if parameter.grad is None] == []
-    assert all(any(p.grad.any() for _, p in cascade.named_stage_parameters(stage)) for stage in range(stages))
+    assert all(any(p.grad.any() for _, p in cascade.named_stage_parameters(stage)) for stage in range(3))
     assert str(check_locality(learner, x, TARGET)).startswith("local")
 
 
@@ -192,27 +191,7 @@ def test_a_mapping_goes_through_every_learner() -> None:
     assert not torch.equal(cascade.model(**x).logits, logits)
 
 
-def test_the_padding_counts_for_nothing() -> None:
-    cascade, x = cut("BERT", 2)
-    cascade.eval()
-    answer = cascade.log_beliefs(x)[-1]
-    other = {**x, "input_ids": torch.where(x["attention_mask"] == 1, x["input_ids"], 7)}
-    torch.testing.assert_close(cascade.log_beliefs(other)[-1], answer)
-
-
 @every_model
 def test_the_graph_way_says_what_to_use_instead(name: str) -> None:
     with pytest.raises(CutError, match=r"cannot be traced by torch.fx: .*; use by='boundary', which runs the model as it is"):
         cut(name, 2, by="graph")
-
-
-def test_a_model_of_timm() -> None:
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"pip install timm, with a torchvision that fits the installed torch: {error}")
-    model, x = timm.create_model("resnet18", num_classes=CLASSES), torch.randn(3, 3, 32, 32)
-    learner = SID(staged_cascade(model, CLASSES, 3, x, max_head_share=100.0))
-    learner.backward(x, TARGET)
-    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
-    assert str(check_locality(learner, x, TARGET)).startswith("local")

@@ -12,7 +12,6 @@ from torchsid.heads.conv import ConvBody
 from torchsid.heads.cost import multiply_adds
 from torchsid.heads.linear import LinearBody
 from torchsid.heads.mlp import MLPBody
-from torchsid.heads.pool import describe, shrink
 from torchsid.heads.pyramid import PyramidBody
 
 
@@ -74,24 +73,3 @@ def test_the_pyramid_meets_a_budget_by_larger_strides() -> None:
     assert multiply_adds(head, maps, belief) < cost
     torch.manual_seed(3)
     torch.testing.assert_close(head.body.state_dict(), PyramidBody(maps, factor=2).state_dict())
-
-
-def test_shrinking_averages_what_is_inside() -> None:
-    x = torch.arange(16.0).view(1, 1, 4, 4)
-    torch.testing.assert_close(shrink(x, 2), torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]]))
-    assert shrink(x, 1) is x
-    odd = torch.arange(9.0).view(1, 1, 3, 3)
-    torch.testing.assert_close(shrink(odd, 2), torch.tensor([[[[2.0, 3.5], [6.5, 8.0]]]]))
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((3, 8, 4, 5), "maps [B, 8, 4, 5]"),
-        ((3, 8, 4), "tokens [B, 8, 4]"),
-        ((3, 8), "vectors [B, 8]"),
-        ((3,), "features of rank 1, [B]"),
-    ],
-)
-def test_features_are_described_by_their_form(shape: tuple[int, ...], expected: str) -> None:
-    assert describe(torch.zeros(shape)) == expected

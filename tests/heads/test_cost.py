@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from tests.heads.samples import create, features, log_belief
+from tests.networks import assert_untouched, snapshot
 from torchsid.heads.cost import multiply_adds, parameters
 
 
@@ -25,8 +26,7 @@ def test_heads_cost_what_a_hand_computes(kind: str, form: str, expected: int) ->
 
 
 def test_attention_layers_are_counted_whole() -> None:
-    """Their fused kernels hide the products; 5 tokens: four projections, scores, their mean, two linear layers."""
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)  # 5 tokens: projections, scores, their mean, linear layers
     assert multiply_adds(layer, torch.zeros(3, 5, 8)) == 5 * 4 * 8 * 8 + 2 * 5 * 5 * 8 + 5 * 2 * 8 * 16
 
 
@@ -36,20 +36,10 @@ def test_depthwise_convolutions_are_counted_by_group() -> None:
 
 def test_counting_leaves_no_trace() -> None:
     module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout().eval())
-    before, random = {name: t.clone() for name, t in module.state_dict().items()}, torch.get_rng_state()
-    fused = torch.backends.mha.get_fastpath_enabled()
+    before, fused = snapshot(module), torch.backends.mha.get_fastpath_enabled()
     multiply_adds(module, torch.randn(1, 4, generator=torch.Generator()))
-    assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
-    assert [m.training for m in module] == [True, True, False]
-    assert torch.equal(torch.get_rng_state(), random)
+    assert_untouched(module, before)
     assert torch.backends.mha.get_fastpath_enabled() == fused
-
-
-def test_modes_come_back_after_an_error() -> None:
-    module = nn.Linear(4, 3)
-    with pytest.raises(RuntimeError):
-        multiply_adds(module, torch.zeros(1, 5))
-    assert module.training
 
 
 def test_a_shared_parameter_is_counted_once() -> None:

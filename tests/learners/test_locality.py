@@ -51,7 +51,7 @@ def test_at_any_positions(schedule: str, positions: Positions) -> None:
 
 
 @pytest.mark.parametrize("by", ["boundary", "graph"])
-@pytest.mark.parametrize("name", [name for name in CASES if name != "vit-tiny"])
+@pytest.mark.parametrize("name", CASES)
 def test_a_cut_classifier_is_local(name: str, by: str) -> None:
     cascade = cut(name, by=by)
     before = snapshot(cascade)

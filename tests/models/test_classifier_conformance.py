@@ -8,7 +8,6 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from torchsid import models
-from torchsid.errors import ConfigError
 
 WIDTH = {"vit-tiny": 64}  # its narrowest; the others are tried at width 8
 SMALLEST = {"simple-cnn": 4, "mlp": 1, "vgg-11": 32, "vit-tiny": 8, "resnet-18": 1, "resnet-18-imagenet": 1}  # sides of images
@@ -102,8 +101,3 @@ def test_sizes(name: str) -> None:
 def test_what_a_network_cannot_take_is_refused(name: str, image_size: int, width: int | None, wrong: str) -> None:
     with pytest.raises(ValueError, match=f"{wrong}="):
         models.classifier(name, num_classes=10, in_channels=3, image_size=image_size, width=width)
-
-
-def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="'resnet-18'"):
-        build("resnet18")

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from torchsid import SID, models, shared_cascade
-from torchsid.errors import ConfigError
 
 every_extractor = pytest.mark.parametrize("name", models.names())
 
@@ -37,8 +36,3 @@ def test_sid_trains_every_parameter(name: str) -> None:
     cascade = shared_cascade(build(name), 3, 2)
     assert torch.isfinite(SID(cascade).backward(torch.randn(16, 1, 8, 8), torch.arange(16) % 3).loss)
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in cascade.parameters())
-
-
-def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="'simple-cnn'"):
-        build("simple_cnn")

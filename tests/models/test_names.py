@@ -7,7 +7,7 @@ from torch import nn
 from torchsid import models
 from torchsid.models.classifiers.resnet_18 import ResNet18
 from torchsid.models.classifiers.vgg_11 import VGG11
-from torchsid.models.vit import ViTTiny
+from torchsid.models.classifiers.vit_tiny import ViTTiny
 
 
 def affine(*names: str) -> list[str]:
@@ -78,7 +78,7 @@ def test_weights_of_torchvision_and_timm_fit() -> None:
         images = torch.empty(2, 3, 224, 224)
         resnet = ResNet18(images, 1000, "imagenet")
         features = VGG11(images, 10).features
-        transformer = ViTTiny(images, 1000, patch_size=16)
+        transformer = ViTTiny(images, 1000, 16)
     sizes = [sum(parameter.numel() for parameter in model.parameters()) for model in (resnet, features, transformer)]
     classifier_of_vgg = (512 * 49 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
     assert sizes == [11_689_512, 132_868_840 - classifier_of_vgg, 5_717_416]

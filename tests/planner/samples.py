@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from torchsid.core.cut_plan import StagePlan
+from torchsid.core.staged import StagePlan
 from torchsid.planner.devices import Device, Link
 from torchsid.planner.forecast import Mesh
 from torchsid.planner.trace import Passed, Trace

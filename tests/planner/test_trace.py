@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from torchsid.core.kept_bytes import kept_bytes
-from torchsid.cut.build import staged_cascade
+from torchsid.core.peak_memory import kept_bytes
+from torchsid.cut.assemble import staged_cascade
 from torchsid.errors import ConfigError
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID

@@ -9,7 +9,7 @@ import torch
 
 from tests.networks import assert_untouched, snapshot
 from torchsid import __version__
-from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.peak_memory import kept_bytes
 from torchsid.training import RunConfig, resolve
 from torchsid.training.build import set_up
 from torchsid.training.optimization import autocast

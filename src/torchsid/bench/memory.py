@@ -11,7 +11,7 @@ from torchsid.bench.processes import in_fresh_processes
 from torchsid.bench.rows import Row, memory_of, new_row, over_backprop
 from torchsid.bench.trainable import Trainable, build, excused
 from torchsid.bench.workload import Workload
-from torchsid.core.process_memory import peak_memory_mib, reset_peak_memory
+from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 
 WARM_UP = 2  # steps, after which gradients and momentum exist
 

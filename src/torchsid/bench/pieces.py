@@ -37,7 +37,7 @@ class Chain(nn.Module):
         return values
 
 
-def cut(workload: Workload) -> tuple[StagedCascade, list[fx.GraphModule]]:
+def cut(workload: Workload) -> tuple[StagedCascade, tuple[fx.GraphModule, ...]]:
     """Return the workload's model cut into its number of stages, and the stages as modules, without heads."""
     (stages,) = workload.stages
     cascade = workload.new_cascade(stages, by="graph")

@@ -14,7 +14,7 @@ from torchsid.bench.recorder import EXTRACTOR_UPDATE, UPDATE
 from torchsid.bench.trainable import Trainable
 from torchsid.bench.turns import ratios, spread
 from torchsid.bench.workload import Workload
-from torchsid.core.cut_plan import Plan
+from torchsid.core.staged import Plan
 
 Row = dict[str, Any]
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]

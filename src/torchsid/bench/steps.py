@@ -12,7 +12,7 @@ from torchsid.bench.rows import Rounds, Row, memory_of, new_row, over_backprop, 
 from torchsid.bench.trainable import Trainable, build, excused
 from torchsid.bench.turns import STEPS_A_TURN, take_turns
 from torchsid.bench.workload import Workload
-from torchsid.core.threads import threads as give_threads
+from torchsid.core.side_effects import threads as give_threads
 
 
 def bench_steps(

@@ -13,10 +13,10 @@ from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE,
 from torchsid.bench.reference import Reference
 from torchsid.bench.workload import Workload
 from torchsid.core import schedules
-from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.peak_memory import kept_bytes
 from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
-from torchsid.cut.build import By
+from torchsid.cut.assemble import By
 from torchsid.errors import CutError, HeadError
 from torchsid.learners import backprop, sid
 
@@ -45,7 +45,7 @@ class Trainable:
         return self.recorder.take()
 
     def kept_bytes(self) -> int:
-        """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.kept_bytes`."""
+        """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.peak_memory`."""
         if not isinstance(self.module, Checkpointed):
             return kept_bytes(self.module, self.step)
         self.module.reentrant = True
@@ -126,7 +126,8 @@ def _network(workload: Workload, contender: Contender, by: By | None) -> nn.Modu
         assert plan is not None
         module = Checkpointed(module, [stage.cut for stage in plan.stages[:-1]])
     if workload.compiled:
-        (module.segments if isinstance(module, Checkpointed) else module).compile()
+        for part in module.segments.modules if isinstance(module, Checkpointed) else (module,):
+            part.compile()
     return module
 
 
@@ -157,7 +158,7 @@ def _follow(recorder: Recorder, workload: Workload, contender: Contender, module
         recorder.follow_extractor(module.extractor)
     elif contender.method == SID and contender.window == 1:
         recorder.rest = FORWARD  # and so it goes on after an update, where the pieces are no modules
-        for piece, head in zip(getattr(module.segments, "modules", [None] * module.depth), module.heads, strict=True):
+        for piece, head in zip(module.segments.modules or [None] * module.depth, module.heads, strict=True):
             recorder.follow(piece, head)
     elif not workload.shared and contender.method != DEEP_SUPERVISION:
         recorder.rest = FORWARD

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchsid import models
 from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
-from torchsid.cut.build import By, staged_cascade
+from torchsid.cut.assemble import By, staged_cascade
 from torchsid.models.classifiers.mlp import MLP
-from torchsid.models.vit import ViTTiny
+from torchsid.models.classifiers.vit_tiny import ViTTiny
 
 SHARED = "shared"
 """The paper's network: an extractor, and stages that all read its features."""

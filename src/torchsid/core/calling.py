@@ -40,9 +40,7 @@ def batch_size(x: Inputs) -> int:
         ValueError: there is none.
     """
     values = x.values() if isinstance(x, Mapping) else x if isinstance(x, tuple) else (x,)
-    for value in values:
-        if isinstance(value, Tensor):
-            return len(value)
-    raise ValueError(
-        f"no tensor among the inputs ({type(x).__name__}): give a tensor, a tuple or a mapping that holds one, batch first"
-    )
+    sizes = [len(value) for value in values if isinstance(value, Tensor)]
+    if not sizes:
+        raise ValueError(f"no tensor among the inputs ({type(x).__name__}): give a tensor, a tuple or a mapping that holds one")
+    return sizes[0]

@@ -26,9 +26,11 @@ class Sum:
 
     def __init__(self) -> None:
         self._total: Tensor | None = None
+        self._count = 0
 
     def add(self, gradient: Tensor) -> None:
-        """Add a stage's gradient to the total."""
+        """Add a stage's gradient to the total and count it."""
+        self._count += 1
         self._total = gradient.clone() if self._total is None else self._total.add_(gradient)
 
     def result(self) -> Tensor:
@@ -39,15 +41,6 @@ class Sum:
 
 class Mean(Sum):
     """`(1/L) Σ_i ∂L_i/∂z`: the extractor's step does not grow with depth."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._count = 0
-
-    def add(self, gradient: Tensor) -> None:
-        """Add a stage's gradient to the total and count it."""
-        super().add(gradient)
-        self._count += 1
 
     def result(self) -> Tensor:
         """Return the total over the count."""
@@ -63,15 +56,15 @@ class PCGrad:
     """
 
     def __init__(self) -> None:
-        self._gradients: list[Tensor] = []
+        self.gradients: list[Tensor] = []
 
     def add(self, gradient: Tensor) -> None:
         """Keep a stage's gradient."""
-        self._gradients.append(gradient)
+        self.gradients.append(gradient)
 
     def result(self) -> Tensor:
         """Return the sum of the projected gradients."""
-        gradients = torch.stack(self._gradients)
+        gradients = torch.stack(self.gradients)
         flat = gradients.flatten(1)  # [L, N]
         weights = pcgrad_weights((flat @ flat.T).double())  # [L]
         return torch.einsum("l,l...->...", weights.to(flat), gradients)

@@ -39,12 +39,16 @@ class Learner(ABC):
     first argument is the network.
     """
 
+    networks: ClassVar[tuple[str, ...]] = ("cascade", "staged", "plain")
+    """The values of `model.network` that it trains: a shared or a staged cascade, or a network without stages."""
     trains_stages: ClassVar[bool] = False
     """Whether every stage has a loss of its own, so that its belief can be used: to stop early, or to audit labels."""
     runs_on_workers: ClassVar[bool] = False
     """Whether its stages can be trained by several processes."""
     needs_whole_samples: ClassVar[bool] = False
     """Whether it cannot follow augmentation that blends several samples into one."""
+    window: int | None = None
+    """How many stages the loss of a stage reaches back over, its own included; None: the whole network."""
     remembers_samples: bool = False
     """Whether it wants to know which training samples a step sees."""
     module: nn.Module
@@ -62,7 +66,10 @@ class Learner(ABC):
             depth: the number of stages L.
             epochs: of the training.
         """
-        return []
+        if network in cls.networks:
+            return []
+        name, others = settings.get("name", cls.__name__), " or ".join(map(repr, cls.networks))
+        return [f"name = {name!r} does not train model.network = {network!r}: set that to {others}, or choose another method"]
 
     @classmethod
     def updates_at_once(cls, settings: Mapping[str, Any]) -> bool:
@@ -108,10 +115,7 @@ class Learner(ABC):
     @torch.no_grad()
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the prior and the belief after every stage without gradients, `[L+1, B, ..., C]`; L = 1 for a plain network."""
-        if isinstance(self.module, Cascade):
-            return self.module.log_beliefs(x)
-        log_belief = to_log_belief(logits_of(call(self.module, x)))
-        return torch.stack([uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief), log_belief])
+        return log_beliefs_of(self.module, x)
 
     def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:  # noqa: B027 - most need nothing
         """Make what the training needs; called once, before the first step, with the network where it will train.
@@ -129,3 +133,11 @@ class Learner(ABC):
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold besides the weights; it is filled in place. Names have a colon."""
         return {}
+
+
+def log_beliefs_of(module: nn.Module, x: Inputs) -> Tensor:
+    """Return the prior and the belief after every stage, `[L+1, B, ..., C]`; L = 1 for what is no cascade."""
+    if isinstance(module, Cascade):
+        return module.log_beliefs(x)
+    log_belief = to_log_belief(logits_of(call(module, x)))
+    return torch.stack([uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief), log_belief])

@@ -49,26 +49,19 @@ class LocalObjective:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if problems := self.problems(self.alpha, self.direction, self.label_smoothing, self.temperature):
-            raise ValueError("; ".join(problems))
-
-    @staticmethod
-    def problems(
-        alpha: Alpha, direction: str, label_smoothing: float, temperature: float, *, depth: int | None = None
-    ) -> list[str]:
-        """Return what is wrong with the settings, for a known depth if there is one; each problem begins with a setting's name."""
-        found = []
+        problems = []
         try:
-            alphas_of(alpha, depth)
+            alphas_of(self.alpha, None)
         except ValueError as error:
-            found.append(str(error))
-        if direction not in get_args(Direction):
-            found.append(f"direction: {unknown_name('direction', direction, get_args(Direction))}")
-        if not 0.0 <= label_smoothing <= 1.0:
-            found.append(f"label_smoothing = {label_smoothing}: allowed is 0 to 1")
-        if not 0.0 < temperature < math.inf:
-            found.append(f"temperature = {temperature}: allowed is any number above 0; 1 leaves the previous belief as it is")
-        return found
+            problems.append(str(error))
+        if self.direction not in get_args(Direction):
+            problems.append(unknown_name("direction", self.direction, get_args(Direction)))
+        if not 0.0 <= self.label_smoothing <= 1.0:
+            problems.append(f"label_smoothing = {self.label_smoothing}: allowed is 0 to 1")
+        if not 0.0 < self.temperature < math.inf:
+            problems.append(f"temperature = {self.temperature}: allowed is any number above 0, 1 leaves the belief as it is")
+        if problems:
+            raise ValueError("; ".join(problems))
 
     def alphas(self, depth: int) -> tuple[float, ...]:
         """Return α of each of the `depth` stages."""
@@ -153,7 +146,7 @@ def alphas_of(alpha: Alpha, depth: int | None) -> tuple[float, ...]:
         ValueError: a value outside [0, 1], an unknown schedule, or a sequence whose length is not the depth.
     """
     if isinstance(alpha, str):
-        values = _scheduled(alpha, depth or 1)
+        values = _scheduled(alpha, depth or 2)
     elif isinstance(alpha, Sequence):
         values = tuple(float(value) for value in alpha)
         if depth is not None and len(values) != depth:
@@ -174,6 +167,4 @@ def _scheduled(text: str, depth: int) -> tuple[float, ...]:
     except (ValueError, KeyError):
         allowed = " or ".join(f"'{shape}:FIRST:LAST'" for shape in shapes)
         raise ValueError(f"alpha = {text!r} is no schedule: allowed is {allowed}, such as 'linear:1.0:0.2'") from None
-    if not (0.0 <= first <= 1.0 and 0.0 <= last <= 1.0):
-        raise ValueError(f"alpha = {text!r}: both ends must lie in [0, 1]")
     return tuple(first + (last - first) * shape(i / max(depth - 1, 1)) for i in range(depth))

@@ -13,8 +13,6 @@ from torch import Tensor
 from torchsid.core import beliefs
 from torchsid.core.objective import LocalObjective
 
-_RELATIVE = 1e-6  # beliefs are float32: a few units in the last place
-
 
 def divergence(log_p: Tensor, log_q: Tensor, objective: LocalObjective) -> Tensor:
     """Return `D(p, q)` in the objective's direction, `[...]`; between all beliefs and the target it is `[L+1, ...]`."""
@@ -35,11 +33,6 @@ def excess_losses(log_beliefs: Tensor, log_target: Tensor, objective: LocalObjec
     return local_losses(log_beliefs, log_target, objective) - unchanged
 
 
-def local_errors(excess: Tensor) -> Tensor:
-    """Return `ε_i = max(0, L_i(p_i) − L_i(p_{i−1}))`, the least ε_i ≥ 0 with `L_i(p_i) ≤ L_i(p_{i−1}) + ε_i` (Proposition 4)."""
-    return excess.clamp(min=0)
-
-
 def descent_margins(log_beliefs: Tensor, log_target: Tensor, objective: LocalObjective) -> Tensor:
     """Return by how much the conclusion of Proposition 2 is met, for i = 1 … L, `[L, ...]`; it holds where this is 0 or more.
 
@@ -58,10 +51,10 @@ def error_bounds(to_target: Tensor, errors: Tensor, alphas: tuple[float, ...]) -
 
     Args:
         to_target: `D(p_i, p_y)`, `[L+1, ...]`; only the prior's is used.
-        errors: `ε_i`, `[L, ...]`.
+        errors: `ε_i = max(0, L_i(p_i) − L_i(p_{i−1}))`, `[L, ...]`, the least with `L_i(p_i) ≤ L_i(p_{i−1}) + ε_i`.
         alphas: `α_i`. Where it is 0 nothing bounds an error: the bound is infinite from the first ε_i > 0 on.
     """
-    alpha = _a_stage(errors, alphas)
+    alpha = errors.new_tensor(alphas).reshape(-1, *[1] * (errors.ndim - 1))
     shares = torch.where(errors == 0, torch.zeros_like(errors), errors / alpha)
     return to_target[0] + shares.cumsum(0)
 
@@ -87,8 +80,7 @@ def residuals(log_beliefs: Tensor, log_target: Tensor, objective: LocalObjective
     if objective.direction == "forward":
         return (log_beliefs.exp() - log_target.exp()).abs().sum(-1) / 2
     gap = log_beliefs - log_target
-    centred = gap - gap.mean(-1, keepdim=True)
-    return centred.square().sum(-1).sqrt()
+    return (gap - gap.mean(-1, keepdim=True)).square().sum(-1).sqrt()
 
 
 def ideal_residuals(alphas: tuple[float, ...]) -> Tensor:
@@ -101,14 +93,9 @@ def rounding(to_target: Tensor) -> Tensor:
 
     A stage that changes nothing must not fail by a rounding error.
     """
-    return _RELATIVE * (1 + to_target[:-1])
+    return 1e-6 * (1 + to_target[:-1])  # beliefs are float32: a few units in the last place
 
 
 def stage_alphas(log_beliefs: Tensor, objective: LocalObjective) -> Tensor:
     """Return `α_1 … α_L` as the other functions use them, `[L, 1, …]`."""
-    return _a_stage(log_beliefs[1:, ..., 0], objective.alphas(len(log_beliefs) - 1))
-
-
-def _a_stage(like: Tensor, alphas: tuple[float, ...]) -> Tensor:
-    """Return α so that it goes with `[L, ...]`."""
-    return like.new_tensor(alphas).reshape(-1, *[1] * (like.ndim - 1))
+    return log_beliefs.new_tensor(objective.alphas(len(log_beliefs) - 1)).reshape(-1, *[1] * (log_beliefs.ndim - 2))

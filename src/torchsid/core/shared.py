@@ -3,17 +3,97 @@
 z = c(x);   p_0 = prior;   p_i = softmax(f_i(z, p_{i−1})),  i = 1 … L                           (arXiv 2510.03273, section 3)
 """
 
-from collections.abc import Iterable, Iterator
-from typing import get_args
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from torchsid.core.calling import Inputs, call
 from torchsid.core.cascade import Cascade, Close, Positions
-from torchsid.core.mlp_head import HeadKind, Init, MLPHead, initialise
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import unknown_name
+
+HeadKind = Literal["plain", "residual"]
+Init = Literal["pytorch", "xavier", "kaiming", "orthogonal", "zero"]
+
+_WEIGHTS: dict[Init, Callable[[Tensor], Tensor]] = {
+    "xavier": nn.init.xavier_uniform_,
+    "kaiming": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "orthogonal": nn.init.orthogonal_,
+    "zero": nn.init.zeros_,
+}
+
+
+class MLPHead(nn.Module):
+    """The module of the paper: `g(p, z) = W₂ · relu(W₁ · [p, z] + b₁) + b₂`.
+
+    * `plain`: `logits_i = g(p_{i−1}, z)`, the paper's.
+    * `residual`: `logits_i = log p_{i−1} + g(p_{i−1}, z)` with `W₂ = b₂ = 0` at the start, so that every stage begins as the
+      identity on beliefs and the premise of Proposition 2 holds from the first step, at any depth.
+
+    Args:
+        feature_dim: width F of the features.
+        num_classes: C.
+        hidden: width H of the hidden layer.
+        kind: `"plain"` or `"residual"`.
+        positions: where a sample's beliefs are; all M of `(M,)` come from the same features.
+    """
+
+    def __init__(
+        self, feature_dim: int, num_classes: int, *, hidden: int = 256, kind: HeadKind = "plain", positions: Positions = ()
+    ) -> None:
+        super().__init__()
+        if kind not in get_args(HeadKind):
+            raise ValueError(unknown_name("stage kind", kind, get_args(HeadKind)))
+        self.kind = kind
+        self.slots = bool(positions) and positions != "tokens"
+        outputs = outputs_of(num_classes, positions)
+        self.hidden = nn.Linear(outputs + feature_dim, hidden)
+        self.output = nn.Linear(hidden, outputs)
+        if kind == "residual":
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
+        """Return logits `[B, ..., C]` from features `[B, F]` or `[B, ..., F]` and the previous belief `[B, ..., C]`."""
+        belief = log_belief.exp().to(features.dtype)
+        u = torch.cat([belief.flatten(1) if self.slots else belief, features], -1)
+        correction: Tensor = self.output(self.hidden(u).relu()).view_as(belief)
+        return log_belief + correction if self.kind == "residual" else correction
+
+
+def outputs_of(num_classes: int, positions: Positions) -> int:
+    """Return how many logits a head makes of one vector of features."""
+    return num_classes if positions == "tokens" else num_classes * math.prod(positions)
+
+
+def initialise(head: MLPHead, init: Init) -> None:
+    """Give a head the weights that it begins with, in place. The last layer of a residual head stays zero, which makes it one.
+
+    | init         | weights                                                        | biases      |
+    | ------------ | -------------------------------------------------------------- | ----------- |
+    | `pytorch`    | as they are: uniform in ±1/√(inputs)                           | as they are |
+    | `xavier`     | uniform in ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010) | 0           |
+    | `kaiming`    | normal, variance 2 / inputs (K. He et al., arXiv 1502.01852)   | 0           |
+    | `orthogonal` | orthonormal rows or columns (Saxe et al., arXiv 1312.6120)     | 0           |
+    | `zero`       | 0 in the last layer, the hidden layer's as they are            | the same    |
+
+    With `zero` a plain head begins by answering with the uniform belief.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if init not in get_args(Init):
+        raise ValueError(unknown_name("init", init, get_args(Init)))
+    if init == "pytorch":
+        return
+    for layer in (head.hidden, head.output):
+        if (layer is head.hidden and init != "zero") or (layer is head.output and (init == "zero" or head.kind == "plain")):
+            _WEIGHTS[init](layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
 class Stage(nn.Module):
@@ -125,20 +205,14 @@ def shared_cascade(
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
 
     Raises:
-        ValueError: `num_classes < 2`, `depth < 1`, `feature_dim` cannot be inferred, or `init` is unknown; all problems at once.
+        ValueError: `num_classes < 2`, `depth < 1`, `feature_dim` cannot be inferred, or a name is unknown.
     """
     problems = []
     if num_classes < 2:
         problems.append(f"num_classes={num_classes}: a belief needs 2 classes or more")
-    if depth < 1:
-        problems.append(f"depth={depth}: a cascade needs 1 stage or more")
     feature_dim = feature_dim or output_width(extractor, example)
     if feature_dim is None:
-        problems.append(
-            f"the output width of {type(extractor).__name__} cannot be seen from its layers: give feature_dim or example"
-        )
-    if init not in get_args(Init):
-        problems.append(unknown_name("init", init, get_args(Init)))
+        problems.append(f"the output width of {type(extractor).__name__} cannot be seen from it: give feature_dim or example")
     if problems:
         raise ValueError("; ".join(problems))
     assert feature_dim is not None

@@ -1,4 +1,4 @@
-"""Run a module and leave no trace: for teacher passes, checks and measurements beside training."""
+"""What holds for a while and leaves no trace: for teacher passes, checks and measurements beside training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,3 +31,14 @@ def without_side_effects(module: nn.Module) -> Iterator[None]:
                 buffer.copy_(buffers[name])
         for name, parameter in module.named_parameters():
             parameter.grad = gradients[name]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Give PyTorch so many threads; afterwards it has as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

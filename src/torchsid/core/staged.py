@@ -7,23 +7,25 @@ gradient crosses a cut, so there is no global backward pass. The classifier keep
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, Close, Positions
-from torchsid.core.cut_plan import Plan
+from torchsid.errors import CutError
 
 
 class Segments(Protocol):
     """A way to run a model piece by piece."""
 
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The pieces; none where they are no modules."""
+
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
         """Run the model; at each cut hand on what `close` returns. The head reads the first tensor; the last are the logits."""
-
-    def compile(self) -> None:
-        """Compile every piece by itself, in place; a `CutError` where the pieces are no modules."""
 
 
 class OwnHead(nn.Module):
@@ -40,10 +42,6 @@ class OwnHead(nn.Module):
     def forward(self, logits: Tensor, log_belief: Tensor) -> Tensor:
         """Return logits from the model's logits and the previous belief, all `[B, ..., C]`."""
         return log_belief + logits if self.residual else logits
-
-    def extra_repr(self) -> str:
-        """Name the kind in the module's printed form."""
-        return f"residual={self.residual}"
 
 
 class StagedCascade(Cascade):
@@ -103,9 +101,12 @@ class StagedCascade(Cascade):
         Raises:
             CutError: the model was not cut by="graph", so that its stages are no modules.
         """
-        self.segments.compile()
-        for head in self.heads:
-            head.compile()
+        if not self.segments.modules:
+            raise CutError(
+                "by='boundary' runs the model as it is, and its stages cannot be compiled one by one: cut with by='graph'"
+            )
+        for module in (*self.segments.modules, *self.heads):
+            module.compile()
 
     def run(self, x: Inputs, close: Close) -> None:
         """Run the model piece by piece; see `Cascade.run` and `Segments.run`."""
@@ -121,3 +122,44 @@ class StagedCascade(Cascade):
         if isinstance(last, OwnHead) and not last.residual:
             return logits_of(call(self.model, x))
         return self.refine(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """One stage as it was cut. Operations are forward multiply-adds a sample, bytes are kept for backward a sample."""
+
+    cut: str
+    """The submodule after which the stage ends; empty for the last."""
+    features: tuple[int, ...]
+    """Shape of what its head reads, without the batch."""
+    parameters: int
+    operations: int
+    kept_bytes: int
+    """Of the piece of the trunk alone."""
+    head: str
+    head_parameters: int
+    head_operations: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model was cut; prints as a table."""
+
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def head_share(self) -> float:
+        """Operations of all heads over those of the trunk."""
+        return sum(stage.head_operations for stage in self.stages) / max(sum(stage.operations for stage in self.stages), 1)
+
+    def __str__(self) -> str:
+        trunk = ("stage", "ends after", "features", "parameters", "multiply-adds", "kept bytes")
+        rows = [(*trunk, "head", "its parameters", "its multiply-adds")]
+        for i, stage in enumerate(self.stages, 1):
+            own = (f"{stage.parameters:,}", f"{stage.operations / 1e6:.2f} M", f"{stage.kept_bytes / 2**10:.0f} KiB")
+            head = (stage.head, f"{stage.head_parameters:,}", f"{stage.head_operations / 1e6:.2f} M")
+            rows.append((str(i), stage.cut or "the model", "x".join(map(str, stage.features)), *own, *head))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        parameters = sum(stage.head_parameters for stage in self.stages)
+        return "\n".join([*lines, f"heads: {parameters:,} parameters, {100 * self.head_share:.1f} % of the trunk's multiply-adds"])

@@ -11,7 +11,7 @@ losses of one window travel different distances, so each takes a pass of its own
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from torchsid.core.combine import GradientCombiner
 from torchsid.core.learner import StepOutput
 from torchsid.core.objective import LocalObjective
 from torchsid.core.shared import SharedCascade
+from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import LocalityError
 
 
@@ -63,11 +64,7 @@ class Step:
     on_trained: Callable[[int], None] = do_nothing
 
     def first_belief(self, features: Tensor) -> Tensor:
-        """Return what the first stage refines, `[B, ..., C]`.
-
-        Raises:
-            TargetError: the target is for other positions than the cascade answers at.
-        """
+        """Return what the first stage refines, `[B, ..., C]`; the target must be for the same positions."""
         log_belief = self.cascade.prior(features) if self.log_belief is None else self.log_belief
         check_positions(self.log_target, log_belief.shape[:-1])
         return log_belief
@@ -87,30 +84,48 @@ class Step:
         return scales * self.share.unsqueeze(-1)
 
 
+def two_phase(step: Step) -> StepOutput:
+    """Fill `.grad` of every parameter by the paper's two phases (arXiv 2510.03273, algorithm 1).
+
+        Phase 1, no gradients:  z = c(x);  p_i = f_i(z, p_{i−1});  cache p_0 … p_{L−1}
+        Phase 2, gradients:     z = c(x);  p_i = f_i(z, cached p_{i−1});  L_i = α D(p_i, p_y) + (1−α) D(p_i, cached p_{i−1})
+                                module i gets ∇L_i, the extractor Σ_i ∇L_i
+
+    In phase 2 no module needs another's output, which is what lets the modules run in parallel. Phase 1 leaves no trace: phase 2
+    draws the same dropout masks, and running statistics count each batch once. So the gradients are those of `local_pass`.
+    """
+    with torch.no_grad(), without_side_effects(step.cascade):
+        teachers = step.cascade.log_beliefs(step.x, step.log_belief)[:-1]
+    torch.clear_autocast_cache()  # weights cast in phase 1 carry no graph
+    return local_pass(replace(step, teachers=teachers))
+
+
 def local_pass(step: Step) -> StepOutput:
-    """Fill `.grad` of every parameter in one pass through the cascade.
+    """Fill `.grad` of every parameter in one pass through the cascade: the schedule `streaming`.
+
+    The paper's teacher pass is not needed: the gradients are those of `two_phase`, nothing is computed twice, and bytes kept for
+    backward do not grow with depth. The extractor draws one dropout mask, and BatchNorm counts the batch once.
 
     Raises:
         TargetError: the target is for other positions than the cascade answers at.
         LocalityError: a tensor from before a cut is used behind it, past the cut.
     """
     depth = step.cascade.depth
-    kind = _Local if step.window == 1 else _EndToEnd if step.window >= depth else _Windowed
-    stages = kind(step)
+    stages = _EndToEnd(step) if 1 < step.window >= depth else _Stages(step)
     if isinstance(step.cascade, SharedCascade):
         z = step.cascade.features(step.x)
-        step.cascade.run_stages(stages.share(z), stages.end)
+        stages.z = z.detach().requires_grad_(z.requires_grad)
+        step.cascade.run_stages(stages.z, stages.end)
         if z.requires_grad:
             z.backward(step.combiner.result())  # type: ignore[no-untyped-call]
         step.on_trained(depth)
     else:
         step.cascade.run(step.x, stages.end)
-        stages.finish()
     return StepOutput(torch.stack(stages.losses), stages.log_belief)
 
 
-class _Local:
-    """The stages of one step of SID; `end` is called where each has run."""
+class _Stages:
+    """The stages of one step of SID; `end` is called where each has run. A graph is freed after the last loss that reaches it."""
 
     log_belief: Tensor
     """The newest."""
@@ -121,11 +136,9 @@ class _Local:
         self.factors = step.factors().unbind()
         self.losses: list[Tensor] = []
         self.z: Tensor | None = None  # the leaf that stands for a shared extractor's features
-
-    def share(self, z: Tensor) -> Tensor:
-        """Return a leaf for the features that all stages read."""
-        self.z = z.detach().requires_grad_(z.requires_grad)
-        return self.z
+        self.leaves: list[Tensor] = []  # what the stage that is running began with, where a loss may go on through it
+        # The stages that a later loss will reach, oldest first: index, the leaves that each began with, the tensors it handed on.
+        self.pieces: deque[tuple[int, list[Tensor], list[Tensor]]] = deque()
 
     def end(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
         """Let a stage answer, differentiate its loss as far as it reaches, and return what the next stage begins with."""
@@ -148,26 +161,39 @@ class _Local:
         return self.go_on(stage, tensors)
 
     def differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
-        """Give the stage its gradient, which frees its graph, and the extractor's combiner its own."""
-        torch.autograd.backward([logits], [gradient])
+        """Carry the loss back piece by piece, as far as it reaches, and hand a shared extractor's combiner its gradient."""
+        torch.autograd.backward([logits], [gradient], retain_graph=stage < self._last_loss(stage))
+        gradients = _take(self.leaves)
+        for reached, leaves, outputs in reversed(self.pieces):
+            if not gradients:
+                break
+            ends = [outputs[i] for i in gradients]
+            torch.autograd.backward(ends, list(gradients.values()), retain_graph=stage < self._last_loss(reached))
+            gradients = _take(leaves)
         if self.z is not None and self.z.grad is not None:
             self.step.combiner.add(self.z.grad)
             self.z.grad = None
 
     def go_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
-        """Return what the next stage begins with: the tensors without their graph."""
-        self.step.on_trained(stage)
-        return [tensor if tensor is self.z else tensor.detach() for tensor in tensors]
+        """Keep the stage's graph until no later loss reaches it; return what the next one begins with, the tensors without it."""
+        self.pieces.append((stage, self.leaves, tensors))
+        while self.pieces and stage >= self._last_loss(self.pieces[0][0]):
+            self.step.on_trained(self.pieces.popleft()[0])
+        if self.step.window == 1:
+            return [tensor if tensor is self.z else tensor.detach() for tensor in tensors]
+        self.leaves = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+        return self.copied(stage, self.leaves)
 
-    def finish(self) -> None:
-        """Nothing waits for the last stage."""
+    def _last_loss(self, stage: int) -> int:
+        """Return the last stage whose loss reaches `stage`."""
+        return min(stage + self.step.window, self.step.cascade.depth) - 1
 
     def copied(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
         """Return copies where the next stage writes to what it reads, which would spoil a backward pass that is still to come."""
         return [tensor.clone() for tensor in tensors] if stage in self.step.cascade.overwritten else tensors
 
 
-class _EndToEnd(_Local):
+class _EndToEnd(_Stages):
     """Every loss reaches the input: nothing is cut, and one backward pass at the end serves all."""
 
     def __init__(self, step: Step) -> None:
@@ -179,57 +205,15 @@ class _EndToEnd(_Local):
         self.waiting.append((logits, gradient))
 
     def go_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
-        """Return the tensors, graph and all."""
-        return self.copied(stage, tensors)
-
-    def finish(self) -> None:
-        """Differentiate all losses at once."""
+        """Return the tensors, graph and all; behind the last stage, differentiate all losses at once."""
+        if stage + 1 < self.step.cascade.depth:
+            return self.copied(stage, tensors)
         if self.waiting:
             logits, gradients = zip(*self.waiting, strict=True)
             torch.autograd.backward(logits, gradients)
-        for stage in range(self.step.cascade.depth):
-            self.step.on_trained(stage)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """The graph of one stage: from the leaves it began with to the tensors it handed on."""
-
-    stage: int
-    leaves: list[Tensor]
-    outputs: list[Tensor]
-
-
-class _Windowed(_Local):
-    """Loss i reaches stages i−w+1 … i, and the graph of a stage is freed after the last loss that reaches it."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__(step)
-        self.pieces: deque[_Piece] = deque()  # the stages that a later loss will reach, oldest first
-        self.leaves: list[Tensor] = []  # what the stage that is running began with
-
-    def differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
-        """Carry the loss back piece by piece, as far as it reaches."""
-        torch.autograd.backward([logits], [gradient], retain_graph=stage < self._last_loss(stage))
-        gradients = _take(self.leaves)
-        for piece in reversed(self.pieces):
-            if not gradients:
-                break
-            outputs = [piece.outputs[i] for i in gradients]
-            torch.autograd.backward(outputs, list(gradients.values()), retain_graph=stage < self._last_loss(piece.stage))
-            gradients = _take(piece.leaves)
-
-    def go_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
-        """Keep the stage's graph until no later loss reaches it; return leaves in the place of what it made."""
-        self.pieces.append(_Piece(stage, self.leaves, tensors))
-        while self.pieces and stage >= self._last_loss(self.pieces[0].stage):
-            self.step.on_trained(self.pieces.popleft().stage)
-        self.leaves = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
-        return self.copied(stage, self.leaves)
-
-    def _last_loss(self, stage: int) -> int:
-        """Return the last stage whose loss reaches `stage`."""
-        return min(stage + self.step.window, self.step.cascade.depth) - 1
+        for trained in range(stage + 1):
+            self.step.on_trained(trained)
+        return tensors
 
 
 def _take(leaves: list[Tensor]) -> dict[int, Tensor]:

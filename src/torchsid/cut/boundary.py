@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import ClassVar, TypeGuard
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -24,6 +24,7 @@ class Boundaries:
     """
 
     cuts: tuple[str, ...]
+    modules: ClassVar[tuple[nn.Module, ...]] = ()
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
         """Run the model; see `Segments.run`.
@@ -48,34 +49,13 @@ class Boundaries:
 
         with ExitStack() as hooks:
             for name in self.cuts:
-                hooks.enter_context(_Hooked(model.get_submodule(name), at(name)))
+                hooks.enter_context(model.get_submodule(name).register_forward_hook(at(name)))
             output = call(model, x)
         if len(passed) < len(self.cuts):
             raise CutError(
                 f"the model did not come past {self.cuts[len(passed)]!r}: cut at submodules that every forward pass runs"
             )
         close(len(self.cuts), [logits_of(output)])
-
-    def compile(self) -> None:
-        """Refuse: a stage is no module here.
-
-        Raises:
-            CutError: always.
-        """
-        raise CutError("by='boundary' runs the model as it is, and its stages cannot be compiled one by one: cut with by='graph'")
-
-
-class _Hooked:
-    """A forward hook for as long as the block runs."""
-
-    def __init__(self, module: nn.Module, hook: Hook) -> None:
-        self.module, self.hook = module, hook
-
-    def __enter__(self) -> None:
-        self.handle = self.module.register_forward_hook(self.hook)
-
-    def __exit__(self, *error: object) -> None:
-        self.handle.remove()
 
 
 def tensors_of(output: object) -> list[Tensor]:

@@ -1,9 +1,12 @@
-"""Choose where to cut: which points are candidates, and which of them balance the stages."""
+"""Choose where to cut: which points are candidates, which of them balance the stages, and what follows them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 from typing import Literal, get_args
+
+from torch import nn
 
 from torchsid.cut.balance import balanced_cuts
 from torchsid.cut.profile import Exit, Profile
@@ -20,7 +23,11 @@ def candidates(profile: Profile) -> list[Exit]:
     before the first weight or behind the last one.
     """
     end = profile.exits[-1]
-    weights = sorted(use.first for name, use in profile.uses.items() if profile.is_weight[name])
+    weights = sorted(
+        use.first
+        for use in profile.uses.values()
+        if use.parameter.dim() > 1 and len(use.parameter) > 1  # of a convolution or a linear layer: no bias, scale or embedding
+    )
     runs = Counter(exit_.name for exit_ in profile.exits)
     last_of_gap: dict[int, Exit] = {}
     for exit_ in profile.exits[:-1]:
@@ -55,17 +62,13 @@ def choose(profile: Profile, stages: int, balance: Balance) -> list[Exit]:
 
     indices = [-1, *(point.index for point in points)]
 
+    costs = {"memory": profile.kept_bytes, "work": profile.operations}
+
     def cost(a: int, b: int) -> float:
         start, end = indices[a], indices[b]
         if not profile.parameters(start, end):
             return inf
-        match balance:
-            case "memory":
-                return profile.kept_bytes(start, end)
-            case "work":
-                return profile.operations(start, end)
-            case "equal":
-                return b - a
+        return costs[balance](start, end) if balance in costs else b - a
 
     ends = balanced_cuts(len(points), stages, cost)
     if ends is None:
@@ -84,18 +87,16 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
     Raises:
         CutError: a name is unknown, or one cannot cut there; all problems at once.
     """
-    exits: dict[str, list[Exit]] = {}
-    for exit_ in profile.exits[:-1]:
-        exits.setdefault(exit_.name, []).append(exit_)
+    exits = {exit_.name: exit_ for exit_ in profile.exits[:-1]}
+    runs = Counter(exit_.name for exit_ in profile.exits)
     problems = []
     chosen: list[Exit] = []
     for name in cuts:
-        found = exits.get(name, [])
-        if len(found) != 1:
-            times = f"runs {len(found)} times" if found else f"is no submodule that the model runs{did_you_mean(name, exits)}"
-            problems.append(f"cut {name!r} {times}")
+        if name not in exits or runs[name] > 1:
+            unknown = f"is no submodule that the model runs{did_you_mean(name, exits)}"
+            problems.append(f"cut {name!r} {f'runs {runs[name]} times' if name in exits else unknown}")
             continue
-        (exit_,) = found
+        chosen.append(exit_ := exits[name])
         if not exit_.tensors:
             problems.append(f"cut {name!r} returns no tensor that has a gradient")
         tied = [use for use in profile.crossing(exit_) if use in profile.uses]
@@ -104,18 +105,55 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
             problems.append(f"cut {name!r}: the parameter {tied[0]} is used on both sides, and one stage only can train it")
         if skips and not carries_skips:
             problems.append(f"cut {name!r}: {', '.join(skips)} crosses beside its output (a skip connection); use by='graph'")
-        chosen.append(exit_)
-    ordered = all(a.time < b.time for a, b in pairwise(chosen))
-    if not problems and not ordered:
+    if not problems and any(a.time >= b.time for a, b in pairwise(chosen)):
         problems.append(f"the cuts {', '.join(cuts)} are not in the order in which the model runs them")
+    ends = [*chosen, profile.exits[-1]]
     if not problems:
-        start = -1
-        for exit_ in [*chosen, profile.exits[-1]]:
-            if not profile.parameters(start, exit_.index):
-                where = f"the stage that ends after {exit_.name!r}" if exit_.name else "the last stage"
+        for start, end in zip([-1, *(each.index for each in chosen)], ends, strict=True):
+            if not profile.parameters(start, end.index):
+                where = f"the stage that ends after {end.name!r}" if end.name else "the last stage"
                 problems.append(f"{where} has no parameter to train: leave a cut out")
-            start = exit_.index
     if problems:
         points = ", ".join(point.name for point in candidates(profile)[:-1])
         raise CutError(f"{'; '.join(problems)}; this model can be cut after {points or 'nothing'}")
-    return [*chosen, profile.exits[-1]]
+    return ends
+
+
+def later_layers(model: nn.Module, profile: Profile, points: Sequence[Exit], cut: Exit) -> list[nn.Module]:
+    """Return the pieces of the trunk behind a cut, in order, each as one module of the model's own submodules.
+
+    A piece is what lies between two neighbouring candidates. The list ends before the first piece that is no plain chain of
+    submodules, and before the last, which holds the classifier's output.
+
+    Args:
+        model: the classifier.
+        profile: of the model.
+        points: the candidates, the model's own exit last.
+        cut: one of them.
+    """
+    pieces: list[nn.Module] = []
+    behind = [cut, *(point for point in points[:-1] if point.index > cut.index)]
+    for start, end in pairwise(behind):
+        chain = _chain(profile, start, end)
+        if not chain:
+            break
+        modules = [model.get_submodule(name) for name in chain]
+        pieces.append(modules[0] if len(modules) == 1 else nn.Sequential(*modules))
+    return pieces
+
+
+def _chain(profile: Profile, start: Exit, end: Exit) -> list[str]:
+    """Return the names of the submodules that lead from one exit's tensor to another's; empty when they alone do not."""
+    names: list[str] = []
+    tensor, after, position = id(start.tensors[0]), start.order, start.index
+    while True:
+        calls = [
+            call
+            for call in profile.exits
+            if call.reads == tensor and call.order > after and call.entered > position and call.index <= end.index and call.tensors
+        ]
+        if not calls:
+            return names if tensor == id(end.tensors[0]) else []
+        found = min(calls, key=lambda call: call.order)  # calls begin in this order, an outer submodule before its inner ones
+        names.append(found.name)
+        tensor, after, position = id(found.tensors[0]), found.order, found.index

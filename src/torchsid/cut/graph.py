@@ -18,52 +18,6 @@ from torchsid.errors import CutError
 _NO_DEFAULT = object()
 
 
-class GraphSegments:
-    """The stages of a model as `torch.fx.GraphModule`s: the values that cross a cut in, the values that cross the next one out.
-
-    Stage i ends after the last operation of submodule `cuts[i]`. At a cut the newest floating-point tensor comes first: that is
-    the one the head reads.
-
-    Args:
-        model: the classifier.
-        cuts: names of submodules.
-
-    Raises:
-        CutError: the model cannot be traced, has its train or eval mode baked in, or never runs a submodule of that name.
-    """
-
-    def __init__(self, model: nn.Module, cuts: Sequence[str]) -> None:
-        graph = _trace(model)
-        self._inputs = {node.target: node.args[0] if node.args else _NO_DEFAULT for node in graph.nodes if node.op == "placeholder"}
-        stage_of = _assign(graph, cuts)
-        crossing = [_crossing(stage_of, cut) for cut in range(len(cuts))]
-        first = [node for node in graph.nodes if node.op == "placeholder"]
-        stages = zip([first, *crossing], [*crossing, None], strict=True)
-        self.modules = [_stage(model, graph, stage_of, i, reads, gives) for i, (reads, gives) in enumerate(stages)]
-        """The stages; outside `nn.Module`'s book-keeping, because their parameters are the model's."""
-
-    def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
-        """Run the stages one after the other; see `Segments.run`."""
-        self.piece(0, len(self.modules)).run(model, self.bind(x), close)
-
-    def piece(self, first: int, end: int) -> "GraphPiece":
-        """Return the stages `first … end−1` (from 0) as something that runs alone."""
-        return GraphPiece(self.modules[first:end], ends_the_model=end == len(self.modules))
-
-    def compile(self) -> None:
-        """Compile every stage with `torch.compile`, in place."""
-        self.piece(0, len(self.modules)).compile()
-
-    def bind(self, x: Inputs) -> tuple[Any, ...]:
-        """Return the inputs in the order of the graph's placeholders."""
-        given = dict(x) if isinstance(x, Mapping) else dict(zip(self._inputs, x if isinstance(x, tuple) else (x,), strict=False))
-        values = self._inputs | given
-        missing = [name for name, value in values.items() if value is _NO_DEFAULT]
-        if missing or len(values) > len(self._inputs):
-            raise CutError(f"the model takes {', '.join(self._inputs)}, but was given {', '.join(given)}")
-        return tuple(values.values())
-
-
 class GraphPiece:
     """Consecutive stages of a model, which read the values that cross the cut before them: the part of one worker.
 
@@ -74,6 +28,7 @@ class GraphPiece:
 
     def __init__(self, modules: Sequence[fx.GraphModule], *, ends_the_model: bool) -> None:
         self.modules = tuple(modules)
+        """The stages; outside `nn.Module`'s book-keeping, because their parameters are the model's."""
         self.ends_the_model = ends_the_model
         self.handed_on: tuple[Any, ...] = ()
         """The values that cross the cut behind the last stage, from when it has run on; with their graph, if there is one."""
@@ -94,10 +49,47 @@ class GraphPiece:
             handed_on = dict(zip(features, close(i, [values[k] for k in features]), strict=True))
             values = tuple(handed_on.get(k, value) for k, value in enumerate(values))
 
-    def compile(self) -> None:
-        """Compile every stage with `torch.compile`, in place."""
-        for module in self.modules:
-            module.compile()
+
+class GraphSegments(GraphPiece):
+    """The stages of a model as `torch.fx.GraphModule`s: the values that cross a cut in, the values that cross the next one out.
+
+    Stage i ends after the last operation of submodule `cuts[i]`. At a cut the newest floating-point tensor comes first: that is
+    the one the head reads.
+
+    Args:
+        model: the classifier.
+        cuts: names of submodules.
+
+    Raises:
+        CutError: the model cannot be traced, has its train or eval mode baked in, or never runs a submodule of that name.
+    """
+
+    def __init__(self, model: nn.Module, cuts: Sequence[str]) -> None:
+        graph = _trace(model)
+        self._inputs = {node.target: node.args[0] if node.args else _NO_DEFAULT for node in graph.nodes if node.op == "placeholder"}
+        stage_of = _assign(graph, cuts)
+        crossing = [_crossing(stage_of, cut) for cut in range(len(cuts))]
+        first = [node for node in graph.nodes if node.op == "placeholder"]
+        stages = zip([first, *crossing], [*crossing, None], strict=True)
+        modules = [_stage(model, graph, stage_of, i, reads, gives) for i, (reads, gives) in enumerate(stages)]
+        super().__init__(modules, ends_the_model=True)
+
+    def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
+        """Run the stages one after the other; see `Segments.run`."""
+        super().run(model, self.bind(x), close)
+
+    def piece(self, first: int, end: int) -> GraphPiece:
+        """Return the stages `first … end−1` (from 0) as something that runs alone."""
+        return GraphPiece(self.modules[first:end], ends_the_model=end == len(self.modules))
+
+    def bind(self, x: Inputs) -> tuple[Any, ...]:
+        """Return the inputs in the order of the graph's placeholders."""
+        given = dict(x) if isinstance(x, Mapping) else dict(zip(self._inputs, x if isinstance(x, tuple) else (x,), strict=False))
+        values = self._inputs | given
+        missing = [name for name, value in values.items() if value is _NO_DEFAULT]
+        if missing or len(values) > len(self._inputs):
+            raise CutError(f"the model takes {', '.join(self._inputs)}, but was given {', '.join(given)}")
+        return tuple(values.values())
 
 
 def _trace(model: nn.Module) -> fx.Graph:
@@ -120,16 +112,12 @@ def _trace(model: nn.Module) -> fx.Graph:
 
 def _assign(graph: fx.Graph, cuts: Sequence[str]) -> dict[fx.Node, int]:
     """Return the stage of every node."""
-    ends = []
+    ends: list[int] = []
     for name in cuts:
-        inside = [k for k, node in enumerate(graph.nodes) if name in node.meta.get("nn_module_stack", {})]
-        if not inside:
-            raise CutError(f"the graph never runs the submodule {name!r}: cut elsewhere")
-        ends.append(max(inside))
-    if ends != sorted(set(ends)):
-        raise CutError(
-            f"the submodules do not end one after the other: {', '.join(cuts)}; give the cuts in the order of the forward pass"
-        )
+        end = max((k for k, node in enumerate(graph.nodes) if name in node.meta.get("nn_module_stack", {})), default=-1)
+        if end <= max(ends, default=-1):
+            raise CutError(f"the graph does not run {name!r}, or not behind the cuts before it: name them in the order that it has")
+        ends.append(end)
     return {node: sum(k > end for end in ends) for k, node in enumerate(graph.nodes)}
 
 

@@ -6,9 +6,10 @@ can be cut where a submodule returns and nothing but what it returns crosses.
 Fake tensors do as well as real ones, within a `FakeTensorMode`: shapes and storages are all that counts.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,10 @@ class Exit:
     nodes: tuple[Node | None, ...]  # that made them; what works in place later makes new ones
 
 
-@dataclass(frozen=True)
-class Use:
-    """When a parameter is used: the first and the last node that reads it."""
+class Use(NamedTuple):
+    """A parameter, and when it is used: the first and the last node that reads it."""
 
+    parameter: nn.Parameter
     first: int
     last: int
 
@@ -53,9 +54,7 @@ class Profile:
 
     batch: int
     exits: tuple[Exit, ...]  # in order; the last is the model's own
-    uses: dict[str, Use]
-    sizes: dict[str, int]  # elements of each parameter that is used
-    is_weight: dict[str, bool]  # of a convolution or a linear layer, rather than a bias, a scale or an added embedding
+    uses: dict[str, Use]  # of each parameter, in the order of first use
     crossings: list[tuple[int, int, Node]] = field(repr=False)  # a node, when it was made, and when it was last read
     saved: list[tuple[int, int, int]] = field(repr=False)  # exits so far, storage and bytes of each tensor kept for backward
 
@@ -92,31 +91,28 @@ def profile(model: nn.Module, example: Inputs) -> Profile:
         CutError: the model cannot run the example, or nothing in it can be trained.
         ValueError: it returns no logits.
     """
-    recorder = _Recorder(model)
+    listener = _Listener(model)
     with without_side_effects(model), torch.enable_grad():
         model.train()
         try:
-            output = recorder.record(example)
+            output = listener.record(example)
         except Exception as error:
-            raise CutError(
-                f"the model cannot run the example{_shapes(example)}: {error}; give example, a small batch of inputs"
-            ) from error
+            shape = f" of shape {list(example.shape)}" if isinstance(example, Tensor) else ""
+            raise CutError(f"the model cannot run the example{shape}: {error}; give example, a small batch of inputs") from error
     logits = logits_of(output)
     if logits.grad_fn is None:
         raise CutError("no parameter of the model requires a gradient: nothing can be trained")
     edges = list(_edges(logits.grad_fn))
     return Profile(
         batch=len(logits),
-        exits=tuple(recorder.exits),
-        uses=(uses := _uses(model, edges)),
-        sizes={name: model.get_parameter(name).numel() for name in uses},
-        is_weight={name: model.get_parameter(name).dim() > 1 and len(model.get_parameter(name)) > 1 for name in uses},
+        exits=tuple(listener.exits),
+        uses=_uses(model, edges),
         crossings=_crossings(edges),
-        saved=recorder.saved,
+        saved=listener.saved,
     )
 
 
-class _Recorder:
+class _Listener:
     """Listens to every submodule, and to autograd."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -129,16 +125,16 @@ class _Recorder:
         self._kept: list[object] = []  # so that no id is used again
 
     def record(self, example: Inputs) -> object:
-        handles = []
-        for name, module in self.model.named_modules():
-            handles += [module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave(name))]
-        try:
-            counter = FlopCounterMode(display=False, custom_mapping={_ATTENTION_ON_CPU: _attention_flops})
-            with counter as self._counter, torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack):
-                return call(self.model, example)
-        finally:
-            for handle in handles:
-                handle.remove()
+        counter = FlopCounterMode(
+            display=False,
+            custom_mapping={_ATTENTION_ON_CPU: lambda *shapes, **_: sdpa_flop_count(*shapes[:3])},  # type: ignore[no-untyped-call]
+        )
+        with ExitStack() as hooks, counter as self._counter:
+            for name, module in self.model.named_modules():
+                hooks.enter_context(module.register_forward_pre_hook(self._enter))
+                hooks.enter_context(module.register_forward_hook(self._leave(name)))
+            hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor))
+            return call(self.model, example)
 
     def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:
         only = args[0] if len(args) == 1 and isinstance(args[0], Tensor) else None
@@ -171,15 +167,6 @@ def storage_id(tensor: Tensor) -> int:
     return found
 
 
-def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
-    flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
-    return flops
-
-
-def _unpack(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 def _now() -> int:
     """Return the sequence number of a node made now."""
     probe = torch.ones((), requires_grad=True) * 1
@@ -203,12 +190,11 @@ def _edges(root: Node) -> Iterator[tuple[Node, Node]]:
 
 def _uses(model: nn.Module, edges: list[tuple[Node, Node]]) -> dict[str, Use]:
     """Return when each parameter is used, in the order of first use."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    times: dict[str, list[int]] = {}
+    times: dict[int, list[int]] = {}
     for reader, read in edges:
-        if (name := names.get(id(getattr(read, "variable", None)))) is not None:
-            times.setdefault(name, []).append(reader._sequence_nr())
-    return {name: Use(min(found), max(found)) for name, found in sorted(times.items(), key=lambda item: min(item[1]))}
+        times.setdefault(id(getattr(read, "variable", None)), []).append(reader._sequence_nr())
+    found = {name: (each, times[id(each)]) for name, each in model.named_parameters() if id(each) in times}
+    return {name: Use(each, min(when), max(when)) for name, (each, when) in sorted(found.items(), key=lambda item: min(item[1][1]))}
 
 
 def _crossings(edges: list[tuple[Node, Node]]) -> list[tuple[int, int, Node]]:
@@ -218,9 +204,3 @@ def _crossings(edges: list[tuple[Node, Node]]) -> list[tuple[int, int, Node]]:
         if not hasattr(read, "variable"):
             last_read[read] = max(last_read.get(read, -1), reader._sequence_nr())
     return [(node._sequence_nr(), read, node) for node, read in last_read.items()]
-
-
-def _shapes(example: Inputs) -> str:
-    if isinstance(example, Tensor):
-        return f" of shape {list(example.shape)}"
-    return ""

@@ -32,7 +32,7 @@ from torchsid.distributed.part import drop_others
 from torchsid.distributed.shared_roles import Extractor, Group, Ring
 from torchsid.distributed.world import World
 from torchsid.errors import ConfigError, ScheduleError
-from torchsid.learners.memory import BeliefMemory
+from torchsid.learners.belief_memory import BeliefMemory
 from torchsid.learners.sid import SID
 
 

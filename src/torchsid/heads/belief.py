@@ -1,11 +1,27 @@
-"""What the heads of a cut trunk share: a linear reading of the body's vectors and the previous belief."""
+"""Heads on any features: a body from features to a vector, and what is added to every body alike.
+
+A body is a module made from an example of the features. What else it needs it asks for by parameters of its constructor: `later`,
+the trunk's modules behind it; `pool`, False to give every token a vector of its own; `factor`, by how much less of a map to read
+(maps are pooled for a body that does not ask). It says its vectors' `width`, and may say which ranks of features it `reads`, and
+by `max_side` how large the maps may be.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torchsid.core.cascade import Positions
-from torchsid.core.mlp_head import outputs_of
-from torchsid.heads.pool import shrink
+from torchsid.core.shared import outputs_of
+from torchsid.errors import HeadError
+from torchsid.heads import HEADS
+from torchsid.heads.cost import multiply_adds
+from torchsid.heads.pool import FORMS, channels, describe
+
+Body = Callable[..., nn.Module]
 
 
 class BeliefHead(nn.Module):
@@ -19,7 +35,7 @@ class BeliefHead(nn.Module):
         body: maps features to `v`, `[B, width]` or `[B, T, width]`, and leaves the features as they are; says its `width`.
         num_classes: C.
         residual: which of the two.
-        factor: maps are average-pooled by this much before the body reads them.
+        factor: maps are average-pooled to `⌈H/factor⌉ x ⌈W/factor⌉` before the body reads them.
         positions: where a sample's beliefs are; all M of `(M,)` come from the same vector.
     """
 
@@ -39,13 +55,102 @@ class BeliefHead(nn.Module):
 
     def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
         """Return logits `[B, ..., C]` from the stage's features and the previous belief `[B, ..., C]`."""
-        v = self.body(shrink(features, self.factor))
+        read = features if self.factor == 1 else F.avg_pool2d(features, self.factor, ceil_mode=True)
+        v = self.body(read)
         belief = log_belief.exp().to(v.dtype)
-        correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1))
-        if self.slots:
-            correction = correction.view_as(belief)
+        correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1)).view_as(belief)
         return log_belief + correction if self.residual else correction
 
-    def extra_repr(self) -> str:
-        """Show the settings in the module's printed form."""
-        return f"residual={self.residual}, factor={self.factor}"
+
+def create(
+    kind: str,
+    features: Tensor,
+    num_classes: int,
+    *,
+    residual: bool = True,
+    later: Iterable[nn.Module] = (),
+    budget: int | None = None,
+    positions: Positions = (),
+) -> BeliefHead:
+    """Build a head that maps a stage's features and the previous belief `[B, ..., C]` to logits of its shape.
+
+    As every new module, it is made on the default device, in the default dtype and in training mode.
+
+    Args:
+        kind: one of `names()`.
+        features: an example of the stage's features: maps `[B, C, H, W]`, tokens `[B, T, D]` or vectors `[B, D]`. Only its
+            shape counts, so a tensor on the meta device will do.
+        num_classes: C.
+        residual: add the head's correction to the previous log-belief and start with none, so that the stage begins as the
+            identity on beliefs.
+        later: the trunk's modules after this stage, in order. Read by `trunk` alone.
+        budget: the most multiply-adds a sample that a forward pass of the head may take. `conv`, `attention` and `trunk` pool
+            maps by the smallest of 1, 2, 4, 8, ... that fits, no further than to 2x2.
+        positions: where a sample's beliefs are: one (`()`), M of them from the same vector (`(M,)`), or one at each token
+            (`"tokens"`).
+
+    Raises:
+        HeadError: the head cannot read such features, or does not fit the budget.
+        ConfigError: the kind is unknown.
+    """
+    body: Body = HEADS.load(kind)
+    if problems := list(_problems(kind, body, features, num_classes, budget, positions)):
+        raise HeadError("; ".join(problems))
+    example = torch.zeros(1, *features.shape[1:])
+    where = example.shape[1:-1] if positions == "tokens" else positions
+    log_belief = torch.zeros(1, *where, num_classes)
+    wishes: dict[str, Any] = {"later": later, "pool": positions != "tokens"}
+    tried: list[tuple[int, int]] = []  # multiply-adds, and by how much less of a map was read
+    state = torch.get_rng_state()
+    for factor in _factors(body, example):
+        torch.set_rng_state(state)  # a seed gives the weights of the head that is returned, however many were tried
+        made = body(example, **{name: value for name, value in {**wishes, "factor": factor}.items() if _asks_for(body, name)})
+        pooled = 1 if _asks_for(body, "factor") else factor
+        head = BeliefHead(made, num_classes, residual=residual, factor=pooled, positions=positions)
+        if budget is None:
+            return head
+        try:
+            tried.append((multiply_adds(head, example, log_belief), factor))
+        except Exception:  # copies of the trunk's layers may find small maps too small, and say so in any way
+            if not tried:
+                raise
+            continue
+        if tried[-1][0] <= budget:
+            return head
+    least, factor = min(tried)
+    pooling = f" with maps read {factor} times smaller" if factor > 1 else ""
+    linear = (channels(example) + num_classes) * num_classes
+    cheaper = f", choose a cheaper head (linear takes {linear:,})" if kind != "linear" else ""
+    raise HeadError(
+        f"head {kind!r} on {describe(example)} takes {least:,} multiply-adds a sample{pooling}, over the budget of {budget:,}: "
+        f"raise budget{cheaper}, or cut the trunk where it has fewer channels"
+    )
+
+
+def _problems(kind: str, body: Body, features: Tensor, num_classes: int, budget: int | None, positions: Positions) -> Iterator[str]:
+    bodies = {name: HEADS.load(name) for name in HEADS.names()}
+    if features.dim() not in getattr(body, "reads", FORMS):
+        readers = ", ".join(name for name, each in bodies.items() if features.dim() in getattr(each, "reads", FORMS))
+        advice = f"choose from {readers}" if readers else "give vectors [B, D], tokens [B, T, D] or maps [B, C, H, W]"
+        yield f"head {kind!r} cannot read {describe(features)}: {advice}"
+    if positions == "tokens" and not (features.dim() == 3 and _asks_for(body, "pool")):
+        able = ", ".join(name for name, each in bodies.items() if _asks_for(each, "pool"))
+        yield f"head {kind!r} on {describe(features)} cannot answer at each token: give tokens [B, T, D], and choose from {able}"
+    if num_classes < 2:
+        yield f"num_classes={num_classes}: a belief needs 2 classes or more"
+    if budget is not None and budget < 1:
+        yield f"budget={budget}: give 1 multiply-add a sample or more, or None for no limit"
+
+
+def _asks_for(body: Body, name: str) -> bool:
+    return name in inspect.signature(body).parameters
+
+
+def _factors(body: Body, example: Tensor) -> list[int]:
+    """Return by how much smaller a side to try maps, smallest first: powers of two that leave 2x2 or more."""
+    if example.dim() != 4:
+        return [1]
+    small, large = sorted(example.shape[2:])
+    factors = [2**k for k in range(max((small - 1).bit_length(), 1))]
+    max_side = getattr(body, "max_side", large)
+    return [factor for factor in factors if large <= max_side * factor] or factors[-1:]

@@ -1,6 +1,5 @@
 """Features and their positions: maps `[B, C, H, W]`, tokens `[B, T, D]`, vectors `[B, D]`, told apart by their rank."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 FORMS = {2: "vectors", 3: "tokens", 4: "maps"}
@@ -15,11 +14,6 @@ def describe(features: Tensor) -> str:
     """Return the form and the shape of a sample for a message, as `maps [B, 64, 8, 8]`."""
     form = FORMS.get(features.dim(), f"features of rank {features.dim()},")
     return f"{form} [{', '.join(['B', *map(str, features.shape[1:])][: features.dim()])}]"
-
-
-def shrink(features: Tensor, factor: int) -> Tensor:
-    """Return maps average-pooled to `[B, C, ⌈H/factor⌉, ⌈W/factor⌉]`; a window over the edge averages what is inside."""
-    return features if factor == 1 else F.avg_pool2d(features, factor, ceil_mode=True)
 
 
 def mean_over_positions(features: Tensor) -> Tensor:

@@ -33,28 +33,19 @@ class TrunkBody(nn.Module):
     def __init__(self, example: Tensor, *, later: Iterable[nn.Module], pool: bool = True) -> None:
         super().__init__()
         self.pool = pool
-        chosen = _choose(example, later)
-        for module in chosen:
-            _reinitialise(module)
-        self.layers = nn.Sequential(*chosen)
-        self.width = self._check(example)
-        self.train()
-
-    def _check(self, example: Tensor) -> int:
-        """Return the width of `v`; refuse layers that write to the features."""
+        self.layers = nn.Sequential(*map(_reinitialised, _choose(example, later)))
         version = example._version
         out = _run(self.layers, example)
         if example._version != version:
-            raise HeadError(
-                f"head 'trunk' on {describe(example)}: {type(self.layers[0]).__name__} changes its input in place, and the next "
-                "stage reads the same features: make its first operation return a new tensor, or choose another head"
+            raise _refusal(
+                example,
+                f"{type(self.layers[0]).__name__} changes its input in place, and the next stage reads the same features: make its "
+                "first operation return a new tensor",
             )
-        if not self.pool and out.shape[:-1] != example.shape[:-1]:
-            raise HeadError(
-                f"head 'trunk' on {describe(example)}: the later modules make {describe(out)} of it, which are other positions: "
-                "choose another head"
-            )
-        return channels(out)
+        if not pool and out.shape[:-1] != example.shape[:-1]:
+            raise _refusal(example, f"the later modules make {describe(out)} of it: keep the positions")
+        self.width = channels(out)
+        self.train()
 
     def forward(self, features: Tensor) -> Tensor:
         """Return `v`, `[B, width]`, or `[B, T, width]`."""
@@ -72,22 +63,16 @@ def _choose(example: Tensor, later: Iterable[nn.Module]) -> list[nn.Module]:
         try:
             y = _run(copy, x.clone())
         except Exception as error:  # the modules are the user's, so any error may come
-            raise HeadError(
-                f"head 'trunk' on {describe(example)}: the later module {type(module).__name__} cannot read {describe(x)} "
-                f"({error}): give in later the trunk's modules after this stage, in order, or choose another head"
-            ) from error
+            why = f"the later module {type(module).__name__} cannot read {describe(x)} ({error})"
+            raise _refusal(example, f"{why}: give in later the trunk's modules after this stage, in order") from error
         if y.shape != x.shape:
             changing.append(copy)
         elif next(copy.parameters(), None) is not None:
             keeping.append(copy)
         x = y
-    chosen = changing or keeping[:1]
-    if not chosen:
-        raise HeadError(
-            f"head 'trunk' on {describe(example)}: later holds no module to copy: give the trunk's modules after this stage, "
-            "or choose another head where none follows"
-        )
-    return chosen
+    if not changing and not keeping:
+        raise _refusal(example, "later holds no module to copy: give the trunk's modules after this stage")
+    return changing or keeping[:1]
 
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:
@@ -107,8 +92,13 @@ def _copy(module: nn.Module) -> nn.Module:
     return copy.requires_grad_().eval()
 
 
-def _reinitialise(module: nn.Module) -> None:
+def _reinitialised(module: nn.Module) -> nn.Module:
     for each in reversed(list(module.modules())):  # children first: a parent may set theirs its own way
         for name in ("reset_parameters", "_reset_parameters"):  # MultiheadAttention has the latter
             if callable(reset := getattr(each, name, None)):
                 reset()
+    return module
+
+
+def _refusal(example: Tensor, why: str) -> HeadError:
+    return HeadError(f"head 'trunk' on {describe(example)}: {why}, or choose another head")

@@ -1,16 +1,15 @@
 """One loss at the end, differentiated through the whole network: backpropagation, the baseline."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import check_positions, forward_kl, log_target, mean, to_log_belief, uniform_prior
-from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.beliefs import check_positions, forward_kl, log_target, mean
+from torchsid.core.calling import Inputs
 from torchsid.core.cascade import do_nothing
-from torchsid.core.learner import Learner, StepOutput
-from torchsid.core.shared import SharedCascade
+from torchsid.core.learner import Learner, StepOutput, log_beliefs_of
 from torchsid.core.staged import StagedCascade
 from torchsid.settings import Weight, checked
 
@@ -26,20 +25,12 @@ class Backprop(Learner):
         label_smoothing: Share ε of the target that is spread evenly over the classes: `(1−ε)·p_y + ε/C`.
     """
 
+    networks: ClassVar[tuple[str, ...]] = ("cascade", "plain")  # of a staged one it would leave the belief heads untrained
+
     @checked
     def __init__(self, module: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
         self.module = module
         self.label_smoothing = label_smoothing
-
-    @classmethod
-    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
-        """Return what keeps it from training such a network."""
-        if network == "staged":
-            return [
-                f"name = {settings['name']!r} would leave the belief heads of model.network = 'staged' untrained: set "
-                "model.network = 'plain', which is the same trunk"
-            ]
-        return []
 
     def backward(
         self,
@@ -86,9 +77,5 @@ class Backprop(Learner):
         return self._log_beliefs(x)
 
     def _log_beliefs(self, x: Inputs) -> Tensor:
-        if isinstance(self.module, SharedCascade):
-            return self.module.log_beliefs(x)
-        staged = isinstance(self.module, StagedCascade)  # which takes inputs in any form as one argument
-        log_belief = to_log_belief(self.module(x) if staged else logits_of(call(self.module, x)))
-        prior = uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief)
-        return torch.stack([prior, log_belief])
+        """Do as `log_beliefs`, with gradients; of a staged cascade the model alone runs."""
+        return log_beliefs_of(self.module.model if isinstance(self.module, StagedCascade) else self.module, x)

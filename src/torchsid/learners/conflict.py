@@ -4,22 +4,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from torchsid.core.combine import PCGrad
 from torchsid.core.side_effects import without_side_effects
 from torchsid.learners.sid import SID
-
-
-class _Recorder:
-    """A combiner that keeps every gradient and returns their sum."""
-
-    def __init__(self) -> None:
-        self.gradients: list[Tensor] = []
-
-    def add(self, gradient: Tensor) -> None:
-        self.gradients.append(gradient.detach().clone())
-
-    def result(self) -> Tensor:
-        return torch.stack(self.gradients).sum(0)
 
 
 def gradient_conflict(learner: SID, x: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
@@ -37,16 +26,12 @@ def gradient_conflict(learner: SID, x: Tensor, target: Tensor, *, weight: Tensor
     Raises:
         ValueError: fewer than L stages send the extractor a gradient.
     """
-    recorder = _Recorder()
-    depth = learner.module.depth
+    kept = PCGrad()  # which keeps every gradient
     with without_side_effects(learner.module):
-        learner.schedule(replace(learner.new_step(x, target, weight=weight), combiner=recorder))
-    if len(recorder.gradients) != depth:
-        raise ValueError(
-            f"{len(recorder.gradients)} of {depth} stages send the extractor a gradient: conflict is measured on a shared "
-            "cascade whose extractor has parameters that require gradients"
-        )
-    flat = torch.stack(recorder.gradients).flatten(1).double()  # [L, B·F]
-    flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-    cosines: Tensor = flat @ flat.T
-    return cosines.clamp(-1, 1).float()
+        learner.schedule(replace(learner.new_step(x, target, weight=weight), combiner=kept))
+    if len(kept.gradients) != learner.module.depth:
+        found = f"{len(kept.gradients)} of {learner.module.depth} stages send the extractor a gradient"
+        raise ValueError(f"{found}: conflict is measured on a shared cascade whose extractor learns from all")
+    flat = torch.stack(kept.gradients).flatten(1).double()  # [L, B·F]
+    directions = F.normalize(flat, eps=torch.finfo(flat.dtype).tiny)
+    return (directions @ directions.T).clamp(-1, 1).float()

@@ -1,7 +1,6 @@
 """A loss at every stage of a cascade, differentiated through the whole network (Lee et al. 2015)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,19 +32,8 @@ class DeepSupervision(Backprop):
         ValueError: the network is no `Cascade`, or `label_smoothing` is out of range.
     """
 
+    networks: ClassVar[tuple[str, ...]] = ("cascade",)
     trains_stages: ClassVar[bool] = True
-
-    @classmethod
-    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
-        """Return what keeps it from training such a network."""
-        if network == "staged":
-            return [
-                f"name = {settings['name']!r} is for the stages of model.network = 'cascade': a staged network has learner.name = "
-                f"'sid' with learner.window = {depth}, model.depth, for it"
-            ]
-        if network == "plain":
-            return [f"name = {settings['name']!r} trains stages: set model.network = 'cascade', or learner.name = 'backprop'"]
-        return []
 
     def __init__(self, cascade: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
         if not isinstance(cascade, SharedCascade):

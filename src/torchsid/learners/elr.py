@@ -1,21 +1,16 @@
 """Backpropagation with early-learning regularisation (Liu et al. 2020)."""
 
-from typing import ClassVar
-
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from torchsid.core.beliefs import forward_kl
-from torchsid.learners.backprop import Backprop
-from torchsid.learners.predictions import PredictionMemory
+from torchsid.learners.predictions import RememberingBackprop
 from torchsid.settings import NotNegative, Share, Weight, checked
 
 EDGE = 1e-4
 """Probabilities are kept this far from 0 and 1, as the authors' code does, so that the logarithm stays finite."""
 
 
-class ELR(Backprop):
+class ELR(RememberingBackprop):
     """Trains a network end to end and holds on to what it said of each sample before wrong labels were memorised.
 
         L = CE + λ log(1 − ⟨p̄, p⟩),     p̄ ← β p̄ + (1 − β) p     at every visit of the sample, from p̄ = 0
@@ -30,33 +25,20 @@ class ELR(Backprop):
         beta: How much β of a sample's average prediction is kept at every visit; 0.9 for CIFAR-100 in the paper.
     """
 
-    remembers_samples = True
-    needs_whole_samples: ClassVar[bool] = True
-
     @checked
     def __init__(self, module: nn.Module, *, strength: NotNegative = 3.0, beta: Share = 0.7, label_smoothing: Weight = 0.0) -> None:
         super().__init__(module, label_smoothing=label_smoothing)
         self.strength, self.beta = strength, beta
-        self.memory: PredictionMemory | None = None
-        """Holds `p̄`."""
-
-    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
-        """Make room for `p̄`."""
-        self.memory = PredictionMemory(samples, answer, device=next(self.module.parameters()).device)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return `p̄` of every sample."""
-        return self.memory.tensors() if self.memory else {}
 
     def losses(self, log_belief: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
         """Return the loss at every position, `[B, ...]`, and bring `p̄` up to date, this step's belief included."""
         cross_entropy = forward_kl(log_belief, log_target)
-        if self.memory is None or samples is None:
+        if self.predictions is None or samples is None:
             return cross_entropy
-        before, _ = self.memory.recall(samples)
+        before, _ = self.recall(samples)
         belief = clipped(log_belief.detach().exp())
         ensemble = self.beta * before.to(belief) + (1 - self.beta) * belief / belief.sum(-1, keepdim=True)
-        self.memory.remember(samples, ensemble)
+        self.remember(samples, ensemble)
         agreement = (ensemble * clipped(log_belief.exp())).sum(-1)
         return cross_entropy + self.strength * (-agreement).log1p()
 

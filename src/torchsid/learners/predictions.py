@@ -1,36 +1,39 @@
-"""What the network predicted for each training sample when it last saw it: the memory of ELR and of self-distillation."""
+"""What the network predicted for each training sample when it last saw it: what ELR and self-distillation learn from."""
 
-from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from torchsid.learners.memory import rows_of
+from torchsid.learners.backprop import Backprop
+from torchsid.learners.belief_memory import rows_of
 
 
-class PredictionMemory:
-    """Probabilities for every training sample, zeros until it has been seen, and how often that was.
+class RememberingBackprop(Backprop):
+    """Backpropagation with a memory: probabilities for every training sample, and how often it was seen.
 
-    Takes 4 bytes a probability and goes into checkpoints.
-
-    Args:
-        samples: N.
-        answer: the shape of one sample's belief, `[..., C]`.
-        dtype: of the probabilities.
-        device: where the network is.
+    The memory takes 4 bytes a probability and goes into checkpoints.
     """
 
-    def __init__(
-        self, samples: int, answer: Sequence[int], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-    ) -> None:
-        self.predictions = torch.zeros(samples, *answer, dtype=dtype, device=device)
-        """`[N, ..., C]`."""
-        self.visits = torch.zeros(samples, dtype=torch.int64, device=device)
-        """`[N]`; in epoch t of a run every sample has t − 1."""
+    remembers_samples = True
+    needs_whole_samples: ClassVar[bool] = True
+    predictions: Tensor | None = None
+    """`[N, ..., C]`, zeros until a sample has been seen; made by `prepare_training`."""
+    epochs: int = 1
+    visits: Tensor
+    """`[N]`; in epoch t of a run every sample has t − 1."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds."""
-        return {"memory:predictions": self.predictions, "memory:visits": self.visits}
+    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
+        """Make room for the predictions."""
+        self.epochs = epochs
+        device = next(self.module.parameters()).device
+        self.predictions = torch.zeros(samples, *answer, device=device)
+        self.visits = torch.zeros(samples, dtype=torch.int64, device=device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the memory."""
+        return {} if self.predictions is None else {"memory:predictions": self.predictions, "memory:visits": self.visits}
 
     def recall(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Return predictions `[B, ..., C]` and visits `[B]` of the batch's samples, int64 `[B]`.
@@ -38,6 +41,7 @@ class PredictionMemory:
         Raises:
             ValueError: there are no such samples.
         """
+        assert self.predictions is not None
         rows = rows_of(samples, self.predictions)
         return self.predictions[rows], self.visits[rows]
 
@@ -46,6 +50,7 @@ class PredictionMemory:
 
         Rows that are not finite are left as they were: `training.on_non_finite` may skip their step.
         """
+        assert self.predictions is not None
         rows = rows_of(samples, self.predictions)
         finite = predictions.isfinite().flatten(1).all(1)
         kept = finite.view(-1, *(1,) * (predictions.dim() - 1))

@@ -1,18 +1,14 @@
 """Backpropagation on labels mixed with predictions of one epoch before (PS-KD, Kim et al. 2021)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from torchsid.core.beliefs import arithmetic_mixture, forward_kl
-from torchsid.learners.backprop import Backprop
-from torchsid.learners.predictions import PredictionMemory
+from torchsid.learners.predictions import RememberingBackprop
 from torchsid.settings import Weight, checked
 
 
-class SelfDistillation(Backprop):
+class SelfDistillation(RememberingBackprop):
     """Trains a network end to end on targets that its own predictions of one epoch before soften, more and more.
 
         target of epoch t = (1 − α_t) p_y + α_t p^{(t−1)},     α_t = α_T · t / T
@@ -27,31 +23,17 @@ class SelfDistillation(Backprop):
         alpha: Weight α_T, in the last epoch, of the network's prediction one epoch before; it rises from 0 in a line.
     """
 
-    remembers_samples = True
-    needs_whole_samples: ClassVar[bool] = True
-
     @checked
     def __init__(self, module: nn.Module, *, alpha: Weight = 0.8, label_smoothing: Weight = 0.0) -> None:
         super().__init__(module, label_smoothing=label_smoothing)
-        self.alpha, self.epochs = alpha, 1
-        self.memory: PredictionMemory | None = None
-        """Holds `p^{(t−1)}`."""
-
-    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
-        """Make room for the predictions."""
-        self.epochs = epochs
-        self.memory = PredictionMemory(samples, answer, device=next(self.module.parameters()).device)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the prediction of every sample."""
-        return self.memory.tensors() if self.memory else {}
+        self.alpha = alpha
 
     def losses(self, log_belief: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
         """Return `KL(target ‖ p)` at every position, `[B, ...]`, and remember the predictions."""
-        if self.memory is None or samples is None:
+        if self.predictions is None or samples is None:
             return forward_kl(log_belief, log_target)
-        previous, visits = self.memory.recall(samples)
+        previous, visits = self.recall(samples)
         share = self.alpha * ((visits.to(log_belief) + 1) / self.epochs).clamp(max=1.0)
         share = torch.where(visits > 0, share, 0.0).view(-1, *(1,) * (log_belief.dim() - 1))
-        self.memory.remember(samples, log_belief.detach().exp())
+        self.remember(samples, log_belief.detach().exp())
         return forward_kl(log_belief, arithmetic_mixture(previous.to(log_belief).log(), log_target, share))

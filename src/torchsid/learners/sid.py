@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,9 +19,8 @@ from torchsid.core.objective import Alpha, Direction, LocalObjective
 from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
-from torchsid.errors import unknown_name
-from torchsid.learners.memory import BeliefMemory
-from torchsid.settings import settings_of
+from torchsid.learners.belief_memory import BeliefMemory
+from torchsid.settings import checked, settings_of
 
 AlphaOver = Literal["stages", "epochs"]
 Teachers = Literal["same-batch", "last-epoch"]
@@ -60,10 +59,13 @@ class SID(Learner):
         ValueError: a setting is unknown or out of range, or does not go with another or with this kind of cascade; names all.
     """
 
+    networks: ClassVar[tuple[str, ...]] = ("cascade", "staged")
     trains_stages: ClassVar[bool] = True
     runs_on_workers: ClassVar[bool] = True
     module: Cascade
+    window: int
 
+    @checked
     def __init__(
         self,
         cascade: Cascade,
@@ -84,7 +86,7 @@ class SID(Learner):
         of_objective = {"alpha": alpha, "direction": direction, "temperature": temperature, "label_smoothing": label_smoothing}
         of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
         settings = of_objective | of_step | {"alpha_over": alpha_over}
-        if problems := list(_problems(settings, network=network, depth=cascade.depth, epochs=None)):
+        if problems := self.problems(settings, network=network, depth=cascade.depth, epochs=None):
             raise ValueError("; ".join(problems))
         self.module = cascade
         self.alpha, self.alpha_over = alpha, alpha_over
@@ -103,16 +105,11 @@ class SID(Learner):
         self._epochs = 1
 
     @classmethod
-    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
-        """Return which settings clash with each other or with the network; see `Learner.problems`."""
-        settings = {name: each.default for name, each in settings_of(cls).items()} | dict(settings)
-        found = list(_problems(settings, network=network, depth=depth, epochs=epochs))
-        if settings["direction"] == "reverse" and settings["label_smoothing"] == 0:
-            found.append(
-                "direction = 'reverse' is infinite for one-hot targets: set label_smoothing above 0 (0.1 is usual), or direction = "
-                "'forward'"
-            )
-        return found
+    def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> list[str]:
+        """Return which settings clash; see `Learner.problems`. Without `epochs`, only what any number of them clashes with."""
+        given = {name: each.default for name, each in settings_of(cls).items()} | dict(settings)
+        foreign = super().problems(settings, network=network, depth=depth, epochs=epochs or 1)
+        return foreign or list(_clashes(given, network=network, depth=depth, epochs=epochs))
 
     @classmethod
     def updates_at_once(cls, settings: Mapping[str, Any]) -> bool:
@@ -183,18 +180,16 @@ class SID(Learner):
     def update_stage(self, stage: int) -> None:
         """Step the optimiser for stage `stage` (from 0), whose gradients are complete, and drop them."""
         assert self.optimizer is not None
-        waiting = self._gradients_of_others(stage) if self.window > 1 else []
+        waiting: list[tuple[Tensor, Tensor]] = []
+        if self.window > 1:  # several losses reach a stage: later ones have a part of their gradient already
+            own = {id(parameter) for _, parameter in self.module.named_stage_parameters(stage)}
+            waiting = [(each, each.grad) for each in self.module.parameters() if each.grad is not None and id(each) not in own]
         for parameter, _ in waiting:
             parameter.grad = None
         self.optimizer.step()  # of the parameters that have a gradient, which are the stage's
         self.optimizer.zero_grad()
         for parameter, gradient in waiting:
             parameter.grad = gradient
-
-    def _gradients_of_others(self, stage: int) -> list[tuple[Tensor, Tensor]]:
-        """Return what later stages hold already of their gradient, by parameter: in a window, several losses reach them."""
-        own = {id(parameter) for _, parameter in self.module.named_stage_parameters(stage)}
-        return [(each, each.grad) for each in self.module.parameters() if each.grad is not None and id(each) not in own]
 
     def new_step(
         self,
@@ -263,44 +258,31 @@ class SID(Learner):
         return method
 
 
-def _problems(settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> Iterator[str]:
-    """Yield what is wrong with SID's settings, each given; `epochs` is None where their number is not known yet."""
-    alpha, alpha_over, schedule, window = (settings[name] for name in ("alpha", "alpha_over", "schedule", "window"))
-    for name, allowed in (
-        ("alpha_over", get_args(AlphaOver)),
-        ("schedule", get_args(Schedule)),
-        ("combine", COMBINERS),
-        ("teachers", get_args(Teachers)),
-        ("update", get_args(Update)),
-    ):
-        if settings[name] not in allowed:
-            yield f"{name}: {unknown_name(name, settings[name], allowed)}"
-    of_objective = (settings[name] for name in ("alpha", "direction", "label_smoothing", "temperature"))
-    yield from LocalObjective.problems(*of_objective, depth=depth)
+def _clashes(settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> Iterator[str]:
+    """Yield which of SID's settings, each given, do not go together or with the cascade."""
+    alpha, alpha_over, schedule, combine = (settings[name] for name in ("alpha", "alpha_over", "schedule", "combine"))
+    window: int = settings["window"]
+    try:
+        LocalObjective(**{name: settings[name] for name in ("alpha", "direction", "label_smoothing", "temperature")}).alphas(depth)
+    except ValueError as error:
+        yield str(error)
     if alpha_over == "epochs" and not isinstance(alpha, str):
-        yield (
-            f"alpha_over = 'epochs' needs a schedule, not alpha = {alpha!r}: set alpha to 'linear:FIRST:LAST' or "
-            "'cosine:FIRST:LAST', or alpha_over to 'stages'"
-        )
-    if alpha_over == "epochs" and epochs is not None and epochs < 2:
+        yield f"alpha_over = 'epochs' needs a schedule in alpha, not {alpha!r}: set 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
+    if alpha_over == "epochs" and epochs == 1:
         yield "alpha_over = 'epochs' leads from the first epoch to the last: train for 2 epochs or more, or set it to 'stages'"
+    if epochs and settings["direction"] == "reverse" and settings["label_smoothing"] == 0:
+        yield "direction = 'reverse' is infinite for one-hot targets: set label_smoothing above 0 (0.1 is usual), or take 'forward'"
     if settings["teachers"] == "last-epoch" and schedule != "streaming":
         yield f"schedule = {schedule!r} makes teachers of its own: set it to 'streaming', or teachers to 'same-batch'"
-    if network == "plain":
-        yield "name: SID trains stages, and a plain network has none: take a shared or a staged cascade, or another method"
-    elif network == "staged":
+    if network == "staged":
         if schedule != "streaming":
             yield f"schedule = {schedule!r} runs a shared cascade; a staged one streams: leave it out"
-        if settings["combine"] != "sum":
-            combine = settings["combine"]
+        if combine != "sum":
             yield f"combine = {combine!r} merges gradients in a shared extractor, which a staged cascade has not: leave it out"
         if not 1 <= window <= depth:
             yield f"window = {window} reaches over more stages than there are: set it to {depth} (end to end) or less, 1 is SID"
         if settings["update"] == "stage" and window > 1:
-            yield (
-                f"update = 'stage' changes a stage before the others have their gradients, which window = {window} still needs: "
-                "set one of them to its default"
-            )
+            yield f"update = 'stage' changes weights that the other losses of window = {window} need: set one to its default"
     else:
         if window != 1:
             yield f"window = {window} reaches back through the stages of a staged cascade: leave it out for a shared one"

@@ -60,6 +60,4 @@ def classifier(name: str, *, num_classes: int, in_channels: int, image_size: int
 def _images(in_channels: int, image_size: int) -> object:
     import torch
 
-    if in_channels < 1 or image_size < 1:
-        raise ValueError(f"in_channels={in_channels} and image_size={image_size}: both must be 1 or more")
     return torch.empty(2, in_channels, image_size, image_size, device="meta")

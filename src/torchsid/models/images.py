@@ -3,20 +3,18 @@
 from torch import Tensor
 
 
-def side_of(example: Tensor, *, least: int = 1, why: str = "") -> int:
+def side_of(example: Tensor, *, least: int = 1) -> int:
     """Return the side S of square images `[B, channels, S, S]`.
 
     Args:
         example: a batch of them.
         least: the smallest side that the network can take.
-        why: the reason, a clause.
 
     Raises:
         ValueError: the example holds no square images, or of a side that the network cannot take.
     """
     if example.dim() != 4 or example.shape[2] != example.shape[3]:
         raise ValueError(f"the network reads square images [B, channels, S, S], but a sample batch has shape {list(example.shape)}")
-    side = example.shape[-1]
-    if side < least:
-        raise ValueError(f"image_size={side} must be {least} or more" + (f", since {why}" if why else ""))
+    if (side := example.shape[-1]) < least:
+        raise ValueError(f"image_size={side} must be {least} or more: the network halves the image several times")
     return side

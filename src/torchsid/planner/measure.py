@@ -9,7 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torchsid.bench.pieces import HEAD, sid_seconds
 from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE
 from torchsid.bench.turns import median_seconds
-from torchsid.core.threads import threads
+from torchsid.core.side_effects import threads
 from torchsid.planner.devices import MEASURED, PRECISIONS, Device, Precision
 from torchsid.planner.memory import Optimizer as OptimizerName
 from torchsid.planner.memory import update_seconds

@@ -10,7 +10,7 @@ from torch import nn
 from torchsid import models
 from torchsid.errors import ConfigError, unknown_name
 from torchsid.models.classifiers.mlp import MLP
-from torchsid.models.vit import ViTTiny
+from torchsid.models.classifiers.vit_tiny import ViTTiny
 
 # arXiv 2010.11929 (base, large, huge), 2012.12877 (small), 2106.04560 (giant: its G/14, 1.84 billion parameters)
 PRESETS: dict[str, dict[str, Any]] = {

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from torchsid.core.beliefs import to_log_belief
-from torchsid.core.cut_plan import StagePlan
-from torchsid.core.staged import StagedCascade
-from torchsid.cut.build import staged_cascade
+from torchsid.core.staged import StagedCascade, StagePlan
+from torchsid.cut.assemble import staged_cascade
 from torchsid.cut.cuts import candidates
 from torchsid.cut.profile import profile, storage_id
 from torchsid.errors import ConfigError

@@ -11,9 +11,8 @@ from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.core.shared import SharedCascade
-from torchsid.core.side_effects import without_side_effects
+from torchsid.core.side_effects import threads, without_side_effects
 from torchsid.core.staged import StagedCascade
-from torchsid.core.threads import threads
 from torchsid.errors import ConfigError
 from torchsid.settings import build
 from torchsid.tasks.domain import About, Splits, Task

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 import torch
 
-from torchsid.core.process_memory import peak_memory_mib, reset_peak_memory
+from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.errors import NonFiniteError, RunError
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID

@@ -12,13 +12,11 @@ from typing import Any
 import torch
 
 from torchsid.__about__ import __version__
-from torchsid.core.kept_bytes import kept_bytes
 from torchsid.core.learner import Learner
-from torchsid.core.process_memory import peak_memory_mib
+from torchsid.core.peak_memory import kept_bytes, peak_memory_mib
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.learners.locality import check_locality
-from torchsid.learners.sid import SID
 from torchsid.training.batches import Batch
 from torchsid.training.build import Setup
 from torchsid.training.config import config_sha256
@@ -132,12 +130,12 @@ def kept_bytes_of(setup: Setup) -> int:
 
 
 def locality_of(learner: Learner, batch: Batch) -> dict[str, Any]:
-    """Return what `check_locality` finds on a small batch; other methods than SID do not claim to be local.
+    """Return what `check_locality` finds on a small batch; methods without a window do not claim to be local.
 
     Raises:
         LocalityError: a stage's loss reaches another stage.
     """
-    if not isinstance(learner, SID):
+    if learner.window is None:
         detail = "global: the gradient crosses all stages; not local by design"
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}
     report = check_locality(learner, batch.x, batch.target, weight=batch.weight)

@@ -1,14 +1,12 @@
 """Eight residual blocks of two linear layers on the flattened image."""
 
 from collections import OrderedDict
-from typing import Annotated
 
-from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchsid.models.images import side_of
-from torchsid.settings import checked
+from torchsid.settings import Count, checked
 
 
 class MLPBlock(nn.Module):
@@ -53,16 +51,10 @@ class MLP(nn.Sequential):
     """
 
     @checked
-    def __init__(self, example: Tensor, num_classes: int, depth: int = 8, *, width: Annotated[int, Ge(1)] = 256) -> None:
+    def __init__(self, example: Tensor, num_classes: int, depth: int = 8, *, width: Count = 256) -> None:
         stem = nn.Linear(example.shape[1] * side_of(example) ** 2, width)
         nn.init.kaiming_normal_(stem.weight, nonlinearity="linear")
         nn.init.zeros_(stem.bias)
-        super().__init__(
-            OrderedDict(
-                flatten=nn.Flatten(),
-                stem=stem,
-                blocks=nn.Sequential(*(MLPBlock(width, depth=depth) for _ in range(depth))),
-                norm=nn.LayerNorm(width),
-                head=nn.Linear(width, num_classes),
-            )
-        )
+        blocks = nn.Sequential(*(MLPBlock(width, depth=depth) for _ in range(depth)))
+        parts = {"flatten": nn.Flatten(), "stem": stem, "blocks": blocks, "norm": nn.LayerNorm(width)}
+        super().__init__(OrderedDict(parts, head=nn.Linear(width, num_classes)))

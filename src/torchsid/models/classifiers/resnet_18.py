@@ -1,17 +1,13 @@
 """ResNet-18 for small images: 3x3 stem, no pooling."""
 
 from collections import OrderedDict
-from typing import Annotated, Literal, get_args
+from typing import Literal
 
-from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchsid.errors import unknown_name
 from torchsid.models.images import side_of
-from torchsid.settings import checked
-
-Stem = Literal["cifar", "imagenet"]
+from torchsid.settings import Count, checked
 
 
 class BasicBlock(nn.Module):
@@ -65,38 +61,23 @@ class ResNet18(nn.Sequential):
         num_classes: C.
         stem: `"cifar"` for small images, `"imagenet"` for large ones.
         width: First channels.
-
-    Raises:
-        ValueError: the stem is unknown.
     """
 
     @checked
-    def __init__(self, example: Tensor, num_classes: int, stem: Stem = "cifar", *, width: Annotated[int, Ge(1)] = 64) -> None:
+    def __init__(
+        self, example: Tensor, num_classes: int, stem: Literal["cifar", "imagenet"] = "cifar", *, width: Count = 64
+    ) -> None:
         side_of(example)
-        in_channels = example.shape[1]
-        if stem not in get_args(Stem):
-            raise ValueError(unknown_name("stem", stem, get_args(Stem)))
-        parts: OrderedDict[str, nn.Module] = OrderedDict()
-        if stem == "cifar":
-            parts["conv1"] = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        else:
-            parts["conv1"] = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
-        parts["bn1"] = nn.BatchNorm2d(width)
-        parts["relu"] = nn.ReLU()
+        kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+        convolution = nn.Conv2d(example.shape[1], width, kernel, stride, padding, bias=False)
+        parts = OrderedDict[str, nn.Module](conv1=convolution, bn1=nn.BatchNorm2d(width), relu=nn.ReLU())
         if stem == "imagenet":
             parts["maxpool"] = nn.MaxPool2d(3, stride=2, padding=1)
-        parts["layer1"] = _layer(width, width, stride=1)
-        parts["layer2"] = _layer(width, 2 * width, stride=2)
-        parts["layer3"] = _layer(2 * width, 4 * width, stride=2)
-        parts["layer4"] = _layer(4 * width, 8 * width, stride=2)
-        parts["avgpool"] = nn.AdaptiveAvgPool2d(1)
-        parts["flatten"] = nn.Flatten()
-        parts["fc"] = nn.Linear(8 * width, num_classes)
+        for layer, channels in enumerate((width, 2 * width, 4 * width, 8 * width), 1):
+            first = BasicBlock(max(channels // 2, width), channels, stride=1 if layer == 1 else 2)
+            parts[f"layer{layer}"] = nn.Sequential(first, BasicBlock(channels, channels))
+        parts |= {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(8 * width, num_classes)}
         super().__init__(parts)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def _layer(channels_in: int, channels_out: int, *, stride: int) -> nn.Sequential:
-    return nn.Sequential(BasicBlock(channels_in, channels_out, stride=stride), BasicBlock(channels_out, channels_out))

@@ -1,13 +1,11 @@
 """VGG-11 with BatchNorm and one linear layer, for images of 32 pixels or more."""
 
 from collections import OrderedDict
-from typing import Annotated
 
-from annotated_types import Ge
 from torch import Tensor, nn
 
 from torchsid.models.images import side_of
-from torchsid.settings import checked
+from torchsid.settings import Count, checked
 
 
 class VGG11(nn.Sequential):
@@ -27,29 +25,17 @@ class VGG11(nn.Sequential):
     """
 
     @checked
-    def __init__(self, example: Tensor, num_classes: int, *, width: Annotated[int, Ge(1)] = 64) -> None:
-        side_of(example, least=32, why="five poolings halve the image")
-        features = nn.Sequential(
-            *_convolution(example.shape[1], width),
-            nn.MaxPool2d(2),
-            *_convolution(width, 2 * width),
-            nn.MaxPool2d(2),
-            *_convolution(2 * width, 4 * width),
-            *_convolution(4 * width, 4 * width),
-            nn.MaxPool2d(2),
-            *_convolution(4 * width, 8 * width),
-            *_convolution(8 * width, 8 * width),
-            nn.MaxPool2d(2),
-            *_convolution(8 * width, 8 * width),
-            *_convolution(8 * width, 8 * width),
-            nn.MaxPool2d(2),
-        )
+    def __init__(self, example: Tensor, num_classes: int, *, width: Count = 64) -> None:
+        side_of(example, least=32)
+        channels, layers = example.shape[1], list[nn.Module]()
+        for times in (1, 0, 2, 0, 4, 4, 0, 8, 8, 0, 8, 8, 0):  # the width; 0 is a pooling
+            layers += _convolution(channels, times * width) if times else [nn.MaxPool2d(2)]
+            channels = times * width or channels
         classifier = nn.Linear(8 * width, num_classes)
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)
-        super().__init__(
-            OrderedDict(features=features, avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), classifier=classifier),
-        )
+        parts = {"features": nn.Sequential(*layers), "avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+        super().__init__(OrderedDict(parts, classifier=classifier))
 
 
 def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module, nn.Module]:

@@ -6,23 +6,15 @@ from torchsid.models.images import side_of
 from torchsid.settings import Count, checked
 
 
-class MLP(nn.Sequential):
-    """Flatten, linear → 256, ReLU, linear → F, ReLU.
-
-    Maps images `[B, C, S, S]` to features `[B, F]`.
+@checked
+def mlp(example: Tensor, *, feature_dim: Count = 128) -> nn.Sequential:
+    """Return flatten, linear → 256, ReLU, linear → F, ReLU: images `[B, C, S, S]` to features `[B, F]`.
 
     Args:
         example: a batch of images.
         feature_dim: Width F of the features.
     """
-
-    @checked
-    def __init__(self, example: Tensor, *, feature_dim: Count = 128) -> None:
-        super().__init__(
-            nn.Flatten(),
-            nn.Linear(example.shape[1] * side_of(example) ** 2, 256),
-            nn.ReLU(inplace=True),
-            nn.Linear(256, feature_dim),
-            nn.ReLU(inplace=True),
-        )
-        self.feature_dim = feature_dim
+    first, second = nn.Linear(example.shape[1] * side_of(example) ** 2, 256), nn.Linear(256, feature_dim)
+    extractor = nn.Sequential(nn.Flatten(), first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+    extractor.feature_dim = feature_dim  # type: ignore[assignment]
+    return extractor

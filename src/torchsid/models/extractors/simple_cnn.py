@@ -19,18 +19,12 @@ class SimpleCNN(nn.Sequential):
 
     @checked
     def __init__(self, example: Tensor, *, feature_dim: Count = 128) -> None:
-        side_of(example, least=4, why="two poolings halve the image")
-        super().__init__(
-            *_convolution(example.shape[1], 32),
-            *_convolution(32, 64),
-            nn.MaxPool2d(2),
-            *_convolution(64, 128),
-            *_convolution(128, 128),
-            nn.MaxPool2d(2),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(128, feature_dim),
-        )
+        side_of(example, least=4)
+        channels, layers = example.shape[1], list[nn.Module]()
+        for following in (32, 64, 0, 128, 128, 0):  # channels; 0 is a pooling
+            layers += _convolution(channels, following) if following else [nn.MaxPool2d(2)]
+            channels = following or channels
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, feature_dim))
         self.feature_dim = feature_dim
 
 

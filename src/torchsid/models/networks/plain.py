@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from torchsid.core.cascade import Positions
 from torchsid.core.shared import output_width
-from torchsid.errors import ConfigError
 from torchsid.models import CLASSIFIERS, EXTRACTORS
 from torchsid.settings import OneOf
 
@@ -33,6 +32,5 @@ def plain(
         return network
     features = extractor(example)
     width = output_width(features, example)
-    if width is None:
-        raise ConfigError(["the output width of the extractor cannot be seen: give it an attribute feature_dim"], source="network")
+    assert width is not None  # seen from the example
     return nn.Sequential(features, nn.Linear(width, num_classes))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from torchsid.core.cascade import Positions
 from torchsid.core.staged import StagedCascade
-from torchsid.cut.build import staged_cascade
+from torchsid.cut.assemble import staged_cascade
 from torchsid.heads import HEADS
 from torchsid.models import CLASSIFIERS
 from torchsid.settings import Count, OneOf, Positive, checked
@@ -45,8 +45,6 @@ def staged(
 
     Raises:
         ValueError: `cuts` and `depth` contradict each other.
-        CutError: the trunk cannot be cut so.
-        HeadError: the head cannot read the features.
     """
     if cuts and len(cuts) + 1 != depth:
         raise ValueError(f"cuts names {len(cuts)} cuts for depth = {depth}: set depth = {len(cuts) + 1}, or leave cuts out")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchsid.core.objective import LocalObjective
-from torchsid.core.propositions import error_bounds, ideal_residuals, local_errors, rounding
+from torchsid.core.propositions import error_bounds, ideal_residuals, rounding
 from torchsid.study.certify.samples import SampleNumbers, measure
 from torchsid.study.positions import Flat, flatten, outcomes
 from torchsid.tasks import Samples
@@ -152,7 +152,7 @@ def certificate(
     """Sum up the numbers of P positions with labels `[P]` and weights `[P]`, which are 1 by default."""
     weight = torch.ones(len(labels), dtype=torch.float64) if weight is None else weight
     alphas = objective.alphas(len(numbers.loss))
-    epsilon = local_errors(numbers.excess)
+    epsilon = numbers.excess.clamp(min=0)
     bound = error_bounds(numbers.to_target, epsilon, alphas)
     slack = bound - numbers.to_target[1:]
     share_left = numbers.residual[1:] / numbers.residual[0].clamp(min=torch.finfo(torch.float64).tiny)

@@ -23,7 +23,7 @@ from torchsid.bench.steps import take_rounds
 from torchsid.bench.trainable import build
 from torchsid.bench.turns import ratios, spread
 from torchsid.bench.workload import SHARED, Workload
-from torchsid.core.threads import threads
+from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError
 from torchsid.study.experiments.experiment import read
 from torchsid.training.durable import write_text

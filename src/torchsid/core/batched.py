@@ -11,7 +11,7 @@ For head i with input `u_i = [p_{i−1}, z]`:
 The teacher pass has already computed every `h_i`, so nothing runs twice and no autograd graph is built. Tested against autograd.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from torchsid.core.combine import GradientCombiner
 from torchsid.core.learner import StepOutput
-from torchsid.core.mlp_head import MLPHead
-from torchsid.core.shared import SharedCascade, Stage
+from torchsid.core.shared import MLPHead, SharedCascade, Stage
 from torchsid.core.step import Step
 from torchsid.errors import ScheduleError
 
@@ -123,42 +122,33 @@ def _accumulate(parameters: Sequence[Tensor], gradients: Tensor) -> None:
 
 
 def _heads(cascade: SharedCascade) -> list[MLPHead]:
-    """Return the heads of the stages, or raise when the closed form is not theirs."""
-    heads: list[MLPHead] = [stage.head for stage in cascade.stages if not _unfit(stage)]  # type: ignore[misc]
-    tensors = [(head.hidden.weight, head.hidden.bias, head.output.weight, head.output.bias) for head in heads]
-    forms = {(head.kind, *((each.shape, each.requires_grad) for each in four)) for head, four in zip(heads, tensors, strict=True)}
-    if len(heads) < cascade.depth or len(forms) > 1 or len({id(each) for four in tensors for each in four}) < 4 * len(heads):
-        raise ScheduleError(f"schedule = 'batched' stacks the paper's heads, but {'; '.join(_problems(cascade))}: use 'streaming'")
+    """Return the heads of the stages; raise when the closed form is not theirs."""
+    heads: list[MLPHead] = []
+    problems: list[str] = []
+    owners: dict[int, int] = {}
+    forms = set()
+    for i, stage in enumerate(cascade.stages, 1):
+        if not _fits(stage):
+            problems.append(f"stage {i} is no plain stage with an MLPHead of two linear layers, in single precision, without hooks")
+            continue
+        head: MLPHead = stage.head  # type: ignore[assignment]
+        tensors = (head.hidden.weight, head.hidden.bias, head.output.weight, head.output.bias)
+        forms.add((head.kind, *((each.shape, each.requires_grad) for each in tensors)))
+        if len(forms) > 1:
+            problems.append(f"stage {i} differs in structure from those before it")
+        if shared := {owners.setdefault(id(each), i) for each in tensors} - {i}:
+            problems.append(f"stages {min(shared)} and {i} share parameters")
+        heads.append(head)
+    if problems:
+        raise ScheduleError(f"schedule = 'batched' stacks the paper's heads, but {'; '.join(problems)}: use 'streaming'")
     return heads
 
 
-def _problems(cascade: SharedCascade) -> Iterator[str]:
-    """Yield what keeps the stages from being stacked."""
-    owners: dict[int, int] = {}
-    first = None
-    for i, stage in enumerate(cascade.stages, 1):
-        form = (getattr(stage.head, "kind", None), [(name, p.shape, p.requires_grad) for name, p in stage.named_parameters()])
-        first = first or form
-        if problem := _unfit(stage):
-            yield f"stage {i} {problem}"
-        if form != first:
-            yield f"stage {i} differs in structure from stage 1"
-        for name, parameter in stage.named_parameters():
-            if (owner := owners.setdefault(id(parameter), i)) != i:
-                yield f"stages {owner} and {i} share the parameter {name}"
-
-
-def _unfit(stage: nn.Module) -> str:
-    """Return why the closed form is not a stage's; empty when it is."""
-    if type(stage) is not Stage:
-        return f"is a {type(stage).__name__}, which may make features of its own"
-    head = stage.head
-    if type(head) is not MLPHead or not type(head.hidden) is type(head.output) is nn.Linear:
-        return f"has a {type(head).__name__}, no MLPHead of two linear layers"
-    if head.hidden.weight.dtype not in (torch.float32, torch.float64):
-        return f"computes in {head.hidden.weight.dtype}"
-    if any(
-        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in (stage, head, head.hidden, head.output)
-    ):
-        return "has hooks, which would not be called"
-    return ""
+def _fits(stage: nn.Module) -> bool:
+    """Return whether the closed form is a stage's: what it computes, in float32 or float64, and nothing beside it."""
+    if type(stage) is not Stage or type(stage.head) is not MLPHead:
+        return False
+    hidden, output = stage.head.hidden, stage.head.output
+    parts = (stage, stage.head, hidden, output)
+    hooks = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in parts)
+    return type(hidden) is type(output) is nn.Linear and hidden.weight.dtype in (torch.float32, torch.float64) and not hooks

@@ -1,33 +1,29 @@
 """Cut any classifier into stages that train by local losses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from torchsid import heads
 from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Positions
-from torchsid.core.cut_plan import Plan, StagePlan
 from torchsid.core.side_effects import without_side_effects
-from torchsid.core.staged import OwnHead, Segments, StagedCascade
+from torchsid.core.staged import OwnHead, Plan, Segments, StagedCascade, StagePlan
 from torchsid.cut.boundary import Boundaries
-from torchsid.cut.cuts import Balance, candidates, choose, named
+from torchsid.cut.cuts import Balance, candidates, choose, later_layers, named
 from torchsid.cut.graph import GraphSegments
-from torchsid.cut.later import later_layers
 from torchsid.cut.profile import Exit, Profile, profile
 from torchsid.errors import CutError, HeadError, unknown_name
 from torchsid.heads.cost import multiply_adds, parameters
 
 Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
-_AUTO = {
-    4: ("conv", "linear"),
-    3: ("linear",),
-    2: ("mlp", "linear"),
-}  # for maps, tokens, vectors: the first that fits
+_AUTO = {4: ("conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
 
 
 def staged_cascade(
@@ -77,21 +73,16 @@ def staged_cascade(
     example = _own_copy(example)
     found = profile(model, example)
     points = candidates(found)
-    if isinstance(stages, int):
-        ends = choose(found, stages, balance)
-    else:
-        names = (stages,) if isinstance(stages, str) else tuple(stages)
-        ends = named(found, names, carries_skips=by == "graph")
+    names = (stages,) if isinstance(stages, str) else stages
+    ends = choose(found, names, balance) if isinstance(names, int) else named(found, tuple(names), carries_skips=by == "graph")
     cuts = tuple(end.name for end in ends[:-1])
     segments: Segments = Boundaries(cuts) if by == "boundary" else GraphSegments(model, cuts)
 
     features, overwritten = _trial(segments, model, example)
     *read, logits = features
     if logits.shape[-1] != num_classes:
-        raise CutError(
-            f"the model returns logits {list(logits.shape)}, but num_classes={num_classes}: its last layer must give "
-            f"[B, ..., {num_classes}]"
-        )
+        shape = list(logits.shape)
+        raise CutError(f"the model returns logits {shape}, but num_classes={num_classes}: its last layer must give so many")
     if positions is None:
         where = tuple(logits.shape[1:-1])
         positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in read) else where
@@ -104,9 +95,8 @@ def staged_cascade(
         try:
             built.append(_head(head, tensor, num_classes, make))
         except HeadError as error:
-            raise HeadError(
-                f"stage {stage}, which ends after {end.name!r}: {error} (here by max_head_share={max_head_share})"
-            ) from None
+            why = f"{error} (here by max_head_share={max_head_share})"
+            raise HeadError(f"stage {stage}, which ends after {end.name!r}: {why}") from None
     like = next(model.parameters())
     cascade = StagedCascade(
         model,
@@ -131,13 +121,10 @@ def _head(head: Head, features: Tensor, num_classes: int, make: Callable[..., nn
         made = head(features, num_classes)
         return type(made).__name__, made
     kinds = _AUTO.get(features.dim(), ("linear",)) if head == "auto" else (head,)
-    for kind in kinds:
-        try:
+    for kind in kinds[:-1]:
+        with suppress(HeadError):
             return kind, make(kind, features, num_classes)
-        except HeadError:
-            if kind == kinds[-1]:
-                raise
-    raise AssertionError("unreachable")
+    return kinds[-1], make(kinds[-1], features, num_classes)
 
 
 def _own_copy(example: Inputs) -> Inputs:
@@ -146,17 +133,14 @@ def _own_copy(example: Inputs) -> Inputs:
     BatchNorm in train mode needs two; and a few rows of a large tensor would count as kept bytes with all of its storage.
     """
     alone = batch_size(example) == 1
-    if isinstance(example, Mapping):
-        return {name: _copy(value, alone) for name, value in example.items()}
-    if isinstance(example, tuple):
-        return tuple(_copy(value, alone) for value in example)
-    return torch.cat([example, example]) if alone else example.clone()
 
+    def copy(value: object) -> object:
+        if not isinstance(value, Tensor):
+            return value
+        return torch.cat([value, value]) if alone and len(value) == 1 else value.clone()
 
-def _copy(value: object, twice: bool) -> object:
-    if not isinstance(value, Tensor):
-        return value
-    return torch.cat([value, value]) if twice and len(value) == 1 else value.clone()
+    copied: Inputs = tree_map(copy, dict(example) if isinstance(example, Mapping) else example)
+    return copied
 
 
 def _trial(segments: Segments, model: nn.Module, example: Inputs) -> tuple[list[Tensor], set[int]]:
@@ -184,7 +168,7 @@ def _row(cascade: StagedCascade, found: Profile, stage: int, start: int, end: Ex
     return StagePlan(
         cut=end.name,
         features=tuple(features.shape[1:]),
-        parameters=sum(found.sizes[name] for name in cascade.owned[stage]),
+        parameters=sum(found.uses[name].parameter.numel() for name in cascade.owned[stage]),
         operations=found.operations(start, end.index),
         kept_bytes=found.kept_bytes(start, end.index),
         head=kind,

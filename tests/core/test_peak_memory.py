@@ -1,9 +1,27 @@
+import sys
+
+import pytest
 import torch
 from torch import nn
 
-from torchsid.core.kept_bytes import kept_bytes
+from torchsid.core.peak_memory import kept_bytes, peak_memory_mib, reset_peak_memory
 
 FLOAT = 4
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="run it on Linux, which alone starts a new peak")
+def test_a_reset_forgets_the_peak_before_it() -> None:
+    reset_peak_memory(CPU)
+    block = torch.ones(100 * 2**18)  # 100 MiB
+    high = peak_memory_mib(CPU)
+    del block
+    reset_peak_memory(CPU)
+    low = peak_memory_mib(CPU)
+    assert high is not None
+    assert low is not None
+    assert high - low > 90
 
 
 def test_a_saved_tensor_counts_once_and_parameters_not_at_all() -> None:
@@ -28,12 +46,3 @@ def test_it_is_the_peak_of_what_is_alive_not_the_sum() -> None:
 
     assert kept_bytes(layer, one_after_another) == 32 * 10 * FLOAT
     assert kept_bytes(layer, all_at_once) == 5 * 32 * 10 * FLOAT
-
-
-def test_the_gradients_are_those_without_counting() -> None:
-    layer, x = nn.Linear(10, 10), torch.randn(32, 10)
-    layer(x).square().sum().backward()
-    expected = layer.weight.grad.clone()
-    layer.zero_grad()
-    kept_bytes(layer, lambda: layer(x).square().sum().backward())
-    assert torch.equal(layer.weight.grad, expected)
