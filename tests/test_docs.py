@@ -23,7 +23,6 @@ PUBLIC = (
     "torchsid.core.beliefs",
     "torchsid.core.objective",
     "torchsid.distributed.pipeline",
-    "torchsid.distributed.shared",
     "torchsid.distributed.world",
     "torchsid.errors",
     "torchsid.heads",

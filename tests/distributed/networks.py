@@ -1,22 +1,26 @@
-"""A small network that is hard to spread, its batches, and what one process makes of them."""
+"""Small networks that are hard to spread, their batches, and what one process or several workers make of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from tests.distributed.workers import Result
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchsid import SID, staged_cascade
-from torchsid.core.learner import Learner
-from torchsid.core.staged import StagedCascade
+from torchsid import SID, SharedCascade, StagedCascade, shared_cascade, staged_cascade
+from torchsid.core.cascade import Cascade
 from torchsid.distributed.pipeline import PipelinedSID
-from torchsid.distributed.world import World
+from torchsid.distributed.world import World, join
 
 CLASSES = 4
+SIZES = (8, 8, 8, 5)
+"""Of an epoch's batches."""
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 Batches = Sequence[tuple[Tensor, Tensor]]
+Settings = Mapping[str, object]
+DEFAULTS: Settings = {}
 
 
 class Crossing(nn.Module):
@@ -45,16 +49,30 @@ class Crossing(nn.Module):
 def crossing_cascade(*, quiet: bool = False, dtype: torch.dtype = torch.float32) -> StagedCascade:
     """Four stages, the same at every call."""
     torch.manual_seed(0)
-    model = Crossing(quiet=quiet).to(dtype)
-    example = torch.randn(2, 3, 2, 2, dtype=dtype)
-    return staged_cascade(model, CLASSES, ["b", "c", "d"], example, by="graph", head="linear", max_head_share=9.0)
+    return cut(Crossing(quiet=quiet).to(dtype), ["b", "c", "d"], torch.randn(2, 3, 2, 2, dtype=dtype))
 
 
-def batches(sizes: Sequence[int] = (8, 8, 8, 5), dtype: torch.dtype = torch.float32) -> Batches:
-    """Batches of these sizes, the same at every call."""
+def cut(model: nn.Module, cuts: Any, example: Tensor | None = None, **settings: Any) -> StagedCascade:
+    """The model with linear heads, cut by its graph."""
+    example = torch.randn(2, 3, 2, 2) if example is None else example
+    return staged_cascade(model, CLASSES, cuts, example, **{"by": "graph", "head": "linear", "max_head_share": 9.0, **settings})
+
+
+def extractor_cascade(**settings: Any) -> SharedCascade:
+    """Five stages on one extractor, the same at every call."""
+    torch.manual_seed(0)
+    layers = (nn.Flatten(), nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 16))
+    return shared_cascade(nn.Sequential(*layers), CLASSES, 5, hidden=8, **settings)
+
+
+def batches(sizes: Sequence[int] = SIZES, dtype: torch.dtype = torch.float32, positions: Sequence[int] = ()) -> Batches:
+    """An epoch, the same at every call."""
     generator = torch.Generator().manual_seed(1)
     return [
-        (torch.randn(size, 3, 2, 2, generator=generator, dtype=dtype), torch.randint(CLASSES, (size,), generator=generator))
+        (
+            torch.randn(size, 3, 2, 2, generator=generator, dtype=dtype),
+            torch.randint(CLASSES, (size, *positions), generator=generator),
+        )
         for size in sizes
     ]
 
@@ -67,40 +85,98 @@ def adam(module: nn.Module) -> Optimizer:
     return torch.optim.Adam(module.parameters(), lr=0.01)
 
 
-def pipelined(cascade: StagedCascade, world: World, optimizer: MakeOptimizer = sgd, **settings: object) -> PipelinedSID:
-    """This worker's stages of the cascade."""
+def alone(cascade: Cascade, optimizer: MakeOptimizer = sgd, method: Settings = DEFAULTS) -> SID:
+    """SID with some settings in one process, ready to train two epochs."""
+    learner = SID(cascade, optimizer=optimizer(cascade), **method)  # type: ignore[arg-type]
+    answer = torch.Size([*cascade.positions, CLASSES])
+    learner.prepare_training(samples=sum(SIZES), epochs=2, optimizer=learner.optimizer, answer=answer)  # type: ignore[arg-type]
+    return learner
+
+
+def pipelined(
+    cascade: Cascade, world: World, optimizer: MakeOptimizer = sgd, method: Settings = DEFAULTS, **settings: Any
+) -> PipelinedSID:
+    """This worker's part of it."""
     example = torch.randn(2, 3, 2, 2, dtype=cascade.log_prior.dtype)
-    return PipelinedSID(cascade, world, **{"optimizer": optimizer, "batch_size": 8, "example": example, **settings})
+    given = {"optimizer": optimizer, "batch_size": 8, "example": example, **settings}
+    return PipelinedSID(alone(cascade, method=method), world, **given)
 
 
-def alone(cascade: StagedCascade, optimizer: MakeOptimizer = sgd, **settings: object) -> SID:
-    """The same learner in one process."""
-    return SID(cascade, optimizer=optimizer(cascade), **settings)
-
-
-def trained(learner: Learner, data: Batches, *, autocast: bool = False, new_alpha: float | None = None) -> dict[str, Any]:
-    """Take a step a batch; return weights, the losses `[T, L]`, the beliefs of the last batch and those of all samples.
+def trained(
+    learner: SID | PipelinedSID, data: Batches, *, autocast: bool = False, new_alpha: float | None = None
+) -> dict[str, Any]:
+    """Train for two epochs; return weights, the losses `[T, L]`, the beliefs of every batch and those of all samples.
 
     After the first step all stages learn with `new_alpha` if there is one.
     """
-    assert isinstance(learner, SID | PipelinedSID)
-    learner.module.train()
     losses, beliefs = [], []
-    for number, (x, target) in enumerate(data):
+    sizes = [len(target) for _, target in data]
+    samples = torch.arange(sum(sizes)).split(sizes)
+    for number, (x, target) in enumerate([*data, *data]):
+        epoch, step = divmod(number, len(data))
+        if step == 0:
+            learner.begin_epoch(epoch + 1)
+            learner.module.train()
         torch.manual_seed(100 + number)
         if number and new_alpha is not None:
             learner.objective = replace(learner.objective, alpha=new_alpha)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            out = learner.step(x, target)
+            out = learner.step(x, target, samples=samples[step])
         losses.append(out.stage_losses)
         beliefs.append(out.log_belief)
     learner.module.eval()
     everything = torch.cat([x for x, _ in data])
     # Workers take as many samples at once as a message holds; rounding depends on how many there are.
     parts = everything.split(len(data[0][0])) if isinstance(learner, SID) else [everything]
-    return {
-        **{f"weights.{name}": tensor for name, tensor in learner.module.state_dict().items()},
-        "losses": torch.stack(losses),
-        "beliefs": torch.cat(beliefs),
-        "evaluated": torch.cat([learner.log_beliefs(part) for part in parts], dim=1),
-    }
+    evaluated = torch.cat([learner.log_beliefs(part) for part in parts], dim=1)
+    return {**weights_of(learner), "losses": torch.stack(losses), "beliefs": torch.cat(beliefs), "evaluated": evaluated}
+
+
+def weights_of(learner: SID | PipelinedSID) -> dict[str, Tensor]:
+    """Weights and statistics, and what a method remembers."""
+    tensors = {**learner.module.state_dict(), **learner.state()}
+    return {f"weights.{name}": tensor for name, tensor in tensors.items()}
+
+
+def train_in_worker(
+    rank: int,
+    build: Callable[[], Cascade] = crossing_cascade,
+    data: Callable[[], Batches] = batches,
+    replicas: int = 1,
+    autocast: bool = False,
+    new_alpha: float | None = None,
+    **settings: Any,
+) -> Result:
+    with join(replicas=replicas, timeout=60) as world:
+        learner = pipelined(build(), world, **settings)
+        result = trained(learner, data(), autocast=autocast, new_alpha=new_alpha)
+        learner.flush()
+        world.gather(None)
+        return {**result, "stages": list(learner.assignment[world.position]), "sent": learner.sent_bytes}
+
+
+def weights(result: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in result.items() if name.startswith("weights.")}
+
+
+def union(workers: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """The weights of all workers, which have nothing but the prior in common."""
+    whole: dict[str, Tensor] = {}
+    for worker in workers:
+        own = weights(worker)
+        assert whole.keys() & own.keys() <= {"weights.log_prior"}
+        assert own.keys() > {"weights.log_prior"}
+        whole |= own
+    return whole
+
+
+def assert_same(workers: list[dict[str, Any]], one: dict[str, Any]) -> None:
+    """The last worker's numbers and everyone's weights are those of one process, bit by bit."""
+    for name in ("losses", "beliefs", "evaluated"):
+        assert torch.equal(workers[-1][name], one[name]), name
+    assert_equal(union(workers), weights(one))
+
+
+def assert_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert [name for name, value in expected.items() if not torch.equal(found[name], value)] == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from tests.distributed.networks import adam, alone, batches, crossing_cascade, pipelined, trained
+from tests.distributed.networks import adam, alone, assert_equal, batches, crossing_cascade, pipelined, trained
 from tests.distributed.workers import error_of, in_workers
 from torch import Tensor
 
@@ -48,11 +48,6 @@ def one_process() -> dict[str, Tensor]:
     learner = alone(crossing_cascade(), adam)
     trained(learner, batches())
     return tensors(learner)
-
-
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    assert [name for name, value in expected.items() if not torch.equal(found[name], value)] == []
 
 
 def write(rank: int, path: Path, replicas: int = 1, quiet: bool = False) -> None:

@@ -39,7 +39,7 @@ def together(rank: int, batch: int) -> dict[str, object]:
         assert parameter.grad is not None
         assert frozen.grad is None
         beliefs = samples.view(1, -1, 2).detach()
-        losses, beliefs = replicas.join(loss.detach().reshape(1), beliefs, rows, share)
+        losses, beliefs = replicas.join(loss.detach().reshape(1), beliefs, batch, share)
         return {
             "gradient": parameter.grad,
             "loss": losses,

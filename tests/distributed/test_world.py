@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from tests.distributed.workers import error_of, in_workers
 
@@ -9,16 +11,16 @@ def place(rank: int) -> list[object]:
     with join(replicas=2, timeout=60) as world:
         forward = world.neighbour(1) if not world.is_last else None
         at = [world.position, world.replica, world.is_first, world.is_last, world.leads, forward]
-        return [*at, world.on_lead(lambda: world.rank), world.from_lead(10 * world.rank), world.gather(rank)]
+        return [*at, world.on_lead(lambda: 10 * world.rank), world.gather(rank)]
 
 
 def test_workers_form_a_mesh() -> None:
     everyone = [0, 1, 2, 3]
     assert in_workers(place, 4) == [
-        [0, 0, True, False, False, 2, None, 20, everyone],
-        [0, 1, True, False, False, 3, None, 20, everyone],
-        [1, 0, False, True, True, None, 2, 20, everyone],
-        [1, 1, False, True, False, None, None, 20, everyone],
+        [0, 0, True, False, False, 2, 20, everyone],
+        [0, 1, True, False, False, 3, 20, everyone],
+        [1, 0, False, True, True, None, 20, everyone],
+        [1, 1, False, True, False, None, 20, everyone],
     ]
 
 
@@ -26,17 +28,25 @@ def refuse() -> None:
     raise OSError("no space")
 
 
-def fail_on_lead(rank: int) -> list[str]:
+def disagree(rank: int) -> list[str]:
     with join(timeout=60) as world:
-        errors = [error_of(lambda: world.on_lead(refuse))]
+        facts = {"torch": "2.11", "data": "mnist" if rank == 1 else "digits", "source code": 100 * "f" if rank else "0" + 100 * "f"}
+        same, other = (error_of(partial(world.check_agreement, each)) for each in ({"torch": "2.11"}, facts))
+        failed = error_of(lambda: world.on_lead(refuse))
         world.gather(None)
-        return errors
+        return [same, other, failed]
 
 
-def test_who_waits_for_the_lead_hears_that_it_failed() -> None:
-    (first,), (lead,) = in_workers(fail_on_lead)
+def test_every_worker_hears_who_differs_in_what_and_that_the_lead_failed() -> None:
+    workers = in_workers(disagree, 3)
+    for same, other, _ in workers:
+        assert same == "no error"
+        assert other.startswith("ConfigError: 2 problems")
+        assert "differ in data: digits on 0, 2; mnist on 1;" in other
+        assert "differ in source code: 0fffffffffffffffffff on 0; ffffffffffffffffffff on 1, 2;" in other
+    *others, lead = (failed for _, _, failed in workers)
     assert lead == "OSError: no space"
-    assert first == "PeerLostError: worker 1, which writes the run, failed: read that worker's error"
+    assert others == 2 * ["PeerLostError: worker 2, which writes the run, failed: read that worker's error"]
 
 
 def test_without_a_launcher_nobody_joins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from torchsid import heads, models
 from torchsid.bench.workload import SHARED, VIT_BLOCKS, Variant, Workload
 from torchsid.cut.assemble import By
-from torchsid.distributed.handover import Wire
+from torchsid.distributed.channel import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
 
 STAGES = (2, 4, 8, 12)

@@ -6,9 +6,11 @@ from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from typing import Any, TypeVar, TypeVarTuple
 
+import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
+from torchsid.distributed.world import missing_backends
 from torchsid.errors import RunError
 
 T = TypeVar("T")
@@ -22,8 +24,8 @@ def launched() -> bool:
 
 def problems(workers: int) -> list[str]:
     """Return why `workers` processes cannot talk to each other here."""
-    if not dist.is_available() or not dist.is_gloo_available():
-        return ["this build of PyTorch has no torch.distributed with gloo, by which workers talk: install another"]
+    if found := list(missing_backends(torch.device("cpu"))):
+        return found
     if launched() and int(os.environ["WORLD_SIZE"]) != workers:
         return [f"workers {workers}: the launcher started {os.environ['WORLD_SIZE']} processes; give one of these numbers to both"]
     return []

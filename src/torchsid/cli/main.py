@@ -67,6 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell_launcher(error: Exception) -> None:
     """Let `torchrun`, where it started this process, show the error of the worker that failed first."""
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
-        from torchsid.distributed.blame import tell_launcher
+        from torchsid.distributed.diagnosis import tell_launcher
 
         tell_launcher(error)

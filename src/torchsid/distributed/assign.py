@@ -1,38 +1,72 @@
-"""Which worker gets which stages: consecutive ones, so that the slowest worker is as fast as can be."""
+"""Which worker gets which stages, if there is a way: consecutive ones, so that the slowest worker is as fast as can be."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.balance import balanced_cuts
-from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
 
 _STEPS = 3  # that are timed, after one that warms up
 
 
-def assign(seconds: Sequence[float], workers: int) -> list[range]:
-    """Return the stages of each worker, given what each stage costs.
+def problems(
+    method: Any, network: type, depth: int, positions: int, *, replicas: int, micro_batches: int, staleness: int
+) -> Iterator[str]:
+    """Yield why SID cannot train a network on several workers.
 
-    Raises:
-        ConfigError: there are more workers than stages.
+    Args:
+        method: a learner or its settings: what has `window`, `combine` and `teachers`.
+        network: the class of the cascade.
+        depth: the number of stages L.
+        positions: of the workers on the `stage` axis.
+        replicas: of each stage.
+        micro_batches: as of `PipelinedSID`.
+        staleness: as there.
     """
-    if workers > len(seconds):
-        raise ConfigError(
-            [
-                f"{workers} workers for {len(seconds)} stages: every worker needs one or more; start fewer workers, "
-                f"raise model.depth to {workers} or more, or put the rest to use by distributed.replicas"
-            ],
-            source="distributed job",
+    shared = issubclass(network, SharedCascade)
+    if shared:
+        if replicas > 1:
+            yield f"distributed.replicas = {replicas} is for staged networks: a shared cascade has one of each stage, set it to 1"
+        elif positions < 2:
+            yield "1 worker: a shared cascade is spread over 2 or more, the first has the extractor"
+        if micro_batches > 1:
+            yield f"distributed.micro_batches = {micro_batches} is for staged networks: set it to 1"
+        if method.combine == "pcgrad":
+            yield "learner.combine = 'pcgrad' needs the gradients of all stages in one place: set it to 'sum' or 'mean'"
+    else:
+        if method.teachers != "same-batch":
+            yield (
+                f"learner.teachers = {method.teachers!r} spares no waiting in a staged network, whose stages wait for features: "
+                "set it to 'same-batch'"
+            )
+        if staleness:
+            yield (
+                f"distributed.staleness = {staleness} is for the extractor of a shared cascade: stages of a staged network wait "
+                "for no gradient, set it to 0"
+            )
+        if method.window != 1:
+            yield f"learner.window = {method.window} sends gradients back over the cuts: set learner.window = 1"
+    if positions - shared > depth:
+        yield (
+            f"{positions * replicas} workers for {depth} stages: at most {(depth + shared) * replicas} have something to do; start "
+            "fewer, raise model.depth, or put the rest to use by distributed.replicas"
         )
+
+
+def assign(seconds: Sequence[float], workers: int) -> list[range]:
+    """Return the stages of each worker, given what each stage costs; there are as many stages or more."""
     ends = balanced_cuts(len(seconds), workers, lambda a, b: sum(seconds[a:b]))
     assert ends is not None  # every cost is finite
-    return [range(start, end) for start, end in zip((0, *ends), ends, strict=False)]
+    return [range(start, end) for start, end in pairwise((0, *ends))]
 
 
 def stage_seconds(cascade: StagedCascade, x: Tensor, target: Tensor) -> list[float]:
@@ -41,22 +75,18 @@ def stage_seconds(cascade: StagedCascade, x: Tensor, target: Tensor) -> list[flo
     Raises:
         TargetError: the target does not fit the batch.
     """
-    times: list[list[float]] = [[] for _ in range(cascade.depth)]
-    learner = SID(cascade)
+    learner, rounds = SID(cascade), []
     with without_side_effects(cascade):
         cascade.train()
-        for step in range(_STEPS + 1):
-            since = time.perf_counter()
+        for _ in range(1 + _STEPS):
+            ends = [time.perf_counter()]
 
             def trained(stage: int) -> None:
-                nonlocal since
                 if x.device.type == "cuda":
                     torch.cuda.synchronize(x.device)
-                now = time.perf_counter()
-                if step:  # noqa: B023 - called within the round
-                    times[stage].append(now - since)
-                since = now
+                ends.append(time.perf_counter())  # noqa: B023 - called within the round
 
             learner.schedule(learner.new_step(x, target, on_trained=trained))
+            rounds.append([end - start for start, end in pairwise(ends)])
             cascade.zero_grad()
-    return [median(each) for each in times]
+    return [median(each) for each in zip(*rounds[1:], strict=True)]

@@ -5,10 +5,9 @@ Names decide, not positions: what N workers wrote, M workers read.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,8 +18,6 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from torchsid.distributed.diagnosis import explaining
 from torchsid.distributed.world import World
-
-T = TypeVar("T")
 
 
 def write_shards(directory: Path, tensors: Mapping[str, Tensor], world: World) -> dict[str, str]:
@@ -37,7 +34,7 @@ def write_shards(directory: Path, tensors: Mapping[str, Tensor], world: World) -
     with _together(world):
         state_dict_saver.save(own, storage_writer=writer, process_group=world.control)
     checksums: dict[str, str] = {}
-    for path in _share(sorted(directory.glob("*.safetensors")), world):
+    for path in sorted(directory.glob("*.safetensors"))[world.rank :: world.size]:
         with path.open("rb") as file:
             os.fsync(file.fileno())
             checksums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -52,7 +49,7 @@ def read_shards(directory: Path, wanted: Callable[[str], bool], checksums: Mappi
         WorkerError: another worker hangs or has gone.
     """
     damaged = []
-    for name in _share(sorted(checksums), world):
+    for name in sorted(checksums)[world.rank :: world.size]:
         path = directory / name
         try:
             with path.open("rb") as file:
@@ -82,8 +79,3 @@ def _together(world: World) -> Iterator[None]:
             yield
     except CheckpointException as failure:
         raise next(error for error, _ in failure.failures.values()) from None
-
-
-def _share(items: Sequence[T], world: World) -> Sequence[T]:
-    """Return this worker's part of what all of them see in the same order."""
-    return items[world.rank :: world.size]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from torchsid.errors import PeerLostError, WorkerError
 
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
 _TIMED_OUT, _CUT_OFF = "waited too long", "was cut off"
 _WAITING = (_TIMED_OUT, _CUT_OFF)
 _GRACE = 2.0  # seconds for the notes of those whose connection closed
+_LATER = 3.0  # seconds by which those that lost another worker let that one go first
 _PAUSE = 0.05  # seconds between two looks
 
 
-def finish(work: dist.Work, world: "World", what: str) -> None:
+def finish(work: dist.Work | None, world: "World", what: str) -> None:
     """Wait for a message or a collective; `what` completes "waited for …".
 
     Raises:
         WorkerError: a worker hangs or has gone.
     """
+    assert work is not None  # None is for those outside the group
     with explaining(world, what):
         work.wait(timedelta(seconds=world.timeout))
 
@@ -54,6 +57,15 @@ def leave_note(store: Store, rank: int, error: BaseException) -> None:
     with suppress(RuntimeError):  # the store may have gone
         if not store.check([_key(rank)]):
             store.set(_key(rank), note)
+
+
+def tell_launcher(error: Exception) -> None:
+    """Record an error where `torchrun` looks for it, which shows the first; a worker that lost another one lets it go first."""
+    if isinstance(error, PeerLostError):
+        time.sleep(_LATER)
+    handler = get_error_handler()
+    handler.initialize()
+    handler.record_exception(error)
 
 
 def _verdict(world: "World", what: str, *, timed_out: bool) -> WorkerError:

@@ -1,133 +1,127 @@
 """SID on many workers: every worker trains its stages, and features and beliefs travel one way.
 
 Worker k receives what its first stage reads, trains its stages on it as one process would (`core/step.py`), and sends
-on what crosses the cut behind its last stage. Nothing ever comes back, so worker k is at batch t while worker k+1 is at batch
+on what the next worker needs. Between stages nothing ever comes back, so worker k is at batch t while worker k+1 is at batch
 t−1 or before: no worker waits for a later one. Each stage meets the same batches with the same weights in the same order as in one
-process, so the weights are the same to the bit.
+process, so the weights are the same to the bit. A shared cascade's extractor alone has an answer to wait for (`places.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchsid.core.calling import Inputs, batch_size
-from torchsid.core.cascade import do_nothing
+from torchsid.core import calling
+from torchsid.core.beliefs import to_log_belief
+from torchsid.core.calling import Inputs
+from torchsid.core.cascade import Cascade, do_nothing
+from torchsid.core.cut_plan import Plan
 from torchsid.core.learner import Learner, StepOutput
-from torchsid.core.objective import Alpha, Direction, LocalObjective
+from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
-from torchsid.core.step import local_pass
-from torchsid.cut.graph import GraphPiece, GraphSegments
-from torchsid.distributed.assign import assign
-from torchsid.distributed.channel import Incoming, Outgoing
-from torchsid.distributed.handover import Handover, Wire, crossing, decode, encode, largest, rows_of
-from torchsid.distributed.part import take_part
-from torchsid.distributed.replicas import Replicas
+from torchsid.core.step import Step, local_pass
+from torchsid.distributed.assign import assign, problems
+from torchsid.distributed.channel import Handover, Wire
+from torchsid.distributed.places import Continued, Extractor, Group, Layout, Piece, Place
+from torchsid.distributed.replicas import Replicas, shares
 from torchsid.distributed.world import World
-from torchsid.errors import CutError, ScheduleError
+from torchsid.errors import ConfigError, ScheduleError
 from torchsid.learners.sid import SID
+from torchsid.settings import Count, CountOrZero, checked
 
 
 class PipelinedSID(Learner):
-    """The stages of one worker, as a learner: `step(x, target)` takes the place of `SID.step`.
+    """One worker's part of SID, as a learner: `step(x, target)` takes the place of `SID.step`.
 
     Every worker calls the same methods with the same batches; `x` is read on the first worker, the target on all. What a method
     returns is complete on the last worker; on the others it has the stages so far. Replicas split the batch and average their
-    gradients.
+    gradients. A shared cascade has its extractor on the first worker, and one replica of each stage.
 
     Args:
-        cascade: the whole network, cut by its graph, the same on every worker. It keeps the tensors of this worker's stages alone.
+        learner: SID on the whole network, the same on every worker, with its memory if it has one. Of the network it is left what
+            this worker has.
         world: this worker's place.
-        optimizer: makes the optimiser over the parameters that `cascade` then holds.
-        seconds: what each stage costs, the same on every worker; by that the stages are shared out. By default their operations.
+        optimizer: makes the optimiser over the parameters that the network then holds.
         batch_size: the most samples of a training batch.
-        example: a small batch of inputs, to see what crosses the cuts.
-        alpha, direction, label_smoothing, temperature: of the objective, as for `SID`.
+        example: a small batch of inputs, to see what crosses from worker to worker.
+        seconds: what each stage costs, the same on every worker; by that the stages are shared out. By default the operations of a
+            staged cascade's stages; those of a shared one are alike.
         micro_batches: parts of a batch that pass one after the other; a stage is updated after the last. Less is kept, the pipe
             fills sooner, and BatchNorm sees one part at a time, as where one process accumulates gradients.
         wire: how features travel; `"bfloat16"` halves the traffic and rounds them, so that results differ from one process's.
         queue: the most messages under way between two workers.
+        staleness: the batches that a shared cascade's extractor runs ahead of the gradient it waits for; 0 is exact.
 
     Raises:
-        CutError: the cascade cannot be spread, or what crosses a cut cannot be sent.
-        ConfigError: there are more workers than stages.
+        ConfigError: the method cannot train this network on so many workers.
+        CutError: a staged cascade has no modules as stages, or what crosses a cut cannot be sent.
+        ScheduleError: a stage of a shared cascade hands on features of its own.
         ValueError: a setting is out of range.
     """
 
     optimizer: Optimizer
 
+    @checked
     def __init__(
         self,
-        cascade: StagedCascade,
+        learner: SID,
         world: World,
         *,
         optimizer: Callable[[nn.Module], Optimizer],
         batch_size: int,
         example: Inputs,
         seconds: Sequence[float] | None = None,
-        alpha: Alpha = 0.5,
-        direction: Direction = "forward",
-        label_smoothing: float = 0.0,
-        temperature: float = 1.0,
-        micro_batches: int = 1,
+        micro_batches: Count = 1,
         wire: Wire = "float32",
-        queue: int = 2,
+        queue: Count = 2,
+        staleness: CountOrZero = 0,
     ) -> None:
-        if queue < 1:
-            raise ScheduleError(f"queue={queue}: a worker needs 1 message or more under way")
-        if micro_batches < 1:
-            raise ScheduleError(f"micro_batches={micro_batches}: a batch has 1 part or more")
-        if not isinstance(cascade.segments, GraphSegments):
-            raise CutError("stages of a cascade cut by='boundary' cannot live on different workers: build it with by='graph'")
-        self.assignment = assign(seconds or _work(cascade), world.positions)
-        """The stages of every position on the `stage` axis, counted from 0."""
-        own = self.assignment[world.position]
-        self._objective = LocalObjective(alpha=alpha, direction=direction, label_smoothing=label_smoothing, temperature=temperature)
-        objective = self._objective.of_stages(own, cascade.depth)
-        values = crossing(cascade, [stages.stop for stages in self.assignment[:-1]], example)
-        self.world, self.wire = world, wire
-        self.module: nn.Module = cascade
-        self._bind = cascade.segments.bind
-        self._part = take_part(cascade, own)
-        self.optimizer = optimizer(cascade)
-        self._sid = SID(
-            self._part,
-            alpha=objective.alpha,
-            direction=direction,
-            label_smoothing=label_smoothing,
-            temperature=temperature,
-            optimizer=self.optimizer,
-        )
-        self._replicas = Replicas(world)
-        self._micro_batches = micro_batches
-        self._samples = -(-batch_size // (world.replicas * micro_batches))  # of the largest message
+        cascade, shared = learner.module, isinstance(learner.module, SharedCascade)
+        settings = {"replicas": world.replicas, "micro_batches": micro_batches, "staleness": staleness}
+        if found := list(problems(learner, type(cascade), cascade.depth, world.positions, **settings)):
+            raise ConfigError(found, source="distributed job")
+        self.assignment = assign(seconds or _operations(cascade), world.positions - shared)
+        """The stages of every position on the `stage` axis, counted from 0; none where the extractor is."""
+        if shared:
+            self.assignment = [range(0), *self.assignment]
+        self.world, self.module, self.remembers_samples = world, cascade, learner.remembers_samples
+        self.objective = learner.objective
+        """What all stages minimise; as `SID.objective` it may be exchanged between two steps, on every worker at the same one."""
         self.request = 0
         """A number that the first worker sets before a step and every worker reads after it, of the same batch."""
-
-        def capacity(position: int) -> int:
-            depth = self.assignment[position].stop
-            return largest(values[position], self._samples, depth, cascade.num_classes, wire=wire)
-
-        self._incoming = None if world.is_first else Incoming(world, capacity=capacity(world.position - 1), queue=queue)
-        self._outgoing = None if world.is_last else Outgoing(world, capacity=capacity(world.position), queue=queue)
-
-    @property
-    def objective(self) -> LocalObjective:
-        """What all stages minimise; as `SID.objective` it may be exchanged between two steps, on every worker at the same one."""
-        return self._objective
-
-    @objective.setter
-    def objective(self, objective: LocalObjective) -> None:
-        depth = self.assignment[-1].stop
-        self._sid.objective = objective.of_stages(self.assignment[self.world.position], depth)
-        self._objective = objective
+        self._whole, self._replicas, self._micro_batches = learner, Replicas(world), micro_batches
+        self._samples = -(-batch_size // (world.replicas * micro_batches))  # of the largest message
+        batch = _rows(example, torch.arange(self._samples) % calling.batch_size(example))
+        under_way = max(queue, staleness + 1)
+        layout = Layout(world=world, assignment=self.assignment, batch=batch, queue=under_way, wire=wire)
+        self._own = layout.own
+        if isinstance(cascade, StagedCascade):
+            self._place: Place = Piece(cascade, layout)
+        elif isinstance(cascade, SharedCascade) and world.is_first:
+            divisor = cascade.depth if learner.combine == "mean" else 1
+            self._place = Extractor(cascade, layout, staleness=staleness, divisor=divisor, update=self._update_all)
+        elif isinstance(cascade, SharedCascade):
+            self._place = Group(cascade, layout)
+        self.optimizer = optimizer(cascade)
+        self._sid = learner.of_part(self._place.cascade, self._own, self.optimizer)
 
     @property
     def sent_bytes(self) -> int:
-        """The bytes that this worker has sent on so far."""
-        return self._outgoing.sent_bytes if self._outgoing else 0
+        """The bytes that this worker has sent so far."""
+        return sum(channel.sent_bytes for channel in self._place.outgoing)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the objective of an epoch, where α moves over them."""
+        self._whole.objective = self.objective
+        self._whole.begin_epoch(epoch)
+        self.objective = self._whole.objective
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the remembered beliefs of this worker's stages."""
+        return self._sid.state()
 
     def step(
         self,
@@ -139,83 +133,89 @@ class PipelinedSID(Learner):
         samples: Tensor | None = None,
         on_belief: Callable[[int, Tensor], None] = do_nothing,
     ) -> StepOutput:
-        """Train this worker's stages on one batch; arguments, result and errors otherwise as `SID.step`.
+        """Train this worker's part on one batch; arguments, result and errors otherwise as `SID.step`.
 
         Raises:
             ValueError: `scale` is neither one number nor one a stage, or `weight` not one number a position.
-            WorkerError: a neighbour hangs or has gone.
+            WorkerError: another worker hangs or has gone.
         """
+        depth, scales = self.assignment[-1].stop, torch.as_tensor(scale, dtype=torch.float64)
+        if scales.shape not in ((), (1,), (depth,)):
+            raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
+        if self.world.is_first:
+            self.request = self._replicas.agree(self.request)
+            self._replicas.vary_randomness()
         rows, share = self._replicas.split(len(target), weight)
-        scales = self._own(scale) * share
-        self.request = self._replicas.agree(self.request) if self.world.is_first else 0
+        parts = [(part, of_rows) for part, of_rows in shares(rows, self._micro_batches, weight) if part.stop > part.start]
+        scales = scales.expand(depth)[self._own.start : self._own.stop] * share
+        self._sid.objective = self.objective.of_stages(self._own, depth)
         self.optimizer.zero_grad()
-        parts = list(self._parts(rows))
-        shares = [_share(part, rows, weight) for part in parts]
-        done = [
-            self._train(x, target, part, weight, scales * of_rows, at_once=len(parts) == 1)
-            for part, of_rows in zip(parts, shares, strict=True)
-        ]
+
+        def train(part: slice, of_rows: float) -> Handover:
+            places = None if samples is None else samples[part]
+            new_step = partial(
+                self._sid.new_step,
+                target=target[part],
+                weight=None if weight is None else weight[part],
+                scale=scales * of_rows,
+                samples=places,
+                on_trained=self._update if len(parts) == 1 else do_nothing,
+            )
+            found = self._pass(_rows(x, part), new_step)
+            if self._sid.memory and places is not None:
+                self._sid.memory.remember(places, -1, found.log_beliefs[-1 - len(self._own)])
+            return found
+
+        found = [train(*part) for part in parts]
+        self.request = found[-1].request
         if len(parts) > 1:
             self._update_all()
-        losses = torch.stack([loss * of_rows for (loss, _), of_rows in zip(done, shares, strict=True)]).sum(0)
-        log_beliefs = torch.cat([log_beliefs for _, log_beliefs in done], dim=1)
-        losses, log_beliefs = self._replicas.join(losses, log_beliefs, rows, share)
+        weighed = [
+            each.stage_losses * of_rows for each, (_, of_rows) in zip(found, parts, strict=True) if each.stage_losses is not None
+        ]
+        losses, log_beliefs = torch.stack(weighed).sum(0), torch.cat([each.log_beliefs for each in found], dim=1)
+        losses, log_beliefs = self._replicas.join(losses, log_beliefs, len(target), share)
         for stage, log_belief in enumerate(log_beliefs[1:]):
             on_belief(stage, log_belief)
         return StepOutput(losses, log_beliefs[-1])
 
-    def _train(
-        self, x: Inputs, target: Tensor, rows: slice, weight: Tensor | None, scales: Tensor, *, at_once: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Differentiate this worker's stages on some rows of the batch; update each at once if these are all.
+    def _pass(self, x: Inputs, new_step: Callable[..., Step] | None = None) -> Handover:
+        """Receive a batch, run the stages here on it, and send on what they find out.
+
+        Args:
+            x: the batch; read on the first worker.
+            new_step: makes the step by which they are trained; without one they answer.
 
         Returns:
-            Losses and beliefs of the stages so far.
+            Beliefs and losses of the stages so far.
         """
-        arrived = self._receive(x, rows, trains=True)
-        self.request = arrived.request
+        place, nothing, last = self._place, torch.empty(0), len(self._own) - 1
+        arrived = place.receive(x, Handover((), nothing, nothing if new_step else None, self.request))
+        before = cache(lambda: place.before(arrived))
+        begins, remembers = not len(arrived.log_beliefs), new_step and self._sid.memory
+        first = None if begins or remembers else before().log_beliefs[-1]
         log_beliefs: list[Tensor] = []
         losses: list[Tensor] = []
 
-        def note(stage: int, loss: Tensor) -> None:
-            losses.append(loss)
+        def found() -> Handover:
+            return before().followed_by(log_beliefs, losses)
 
-        def hand_on(stage: int, log_belief: Tensor) -> None:
-            log_beliefs.append(log_belief)
-            if stage == self._part.depth - 1:  # before its backward pass, so that the next worker need not wait for it
-                self._send(arrived, torch.stack(log_beliefs), torch.stack(losses))
+        def believe(stage: int, log_belief: Tensor) -> None:
+            if stage == 0 and begins:
+                log_beliefs.append(to_log_belief(place.cascade.log_prior).expand_as(log_belief))
+            if stage >= 0:
+                log_beliefs.append(log_belief)
+            if place.sends_before_backward and stage == last:
+                place.send(arrived, found())
 
-        step = self._sid.new_step(
-            arrived.values,
-            target[rows],
-            weight=None if weight is None else weight[rows],
-            scale=scales,
-            log_belief=arrived.log_beliefs[-1],
-            on_loss=note,
-            on_belief=hand_on,
-            on_trained=self._update if at_once else do_nothing,
-        )
-        local_pass(step)
-        done = arrived.followed_by((), torch.stack(log_beliefs), torch.stack(losses))
-        assert done.stage_losses is not None
-        return done.stage_losses, done.log_beliefs
-
-    def _parts(self, rows: slice) -> Iterator[slice]:
-        """Yield the micro-batches of this replica's rows."""
-        bounds = [rows.start + (rows.stop - rows.start) * part // self._micro_batches for part in range(self._micro_batches + 1)]
-        yield from (slice(start, stop) for start, stop in pairwise(bounds) if stop > start)
-
-    @torch.no_grad()
-    def log_beliefs(self, x: Inputs) -> Tensor:
-        """Return the belief after every stage, `[L+1, B, C]`, on the last worker; on others up to their own stages.
-
-        Raises:
-            WorkerError: a neighbour hangs or has gone.
-        """
-        count = batch_size(x)
-        limit = self._samples * self.world.replicas
-        parts = [self._beliefs(rows_of(x, slice(start, start + limit))) for start in range(0, count, limit)]
-        return torch.cat(parts, dim=1)
+        if new_step and self._own:
+            step = new_step(arrived.values, log_belief=first, on_loss=lambda stage, loss: losses.append(loss), on_belief=believe)
+            local_pass(replace(step, combiner=Continued(lambda: before().values)))
+        elif self._own:
+            place.cascade.refine(arrived.values, first, on_belief=believe)
+        if not place.sends_before_backward:
+            place.send(arrived, found())
+        return found()
 
     def backward(
         self,
@@ -234,68 +234,62 @@ class PipelinedSID(Learner):
         """
         raise ScheduleError("a pipeline updates every stage at once: call step, which takes the optimiser's step as well")
 
-    def settle(self) -> None:
-        """Nothing waits for an answer here; a shared cascade's extractor does."""
-
-    def flush(self) -> None:
-        """Wait until everything has been sent; call it before the connections are closed.
+    @torch.no_grad()
+    def log_beliefs(self, x: Inputs) -> Tensor:
+        """Return the belief after every stage, `[L+1, B, ..., C]`, on the last worker; on others up to their own stages.
 
         Raises:
-            WorkerError: a neighbour hangs or has gone.
+            WorkerError: another worker hangs or has gone.
         """
-        if self._outgoing:
-            self._outgoing.flush()
-
-    def _own(self, scale: float | Tensor) -> Tensor:
-        """Return the scale of each of this worker's losses."""
-        scales, depth = torch.as_tensor(scale, dtype=torch.float64), self.assignment[-1].stop
-        if scales.shape not in ((), (1,), (depth,)):
-            raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
-        stages = self.assignment[self.world.position]
-        return scales.expand(depth)[stages.start : stages.stop]
-
-    def _beliefs(self, x: Inputs) -> Tensor:
-        rows, share = self._replicas.split(batch_size(x))
+        self.settle()
         self._replicas.share_buffers(self.module)
-        arrived = self._receive(x, rows, trains=False)
-        log_beliefs = self._part.log_beliefs(arrived.values, arrived.log_beliefs[-1])[1:]
-        self._send(arrived, log_beliefs, None)
-        done = arrived.followed_by((), log_beliefs, None)
-        return self._replicas.join(log_beliefs.new_zeros(0), done.log_beliefs, rows, share)[1]
+        count, limit, found = calling.batch_size(x), self._samples * self.world.replicas, []
+        for start in range(0, count, limit):
+            size = min(limit, count - start)
+            rows, share = self._replicas.split(size)
+            log_beliefs = self._pass(_rows(x, slice(start + rows.start, start + rows.stop))).log_beliefs
+            found.append(self._replicas.join(log_beliefs.new_zeros(0), log_beliefs, size, share)[1])
+        return torch.cat(found, dim=1)
 
-    def _receive(self, x: Inputs, rows: slice, *, trains: bool) -> Handover:
-        if self._incoming is not None:
-            return decode(self._incoming.receive(), self.world.device)
-        self._replicas.vary_randomness()
-        prior = self._part.prior(torch.empty(rows.stop - rows.start, device=self.world.device)).unsqueeze(0)
-        return Handover(self._bind(rows_of(x, rows)), prior, prior.new_zeros(0) if trains else None, self.request)
+    def settle(self) -> None:
+        """Apply the gradients that an extractor still waits for: before an evaluation and before a checkpoint.
 
-    def _send(self, arrived: Handover, log_beliefs: Tensor, stage_losses: Tensor | None) -> None:
-        """Send on what the next worker needs."""
-        piece = self._part.segments
-        assert isinstance(piece, GraphPiece)
-        if self._outgoing:
-            leaving = arrived.followed_by(piece.handed_on, log_beliefs, stage_losses)
-            self._outgoing.send(*encode(leaving, self.wire, self.world.device))
-        piece.handed_on = ()
+        Raises:
+            WorkerError: another worker hangs or has gone.
+        """
+        self._place.settle()
+
+    def flush(self) -> None:
+        """Settle, and wait until everything has been sent; call it before the connections are closed.
+
+        Raises:
+            WorkerError: another worker hangs or has gone.
+        """
+        self.settle()
+        for channel in self._place.outgoing:
+            channel.flush()
+
+    def _update(self, stage: int) -> None:
+        if stage < len(self._own):  # the last call is for a shared extractor, which is elsewhere
+            self._replicas.average(parameter for _, parameter in self._sid.module.named_stage_parameters(stage))
+            self._sid.update_stage(stage)
 
     def _update_all(self) -> None:
-        self._replicas.average(self._part.parameters())
+        self._replicas.average(self.module.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _update(self, stage: int) -> None:
-        self._replicas.average(parameter for _, parameter in self._part.named_stage_parameters(stage))
-        self._sid.update_stage(stage)
+
+def _operations(cascade: Cascade) -> list[float]:
+    """Return the operations of each stage with its head; the stages of a shared cascade are alike."""
+    plan: Plan | None = getattr(cascade, "plan", None)
+    return [float(stage.operations + stage.head_operations) for stage in plan.stages] if plan else [1.0] * cascade.depth
 
 
-def _work(cascade: StagedCascade) -> list[float]:
-    """Return the operations of each stage with its head."""
-    assert cascade.plan is not None
-    return [float(stage.operations + stage.head_operations) for stage in cascade.plan.stages]
-
-
-def _share(part: slice, rows: slice, weight: Tensor | None) -> float:
-    """Return the part of a replica's rows in what they count."""
-    counted, total = (float(each.stop - each.start) if weight is None else float(weight[each].sum()) for each in (part, rows))
-    return counted / total if total else 0.0
+def _rows(x: Inputs, rows: slice | Tensor) -> Inputs:
+    """Return some samples of the inputs."""
+    if isinstance(x, Tensor):
+        return x[rows]
+    if isinstance(x, tuple):
+        return tuple(value[rows] if isinstance(value, Tensor) else value for value in x)
+    return {name: value[rows] if isinstance(value, Tensor) else value for name, value in x.items()}

@@ -6,6 +6,7 @@ the batch, and the running statistics of the first replica count.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from torchsid.distributed.diagnosis import finish
 from torchsid.distributed.world import World
+
+_OTHERS = "the other replicas of its stages"
 
 
 class Replicas:
@@ -28,19 +31,15 @@ class Replicas:
 
         A replica that is left without a row takes one with weight 0, because many models cannot run on none.
         """
-        bounds = [-(-batch * replica // self._count) for replica in range(self._count + 1)]
-        rows = slice(bounds[self._index], bounds[self._index + 1])
-        if rows.stop == rows.start:
-            return slice(0, 1), 0.0
-        part = (rows.stop - rows.start) / batch if weight is None else float(weight[rows].sum() / weight.sum())
-        return rows, part * self._count
+        rows, share = shares(slice(0, batch), self._count, weight)[self._index]
+        return (rows, share * self._count) if rows.stop > rows.start else (slice(0, 1), 0.0)
 
     def agree(self, request: int) -> int:
         """Return the first replica's number."""
         if self._count == 1:
             return request
         number = torch.tensor(request)
-        self._finish(dist.broadcast(number, self._first, group=self._group, async_op=True))
+        finish(dist.broadcast(number, self._first, group=self._group, async_op=True), self._world, _OTHERS)
         return int(number)
 
     def vary_randomness(self) -> None:
@@ -50,13 +49,11 @@ class Replicas:
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Average the gradients over the replicas."""
-        if self._count == 1:
-            return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not gradients:
+        if self._count == 1 or not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        self._finish(dist.all_reduce(flat, group=self._group, async_op=True))
+        finish(dist.all_reduce(flat, group=self._group, async_op=True), self._world, _OTHERS)
         flat /= self._count
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -66,25 +63,27 @@ class Replicas:
         """Take over the first replica's running statistics."""
         if self._count > 1:
             for buffer in module.buffers():
-                self._finish(dist.broadcast(buffer, self._first, group=self._group, async_op=True))
+                finish(dist.broadcast(buffer, self._first, group=self._group, async_op=True), self._world, _OTHERS)
 
-    def join(self, losses: Tensor, log_beliefs: Tensor, rows: slice, share: float) -> tuple[Tensor, Tensor]:
+    def join(self, losses: Tensor, log_beliefs: Tensor, batch: int, share: float) -> tuple[Tensor, Tensor]:
         """Return losses `[i]` and beliefs `[i+1, B, ..., C]` of the whole batch, on every replica."""
         if self._count == 1:
             return losses, log_beliefs
         losses = losses * share
-        self._finish(dist.all_reduce(losses, group=self._group, async_op=True))
-        own = rows.stop - rows.start if share else 0
-        sizes = torch.zeros(self._count, dtype=torch.int64)
-        sizes[self._index] = own
-        self._finish(dist.all_reduce(sizes, group=self._group, async_op=True))
-        padded = log_beliefs.new_zeros(len(log_beliefs), int(sizes.max()), *log_beliefs.shape[2:])
+        finish(dist.all_reduce(losses, group=self._group, async_op=True), self._world, _OTHERS)
+        sizes = [rows.stop - rows.start for rows, _ in shares(slice(0, batch), self._count)]
+        own, (stages, _, *shape) = sizes[self._index], log_beliefs.shape
+        padded = log_beliefs.new_zeros(stages, max(sizes), *shape)
         padded[:, :own] = log_beliefs[:, :own]
-        parts = [torch.empty_like(padded) for _ in range(self._count)]
-        self._finish(dist.all_gather(parts, padded, group=self._group, async_op=True))
-        whole = torch.cat([part[:, :size] for part, size in zip(parts, sizes.tolist(), strict=True)], dim=1)
-        return losses / self._count, whole
+        parts = [torch.empty_like(padded) for _ in sizes]
+        finish(dist.all_gather(parts, padded, group=self._group, async_op=True), self._world, _OTHERS)
+        return losses / self._count, torch.cat([part[:, :size] for part, size in zip(parts, sizes, strict=True)], dim=1)
 
-    def _finish(self, work: dist.Work | None) -> None:
-        assert work is not None  # None is for those outside the group
-        finish(work, self._world, "the other replicas of its stages")
+
+def shares(rows: slice, count: int, weight: Tensor | None = None) -> list[tuple[slice, float]]:
+    """Return so many parts of some rows of a batch, and the share of each in what they count; a part may be empty."""
+    size = rows.stop - rows.start
+    bounds = [rows.start - (-size * part // count) for part in range(count + 1)]
+    parts = [slice(start, stop) for start, stop in pairwise(bounds)]
+    counts = [float(part.stop - part.start) if weight is None else float(weight[part].sum()) for part in parts]
+    return [(part, counted / sum(counts) if counted else 0.0) for part, counted in zip(parts, counts, strict=True)]

@@ -6,11 +6,11 @@ which the replicas of a stage average their gradients. Worker `rank = stage · D
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -90,31 +90,47 @@ class World:
             dist.all_gather_object(values, value, group=self.control)
         return values  # type: ignore[return-value]
 
-    def on_lead(self, function: Callable[[], T]) -> T | None:
-        """Call a function on the lead while the others wait, and return what it gave there; elsewhere None.
+    def on_lead(self, function: Callable[[], T]) -> T:
+        """Return on every worker what a function gives on the lead, which alone calls it.
 
         Raises:
             PeerLostError: it raised on the lead, where its own error comes out.
         """
-        if self.leads:
-            try:
-                value = function()
-            except BaseException:
-                with suppress(WorkerError):  # the first error is the one to show
-                    self.from_lead(False)
-                raise
-            self.from_lead(True)
-            return value
-        if not self.from_lead(None):
+        answer: list[Any] = [False, None]  # whether it went well, and the value
+        try:
+            if self.leads:
+                answer = [True, function()]
+        except BaseException:
+            with suppress(WorkerError):  # the first error is the one to show
+                self._hear_lead(answer)
+            raise
+        self._hear_lead(answer)
+        went_well, value = answer
+        if not went_well:
             raise PeerLostError(f"worker {self.lead}, which writes the run, failed: read that worker's error")
-        return None
+        return value  # type: ignore[no-any-return]
 
-    def from_lead(self, value: T) -> T:
-        """Return the lead's value on every worker."""
-        values = [value]
+    def _hear_lead(self, values: list[Any]) -> None:
+        """Replace the values by the lead's."""
         with explaining(self, f"an answer of worker {self.lead}"):
             dist.broadcast_object_list(values, src=self.lead, group=self.control)
-        return values[0]
+
+    def check_agreement(self, facts: Mapping[str, str]) -> None:
+        """Compare what every worker says of itself.
+
+        Raises:
+            ConfigError: on every worker; names each fact in which workers differ, and who says what.
+        """
+        everyone, problems = self.gather(dict(facts)), []
+        for name in facts:
+            said: dict[str, list[str]] = {}
+            for rank, each in enumerate(everyone):
+                said.setdefault(each[name], []).append(str(rank))
+            if len(said) > 1:
+                who = "; ".join(f"{value[:20]} on {', '.join(ranks)}" for value, ranks in said.items())
+                problems.append(f"the workers differ in {name}: {who}; start all of them with the same")
+        if problems:
+            raise ConfigError(problems, source="distributed job")
 
 
 @contextmanager
@@ -169,10 +185,12 @@ def _problems(replicas: int, device: torch.device) -> list[str]:
             f"{os.environ['WORLD_SIZE']} workers do not make a mesh with distributed.replicas = {replicas}: "
             "start a multiple of it, one worker for every position and replica"
         )
-    if not dist.is_available():
-        found.append("this build of PyTorch has no torch.distributed: install another, or train in one process")
-    elif not dist.is_gloo_available():
-        found.append("this build of PyTorch has no gloo backend, which every job needs: install another")
+    return [*found, *missing_backends(device)]
+
+
+def missing_backends(device: torch.device) -> Iterator[str]:
+    """Yield why processes with such a device cannot talk to each other by this build of PyTorch."""
+    if not dist.is_available() or not dist.is_gloo_available():
+        yield "this build of PyTorch has no torch.distributed with gloo, by which workers talk: install another"
     elif device.type == "cuda" and not dist.is_nccl_available():
-        found.append("this build of PyTorch has no NCCL backend for training.device = 'cuda': set training.device = 'cpu'")
-    return found
+        yield "this build of PyTorch has no NCCL backend for training.device = 'cuda': set training.device = 'cpu'"

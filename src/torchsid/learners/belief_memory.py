@@ -5,6 +5,8 @@ epoch before instead, so that all stages of a shared cascade can work on a batch
 the price, and it is measured.
 """
 
+from copy import copy
+
 from torch import Tensor
 
 
@@ -15,15 +17,20 @@ class BeliefMemory:
 
     Args:
         samples: N.
-        depth: the number of stages L, or of those of one worker.
+        depth: the number of stages L.
         log_prior: the first belief about a sample, `[..., C]`.
-        first: the stage (from 0) that the first of them is in the whole cascade.
     """
 
-    def __init__(self, samples: int, depth: int, log_prior: Tensor, *, first: int = 0) -> None:
+    def __init__(self, samples: int, depth: int, log_prior: Tensor) -> None:
         self.table = log_prior.expand(samples, depth, *log_prior.shape).clone()
         """`[N, L, ..., C]`."""
-        self._first = first
+        self._first = 0  # stage of the whole cascade
+
+    def of_stages(self, stages: range) -> "BeliefMemory":
+        """Return a memory of some neighbouring stages (from 0) alone."""
+        memory = copy(self)
+        memory.table, memory._first = self.table[:, stages.start : stages.stop].clone(), self._first + stages.start
+        return memory
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint holds: views `[N, ..., C]` of the table, one for the teacher of each stage."""

@@ -95,9 +95,10 @@ class SID(Learner):
             alpha=finished, direction=direction, label_smoothing=label_smoothing, temperature=temperature
         )
         self.schedule = schedules.get(schedule)
-        self.new_combiner = COMBINERS[combine]
+        self.combine = combine
         self.window = window
         self.update = update
+        self.teachers = teachers
         self.remembers_samples = teachers == "last-epoch"
         self.optimizer = optimizer
         self.memory: BeliefMemory | None = None
@@ -230,7 +231,7 @@ class SID(Learner):
             scales=scales.expand(depth),
             log_belief=log_belief,
             teachers=teachers,
-            combiner=self.new_combiner(),
+            combiner=COMBINERS[self.combine](),
             window=self.window,
             on_belief=told,
             on_loss=on_loss,
@@ -255,6 +256,7 @@ class SID(Learner):
         method = copy(self)
         method.module, method.optimizer = part, optimizer
         method.objective = self.objective.of_stages(stages, self.module.depth)
+        method.memory = self.memory.of_stages(stages) if self.memory else None
         return method
 
 

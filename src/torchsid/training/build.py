@@ -56,7 +56,7 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
     splits = task.load(config.training.seed)
     torch.manual_seed(config.training.seed)
     built = config
-    if cut_by_graph and config.model.network == "staged":
+    if cut_by_graph and hasattr(config.model, "by"):
         built = replace(config, model=replace(config.model, by="graph"))
     module = place(build_network(built, task, splits.about), built, task, device)
     optimizer = build_optimizer(module, config.optimizer)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from inspect import Parameter
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -37,6 +37,16 @@ class Choice:
             ConfigError: it does not exist.
         """
         return self.registry.load(str(table.get(self.key, self.default)) if self.key else task)
+
+    def makes(self, table: Mapping[str, Any], task: str) -> type:
+        """Return the class of what a section makes: the one that it chooses, or what its function says that it returns.
+
+        Raises:
+            ConfigError: it does not exist.
+        """
+        chosen = self.chosen(table, task)
+        made = chosen if isinstance(chosen, type) else get_type_hints(chosen).get("return")
+        return made if isinstance(made, type) else object
 
     def settings(self, table: Mapping[str, Any], task: str) -> dict[str, Setting]:
         """Return the settings of a section that sets `table`, the choice itself first.

@@ -45,7 +45,7 @@ def measure_descent(setup: Setup) -> Descent | None:
     data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
     log_beliefs = predict(setup.learner, data.inputs, prepare=setup.batches.prepare)
     descent = descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples")
-    return setup.world.from_lead(descent) if setup.world else descent
+    return setup.world.on_lead(lambda: descent) if setup.world else descent
 
 
 def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective, name: str) -> Descent:

@@ -194,7 +194,7 @@ def _validate(session: Session) -> dict[str, Any] | None:
     """Return loss, accuracy and divergence of every belief on the validation samples; None without any."""
     setup, result = session.setup, _evaluate(session, session.setup.splits.validation)
     validation = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
-    return setup.world.from_lead(validation) if setup.world else validation
+    return on_lead(setup.world, lambda: validation)
 
 
 def _conflict(session: Session) -> list[list[float]] | None:

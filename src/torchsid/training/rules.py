@@ -27,11 +27,7 @@ def _learner(config: RunConfig) -> Iterator[str]:
     for problem in method.problems(settings, network=network, depth=depth, epochs=config.training.epochs):
         yield f"learner.{problem}"
     if method.updates_at_once(settings):
-        at_once = "learner.update = 'stage' changes a stage before the others have their gradients"
-        if config.optimizer.clip_gradient:
-            yield f"{at_once}, so that optimizer.clip_gradient has no whole gradient to measure: set one of them to its default"
-        if config.training.on_non_finite == "skip":
-            yield f"{at_once}, so that no step can be undone: set training.on_non_finite = 'error', or learner.update = 'together'"
+        yield from updates_at_once(config, "learner.update = 'stage' changes")
     try:
         blends = build_task(config).blends_samples
     except ConfigError as error:
@@ -44,6 +40,15 @@ def _learner(config: RunConfig) -> Iterator[str]:
             )
 
 
+def updates_at_once(config: RunConfig, who: str) -> Iterator[str]:
+    """Yield what does not go with stages that are updated one by one; `who` begins the sentence that says why they are."""
+    why = f"{who} a stage before the others have their gradients"
+    if config.optimizer.clip_gradient:
+        yield f"{why}, so that optimizer.clip_gradient has no whole gradient to measure: set optimizer.clip_gradient = 0"
+    if config.training.on_non_finite == "skip":
+        yield f"{why}, so that no step can be undone: set training.on_non_finite = 'error' instead of 'skip'"
+
+
 def _optimizer(optimizer: OptimizerConfig) -> Iterator[str]:
     if optimizer.name != "sgd" and (optimizer.momentum or optimizer.nesterov):
         yield f"optimizer.momentum and optimizer.nesterov belong to optimizer.name = 'sgd', not to {optimizer.name!r}"
@@ -54,8 +59,12 @@ def _optimizer(optimizer: OptimizerConfig) -> Iterator[str]:
 
 
 def _network(config: RunConfig) -> Iterator[str]:
-    staged = config.model.network == "staged"
-    if config.model.network == "cascade" and config.optimizer.head_learning_rate != 1:
+    from torchsid.core.shared import SharedCascade
+    from torchsid.core.staged import StagedCascade
+
+    kind = CHOICES["model"].makes(vars(config.model), config.task)
+    staged = issubclass(kind, StagedCascade)
+    if issubclass(kind, SharedCascade) and config.optimizer.head_learning_rate != 1:
         yield "optimizer.head_learning_rate is for the belief heads of model.network = 'staged': leave it out"
     if staged and config.training.compile and config.model.by != "graph":
         yield f"training.compile = true needs stages that are modules: set model.by = 'graph' instead of {config.model.by!r}"

@@ -5,25 +5,25 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from torchsid import __version__
-from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
+from torchsid.learners.sid import SID
+from torchsid.training.batches import Batch
 from torchsid.training.build import Setup, choose_device
 from torchsid.training.choices import CHOICES
 from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.interruption import PipelineLearner
 from torchsid.training.optimization import autocast, build_optimizer
+from torchsid.training.rules import updates_at_once
 
 if TYPE_CHECKING:
-    from torchsid.distributed.pipeline import PipelinedSID
-    from torchsid.distributed.shared import SharedPipelinedSID
     from torchsid.distributed.world import World
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def on_lead(world: "World | None", function: Callable[[], T]) -> T:
     Raises:
         PeerLostError: it raised there, where its own error comes out.
     """
-    return world.from_lead(world.on_lead(function)) if world else function()  # type: ignore[return-value]
+    return world.on_lead(function) if world else function()
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def workers(config: RunConfig) -> Iterator["World | None"]:
     if not started_as_worker():
         yield None
         return
-    if found := list(problems(config)):
+    if found := list(problems(config, int(os.environ["WORLD_SIZE"]) // config.distributed.replicas)):
         raise ConfigError(found, source="distributed job")
     from torchsid.distributed.world import join
 
@@ -75,115 +75,67 @@ def workers(config: RunConfig) -> Iterator["World | None"]:
         yield world
 
 
-def problems(config: RunConfig) -> Iterator[str]:
-    """Yield what of a configuration needs one process; nothing where it can be spread."""
-    network, learner, distributed = config.model.network, config.learner, config.distributed
-    if network == "plain" or not CHOICES["learner"].chosen(vars(learner), config.task).runs_on_workers:  # type: ignore[attr-defined]
+def problems(config: RunConfig, positions: int) -> Iterator[str]:
+    """Yield why a configuration cannot be spread over so many positions, each a worker with its replicas."""
+    learner, distributed = config.learner, config.distributed
+    if not CHOICES["learner"].makes(vars(learner), config.task).runs_on_workers:  # type: ignore[attr-defined]
         yield (
-            f"learner.name = {learner.name!r} on model.network = {network!r} trains in one process: "
-            "many workers train SID on a network with stages; start it without torchrun, or choose another recipe"
+            f"learner.name = {learner.name!r} trains in one process: many workers train SID on a network with stages; "
+            "start it without torchrun, or choose another recipe"
         )
         return  # the rest asks for settings that it need not have
-    if network == "cascade" and distributed.replicas > 1:
-        yield f"distributed.replicas = {distributed.replicas} is for staged networks: set it to 1 for model.network = 'cascade'"
-    if network == "cascade" and distributed.micro_batches > 1:
-        yield f"distributed.micro_batches = {distributed.micro_batches} is for staged networks: set it to 1"
-    if network == "cascade" and learner.combine == "pcgrad":
-        yield "learner.combine = 'pcgrad' needs the gradients of all stages in one place: set it to 'sum' or 'mean'"
-    if network == "staged" and learner.teachers != "same-batch":
-        yield (
-            f"learner.teachers = {learner.teachers!r} spares no waiting on model.network = 'staged', "
-            "whose stages wait for features: set it to 'same-batch'"
-        )
-    if network == "staged" and distributed.staleness:
-        yield (
-            f"distributed.staleness = {distributed.staleness} is for the extractor of model.network = 'cascade': "
-            "stages of a staged network wait for no gradient, set it to 0"
-        )
-    if learner.window != 1:
-        yield f"learner.window = {learner.window} sends gradients back over the cuts: set learner.window = 1"
-    if config.optimizer.clip_gradient:
-        yield (
-            f"optimizer.clip_gradient = {config.optimizer.clip_gradient} needs the gradient of all stages before any is updated: "
-            "set optimizer.clip_gradient = 0"
-        )
-    if config.training.on_non_finite == "skip":
-        yield "training.on_non_finite = 'skip' would undo stages that are updated already: set training.on_non_finite = 'error'"
+    from torchsid.distributed.assign import problems as of_workers
+
+    network = CHOICES["model"].makes(vars(config.model), config.task)
+    settings = {name: getattr(distributed, name) for name in ("replicas", "micro_batches", "staleness")}
+    yield from of_workers(learner, network, config.model.depth, positions, **settings)
+    yield from updates_at_once(config, "many workers update")
 
 
 def spread(setup: Setup, world: "World") -> Setup:
-    """Return the set-up with this worker's stages alone; every worker calls it with the same network.
+    """Return the set-up with this worker's part alone; every worker calls it with the same network.
 
     Raises:
-        ConfigError: the workers differ in code, configuration or data; or there are more workers than stages.
+        ConfigError: the workers differ in code, configuration or data.
         CutError: the network cannot be spread.
     """
-    from torchsid.distributed.agreement import check_agreement
+    from torchsid.distributed.pipeline import PipelinedSID
 
-    config, cascade = setup.config, setup.learner.module
-    assert isinstance(cascade, StagedCascade | SharedCascade)
-    check_agreement(
-        world,
+    config, distributed = setup.config, setup.config.distributed
+    world.check_agreement(
         {
             "torchsid": __version__,
             "source code": _source_sha256(),
             "torch": torch.__version__,
             "configuration": config_sha256(config),
-            "distributed settings": repr(config.distributed),
+            **{f"distributed.{name}": str(value) for name, value in asdict(distributed).items()},
             "data": repr(dict(setup.splits.fingerprint)),
-        },
+        }
     )
-    learner = _staged(setup, cascade, world) if isinstance(cascade, StagedCascade) else _shared(setup, cascade, world)
-    optimizer = learner.optimizer
-    assert optimizer is not None
-    return replace(setup, learner=learner, optimizer=optimizer, world=world)
-
-
-def _staged(setup: Setup, cascade: StagedCascade, world: "World") -> "PipelinedSID":
-    from torchsid.distributed.assign import stage_seconds
-    from torchsid.distributed.pipeline import PipelinedSID
-
-    config, learner = setup.config, setup.config.learner
     batch = next(setup.batches.epoch(1))
-    with autocast(setup.device, config.training):
-        seconds = stage_seconds(cascade, batch.x, batch.target) if world.rank == 0 else []
-    return PipelinedSID(
-        cascade,
+    learner = PipelinedSID(
+        cast(SID, setup.learner),
         world,
         optimizer=lambda module: build_optimizer(module, config.optimizer),
-        seconds=world.gather(seconds)[0],
         batch_size=config.training.batch_size,
         example=batch.x[:2],
-        alpha=learner.alpha,
-        direction=learner.direction,
-        label_smoothing=learner.label_smoothing,
-        temperature=learner.temperature,
-        micro_batches=config.distributed.micro_batches,
-        wire=config.distributed.wire,
-        queue=config.distributed.queue,
+        seconds=world.on_lead(lambda: _seconds(setup, batch)),
+        micro_batches=distributed.micro_batches,
+        wire=distributed.wire,
+        queue=distributed.queue,
+        staleness=distributed.staleness,
     )
+    return replace(setup, learner=learner, optimizer=learner.optimizer, world=world)
 
 
-def _shared(setup: Setup, cascade: SharedCascade, world: "World") -> "SharedPipelinedSID":
-    from torchsid.distributed.shared import SharedPipelinedSID
+def _seconds(setup: Setup, batch: Batch) -> list[float] | None:
+    """Return what each stage costs on this machine; those of a shared cascade are alike."""
+    from torchsid.distributed.assign import stage_seconds
 
-    config, learner = setup.config, setup.config.learner
-    return SharedPipelinedSID(
-        cascade,
-        world,
-        optimizer=lambda module: build_optimizer(module, config.optimizer),
-        batch_size=config.training.batch_size,
-        example=setup.batches.first(2).x,
-        staleness=config.distributed.staleness,
-        alpha=learner.alpha,
-        direction=learner.direction,
-        label_smoothing=learner.label_smoothing,
-        temperature=learner.temperature,
-        combine=learner.combine,
-        remembers=len(setup.splits.train) if learner.teachers == "last-epoch" else 0,
-        wire=config.distributed.wire,
-        queue=config.distributed.queue,
-    )
+    if not isinstance(setup.learner.module, StagedCascade):
+        return None
+    with autocast(setup.device, setup.config.training):
+        return stage_seconds(setup.learner.module, batch.x, batch.target)
 
 
 def who_does_what(setup: Setup, world: "World") -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from torchsid.training import resolve, train
     [
         ("digits", [], 1, []),
         ("digits", ["distributed.staleness=4"], 3, []),
-        ("digits", [], 4, ["workers = 4 for model.depth = 2: at most 3"]),
+        ("digits", [], 4, ["4 workers for 2 stages: at most 3"]),
         ("digits", ["learner.combine=pcgrad"], 2, ["pcgrad"]),
         ("digits", ["learner.name=backprop"], 2, ["trains in one process"]),
         ("digits", ["distributed.staleness=1"], 1, ["distributed.staleness = 1 does nothing in one process"]),

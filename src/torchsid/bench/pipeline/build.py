@@ -21,6 +21,7 @@ from torchsid.bench.trainable import build as build_alone
 from torchsid.bench.workload import Workload
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
+from torchsid.learners import sid
 
 Seconds = Mapping[str, Sequence[float]]
 """What each stage takes, with its belief head (`sid`) and without (`backprop`)."""
@@ -45,7 +46,7 @@ def _sid_pipeline(
     cascade, stages = cut(workload)
     x, target = workload.batch()
     learner = PipelinedSID(
-        cascade,
+        sid.SID(cascade),
         world,
         optimizer=new_optimizer,
         batch_size=len(x),

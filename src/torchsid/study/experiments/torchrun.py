@@ -23,18 +23,15 @@ _LINES = 25  # of a failed job's output that are shown
 
 def problems(config: RunConfig, workers: int) -> Iterator[str]:
     """Yield why a configuration cannot be trained by so many workers; nothing where it can."""
-    distributed, depth = config.distributed, getattr(config.model, "depth", 1)
+    distributed = config.distributed
     if workers == 1:
         if distributed.staleness:
             yield f"distributed.staleness = {distributed.staleness} does nothing in one process: set workers to 2 or more"
         return
-    yield from spread.problems(config)
     positions, left = divmod(workers, distributed.replicas)
     if left:
         yield f"workers = {workers} is no multiple of distributed.replicas = {distributed.replicas}"
-    most = depth + (config.model.network == "cascade")  # the extractor of a shared cascade has a worker of its own
-    if positions > most:
-        yield f"workers = {workers} for model.depth = {depth}: at most {most * distributed.replicas}, or more stages"
+    yield from spread.problems(config, positions)
 
 
 def train_on_workers(config: RunConfig, out: Path, workers: int) -> None:
