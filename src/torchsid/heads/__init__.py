@@ -20,17 +20,9 @@ if TYPE_CHECKING:
     from torchsid.core.mlp_head import MLPHead as MLPHead
     from torchsid.heads.belief import BeliefHead as BeliefHead
 
-__all__ = ["HEADS", "BeliefHead", "HeadKind", "MLPHead", "create", "names"]
-
 HEADS = Registry("torchsid.heads", "head", suffix="body")
 
 names = HEADS.names
-
-_HOME = {
-    "BeliefHead": "torchsid.heads.belief",
-    "HeadKind": "torchsid.core.mlp_head",
-    "MLPHead": "torchsid.core.mlp_head",
-}
 
 
 def create(
@@ -69,4 +61,5 @@ def create(
     return build(kind, features, num_classes, residual=residual, later=later, budget=budget, positions=positions)
 
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+__getattr__, __dir__, _LAZY = lazy_names(__name__)
+__all__ = ["HEADS", "create", "names", *_LAZY]
