@@ -12,7 +12,7 @@ from torchsid.models import CLASSIFIERS, EXTRACTORS, NETWORKS
 from torchsid.registry import Registry
 from torchsid.settings import settings_of
 from torchsid.tasks import TASKS
-from torchsid.training.recipes import describe, names, resolve
+from torchsid.training.recipes import describe, recipe_names, resolve
 
 DOCS = Path(__file__).parents[1] / "docs"
 SETTINGS = runpy.run_path(str(DOCS / "settings_reference.py"))["page"]()
@@ -60,6 +60,6 @@ def test_every_setting_of_a_registry_is_described_in_the_reference(registry: Reg
 
 
 def test_every_setting_that_a_recipe_prints_is_in_the_reference() -> None:
-    for name, _, _, meaning in [row for recipe in names() for row in describe(resolve(recipe))]:
+    for name, _, _, meaning in [row for recipe in recipe_names() for row in describe(resolve(recipe))]:
         assert f"`{name}`" in SETTINGS
         assert meaning, name

@@ -23,45 +23,13 @@ if TYPE_CHECKING:
     from torchsid.learners.locality import check_locality as check_locality
     from torchsid.learners.sid import SID as SID
 
-_HOME = {
-    "Backprop": "torchsid.learners.backprop",
-    "Cascade": "torchsid.core.cascade",
-    "Learner": "torchsid.core.learner",
-    "LocalObjective": "torchsid.core.objective",
-    "SID": "torchsid.learners.sid",
-    "SharedCascade": "torchsid.core.shared",
-    "Stage": "torchsid.core.shared",
-    "StagedCascade": "torchsid.core.staged",
-    "StepOutput": "torchsid.core.learner",
-    "check_locality": "torchsid.learners.locality",
-    "gradient_conflict": "torchsid.learners.conflict",
-    "shared_cascade": "torchsid.core.shared",
-    "staged_cascade": "torchsid.cut.assemble",
-}
-_HOME |= {name: f"torchsid.{name}" for name in ("heads", "learners", "models", "show", "study", "tasks", "training")}
-_HOME |= {
-    "beliefs": "torchsid.core.beliefs:",  # as they were called before they had rooms of their own
-    "data": "torchsid.tasks.images:",
-    "evidence": "torchsid.study:",
-    "report": "torchsid.study.report:",
+_ROOMS = ("heads", "learners", "models", "show", "study", "tasks", "training")
+_BEFORE = {  # as they were called before they had rooms of their own
+    "beliefs": "torchsid.core.beliefs",
+    "data": "torchsid.tasks.images",
+    "evidence": "torchsid.study",
+    "report": "torchsid.study.report",
 }
 
-__all__ = [
-    "SID",
-    "Backprop",
-    "Cascade",
-    "Learner",
-    "LocalObjective",
-    "SharedCascade",
-    "Stage",
-    "StagedCascade",
-    "StepOutput",
-    "__version__",
-    "check_locality",
-    "gradient_conflict",
-    "shared_cascade",
-    "staged_cascade",
-]
-
-
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+__getattr__, __dir__, _LAZY = lazy_names(__name__, _BEFORE | {name: f"torchsid.{name}" for name in _ROOMS})
+__all__ = ["__version__", *_LAZY]

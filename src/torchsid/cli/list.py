@@ -34,7 +34,7 @@ def descriptions(kind: str) -> Mapping[str, str]:
     from torchsid.training import recipes
 
     tables: dict[str, Callable[[], Mapping[str, str]]] = {
-        "recipes": recipes.names,
+        "recipes": recipes.recipe_names,
         "tasks": tasks.TASKS.descriptions,
         "data": DATASETS.descriptions,
         "models": models.EXTRACTORS.descriptions,

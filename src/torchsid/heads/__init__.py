@@ -14,18 +14,9 @@ if TYPE_CHECKING:
     from torchsid.heads.belief import BeliefHead as BeliefHead
     from torchsid.heads.belief import create as create
 
-__all__ = ["HEADS", "BeliefHead", "HeadKind", "MLPHead", "create", "names"]
-
 HEADS = Registry("torchsid.heads", "head", suffix="body")
 
 names = HEADS.names
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "BeliefHead": "torchsid.heads.belief",
-        "HeadKind": "torchsid.core.shared",
-        "MLPHead": "torchsid.core.shared",
-        "create": "torchsid.heads.belief",
-    },
-)
+__getattr__, __dir__, _LAZY = lazy_names(__name__)
+__all__ = ["HEADS", "names", *_LAZY]

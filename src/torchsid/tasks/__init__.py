@@ -18,7 +18,5 @@ TASKS = Registry("torchsid.tasks", "task")
 
 names = TASKS.names
 
-__all__ = ["TASKS", "About", "Samples", "Splits", "Task", "names"]
-
-
-__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(("About", "Samples", "Splits", "Task"), "torchsid.tasks.domain"))
+__getattr__, __dir__, _LAZY = lazy_names(__name__)
+__all__ = ["TASKS", "names", *_LAZY]

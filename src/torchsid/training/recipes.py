@@ -27,7 +27,7 @@ _ABOUT = ("description", "extends")  # keys of a recipe that are no settings
 _EVERY_RUN = {name: kind for name, kind in dotted_names(RunConfig).items() if kind and "." not in name}
 
 
-def names() -> dict[str, str]:
+def recipe_names() -> dict[str, str]:
     """Return the shipped recipes: name and one-line description, in alphabetical order."""
     paths = sorted((entry for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
     return {path.name.removesuffix(".toml"): tomllib.loads(path.read_text("utf-8")).get("description", "") for path in paths}
@@ -149,7 +149,7 @@ def _load(name: str, seen: tuple[str, ...], beside: Path | None = None) -> dict[
     path, shipped = Path(name), _SHIPPED / f"{name}.toml"
     is_file = path.suffix == ".toml" or len(path.parts) > 1
     if not is_file and not shipped.is_file():
-        raise ConfigError([unknown_name("recipe", name, names()) + "; a file of your own ends in .toml"], source="recipe")
+        raise ConfigError([unknown_name("recipe", name, recipe_names()) + "; a file of your own ends in .toml"], source="recipe")
     path = (beside or Path()) / path
     try:
         table = tomllib.loads((path if is_file else shipped).read_text("utf-8"))

@@ -17,12 +17,4 @@ if TYPE_CHECKING:
     from torchsid.study.experiments.results import Results as Results
     from torchsid.study.experiments.runner import run as run
 
-_HOME = {
-    **dict.fromkeys(("Experiment", "choose", "load", "names"), "torchsid.study.experiments.experiment"),
-    "Results": "torchsid.study.experiments.results",
-    "run": "torchsid.study.experiments.runner",
-}
-
-__all__ = ["Experiment", "Results", "choose", "load", "names", "run"]
-
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -15,29 +15,4 @@ if TYPE_CHECKING:
     from torchsid.tasks.images.sources import Request as Request
     from torchsid.tasks.images.task import Images as Images
 
-_HOME = {
-    "AugmentConfig": "torchsid.tasks.images.config",
-    "Augmentation": "torchsid.tasks.images.augmentation",
-    "Images": "torchsid.tasks.images.task",
-    "NoiseConfig": "torchsid.tasks.images.config",
-    "RawPart": "torchsid.tasks.images.raw",
-    "RawSet": "torchsid.tasks.images.raw",
-    "Request": "torchsid.tasks.images.sources",
-    "normalise": "torchsid.tasks.images.augmentation",
-    "read_image": "torchsid.tasks.images.decode",
-}
-
-__all__ = [
-    "AugmentConfig",
-    "Augmentation",
-    "Images",
-    "NoiseConfig",
-    "RawPart",
-    "RawSet",
-    "Request",
-    "normalise",
-    "read_image",
-]
-
-
-__getattr__, __dir__ = lazy_names(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_names(__name__)
