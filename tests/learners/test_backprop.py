@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tests.cut.classifiers import classifier, cut, images
 from tests.networks import CLASSES, INPUTS, assert_same_gradients, gradients, rows, small_batch, small_cascade, staged_cascade
-from torchsid import Backprop, check_locality
+from torchsid import Backprop
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
@@ -26,8 +26,3 @@ def test_backpropagation_through_a_staged_cascade_is_that_of_its_model() -> None
     for module in (cascade, model):
         Backprop(module).backward(x, target)
     assert_same_gradients(cascade.model, gradients(model), 1e-12)
-
-
-def test_it_is_not_local() -> None:
-    with pytest.raises(ValueError, match=r"Backprop has one loss for the whole network.*give a SID learner"):
-        check_locality(Backprop(small_cascade()), *small_batch())

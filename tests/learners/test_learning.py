@@ -15,7 +15,7 @@ def test_every_stage_learns_to_read_digits(stage: str, direction: str, label_smo
     cascade = shared_cascade(nn.Sequential(nn.Linear(64, 64), nn.ReLU()), 10, 4, hidden=32, stage=stage, feature_dim=64)
     learner = SID(cascade, direction=direction, label_smoothing=label_smoothing)
     optimizer = torch.optim.Adam(cascade.parameters(), lr=3e-3)
-    for batch in torch.cat([torch.randperm(len(x)) for _ in range(12)]).split(64):
+    for batch in torch.cat([torch.randperm(len(x)) for _ in range(8)]).split(64):
         optimizer.zero_grad()
         learner.backward(x[batch], splits.train.target[batch])
         optimizer.step()

@@ -1,6 +1,5 @@
 """`check_locality` proves locality where it holds, and finds who leaks to whom where it does not."""
 
-import itertools
 from collections.abc import Callable
 
 import pytest
@@ -115,7 +114,7 @@ def with_borrower(borrower: int, owner: int, cascade: SharedCascade) -> SharedCa
     return cascade
 
 
-@pytest.mark.parametrize(("borrower", "owner"), list(itertools.permutations(range(4), 2)))
+@pytest.mark.parametrize(("borrower", "owner"), [(0, 1), (1, 0), (3, 0), (1, 3), (2, 3)])
 def test_a_borrowed_layer_is_found_and_both_stages_are_named(borrower: int, owner: int) -> None:
     cascade = with_borrower(borrower, owner, small_cascade())
     who = f"loss of stage {borrower + 1} changes the gradient of stage {owner + 1}"

@@ -16,7 +16,6 @@ from torchsid.core.beliefs import forward_kl, log_target
 from torchsid.learners.elr import ELR
 from torchsid.learners.gce import GCE
 from torchsid.learners.hard_bootstrap import HardBootstrap
-from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.sce import LOG_ZERO, SCE
 from torchsid.learners.soft_bootstrap import SoftBootstrap
 
@@ -73,8 +72,7 @@ def test_extreme_beliefs_have_finite_losses_and_gradients(name: str) -> None:
     samples, classes = torch.arange(len(logits)), torch.arange(2 * CLASSES) // 2 % CLASSES  # some right, some wrong
     method = METHODS.get(name) or ELR(NOTHING)
     if isinstance(method, ELR):  # which was as sure before
-        method.memory = PredictionMemory(len(logits), [CLASSES])
-        method.memory.remember(samples, logits.detach().softmax(-1))
+        method.predictions, method.visits = logits.detach().softmax(-1), torch.ones(len(logits), dtype=torch.int64)
     loss = method.losses(logits.log_softmax(-1), log_target(classes, CLASSES), samples).sum()
     (gradient,) = torch.autograd.grad(loss, logits)
     assert loss.isfinite()

@@ -12,16 +12,17 @@ from torch import Tensor
 from tests.networks import BATCH, CLASSES, assert_same_gradients, gradients, small_batch, small_cascade
 from torchsid import Backprop
 from torchsid.learners.elr import ELR
-from torchsid.learners.predictions import PredictionMemory
 from torchsid.learners.self_distillation import SelfDistillation
 
 SAMPLES = torch.arange(BATCH).flip(0) + 3
 Method = ELR | SelfDistillation
 
 
-def ready(method: Method, *, epochs: int = 4) -> Method:
+def ready(method: Method, *, epochs: int = 4, samples: int = BATCH + 5, answer: tuple[int, ...] = (CLASSES,)) -> Method:
     """The method with a memory in float64."""
-    method.epochs, method.memory = epochs, PredictionMemory(BATCH + 5, [CLASSES], dtype=torch.float64)
+    optimizer = torch.optim.SGD(method.module.parameters(), lr=0.1)
+    method.prepare_training(samples=samples, epochs=epochs, optimizer=optimizer, answer=torch.Size(answer))
+    method.predictions = method.state()["memory:predictions"].double()
     return method
 
 
@@ -83,12 +84,13 @@ def test_samples_are_distilled_by_their_own_epoch() -> None:
 
 
 def test_the_memory_begins_with_zeros_and_returns_what_it_was_told() -> None:
-    memory, told = PredictionMemory(4, [2, 3]), torch.rand(2, 2, 3)  # two positions of three outcomes
+    memory = ready(ELR(small_cascade()), samples=4, answer=(2, 3))
+    told = torch.rand(2, 2, 3, dtype=torch.float64)  # two positions of three outcomes
     before, _ = memory.recall(torch.tensor([3, 1]))
     memory.remember(torch.tensor([3, 1]), told)
     memory.remember(torch.tensor([3]), torch.full((1, 2, 3), math.nan))  # of a step that may be skipped: leaves no trace
     predictions, visits = memory.recall(torch.tensor([1, 2, 3]))
-    assert torch.equal(predictions, torch.stack([told[1], torch.zeros(2, 3), told[0]]))
+    assert torch.equal(predictions, torch.stack([told[1], torch.zeros_like(told[0]), told[0]]))
     assert visits.tolist() == [1, 0, 1]
     assert not before.any()  # what was recalled does not change later
     for ask in (memory.recall, lambda rows: memory.remember(rows, told[:1])):

@@ -54,7 +54,7 @@ def test_any_optimizer(make: Callable[[], Cascade], schedule: str, optimizer: Ca
     learner, x, target = learner_and_batch(make, schedule)
     updates = optimizer(learner.module.parameters())
     losses = []
-    for _ in range(30):
+    for _ in range(20):
         updates.zero_grad()
         losses.append(learner.backward(x, target).loss.item())
         nn.utils.clip_grad_norm_(learner.module.parameters(), 5.0)
@@ -106,18 +106,11 @@ def test_bfloat16_autocast(make: Callable[[], Cascade], schedule: str) -> None:
     assert (found - wanted).norm() < 0.1 * wanted.norm()
 
 
-def test_a_module_in_bfloat16() -> None:
-    learner, x, target = learner_and_batch(normed_cascade, "streaming", torch.bfloat16)
-    assert learner.backward(x, target).log_belief.dtype == torch.float32
-    assert all(p.grad.dtype == torch.bfloat16 and p.grad.isfinite().all() for p in learner.module.parameters())
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", schedules.names())
-def test_compiled_modules_have_the_same_keys_and_gradients(schedule: str) -> None:
-    learner, x, target = learner_and_batch(lambda: small_cascade(2), schedule)
+def test_compiled_modules_have_the_same_keys_and_gradients() -> None:
+    learner, x, target = learner_and_batch(lambda: small_cascade(2), "streaming")
     eager = copy.deepcopy(learner.module)
-    SID(eager, schedule=schedule).backward(x, target)  # type: ignore[arg-type]
+    SID(eager).backward(x, target)
     for part in (learner.module.extractor, *learner.module.stages, learner.module):
         part.compile(backend="aot_eager")
     assert list(learner.module.state_dict()) == list(eager.state_dict())
@@ -126,9 +119,9 @@ def test_compiled_modules_have_the_same_keys_and_gradients(schedule: str) -> Non
     torch.testing.assert_close(learner.module(x), eager(x), atol=1e-5, rtol=1e-5)
 
 
-@every_run
-def test_memory_does_not_grow(make: Callable[[], Cascade], schedule: str) -> None:
-    learner, x, target = learner_and_batch(make, schedule)
+@pytest.mark.parametrize("run", ["streaming", "staged by graph"])
+def test_memory_does_not_grow(run: str) -> None:
+    learner, x, target = learner_and_batch(*RUNS[run])
     learner.optimizer = torch.optim.SGD(learner.module.parameters(), lr=0.01)
 
     def tensors_after(steps: int) -> int:
@@ -139,7 +132,7 @@ def test_memory_does_not_grow(make: Callable[[], Cascade], schedule: str) -> Non
         return sum(issubclass(type(item), Tensor) for item in gc.get_objects())
 
     before = tensors_after(2)
-    assert tensors_after(50) <= before
+    assert tensors_after(10) <= before
 
 
 def test_a_refused_target_leaves_running_statistics_alone() -> None:
@@ -160,14 +153,10 @@ CLASHES: list[tuple[str, dict[str, object], str]] = [
     ("plain", {}, "name"),
     ("cascade", {"window": 2}, "window"),
     ("cascade", {"update": "stage"}, "update"),
-    ("cascade", {"schedule": "batch"}, "schedule"),
-    ("cascade", {"combine": "add"}, "combine"),
-    ("cascade", {"alpha_over": "epoch"}, "alpha_over"),
-    ("cascade", {"teachers": "yesterday"}, "teachers"),
     ("cascade", {"schedule": "two_phase", "teachers": "last-epoch"}, "schedule"),
     ("cascade", {"alpha": [0.5, 0.5]}, "alpha"),
     ("cascade", {"alpha": 0.5, "alpha_over": "epochs"}, "alpha_over"),
-    ("cascade", {"direction": "backward"}, "direction"),
+    ("cascade", {"temperature": 0.0}, "temperature"),
     ("staged", {"schedule": "batched"}, "schedule"),
     ("staged", {"combine": "pcgrad"}, "combine"),
     ("staged", {"window": 0}, "window"),
@@ -183,6 +172,13 @@ def test_clashing_settings_are_refused_by_their_names(network: str, settings: di
     if network != "plain":
         with pytest.raises(ValueError, match=re.escape(problem)):
             SID(cut("mlp") if network == "staged" else small_cascade(3), **settings)  # type: ignore[arg-type]
+
+
+def test_misspelt_names_are_refused_all_at_once() -> None:
+    wrong = {"schedule": "steaming", "combine": "add", "alpha_over": "epoch", "teachers": "yesterday", "update": "once"}
+    with pytest.raises(ValueError, match=r"did you mean 'streaming'") as caught:
+        SID(small_cascade(3), direction="backward", **wrong)  # type: ignore[arg-type]
+    assert all(f"unknown {name} " in str(caught.value) for name in [*wrong, "direction"])
 
 
 def test_all_problems_are_told_at_once_and_defaults_have_none() -> None:

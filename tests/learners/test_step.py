@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.core.test_step import deep
-from tests.cut.classifiers import CASES, cut, images
+from tests.cut.classifiers import cut, images
 from tests.networks import restless_extractor, small_batch, small_cascade
 from torchsid import SID, Cascade
 from torchsid.core import schedules
@@ -43,19 +43,17 @@ def assert_takes_the_same_path(cascade: Cascade, x: Tensor, target: Tensor, opti
 
 
 @every_optimizer
-@pytest.mark.parametrize("window", [1, 2])
-@pytest.mark.parametrize("by", ["boundary", "graph"])
+@pytest.mark.parametrize(("by", "window"), [("boundary", 1), ("graph", 1), ("boundary", 2)])
 @pytest.mark.parametrize("name", ["resnet-18", "vit with dropout"])
 def test_weights_are_those_of_backward_and_one_update(name: str, by: str, window: int, optimizer: str) -> None:
     x, target = images(name)
     assert_takes_the_same_path(cut(name, by=by).float(), x.float(), target, optimizer, window=window)
 
 
-@every_optimizer
 @pytest.mark.parametrize("window", [1, 2, 7, 8])
-def test_many_stages_and_any_window(window: int, optimizer: str) -> None:
+def test_many_stages_and_any_window(window: int) -> None:
     x, target = images("mlp")
-    assert_takes_the_same_path(deep()[0].float(), x.float(), target, optimizer, window=window)
+    assert_takes_the_same_path(deep()[0].float(), x.float(), target, "Adam", window=window)
 
 
 @every_optimizer
@@ -89,19 +87,13 @@ class Watch:
         }
 
 
-def test_a_stage_is_updated_before_the_next_one_runs() -> None:
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_stage_is_updated_after_the_last_loss_that_reaches_it_and_before_the_next_stage_runs(window: int) -> None:
     cascade = deep()[0]
     watch = Watch(cascade, list(cascade.model.blocks))
-    SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(*images("mlp"))
-    assert watch.updated == [set(range(k)) for k in range(8)]
-    assert watch.with_gradients == [set()] * 8
-
-
-def test_with_a_window_a_stage_is_updated_after_the_last_loss_that_reaches_it() -> None:
-    cascade = deep()[0]
-    watch = Watch(cascade, list(cascade.model.blocks))
-    SID(cascade, window=3, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(*images("mlp"))
-    assert watch.updated == [set(range(max(k - 2, 0))) for k in range(8)]
+    SID(cascade, window=window, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(*images("mlp"))
+    assert watch.updated == [set(range(max(k - window + 1, 0))) for k in range(8)]
+    assert watch.with_gradients == [set()] * 8 or window > 1
     assert watch.stages(lambda name, p: not torch.equal(p, watch.before[name])) == set(range(8))
 
 
@@ -141,12 +133,3 @@ def test_the_scale_counts() -> None:
 def test_without_an_optimizer_there_is_no_step() -> None:
     with pytest.raises(ValueError, match=r"step needs an optimiser: SID\(cascade, optimizer=torch.optim.SGD"):
         SID(small_cascade()).step(*small_batch())
-
-
-def test_a_refused_target_changes_nothing() -> None:
-    cascade, (x, target) = cut(next(iter(CASES))), images(next(iter(CASES)))
-    before = copy.deepcopy(cascade.state_dict())
-    learner = SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))
-    with pytest.raises(ValueError, match="allowed are 0 to 4"):
-        learner.step(x, target + 5)
-    torch.testing.assert_close(cascade.state_dict(), before, rtol=0, atol=0)

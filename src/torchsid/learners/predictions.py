@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.learners.backprop import Backprop
-from torchsid.learners.belief_memory import rows_of
+from torchsid.learners.teachers import rows_of
 
 
 class RememberingBackprop(Backprop):

@@ -19,7 +19,7 @@ from torchsid.core.objective import Alpha, Direction, LocalObjective
 from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
-from torchsid.learners.belief_memory import BeliefMemory
+from torchsid.learners.teachers import BeliefMemory
 from torchsid.settings import checked, settings_of
 
 AlphaOver = Literal["stages", "epochs"]

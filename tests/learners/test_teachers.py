@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.networks import CLASSES
-from torchsid.learners.belief_memory import BeliefMemory, rows_of
+from torchsid.learners.teachers import BeliefMemory, rows_of
 
 
 def memory(samples: int = 5, depth: int = 3) -> BeliefMemory:
