@@ -18,10 +18,9 @@ from torchsid.core import calling
 from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, do_nothing
-from torchsid.core.cut_plan import Plan
 from torchsid.core.learner import Learner, StepOutput
 from torchsid.core.shared import SharedCascade
-from torchsid.core.staged import StagedCascade
+from torchsid.core.staged import Plan, StagedCascade
 from torchsid.core.step import Step, local_pass
 from torchsid.distributed.assign import assign, problems
 from torchsid.distributed.channel import Handover, Wire
