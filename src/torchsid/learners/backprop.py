@@ -49,8 +49,8 @@ class Backprop(Learner):
             ValueError: `scale` is neither one number nor one a loss, or `weight` not one number a position.
         """
         log_beliefs = self._log_beliefs(x)
-        num_classes, dtype = log_beliefs.shape[-1], log_beliefs.dtype
-        log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, weight=weight, dtype=dtype)
+        num_classes = log_beliefs.shape[-1]
+        log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, weight=weight, dtype=log_beliefs.dtype)
         check_positions(log_p_y, log_beliefs.shape[1:-1])
         log_p_y = log_p_y.to(log_beliefs.device)
         weight = None if weight is None else weight.to(log_p_y)

@@ -6,8 +6,7 @@ from torchsid.core.beliefs import forward_kl
 from torchsid.learners.predictions import RememberingBackprop
 from torchsid.settings import NotNegative, Share, Weight, checked
 
-EDGE = 1e-4
-"""Probabilities are kept this far from 0 and 1, as the authors' code does, so that the logarithm stays finite."""
+EDGE = 1e-4  # probabilities are kept this far from 0 and 1, as the authors' code does, so that the logarithm stays finite
 
 
 class ELR(RememberingBackprop):
@@ -36,13 +35,9 @@ class ELR(RememberingBackprop):
         if self.predictions is None or samples is None:
             return cross_entropy
         before, _ = self.recall(samples)
-        belief = clipped(log_belief.detach().exp())
-        ensemble = self.beta * before.to(belief) + (1 - self.beta) * belief / belief.sum(-1, keepdim=True)
+        belief = log_belief.exp().clamp(EDGE, 1 - EDGE)
+        seen = belief.detach()
+        ensemble = self.beta * before.to(seen) + (1 - self.beta) * seen / seen.sum(-1, keepdim=True)
         self.remember(samples, ensemble)
-        agreement = (ensemble * clipped(log_belief.exp())).sum(-1)
+        agreement = (ensemble * belief).sum(-1)
         return cross_entropy + self.strength * (-agreement).log1p()
-
-
-def clipped(probabilities: Tensor) -> Tensor:
-    """Return probabilities off 0 and 1."""
-    return probabilities.clamp(EDGE, 1 - EDGE)

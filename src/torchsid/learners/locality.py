@@ -28,11 +28,10 @@ class LocalityReport:
     window: int = 1
 
     def __str__(self) -> str:
-        pairs = self.stages * (self.stages - 1)
         proof = f"{self.parameters} stage parameters, {self.runs} runs"
         if self.window > 1:
             return f"local: no loss reaches back over more than {self.window} of {self.stages} stages ({proof})"
-        return f"local: none of {pairs} ordered pairs of stages exchanges a gradient ({proof})"
+        return f"local: none of {self.stages * (self.stages - 1)} ordered pairs of stages exchanges a gradient ({proof})"
 
 
 def check_locality(learner: Learner, x: Inputs, target: Tensor, *, weight: Tensor | None = None) -> LocalityReport:

@@ -27,9 +27,8 @@ class RememberingBackprop(Backprop):
     def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
         """Make room for the predictions."""
         self.epochs = epochs
-        device = next(self.module.parameters()).device
-        self.predictions = torch.zeros(samples, *answer, device=device)
-        self.visits = torch.zeros(samples, dtype=torch.int64, device=device)
+        self.predictions = torch.zeros(samples, *answer, device=next(self.module.parameters()).device)
+        self.visits = self.predictions.new_zeros(samples, dtype=torch.int64)
 
     def state(self) -> dict[str, Tensor]:
         """Return the memory."""

@@ -8,8 +8,7 @@ from torchsid.core.beliefs import forward_kl
 from torchsid.learners.backprop import Backprop
 from torchsid.settings import NotNegative, Weight, checked
 
-LOG_ZERO = math.log(1e-4)
-"""What `log 0` counts, as in the authors' code, which raises the target to 1e-4 at least."""
+LOG_ZERO = math.log(1e-4)  # what `log 0` counts, as in the authors' code, which raises the target to 1e-4 at least
 
 
 class SCE(Backprop):

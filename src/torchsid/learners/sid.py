@@ -262,8 +262,8 @@ class SID(Learner):
 
 def _clashes(settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> Iterator[str]:
     """Yield which of SID's settings, each given, do not go together or with the cascade."""
-    alpha, alpha_over, schedule, combine = (settings[name] for name in ("alpha", "alpha_over", "schedule", "combine"))
-    window: int = settings["window"]
+    names = ("alpha", "alpha_over", "schedule", "combine", "window")
+    alpha, alpha_over, schedule, combine, window = (settings[name] for name in names)
     try:
         LocalObjective(**{name: settings[name] for name in ("alpha", "direction", "label_smoothing", "temperature")}).alphas(depth)
     except ValueError as error:

@@ -61,6 +61,5 @@ def rows_of(samples: Tensor, table: Tensor) -> Tensor:
     """
     count = len(table)
     if len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
-        given = f"samples from {int(samples.min())} to {int(samples.max())}"
-        raise ValueError(f"{given}: the memory is of {count}, 0 to {count - 1}")
+        raise ValueError(f"samples from {int(samples.min())} to {int(samples.max())}: the memory is of {count}, 0 to {count - 1}")
     return samples.to(table.device)
