@@ -2,11 +2,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.networks import (
-    FEATURES,
-    INPUTS,
+    CLASSES,
     assert_untouched,
     batch_at,
     frozen_extractor,
@@ -16,41 +15,15 @@ from tests.networks import (
     snapshot,
     staged_cascade,
 )
-from torchsid import SID, SharedCascade, Stage, gradient_conflict
+from torchsid import SID, SharedCascade, gradient_conflict
 from torchsid.core import schedules
 from torchsid.core.cascade import Positions
-
-
-class Tilt(nn.Module):
-    """A head that reads `sign · features` and ignores the previous belief."""
-
-    def __init__(self, sign: float) -> None:
-        super().__init__()
-        self.sign = sign
-        self.linear = nn.Linear(FEATURES, 2, bias=False)
-        nn.init.zeros_(self.linear.weight)
-        with torch.no_grad():
-            self.linear.weight[0] = sign
-            self.linear.weight[1] = -sign
-
-    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
-        return self.linear(features - features.detach()) + 0 * log_belief  # a slope at logits 0: the losses' gradients are equal
-
-
-def tilted(*signs: float) -> SharedCascade:
-    return SharedCascade(nn.Linear(INPUTS, FEATURES), [Stage(Tilt(sign)) for sign in signs], 2).double()
 
 
 def conflict(cascade: SharedCascade, schedule: str = "streaming") -> Tensor:
     x, target = small_batch()
     learner = SID(cascade, schedule=schedule, alpha=1.0)  # type: ignore[arg-type]
-    return gradient_conflict(learner, x, target % cascade.num_classes)
-
-
-@pytest.mark.parametrize("schedule", ["streaming", "two_phase"])
-def test_opposite_stages_conflict_and_a_silent_one_with_nobody(schedule: str) -> None:
-    expected = torch.tensor([[1.0, -1.0, 1.0, 0.0], [-1.0, 1.0, -1.0, 0.0], [1.0, -1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(conflict(tilted(1.0, -2.0, 3.0, 0.0), schedule), expected)
+    return gradient_conflict(learner, x, target)
 
 
 @pytest.mark.parametrize("positions", [(), "tokens"], ids=str)
@@ -69,6 +42,9 @@ def test_cosines_are_those_of_the_losses_gradients(schedule: str, positions: Pos
     expected = torch.stack([torch.stack([torch.cosine_similarity(a, b, dim=0) for b in flat]) for a in flat])
     torch.testing.assert_close(cosines, expected.float())
     assert torch.equal(cosines, cosines.T)
+    with torch.no_grad():
+        cascade.stages[2].head.hidden.weight[:, CLASSES:] = 0  # which does not read the features
+    assert gradient_conflict(learner, x, target, weight=weight)[2].tolist() == [0.0] * 5
 
 
 @pytest.mark.parametrize("schedule", schedules.names())

@@ -122,14 +122,6 @@ def test_output_and_hook_tell_what_the_network_believes(case: Case) -> None:
     assert not any(tensor.requires_grad for tensor in (*told, expected, out.loss, out.stage_losses, out.log_belief))
 
 
-@every_method
-def test_classes_are_one_hot_rows(case: Case) -> None:
-    (x, target), one, other = small_batch(), case.learner(), case.learner()
-    backward(one, x, target, samples=SAMPLES)
-    backward(other, x, nn.functional.one_hot(target, CLASSES).double(), samples=SAMPLES)
-    assert_same_gradients(one.module, gradients(other.module), 1e-12)
-
-
 @pytest.mark.parametrize("case", [case for case in CASES if case.network != "staged"], ids=str)
 def test_positions_count_as_samples_do(case: Case) -> None:
     x, target, weight = batch_at("tokens")  # where the weight is 0 the class is nonsense

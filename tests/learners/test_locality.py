@@ -178,11 +178,6 @@ def test_a_skip_for_which_autograd_saves_nothing_is_found_by_the_check() -> None
         check_locality(learner, -toys.X.abs(), toys.TARGET)
 
 
-def test_a_carried_skip_is_local() -> None:
-    model = toys.LongSkip()
-    check_locality(SID(cut_model(model, toys.CLASSES, ["b"], toys.X, by="graph", max_head_share=9.0)), toys.X, toys.TARGET)
-
-
 def test_a_learner_with_one_loss_has_no_locality() -> None:
     with pytest.raises(ValueError, match="Backprop has one loss for the whole network"):
         check_locality(Backprop(cut("mlp")), *images("mlp"))  # type: ignore[arg-type]

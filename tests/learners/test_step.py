@@ -97,21 +97,6 @@ def test_a_stage_is_updated_after_the_last_loss_that_reaches_it_and_before_the_n
     assert watch.stages(lambda name, p: not torch.equal(p, watch.before[name])) == set(range(8))
 
 
-def test_only_one_stage_has_gradients_at_any_moment() -> None:
-    cascade = deep()[0]
-    owner = {id(p): stage for stage in range(cascade.depth) for _, p in cascade.named_stage_parameters(stage)}
-    moments = []
-
-    def look(parameter: Tensor) -> None:
-        moments.append({owner[id(p)] for p in cascade.parameters() if p.grad is not None})
-
-    for parameter in cascade.parameters():
-        parameter.register_post_accumulate_grad_hook(look)
-    SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1)).step(*images("mlp"))
-    assert {next(iter(stages)) for stages in moments} == set(range(8))
-    assert all(len(stages) == 1 for stages in moments)
-
-
 def test_old_gradients_do_not_count() -> None:
     x, target = images("mlp")
     once, twice = cut("mlp"), cut("mlp")

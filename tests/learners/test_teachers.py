@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.networks import CLASSES
-from torchsid.learners.teachers import BeliefMemory, rows_of
+from torchsid.learners.teachers import BeliefMemory
 
 
 def memory(samples: int = 5, depth: int = 3) -> BeliefMemory:
@@ -34,7 +34,3 @@ def test_a_checkpoint_holds_views_of_the_table() -> None:
 def test_samples_that_do_not_exist_are_refused(sample: int) -> None:
     with pytest.raises(ValueError, match=rf"samples from {min(sample, 2)} to {max(sample, 2)}: the memory is of 5, 0 to 4"):
         memory().teachers(torch.tensor([2, sample]))
-
-
-def test_no_samples_are_no_rows() -> None:
-    assert len(rows_of(torch.tensor([], dtype=torch.int64), torch.zeros(0, 3))) == 0

@@ -18,7 +18,7 @@ NEEDS_AND_EXCLUDES = [
     ("digits-staged", "learner.window=5", "set it to 4"),
     ("digits-staged", "learner.schedule=batched", "shared cascade"),
     ("digits-staged", "learner.name=backprop", "set model.network = 'plain'"),
-    ("digits-staged", "learner.name=deep-supervision", "learner.window = 4"),
+    ("digits-staged", "learner.name=deep-supervision", "set model.network = 'cascade'"),
     ("digits-bp-plain", "learner.name=deep-supervision", "set model.network = 'cascade'"),
     ("digits-bp-plain", "learner.name=sid", "another method"),
     ("digits-noise-elr", "data.augment.mixup=0.2", "blends"),

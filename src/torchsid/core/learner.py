@@ -69,7 +69,7 @@ class Learner(ABC):
         if network in cls.networks:
             return []
         name, others = settings.get("name", cls.__name__), " or ".join(map(repr, cls.networks))
-        return [f"name = {name!r} does not train model.network = {network!r}: set that to {others}, or choose another method"]
+        return [f"name = {name!r} does not train model.network = {network!r}: set model.network = {others}, or take another method"]
 
     @classmethod
     def updates_at_once(cls, settings: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ class Backprop(Learner):
         label_smoothing: Share ε of the target that is spread evenly over the classes: `(1−ε)·p_y + ε/C`.
     """
 
-    networks: ClassVar[tuple[str, ...]] = ("cascade", "plain")  # of a staged one it would leave the belief heads untrained
+    networks: ClassVar[tuple[str, ...]] = ("plain", "cascade")  # of a staged one it would leave the belief heads untrained
 
     @checked
     def __init__(self, module: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
