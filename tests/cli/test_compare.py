@@ -1,3 +1,5 @@
+"""Runs side by side, as tables and as a page."""
+
 import json
 from pathlib import Path
 
@@ -39,3 +41,21 @@ def test_deep_cascades_are_shown_by_their_ends(capsys: Output) -> None:
     assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == [
         *("a caption", "stage", "stage 1", "stage 2", "stage 3", "…", "stage 19", "stage 20")
     ]
+
+
+def test_a_report_of_two_runs(runs: Path, tmp_path: Path, capsys: Output) -> None:
+    names = [str(runs / "digits"), str(runs / "digits-bp")]
+    assert main(["report", *names, "--out", "page.html"]) == 0
+    assert capsys.readouterr().out == f"report: file://{tmp_path}/page.html\n"
+    assert Path("page.html").read_text() == (runs / "report.html").read_text()
+
+
+def test_one_directory_gets_its_report_inside(runs: Path, capsys: Output) -> None:
+    (runs / "digits" / "report.html").unlink()
+    assert main(["report", str(runs / "digits")]) == 0
+    assert (runs / "digits" / "report.html").is_file()
+
+
+def test_several_directories_need_a_place(runs: Path, capsys: Output) -> None:
+    assert main(["report", str(runs / "digits"), str(runs / "digits-bp")]) == 2
+    assert "--out FILE" in capsys.readouterr().err

@@ -33,3 +33,16 @@ def test_every_file_that_is_no_image_is_named(runs: Path, digits: list[str], tmp
     assert "gone.png" in captured.err
     assert "notes.png" in captured.err
     assert captured.out == ""
+
+
+def test_predicting_stops_at_the_first_sure_stage(runs: Path, digits: list[str], capsys: Output) -> None:
+    run = str(runs / "digits")
+    assert main(["predict", run, *digits, "--top", "1"]) == 0
+    whole = [line.split() for line in capsys.readouterr().out.splitlines()[1:6:2]]
+    for rule, stage in (("confidence>0", 1), ("confidence>1", 2)):
+        assert main(["predict", run, *digits, "--top", "1", "--exit-when", rule]) == 0
+        *images, _, cost = capsys.readouterr().out.strip().splitlines()
+        assert all(f"stage {stage} of 2" in line for line in images[::2])
+        assert f"stage {stage}.00 of 2" in cost
+        if stage == 2:
+            assert [line.split()[:2] for line in images[1::2]] == [[row[0], row[-2]] for row in whole]

@@ -1,43 +1,18 @@
-"""The results of runs, as tables to read."""
+"""What verbs find: tables to read, and files."""
 
 import argparse
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid.cli.console import Console, abridged
-from torchsid.study.files import write_file as write_file
-from torchsid.study.files import write_json as write_json
+from torchsid.study.files import write_file
+from torchsid.study.files import write_json as write_value
 
 if TYPE_CHECKING:
     from torchsid.show.svg import Drawing
     from torchsid.show.tables import Table
-    from torchsid.study.report import Comparison
-
-
-def compare_runs(runs: Sequence[Path], screen: Console) -> "Comparison":
-    """Return the comparison of the runs; without SciPy, which intervals and differences need, it has means alone."""
-    from torchsid.study.report import compare
-
-    try:
-        return compare(runs)
-    except ImportError as error:
-        screen.warning(f"no intervals and no differences: {error}")
-        return compare(runs, intervals=False)
-
-
-def print_results(screen: Console, result: "Comparison") -> None:
-    """Print one row a method, runs that differ in their seed alone averaged; costs; accuracy by stage; what limits these."""
-    from torchsid.study.report import cost_table, stage_table, summary_table
-
-    for table in (summary_table(result), cost_table(result)):
-        print_table(screen, table)
-        print()
-    columns, rows, *_ = stage_table(result)
-    screen.table(abridged_by_stage(columns), [abridged_by_stage([cell.value for cell in row]) for row in rows])
-    for note in result.notes:
-        print(note)
 
 
 def print_table(screen: Console, table: "Table", *, by_stage: bool = False) -> None:
@@ -51,20 +26,26 @@ def print_table(screen: Console, table: "Table", *, by_stage: bool = False) -> N
     screen.table(table.columns, lines)
 
 
-def abridged_by_stage(cells: Sequence[str]) -> list[str]:
-    """Return a row whose first cell names it, of a deep cascade the ends alone."""
-    return [cells[0], *abridged(cells[1:])]
+def command_of(args: argparse.Namespace) -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["torchsid", *args.command])
 
 
-def write_measured(screen: Console, args: argparse.Namespace, what: str, result: Mapping[str, Any], device: str = "cpu") -> None:
-    """Write what was measured to the file of `--json`, if one is asked for, with the command and where the numbers come from."""
+def write_json(
+    screen: Console, args: argparse.Namespace, what: str, found: Mapping[str, Any], *, measured_on: str | None = None
+) -> None:
+    """Write what was found to the file of `--json`, if one is asked for.
+
+    What was measured on a device, such as `"cpu"`, is written with the command and with where the numbers come from.
+    """
     if args.json:
-        import torch
+        if measured_on is not None:
+            import torch
 
-        from torchsid.training.provenance import provenance
+            from torchsid.training.provenance import provenance
 
-        origin = {"command": shlex.join(["torchsid", *args.command]), "provenance": provenance(torch.device(device))}
-        write_json(args.json, {**origin, **result})
+            found = {"command": command_of(args), "provenance": provenance(torch.device(measured_on)), **found}
+        write_value(args.json, found)
         screen.file(what, args.json)
 
 
