@@ -2,35 +2,21 @@ import json
 
 import pytest
 
-from torchsid.planner.devices import (
-    BYTES,
-    BYTES_A_SECOND,
-    CATALOGUE,
-    NUMBER,
-    SECONDS,
-    Bytes,
-    Count,
-    Device,
-    Link,
-    Seconds,
-    Share,
-    read,
-    read_devices,
-    read_link,
-)
+from torchsid.planner import devices
+from torchsid.planner.devices import Device, Link, read, read_devices, read_link
 
 
 @pytest.mark.parametrize(
     ("text", "units", "value"),
     [
-        ("50GB/s", BYTES_A_SECOND, 50e9),
-        ("100Mbit/s", BYTES_A_SECOND, 12.5e6),
-        ("1.5 GiB/s", BYTES_A_SECOND, 1.5 * 2**30),
-        ("100ms", SECONDS, 0.1),
-        ("50T", NUMBER, 50e12),
-        ("5e10", NUMBER, 5e10),
-        ("12GiB", BYTES, 12 * 2**30),
-        (".5GB", BYTES, 5e8),
+        ("50GB/s", devices.BYTES_A_SECOND, 50e9),
+        ("100Mbit/s", devices.BYTES_A_SECOND, 12.5e6),
+        ("1.5 GiB/s", devices.BYTES_A_SECOND, 1.5 * 2**30),
+        ("100ms", devices.SECONDS, 0.1),
+        ("50T", devices.NUMBER, 50e12),
+        ("5e10", devices.NUMBER, 5e10),
+        ("12GiB", devices.BYTES, 12 * 2**30),
+        (".5GB", devices.BYTES, 5e8),
     ],
 )
 def test_quantities_are_read_in_their_base_unit(text: str, units: dict[str, float], value: float) -> None:
@@ -42,19 +28,20 @@ def test_quantities_are_read_in_their_base_unit(text: str, units: dict[str, floa
 @pytest.mark.parametrize("text", ["fast", "50Gb/s", "-1GB/s", "50", "0GB/s", ""])
 def test_what_is_no_quantity_is_a_problem(text: str) -> None:
     problems: list[str] = []
-    read("link", text, BYTES_A_SECOND, problems, example="50GB/s")
+    read("link", text, devices.BYTES_A_SECOND, problems, example="50GB/s")
     assert len(problems) == 1
     assert repr(text) in problems[0]
 
 
 def test_quantities_are_written_with_the_largest_unit_that_keeps_one_and_stay_numbers() -> None:
-    assert list(map(str, (Bytes(0), Bytes(1023), Bytes(1024), Bytes(3 * 2**29)))) == ["0 B", "1023 B", "1.00 KiB", "1.50 GiB"]
-    assert list(map(str, (Seconds(2e-6), Seconds(0.0123), Seconds(90)))) == ["2.00 us", "12.30 ms", "90.00 s"]
-    assert (str(Count(1234567)), str(Share(0.743))) == ("1,234,567", "74.3 %")
-    assert json.dumps([Bytes(1024), Share(0.5)]) == "[1024.0, 0.5]"
+    size, seconds = devices.Bytes, devices.Seconds
+    assert list(map(str, (size(0), size(1023), size(1024), size(3 * 2**29)))) == ["0 B", "1023 B", "1.00 KiB", "1.50 GiB"]
+    assert list(map(str, (seconds(2e-6), seconds(0.0123), seconds(90)))) == ["2.00 us", "12.30 ms", "90.00 s"]
+    assert (str(devices.Count(1234567)), str(devices.Share(0.743))) == ("1,234,567", "74.3 %")
+    assert json.dumps([size(1024), devices.Share(0.5)]) == "[1024.0, 0.5]"
 
 
-@pytest.mark.parametrize("device", CATALOGUE, ids=lambda device: device.name)
+@pytest.mark.parametrize("device", devices.CATALOGUE, ids=lambda device: device.name)
 def test_less_precision_is_no_slower(device: Device) -> None:
     peaks = list(device.flops.values())
     assert peaks == sorted(peaks)

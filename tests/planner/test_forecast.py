@@ -1,6 +1,7 @@
 import itertools
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,21 +37,11 @@ def even_trace(pieces: int, *, kept: int = 100, crossing: int = 10) -> Trace:
     return Trace((*[piece] * (pieces - 1), last), 48, 10, (passed(2), passed(4)))
 
 
-def mesh(**changes: object) -> Mesh:
+def mesh(**changes: Any) -> Mesh:
     """Four devices in a pipeline, 64 samples."""
-    settings: dict[str, object] = {
-        "device": DEVICE,
-        "link": Link(1e12, 0.0),
-        "ranks": 4,
-        "data": 1,
-        "stages": 4,
-        "batch": 64,
-        "micro_batches": 16,
-        "optimizer": "adamw",
-        "precision": "float32",
-        "queue": 2,
-    }
-    return Mesh(**{**settings, **changes})  # type: ignore[arg-type]
+    kinds = {"device": DEVICE, "link": Link(1e12, 0.0), "optimizer": "adamw", "precision": "float32"}
+    sizes = {"ranks": 4, "data": 1, "stages": 4, "batch": 64, "micro_batches": 16, "queue": 2}
+    return Mesh(**{**kinds, **sizes, **changes})
 
 
 EIGHT = even_trace(8)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,8 +13,8 @@ from torchsid.planner.sweep import MAX_DEVICES, Scaling, sweep
 MLP = ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=2)
 
 
-def ask(**changes: object) -> PlanRequest:
-    return PlanRequest(**{"model": MLP, **changes})  # type: ignore[arg-type]
+def ask(**changes: Any) -> PlanRequest:
+    return PlanRequest(**{"model": MLP, **changes})
 
 
 @pytest.mark.parametrize(

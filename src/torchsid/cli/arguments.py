@@ -47,7 +47,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--json`, for which `torchsid.cli.results.write_json` writes."""
+    """Add `--json`, for which `torchsid.cli.console.write_json` writes."""
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {what}")
 
 

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import results
 from torchsid.cli.arguments import add_data, add_json, add_run, load_samples, positive
-from torchsid.cli.console import Console, percent
+from torchsid.cli.console import Console, command_of, percent, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
     for row in shown:
         row["agrees_from"] = f"stage {row['agrees_from']}" if row["agrees_from"] <= stages else "never"
     tables = [_summary(found["labels"], len(samples), None if last_alone else stages), *_detection(found)]
-    results.print_table(screen, _ranking(shown, names))
+    screen.show(_ranking(shown, names))
     for each in tables:
         print()
-        results.print_table(screen, each)
+        screen.show(each)
     about = {"run": str(args.directory), "weights": args.weights, "n": len(samples), "noise": dict(noise)}
-    results.write_json(screen, args, "audit", about | found | {"ranked": ranked})
+    write_json(screen, args, "audit", about | found | {"ranked": ranked})
     if args.page:
         inputs = samples.inputs[ranked["image"][: args.top]]
         log_beliefs = beliefs_that_judge(network.learner, inputs, prepare=network.prepare, last_alone=last_alone)
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
             tables,
             title=f"{network.about.get('name', network.config.task)}: labels to look at",
             subtitle=f"Run {args.directory.name} · {args.weights} weights · seed {network.config.training.seed}",
-            command=results.command_of(args),
+            command=command_of(args),
         )
         write_page(args.page, page)
         screen.file("page", args.page)

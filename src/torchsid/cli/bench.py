@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import results
 from torchsid.cli.arguments import add_json, positive
-from torchsid.cli.console import MISSING, Console
+from torchsid.cli.console import MISSING, Console, draw, write_json
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
     for each in result.get("trace", []):
         print(f"\n{each['workload']}")
         _show(screen, each["events"])
-    results.write_json(screen, args, "result", result, measured_on=result["settings"]["workloads"][0]["device"])
+    write_json(screen, args, "result", result, measured_on=result["settings"]["workloads"][0]["device"])
     if getattr(args, "figure", None):
         for path, drawings in args.draw(result, args.figure):
-            results.draw(screen, path, *drawings)
+            draw(screen, path, *drawings)
     return 0
 
 

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchsid.cli import results
 from torchsid.cli.arguments import SPLITS, add_data, add_json, add_run, cascade_of, load_samples
-from torchsid.cli.console import Console
+from torchsid.cli.console import Console, write_json
 from torchsid.errors import ConfigError, RunError, unknown_name
 
 if TYPE_CHECKING:
@@ -46,14 +45,14 @@ def run(args: argparse.Namespace) -> int:
         found.append(_certified(network, name, samples, objective))
         for labels, certificate in found[-1].certificates.items():
             print()
-            results.print_table(screen, statement_table(certificate, f"{name}, {labels} labels"), by_stage=True)
+            screen.show(statement_table(certificate, f"{name}, {labels} labels"), by_stage=True)
     about = {"run": str(args.directory), "weights": args.weights, "class_names": subject.class_names, "theory": subject.theory}
     held = [
         {"split": each.split, "labels": labels, **asdict(certificate)}
         for each in found
         for labels, certificate in each.certificates.items()
     ]
-    results.write_json(screen, args, "certificate", about | {"objective": asdict(objective), "certificates": held})
+    write_json(screen, args, "certificate", about | {"objective": asdict(objective), "certificates": held})
     _write_page(args, subject, found, screen)
     return 0
 

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchsid.cli import results
 from torchsid.cli.arguments import add_json, add_runs, find_runs
-from torchsid.cli.console import Console, abridged
+from torchsid.cli.console import Console, abridged, write_json
 
 if TYPE_CHECKING:
     from torchsid.study.report import Comparison
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     screen = Console()
     result = print_comparison(screen, find_runs(args.runs))
-    results.write_json(screen, args, "comparison", as_json(result))
+    write_json(screen, args, "comparison", as_json(result))
     return 0
 
 
@@ -42,7 +41,7 @@ def print_comparison(screen: Console, runs: Sequence[Path]) -> "Comparison":
         screen.warning(f"no intervals and no differences: {error}")
         result = compare(runs, intervals=False)
     for table in (summary_table(result), cost_table(result)):
-        results.print_table(screen, table)
+        screen.show(table)
         print()
     columns, rows, *_ = stage_table(result)
     cells = [columns, *([cell.value for cell in row] for row in rows)]

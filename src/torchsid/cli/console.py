@@ -1,15 +1,22 @@
-"""What the command line shows: tables, notes, where files lie, and the progress of a training."""
+"""What the command line shows and writes: tables, notes, files, and the progress of a training."""
 
+import argparse
 import io
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchsid.study.files import write_file
+from torchsid.study.files import write_json as write_value
 from torchsid.training.reporter import Silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from torchsid.show.svg import Drawing
+    from torchsid.show.tables import Table
 
 MAX_STAGES_SHOWN = 11  # with the prior, all of a cascade of ten
 MISSING = "–"
@@ -55,11 +62,11 @@ class Console(Silent):
         """
         from rich.box import SIMPLE_HEAD
         from rich.console import Console as Page
-        from rich.table import Table
+        from rich.table import Table as RichTable
         from rich.text import Text
 
         box, space = (SIMPLE_HEAD, 1) if self._terminal else (None, 2)
-        table = Table(box=box, padding=(0, space, 0, 0), show_edge=False, pad_edge=False)
+        table = RichTable(box=box, padding=(0, space, 0, 0), show_edge=False, pad_edge=False)
         for index, column in enumerate(columns):
             # A column is one of numbers where every cell starts like one, or stands for a missing one.
             numeric = all(not row[index] or row[index][0] in "0123456789+-−–…" for row in rows)
@@ -76,6 +83,16 @@ class Console(Silent):
             page = io.StringIO()
             Page(file=page, width=10_000, color_system=None).print(table)
             print("\n".join(line.rstrip() for line in page.getvalue().splitlines()), flush=True)
+
+    def show(self, table: "Table", *, by_stage: bool = False) -> None:
+        """Print a table with its caption; if its rows are stages, of many the ends alone."""
+        lines = table.lines()
+        if by_stage:
+            kept = abridged([str(place) for place in range(len(lines))])
+            lines = [lines[int(place)] if place.isdigit() else [place] * len(table.columns) for place in kept]
+        if table.caption:
+            print(table.caption)
+        self.table(table.columns, lines)
 
     def expect(self, epochs: int) -> None:
         """Let the bar and the remaining time of the next training cover so many epochs."""
@@ -118,6 +135,37 @@ class Console(Silent):
         """Give the terminal back."""
         if self._progress is not None:
             self._progress.stop()
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["torchsid", *args.command])
+
+
+def write_json(
+    screen: Console, args: argparse.Namespace, what: str, found: Mapping[str, Any], *, measured_on: str | None = None
+) -> None:
+    """Write what was found to the file of `--json`, if one is asked for.
+
+    What was measured on a device, such as `"cpu"`, is written with the command and with where the numbers come from.
+    """
+    if args.json:
+        if measured_on is not None:
+            import torch
+
+            from torchsid.training.provenance import provenance
+
+            found = {"command": command_of(args), "provenance": provenance(torch.device(measured_on)), **found}
+        write_value(args.json, found)
+        screen.file(what, args.json)
+
+
+def draw(screen: Console, path: Path, *drawings: "Drawing") -> None:
+    """Write figures into one SVG file."""
+    from torchsid.show.svg import standalone
+
+    write_file(path, standalone(*drawings))
+    screen.file("figure", path)
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:

@@ -3,9 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import results
 from torchsid.cli.arguments import add_data, add_json, add_run, cascade_of, load_samples
-from torchsid.cli.console import Console, percent, stage_name
+from torchsid.cli.console import Console, percent, stage_name, write_json
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         measured["exit_curve"] = exit_curve(chosen, answered, args.exit_curve, cost)
         _print_curve(screen, measured["exit_curve"])
     about = {"run": args.directory, "weights": args.weights, "split": args.split}
-    results.write_json(screen, args, "evaluation", about | measured)
+    write_json(screen, args, "evaluation", about | measured)
     return 0
 
 

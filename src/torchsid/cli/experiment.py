@@ -7,7 +7,6 @@ from pathlib import Path
 
 from torchsid.cli.arguments import positive
 from torchsid.cli.console import Console
-from torchsid.cli.results import print_table
 from torchsid.errors import ConfigError
 
 DEFAULT_OUT = Path("experiments")
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         files = record.write(found, out)
         for table in tables(found):
             print()
-            print_table(screen, table)
+            screen.show(table)
     else:
         from torchsid.study.experiments import costs_page
 

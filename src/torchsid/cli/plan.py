@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import results
 from torchsid.cli.arguments import add_json, positive
-from torchsid.cli.console import Console
+from torchsid.cli.console import Console, draw, write_json
 from torchsid.planner.devices import Bytes, Count, Seconds, Share
 
 if TYPE_CHECKING:
@@ -80,11 +79,11 @@ def run(args: argparse.Namespace) -> int:
         ends = [{"method": name, "keeps half of the ideal throughput": swept.end(name)} for name in METHODS if along]
         found |= {"sweep": along, "ends": ends, "left out": [{"left out": note} for note in swept.left_out]}
         if args.figure:
-            results.draw(screen, args.figure, *_drawings(swept, model.name))
+            draw(screen, args.figure, *_drawings(swept, model.name))
     for rows in found.values():
         screen.rows(rows)
     learnt = {"mesh": planned.mesh, "pieces": planned.trace.pieces, "seconds a sample": planned.speed}
-    results.write_json(screen, args, "plan", learnt | found, measured_on="cpu")
+    write_json(screen, args, "plan", learnt | found, measured_on="cpu")
     return 0
 
 

@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchsid.cli import results
 from torchsid.cli.arguments import positive
 from torchsid.cli.compare import print_comparison
-from torchsid.cli.console import Console
+from torchsid.cli.console import Console, command_of
 from torchsid.errors import CheckpointError, ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _train(config: "RunConfig", out: Path, screen: Console, args: argparse.Names
     """Train one of them and return 0, or the exit code of an interruption."""
     from torchsid import training
 
-    command = results.command_of(args)
+    command = command_of(args)
     screen.expect(config.training.epochs)
     try:
         training.train(config, out, resume=args.resume, reporter=screen, command=command)
