@@ -22,9 +22,8 @@ from torchsid.cut.assemble import staged_cascade
 from torchsid.learners.sid import SID
 from torchsid.planner.forecast import SID as NAME
 from torchsid.planner.forecast import forecast
-from torchsid.planner.presets import ModelSpec
-from torchsid.planner.request import Request, resolve
-from torchsid.planner.trace import Trace, trace
+from torchsid.planner.model import ModelSpec, Trace, trace
+from torchsid.planner.request import PlanRequest, resolve
 from torchsid.training.provenance import provenance
 
 MODELS = (
@@ -69,7 +68,7 @@ def nbytes(module: torch.nn.Module) -> int:
 
 def speed_up(spec: ModelSpec, batch: int, measured: dict[str, float]) -> dict[str, Any]:
     """Foreseen and, if given, measured images a second of one and of two processes that share this machine."""
-    request = Request(
+    request = PlanRequest(
         model=spec,
         devices="2xmeasured",
         stages=STAGES,

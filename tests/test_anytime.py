@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -72,17 +70,14 @@ def middle(log_beliefs: Tensor) -> float:
     return log_beliefs[1:].max(-1).values.exp().median().item()
 
 
-def test_a_threshold_of_1_is_the_ordinary_inference_bit_by_bit(cascade: SharedCascade, x: Tensor) -> None:
-    answer = EarlyExit(cascade, "confidence>1")(x)
-    assert torch.equal(answer.log_belief, cascade.log_beliefs(x)[-1])
-    assert answer.depth.tolist() == answer.computed.tolist() == [3] * BATCH
+@pytest.mark.parametrize(("rule", "stage"), [("confidence>1", 3), ("confidence>0", 1)])
+def test_a_rule_that_never_or_always_holds_is_the_ordinary_inference_bit_by_bit(
+    cascade: SharedCascade, x: Tensor, rule: str, stage: int
+) -> None:
+    answer = EarlyExit(cascade, rule)(x)
+    assert torch.equal(answer.log_belief, cascade.log_beliefs(x)[stage])
+    assert answer.depth.tolist() == answer.computed.tolist() == [stage] * BATCH
     assert not answer.log_belief.requires_grad
-
-
-def test_a_threshold_of_0_runs_one_stage(cascade: SharedCascade, x: Tensor) -> None:
-    answer = EarlyExit(cascade, "confidence>0")(x)
-    assert torch.equal(answer.log_belief, cascade.log_beliefs(x)[1])
-    assert answer.depth.tolist() == answer.computed.tolist() == [1] * BATCH
 
 
 @pytest.mark.parametrize("measure", ["confidence", "entropy"])
@@ -99,12 +94,6 @@ def test_every_sample_leaves_with_its_first_sure_belief(cascade: SharedCascade, 
     assert answer.depth.tolist() == expected
     assert len(set(expected)) > 1
     torch.testing.assert_close(answer.log_belief, beliefs[answer.depth, torch.arange(BATCH)], rtol=1e-12, atol=1e-12)
-
-
-def test_a_higher_threshold_is_no_shallower(cascade: SharedCascade, x: Tensor) -> None:
-    depths = [EarlyExit(cascade, ExitRule("confidence", threshold))(x).depth for threshold in torch.linspace(0, 1, 9).tolist()]
-    assert all((later >= earlier).all() for earlier, later in pairwise(depths))
-    assert depths[0].sum() < depths[-1].sum()
 
 
 def test_the_work_of_later_stages_is_really_left_out(name: str, cascade: Cascade, x: Tensor) -> None:
@@ -155,22 +144,9 @@ def test_a_boundary_cascade_is_left_as_it_was() -> None:
     assert all(torch.equal(before[key], value) for key, value in cascade.state_dict().items())
 
 
-def test_the_order_of_the_samples_does_not_matter() -> None:
-    cascade = small_cascade(4)
-    x = torch.randn(30, INPUTS, dtype=torch.float64)
-    order = torch.randperm(30)
-    early = EarlyExit(cascade, ExitRule("confidence", middle(cascade.log_beliefs(x))))
-    assert torch.equal(early(x).depth[order], early(x[order]).depth)
-
-
-RULES = ("confidence>0.95", " confidence > 1e-3 ", "confidence>0", "confidence>1", "entropy<0.1", "entropy<3")
-NO_RULES = (
-    *("", "0.95", "confidence", "confidence<0.5", "entropy>1", "confidence>=0.5", "confidence>1.5", "confidence>-0.1"),
-    *("entropy<-1", "confidence>high", "confidence>nan", "margin>0.5", "confidence>0.5 and entropy<1", "confidence>1e"),
+@pytest.mark.parametrize(
+    "text", ["confidence>0.95", " confidence > 1e-3 ", "confidence>0", "confidence>1", "entropy<0.1", "entropy<3"]
 )
-
-
-@pytest.mark.parametrize("text", RULES)
 def test_rules_are_read_as_they_are_written(text: str) -> None:
     rule = ExitRule.parse(text)
     assert ExitRule.parse(str(rule)) == rule
@@ -178,14 +154,15 @@ def test_rules_are_read_as_they_are_written(text: str) -> None:
     assert rule.threshold == float(text.replace("<", ">").split(">")[1])
 
 
+NO_RULES = (
+    *("", "0.95", "confidence", "confidence<0.5", "entropy>1", "confidence>=0.5", "confidence>1.5", "confidence>-0.1"),
+    *("entropy<-1", "confidence>high", "confidence>nan", "margin>0.5", "confidence>0.5 and entropy<1", "confidence>1e"),
+)
+
+
 @pytest.mark.parametrize("text", NO_RULES)
 def test_a_text_that_is_no_rule_is_told_what_is(text: str) -> None:
-    with pytest.raises(ConfigError, match="is none") as error:
+    with pytest.raises(ConfigError, match=r"is none.*confidence>0\.95.*entropy<0\.1"):
         ExitRule.parse(text)
-    assert "confidence>0.95" in str(error.value)
-    assert "entropy<0.1" in str(error.value)
-
-
-def test_a_slip_of_the_pen_is_recognised() -> None:
     with pytest.raises(ConfigError, match="did you mean 'confidence'"):
         ExitRule.parse("confidense>0.9")

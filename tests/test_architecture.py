@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "torchsid"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 FOUNDATION = {"errors", "lazy", "registry", "settings", "__about__", "__init__", "__main__"}  # every room may use these
 PICKLES = {"pickle", "_pickle", "cPickle", "pickle5", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 RESTRICTED_READER = PACKAGE / "tasks" / "images" / "cifar.py"  # CIFAR's own files are pickles; nothing but arrays is let through
@@ -33,7 +33,7 @@ def imported(path: Path) -> Iterator[str]:
     A string that spells a module of the package counts: that is how lazy attributes import.
     """
     package = ["torchsid", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(MODULES[path]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -66,7 +66,7 @@ def test_no_pickle() -> None:
     for path in MODULES:
         names = set(imported(path))
         assert path == RESTRICTED_READER or not {name.split(".")[0] for name in names} & PICKLES, path
-        calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+        calls = {ast.unparse(node.func) for node in ast.walk(MODULES[path]) if isinstance(node, ast.Call)}
         assert not {"torch.load", "torch.save"} & (calls | names), path
 
 

@@ -65,11 +65,3 @@ def test_shell_blocks_run(page: Path, code: str, tmp_path: Path, monkeypatch: py
 def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "block", "exec"), {"__name__": "__main__"})
-
-
-def test_shortening_keeps_the_command() -> None:
-    assert shortened("torchsid train digits \\\n  --out runs/x  # two minutes\ntorchsid list recipes\n").split("\n") == [
-        f"torchsid train digits    --out runs/x   {SMALL} # two minutes",
-        "torchsid list recipes",
-        "",
-    ]

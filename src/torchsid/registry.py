@@ -60,7 +60,7 @@ class Registry:
     def _from_outside(self, name: str) -> Callable[..., Any]:
         module, _, symbol = name.partition(":")
         try:
-            loaded = getattr(import_module(module), symbol)
+            loaded: Callable[..., Any] = getattr(import_module(module), symbol)
         except (ImportError, ValueError) as error:
             advice = "install it, or add its folder to PYTHONPATH"
             raise ConfigError([f"{self.kind} {name!r}: {error}; {advice}"], source="name") from None
@@ -68,8 +68,7 @@ class Registry:
             raise ConfigError([f"{self.kind} {name!r}: {module} has no {symbol!r}"], source="name") from None
         if not callable(loaded):
             raise ConfigError([f"{self.kind} {name!r} is a {type(loaded).__name__}: name a class or a function"], source="name")
-        checked: Callable[..., Any] = loaded
-        return checked
+        return loaded
 
     @cached_property
     def _entries(self) -> dict[str, "_Entry"]:

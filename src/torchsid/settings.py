@@ -10,7 +10,7 @@ import re
 import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import astuple, dataclass, fields, is_dataclass
 from functools import cache, partial, wraps
 from itertools import pairwise
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
@@ -41,7 +41,6 @@ _HOLDS: Mapping[type, Callable[[float, Any], bool]] = {
     MultipleOf: lambda value, bound: value % bound.multiple_of == 0,
 }
 _PLAIN = (bool, int, float, str, types.NoneType)
-_tree_of: Callable[[type], ast.Module] = cache(lambda section: ast.parse(textwrap.dedent(inspect.getsource(section))))  # slow
 
 
 @dataclass(frozen=True)
@@ -119,14 +118,10 @@ def settings_of(entry: Callable[..., Any]) -> Mapping[str, Setting]:
     holder = entry.__init__ if isinstance(entry, type) and not is_dataclass(entry) else entry  # type: ignore[misc]
     hints = get_type_hints(holder, include_extras=True)
     described = dict(_described(entry))
-    made = {each.name: each.default_factory for each in fields(entry)} if is_dataclass(entry) else {}
-
-    def default(name: str, given: Any) -> Any:
-        factory = made.get(name, MISSING)
-        return given if factory is MISSING else factory()
-
+    made = fields(entry) if is_dataclass(entry) else ()
+    defaults = {each.name: each.default_factory() for each in made if callable(each.default_factory)}
     return {
-        name: Setting(name, hints[name], default(name, parameter.default), described.get(name, ""))
+        name: Setting(name, hints[name], defaults.get(name, parameter.default), described.get(name, ""))
         for name, parameter in inspect.signature(entry).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name in hints and _can_be_written(hints[name])
     }
@@ -152,7 +147,7 @@ def allowed(annotation: Any) -> str:
     if one_of := OneOf.within(annotation):
         return " | ".join([*filter(None, one_of.also), *one_of.registry.names(), "package.module:Object"])
     if origin is Annotated:
-        bounds = [f"{_WORDS[type(bound)]} {_bound(bound):g}" for bound in annotation.__metadata__ if type(bound) in _WORDS]
+        bounds = [f"{_WORDS[type(bound)]} {astuple(bound)[0]:g}" for bound in annotation.__metadata__ if type(bound) in _WORDS]
         return ", ".join([allowed(annotation.__origin__), *(each for each in bounds if not each.endswith("inf"))])
     if origin is Literal:
         return " | ".join(map(str, get_args(annotation)))
@@ -170,10 +165,6 @@ def _out_of_range(name: str, value: object, annotation: Any) -> Iterator[str]:
             yield f"{name}={value}: allowed is {allowed(annotation)}"
     elif get_origin(annotation) is Literal and value not in get_args(annotation):
         yield unknown_name(name, str(value), map(str, get_args(annotation)))
-
-
-def _bound(bound: Any) -> float:
-    return float(next(getattr(bound, side) for side in ("ge", "gt", "le", "lt", "multiple_of") if hasattr(bound, side)))
 
 
 def _can_be_written(annotation: Any) -> bool:
@@ -200,9 +191,10 @@ def _described(entry: Callable[..., Any]) -> Iterator[tuple[str, str]]:
                 yield name, " ".join(text.split())
 
 
-def field_descriptions(section: type) -> dict[str, str]:
+@cache  # reading the source is slow
+def field_descriptions(section: type) -> Mapping[str, str]:
     """Return the docstrings below the fields of a dataclass."""
-    (definition,) = _tree_of(section).body
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
     found = {}
     for field, below in pairwise(getattr(definition, "body", [])):
         match field, below:

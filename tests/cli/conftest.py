@@ -1,12 +1,16 @@
+import json
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from torchsid.cli.main import main
 
 TINY = ("data.limit=200", "training.epochs=1", "training.batch_size=64")
+Tiny = Callable[..., list[str]]
 
 
 def arguments_of(*words: str | Path) -> list[str]:
@@ -17,7 +21,7 @@ def arguments_of(*words: str | Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Callable[..., list[str]]:
+def tiny() -> Tiny:
     """The arguments of a `torchsid train` that takes about a second."""
     return arguments_of
 
@@ -38,10 +42,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def run(recipe: str, *settings: str) -> Path:
         directory = tmp_path_factory.mktemp(recipe) / "run"
         words = [word for setting in settings for word in ("--set", setting)]
-        assert main(arguments_of(recipe, "--out", directory, "--quiet", *words)) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "jinja2", None)  # reports take longer than all the rest
+            assert main(arguments_of(recipe, "--out", directory, "--quiet", *words)) == 0
         return directory
 
     return run
+
+
+@pytest.fixture
+def measured() -> Callable[..., dict[str, Any]]:
+    """`measured(verb, *words)` is what a command writes as JSON."""
+
+    def of(*words: object) -> dict[str, Any]:
+        assert main([*map(str, words), "--json", "out.json"]) == 0
+        content: dict[str, Any] = json.loads(Path("out.json").read_text())
+        return content
+
+    return of
 
 
 @pytest.fixture(autouse=True)

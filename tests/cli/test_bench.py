@@ -2,7 +2,9 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,14 +17,15 @@ from torchsid.bench.workload import Workload
 from torchsid.cli.main import main
 from torchsid.core import schedules
 
+Measured = Callable[..., dict[str, Any]]
+Output = pytest.CaptureFixture[str]
 TINY = ["--width", "32", "--image-size", "4", "--batch-size", "8"]
 CONTENDERS = ("backprop", "checkpointing", "accumulation", "deep supervision", "sid-2", "sid-4")
 
 
-def test_every_procedure_is_timed_at_every_depth(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_procedure_is_timed_at_every_depth(measured: Measured, capsys: Output) -> None:
     arguments = ["bench", "step", "--depths", "1", "2", "--rounds", "2", "--batch-size", "8", "--threads", "1"]
-    assert main([*arguments, "--json", "out.json"]) == 0
-    result = json.loads(Path("out.json").read_text())
+    result = measured(*arguments)
     procedures = {"reference", "backprop", "plain", *schedules.names()}
     assert {(row["procedure"], row["depth"]) for row in result["rows"]} == {(p, d) for p in procedures for d in (1, 2)}
     assert result["command"] == shlex.join(["torchsid", *arguments, "--json", "out.json"])
@@ -31,13 +34,10 @@ def test_every_procedure_is_timed_at_every_depth(capsys: pytest.CaptureFixture[s
     assert f"file://{Path.cwd()}/out.json" in shown
 
 
-def test_a_trunk_is_timed_traced_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trunk_is_timed_traced_and_drawn(measured: Measured, capsys: Output) -> None:
     arguments = ["bench", "step", "--model", "mlp", "--stages", "2", "4", "99", "--rounds", "2", "--threads", "1", *TINY]
-    arguments += ["--trace", "--json", "out.json", "--figure", "out.svg"]
-    assert main(arguments) == 0
-    result = json.loads(Path("out.json").read_text())
+    result = measured(*arguments, "--trace", "--figure", "out.svg")
     assert [row["contender"] for row in result["rows"]] == list(CONTENDERS)
-    assert result["command"] == shlex.join(["torchsid", *arguments])
     assert result["settings"]["rounds"] == 2
     assert result["provenance"]["versions"]["torch"]
     (trace,) = result["trace"]
@@ -50,15 +50,14 @@ def test_a_trunk_is_timed_traced_and_drawn(capsys: pytest.CaptureFixture[str]) -
     assert ">sid-4</text>" in Path("out.svg").read_text()
 
 
-def test_the_memory_of_a_trunk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_a_trunk(measured: Measured, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_this_process(work: object, workload: Workload, contender: Contender, threads: int) -> Row:
         if contender.method == "accumulation":
             return new_row(workload, contender, ["no compiler"])
         return measure(workload, contender)
 
     monkeypatch.setattr(memory, "in_fresh_processes", in_this_process)
-    assert main(["bench", "memory", "--model", "mlp", "--blocks", "3", *TINY, "--json", "out.json"]) == 0
-    rows = json.loads(Path("out.json").read_text())["rows"]
+    rows = measured("bench", "memory", "--model", "mlp", "--blocks", "3", *TINY)["rows"]
     assert [(row["contender"], row["stages"]) for row in rows][-1] == ("sid-3", 3)
     shown = capsys.readouterr().out
     assert "mlp, 3 blocks, width 32  sid-3 " in shown
@@ -99,9 +98,7 @@ def test_a_pipeline_is_timed_drawn_and_written() -> None:
         (["pipeline", "--model", "simple-cnn", "--stages", "99"], ["1 to"]),
     ],
 )
-def test_wrong_requests_are_refused_with_all_problems(
-    arguments: list[str], problems: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_requests_are_refused_with_all_problems(arguments: list[str], problems: list[str], capsys: Output) -> None:
     assert main(["bench", *arguments, "--json", "out.json"]) == 2
     shown = capsys.readouterr().err
     assert all(problem in shown for problem in problems)
@@ -109,9 +106,7 @@ def test_wrong_requests_are_refused_with_all_problems(
     assert not Path("out.json").exists()
 
 
-def test_a_launcher_starts_the_workers_that_are_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_launcher_starts_the_workers_that_are_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert main(["bench", "pipeline", "--memory"]) == 2

@@ -9,34 +9,22 @@ import pytest
 from torchsid.cli.main import main
 
 Output = pytest.CaptureFixture[str]
-Tiny = Callable[..., list[str]]
+Measured = Callable[..., dict[str, Any]]
+Trained = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
-def noisy(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def noisy(trained: Trained) -> Path:
     """A run by the theory's own direction, with label noise and an α of each stage's own."""
-    run = tmp_path_factory.mktemp("certify") / "noisy"
-    settings = ("data.noise.kind=symmetric", "data.noise.rate=0.4", "learner.direction=reverse", "learner.label_smoothing=0.1")
-    words = [word for setting in (*settings, "learner.alpha=[0.8, 0.3]") for word in ("--set", setting)]
-    assert main(tiny("digits", "--out", run, "--quiet", *words)) == 0
-    return run
+    noise = ("data.noise.kind=symmetric", "data.noise.rate=0.4")
+    return trained("digits", *noise, "learner.direction=reverse", "learner.label_smoothing=0.1", "learner.alpha=[0.8, 0.3]")
 
 
-def certified(*words: str | Path) -> dict[str, Any]:
-    assert main(["certify", *map(str, words), "--json", "out.json"]) == 0
-    content: dict[str, Any] = json.loads(Path("out.json").read_text())
-    return content
-
-
-@pytest.mark.parametrize("weights", ["best", "last"])
-def test_every_split_has_a_certificate_that_agrees_with_the_evaluation(runs: Path, weights: str, capsys: Output) -> None:
-    found = certified(runs / "digits", "--weights", weights)
-    assert [(part["split"], part["labels"]) for part in found["certificates"]] == [
-        ("train", "given"),
-        ("validation", "given"),
-        ("test", "given"),
-    ]
-    recorded = json.loads((runs / "digits" / "evaluation.json").read_text())[weights]
+def test_every_split_has_a_certificate_that_agrees_with_the_evaluation(runs: Path, measured: Measured, capsys: Output) -> None:
+    found = measured("certify", runs / "digits", "--weights", "last")
+    splits = [(part["split"], part["labels"]) for part in found["certificates"]]
+    assert splits == [("train", "given"), ("validation", "given"), ("test", "given")]
+    recorded = json.loads((runs / "digits" / "evaluation.json").read_text())["last"]
     for part in found["certificates"]:
         assert part["contradictions"] == 0
         assert [stage["alpha"] for stage in part["stages"]] == [0.5, 0.5]
@@ -54,8 +42,8 @@ def test_every_split_has_a_certificate_that_agrees_with_the_evaluation(runs: Pat
     assert shown.count("\nstage 2, α = 0.5") == shown.count("\nevery stage") == 3
 
 
-def test_under_noise_the_clean_labels_have_certificates_of_their_own(noisy: Path, capsys: Output) -> None:
-    found = certified(noisy)
+def test_under_noise_the_clean_labels_have_certificates_of_their_own(noisy: Path, measured: Measured, capsys: Output) -> None:
+    found = measured("certify", noisy)
     parts = {(part["split"], part["labels"]): part for part in found["certificates"]}
     assert list(parts) == [
         ("train", "given"),
@@ -86,40 +74,9 @@ def test_stages_trained_end_to_end_are_measured_and_named_as_such(runs: Path, ca
     assert "trained end to end" in capsys.readouterr().out
 
 
-def trained(recipe: str, *settings: str) -> int:
-    """Train a recipe whose network has other settings than a shared cascade."""
-    words = [word for setting in ("data.limit=200", "training.epochs=1", *settings) for word in ("--set", setting)]
-    return main(["train", recipe, "--out", "run", "--quiet", *words])
-
-
-def test_a_staged_network(capsys: Output) -> None:
-    assert trained("digits-staged", "model.depth=2") == 0
-    assert main(["certify", "run", "--split", "test"]) == 0
+def test_a_staged_network(trained: Trained, capsys: Output) -> None:
+    assert main(["certify", str(trained("digits-staged")), "--split", "test"]) == 0
     assert capsys.readouterr().out.count("\nstage ") == 2
-
-
-def test_a_network_without_stages_is_refused(capsys: Output) -> None:
-    assert trained("digits-bp-plain") == 0
-    assert main(["certify", "run"]) == 2
-    assert "nothing to certify" in capsys.readouterr().err
-
-
-def test_a_split_without_samples_is_refused(tiny: Tiny, capsys: Output) -> None:
-    assert main(tiny("digits", "--out", "run", "--quiet", "--set", "data.validation=0.0")) == 0
-    assert main(["certify", "run", "--split", "validation"]) == 2
-    assert "no validation samples" in capsys.readouterr().err
-    assert main(["certify", "run"]) == 0
-    assert "validation" not in capsys.readouterr().out
-
-
-def test_other_samples_are_pointed_out(runs: Path, tmp_path: Path, capsys: Output) -> None:
-    shutil.copytree(runs / "digits", tmp_path / "run")
-    manifest = tmp_path / "run" / "manifest.json"
-    content = json.loads(manifest.read_text())
-    content["data"]["fingerprint"]["arrays/train"] = "0" * 64
-    manifest.write_text(json.dumps(content))
-    assert main(["certify", str(tmp_path / "run"), "--split", "train", "test"]) == 0
-    assert capsys.readouterr().err.count("SHA-256 differs") == 1
 
 
 def test_the_page_shows_what_became_of_wrong_labels(noisy: Path, capsys: Output) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from torchsid.cli import console
+from torchsid.cli.console import Console, epoch_line
 
 Output = pytest.CaptureFixture[str]
 RECORD = {
@@ -35,7 +35,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> FakeTerminal:
     return FakeTerminal()
 
 
-def report_all(screen: console.Console) -> None:
+def report_all(screen: Console) -> None:
     screen.expect(epochs=5)
     screen.started({}, LOCALITY)
     screen.step(3, 15, 30, 0.6, 1000.0)
@@ -45,16 +45,8 @@ def report_all(screen: console.Console) -> None:
     screen.close()
 
 
-def test_pipes_get_plain_lines_and_quiet_wins(terminal: FakeTerminal) -> None:
-    with redirect_stdout(terminal):
-        assert type(console.choose()) is console.Terminal
-        assert type(console.choose(quiet=True)) is console.Console
-    with redirect_stdout(io.StringIO()):
-        assert type(console.choose()) is console.Plain
-
-
-def test_plain_prints_the_locality_once_and_one_line_an_epoch(capsys: Output) -> None:
-    report_all(console.Plain())
+def test_a_pipe_gets_the_locality_once_and_one_line_an_epoch(capsys: Output) -> None:
+    report_all(Console())
     locality, epoch = capsys.readouterr().out.splitlines()
     assert locality == LOCALITY
     assert re.findall(r"[\d.,]+", epoch) == ["3", "0.5123", "0.4321", "85.0", "95.0", "1,234", "321"]  # no prior: no stage made it
@@ -62,21 +54,21 @@ def test_plain_prints_the_locality_once_and_one_line_an_epoch(capsys: Output) ->
 
 def test_what_a_record_lacks_is_left_out() -> None:
     record = {**RECORD, "validation": None, "memory_mib": None}
-    assert re.findall(r"[\d.,]+", console.epoch_line(record)) == ["3", "0.5123", "80.0", "90.0", "1,234"]
+    assert re.findall(r"[\d.,]+", epoch_line(record)) == ["3", "0.5123", "80.0", "90.0", "1,234"]
     record |= {"train_loss": None, "train_accuracy": None, "samples_per_second": None, "skipped_steps": 7}
-    assert re.findall(r"[\d.,]+", console.epoch_line(record)) == ["3", "7"]
+    assert re.findall(r"[\d.,]+", epoch_line(record)) == ["3", "7"]
 
 
-def test_quiet_prints_warnings_on_stderr_and_nothing_else(capsys: Output) -> None:
-    report_all(console.Console())
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "[odd]" in captured.err
-
-
-def test_terminal_shows_progress_and_gives_the_cursor_back(terminal: FakeTerminal) -> None:
+def test_quiet_prints_warnings_on_stderr_and_nothing_else(terminal: FakeTerminal, capsys: Output) -> None:
     with redirect_stdout(terminal):
-        report_all(console.Terminal())
+        report_all(Console(quiet=True))
+    assert terminal.getvalue() == ""
+    assert "[odd]" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_progress_and_gets_its_cursor_back(terminal: FakeTerminal) -> None:
+    with redirect_stdout(terminal):
+        report_all(Console())
     shown = terminal.getvalue()
     assert all(part in shown for part in ("epoch 3/5", "75/150", "0.6000", "1,000", "85.0 95.0", "[odd]"))
     assert shown.count(LOCALITY) == 1
@@ -84,7 +76,7 @@ def test_terminal_shows_progress_and_gives_the_cursor_back(terminal: FakeTermina
 
 
 def test_a_plain_table_has_a_line_a_row_and_is_as_wide_as_it_needs(capsys: Output) -> None:
-    console.Plain().table([*COLUMNS, "long"], [[*row, "x" * 300] for row in ROWS])
+    Console().table([*COLUMNS, "long"], [[*row, "x" * 300] for row in ROWS])
     head, first, second = capsys.readouterr().out.splitlines()
     assert first.split() == ["SID", "[x]", "98.1", "%", "(97–99)", "none", "x" * 300]
     assert second.index("–") == head.index("accuracy") + len("accuracy") - 1  # numbers are right-aligned
@@ -97,19 +89,19 @@ def test_a_table_on_a_terminal_is_fitted_to_it(terminal: FakeTerminal, colour: b
     if not colour:
         monkeypatch.setenv("NO_COLOR", "1")
     with redirect_stdout(terminal):
-        console.Terminal().table(COLUMNS, ROWS)
+        Console().table(COLUMNS, ROWS)
     lines = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
     assert max(map(len, lines)) <= 24
     assert any(line.strip() == "97–99" for line in lines)  # a cell's second line
 
 
 def test_rows_name_their_columns_and_none_is_a_dash(capsys: Output) -> None:
-    console.Plain().rows([{"stage": 1, "loss": None}])
+    Console().rows([{"stage": 1, "loss": None}])
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["stage", "loss"], ["1", "–"], []]
-    console.Plain().rows([])
+    Console().rows([])
     assert capsys.readouterr().out == ""
 
 
 def test_a_file_is_shown_as_an_address(tmp_path: Path, capsys: Output) -> None:
-    console.Plain().file("report", tmp_path / "a b.html")
+    Console().file("report", tmp_path / "a b.html")
     assert f"file://{tmp_path}/a%20b.html" in capsys.readouterr().out

@@ -1,54 +1,109 @@
-import itertools
+"""What a trained run reaches, and what it sees in image files, with early exit and without."""
+
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from torchsid.cli.main import main
 
 Output = pytest.CaptureFixture[str]
+Measured = Callable[..., dict[str, Any]]
 
 
-@pytest.mark.parametrize("split", ["test", "validation"])
-@pytest.mark.parametrize("weights", ["best", "last"])
-def test_the_numbers_are_those_of_the_training(runs: Path, split: str, weights: str, capsys: Output) -> None:
-    assert main(["evaluate", str(runs / "digits"), "--split", split, "--weights", weights, "--json", "out.json"]) == 0
+@pytest.mark.parametrize(("split", "weights"), [("test", "best"), ("test", "last"), ("validation", "best")])
+def test_the_numbers_are_those_of_the_training(runs: Path, split: str, weights: str, measured: Measured, capsys: Output) -> None:
+    found = measured("evaluate", runs / "digits", "--split", split, "--weights", weights)
     captured = capsys.readouterr()
-    measured = json.loads(Path("out.json").read_text())
     recorded = json.loads((runs / "digits" / "evaluation.json").read_text())[weights][split]
-    assert measured["accuracy"] == recorded["accuracy"]
-    assert measured["kl"] == pytest.approx(recorded["kl"])
-    assert (measured["weights"], measured["split"]) == (weights, split)
+    assert found["accuracy"] == recorded["accuracy"]
+    assert found["kl"] == pytest.approx(recorded["kl"])
+    assert (found["weights"], found["split"]) == (weights, split)
     rows = [line.partition("  ")[0] for line in captured.out.splitlines()]
     assert rows[1:4] == ["prior", "stage 1", "stage 2"]
     assert f"{100 * recorded['accuracy'][-1]:.2f}" in captured.out
     assert captured.err == ""
 
 
-def test_a_directory_without_a_run_is_refused(capsys: Output) -> None:
-    assert main(["evaluate", "nowhere"]) == 2
-    assert "nowhere" in capsys.readouterr().err
+@pytest.mark.parametrize(("rule", "stage"), [("confidence>0", 1), ("confidence>1", 2), ("entropy<100", 1), ("entropy<0", 2)])
+def test_a_rule_that_always_or_never_holds(runs: Path, rule: str, stage: int, measured: Measured) -> None:
+    whole = measured("evaluate", runs / "digits", "--exit-when", rule)
+    found = whole["early_exit"]
+    assert found["accuracy"] == pytest.approx(whole["accuracy"][stage])
+    assert found["average_depth"] == found["average_computed"] == stage
+    assert [row["share"] for row in found["exits"]] == [float(stage == 1), float(stage == 2)]
+    assert found["operations"] == 1.0 if stage == 2 else 0 < found["operations"] < 1
 
 
-def test_the_data_may_have_moved(tmp_path: Path, tiny: Callable[..., list[str]], digits: list[str], capsys: Output) -> None:
-    for split, label, image in itertools.product(("train", "test"), "ab", digits):
-        (tmp_path / "old" / split / label).mkdir(parents=True, exist_ok=True)
-        shutil.copy(image, tmp_path / "old" / split / label)
-    settings = [word for setting in ("name=folder", "validation=0.0", "limit=0") for word in ("--set", f"data.{setting}")]
-    assert main(tiny("digits", "--out", "run", "--quiet", *settings, "--data", "old")) == 0
-    (tmp_path / "old").rename(tmp_path / "new")
-    assert main(["evaluate", "run"]) == 2
-    assert "old" in capsys.readouterr().err
-    assert main(["evaluate", "run", "--data", "new"]) == 0
+def test_the_curve_is_measured_on_test_images(runs: Path, measured: Measured) -> None:
+    found = measured("evaluate", runs / "digits", "--exit-curve")
+    curve = found["exit_curve"]
+    assert (curve["measure"], curve["test_n"]) == ("confidence", found["n"])
+    depths = [point["test"]["average_depth"] for point in curve["points"]]
+    assert depths == sorted(depths, reverse=True)
+    point = curve["points"][0]
+    again = measured("evaluate", runs / "digits", "--exit-when", point["rule"])["early_exit"]
+    for name in ("accuracy", "average_depth", "operations"):
+        assert again[name] == pytest.approx(point["test"][name])
 
 
-def test_other_samples_are_pointed_out(runs: Path, tmp_path: Path, capsys: Output) -> None:
-    shutil.copytree(runs / "digits", tmp_path / "run")
-    manifest = tmp_path / "run" / "manifest.json"
-    content = json.loads(manifest.read_text())
-    content["data"]["fingerprint"]["arrays/test"] = "0" * 64
-    manifest.write_text(json.dumps(content))
-    assert main(["evaluate", str(tmp_path / "run")]) == 0
-    assert "SHA-256" in capsys.readouterr().err
+def test_a_curve_is_not_measured_on_what_it_is_chosen_on(runs: Path, capsys: Output) -> None:
+    assert main(["evaluate", str(runs / "digits"), "--exit-curve", "--split", "validation"]) == 2
+    assert "--split validation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+@pytest.mark.parametrize("rule", ["confidence", "confidence>2"])
+def test_what_is_no_rule_is_refused_with_those_that_are(runs: Path, verb: str, rule: str, capsys: Output) -> None:
+    assert main([verb, str(runs / "digits"), *(["gone.png"] if verb == "predict" else []), "--exit-when", rule]) == 2
+    captured = capsys.readouterr()
+    assert all(text in captured.err for text in (rule, "confidence>0.95", "entropy<0.1"))
+    assert captured.out == ""
+
+
+def test_a_cut_trunk_divides_its_batches(trained: Callable[..., Path], measured: Measured) -> None:
+    found = measured("evaluate", trained("digits-staged"), "--exit-when", "confidence>0.2")["early_exit"]
+    assert found["average_computed"] == found["average_depth"] < 2
+    assert found["whole_batches"] == ""
+
+
+def test_the_belief_grows_from_the_prior_stage_by_stage(runs: Path, digits: list[str], capsys: Output) -> None:
+    assert main(["predict", str(runs / "digits"), digits[0], "--weights", "last"]) == 0
+    header, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert header == ["digit0.png", "prior", "stage", "1", "stage", "2"]
+    assert [row[1] for row in rows] == ["10.0"] * 3
+    final = [float(row[-2]) for row in rows]
+    assert final == sorted(final, reverse=True)
+    evaluation = json.loads((runs / "digits" / "evaluation.json").read_text())["last"]["test"]
+    assert (int(rows[0][0]) == 5) == (evaluation["correct"][0] == "1")  # the first test image shows a 5
+
+
+def test_one_table_an_image_and_no_more_classes_than_there_are(runs: Path, digits: list[str], capsys: Output) -> None:
+    assert main(["predict", str(runs / "digits-bp"), *digits, "--top", "50"]) == 0
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines[::11] == [Path(path).name for path in digits]
+    assert len(lines) == 3 * 11
+
+
+def test_every_file_that_is_no_image_is_named(runs: Path, digits: list[str], tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "notes.png").write_text("no image")
+    assert main(["predict", str(runs / "digits"), "gone.png", *digits, "notes.png"]) == 2
+    captured = capsys.readouterr()
+    assert "gone.png" in captured.err
+    assert "notes.png" in captured.err
+    assert captured.out == ""
+
+
+def test_predicting_stops_at_the_first_sure_stage(runs: Path, digits: list[str], capsys: Output) -> None:
+    run = str(runs / "digits")
+    assert main(["predict", run, *digits, "--top", "1"]) == 0
+    whole = [line.split() for line in capsys.readouterr().out.splitlines()[1:6:2]]
+    for rule, stage in (("confidence>0", 1), ("confidence>1", 2)):
+        assert main(["predict", run, *digits, "--top", "1", "--exit-when", rule]) == 0
+        *images, _, cost = capsys.readouterr().out.strip().splitlines()
+        assert all(f"stage {stage} of 2" in line for line in images[::2])
+        assert f"stage {stage}.00 of 2" in cost
+        if stage == 2:
+            assert [line.split()[:2] for line in images[1::2]] == [[row[0], row[-2]] for row in whole]

@@ -44,14 +44,6 @@ def test_wrong_usage_exits_with_2_and_options_are_not_abbreviated(arguments: lis
     assert stopped(arguments) == 2
 
 
-def test_an_error_is_one_message_without_a_traceback(capsys: Output) -> None:
-    assert main(["compare", "nowhere"]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "nowhere" in captured.err
-    assert "Traceback" not in captured.err
-
-
 @pytest.mark.parametrize("by_option", [True, False])
 def test_debugging_shows_the_traceback(by_option: bool, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHSID_DEBUG", "0" if by_option else "1")
@@ -95,3 +87,21 @@ def test_an_unwritable_file_is_an_error(runs: Path, capsys: Output, tmp_path: Pa
     (tmp_path / "file").write_text("")
     assert main(["compare", str(runs), "--json", str(tmp_path / "file" / "result.json")]) == 2
     assert "result.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", list_.KINDS)
+def test_every_name_has_one_line_with_a_description(kind: str, capsys: Output) -> None:
+    assert main(["list", kind]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.split() == [kind, "description"]
+    assert {line.split()[0] for line in lines} == set(list_.descriptions(kind))
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_without_a_kind_everything_is_listed_and_an_unknown_one_is_refused(capsys: Output) -> None:
+    assert main(["list"]) == 0
+    words = capsys.readouterr().out.split()
+    for name in ("digits-noise-gce", "images", "fashion-mnist", "simple-cnn", "vit-tiny", "staged", "pyramid", "elr", "two_phase"):
+        assert name in words
+    assert stopped(["list", "modles"]) == 2
+    assert "models" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from torchsid.cli import console
+from torchsid.cli.console import Console
 from torchsid.cli.main import build_parser, main
 from torchsid.cli.train import check_directories, overrides, trainings
 from torchsid.errors import ConfigError, RunError
@@ -71,9 +71,10 @@ def test_all_wrong_keys_of_all_recipes_are_reported_and_nothing_is_written(tmp_p
 
 def test_what_is_trained_and_where_to(tmp_path: Path) -> None:
     jobs = trainings(["digits", "digits-bp"], ["training.seed=3"], seeds=2, out=Path("x"))
-    assert [(job.out.name, job.config.training.seed) for job in jobs] == [
+    assert [(out.name, config.training.seed) for out, config in jobs.items()] == [
         (f"{recipe}-seed{seed}", seed) for recipe in ("digits", "digits-bp") for seed in (3, 4)
     ]
+    assert [*trainings(["digits"], [], seeds=1, out=Path("x"))] == [Path("x")]
     (tmp_path / "digits.toml").write_text('extends = "digits"\n')
     with pytest.raises(ConfigError, match="two recipes would write to runs/digits;"):
         trainings(["digits", "digits.toml"], [], seeds=1, out=None)
@@ -82,8 +83,8 @@ def test_what_is_trained_and_where_to(tmp_path: Path) -> None:
 def test_short_options_are_settings_that_set_overrides() -> None:
     arguments = ["train", "digits", "--data", "1", "--on-bad-sample", "skip", "--set", "data.limit=99"]
     for more, path in ([], "1"), (["--set", "data.path=there"], "there"):
-        (job,) = trainings(["digits"], overrides(build_parser().parse_args([*arguments, *more])), seeds=1, out=None)
-        assert job.config.data == replace(job.config.data, path=path, on_bad_sample="skip", limit=99)
+        (config,) = trainings(["digits"], overrides(build_parser().parse_args([*arguments, *more])), seeds=1, out=None).values()
+        assert config.data == replace(config.data, path=path, on_bad_sample="skip", limit=99)
 
 
 def test_directories_are_checked_before_any_training(tiny: Arguments, runs: Path, tmp_path: Path, capsys: Output) -> None:
@@ -110,7 +111,7 @@ def test_an_interrupted_series_says_how_to_go_on_and_does(
     monkeypatch.setitem(sys.modules, "jinja2", None)  # reports take longer than all the rest
     arguments = tiny("digits", "digits-bp", "--out", "out", "--set", "training.epochs=2")
     with monkeypatch.context() as patch:
-        patch.setattr(console.Plain, "epoch", lambda self, record: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(Console, "epoch", lambda self, record: signal.raise_signal(signal.SIGTERM))
         assert main(arguments) == 128 + signal.SIGTERM
     message = capsys.readouterr().err
     assert f"torchsid {' '.join(arguments)} --resume" in message

@@ -1,25 +1,55 @@
 import itertools
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchsid.planner.devices import Link
-from torchsid.planner.forecast import FSDP, METHODS, ONE_F_ONE_B, SID, ZB_H1, Mesh, Method, assign, forecast
-from torchsid.planner.memory import holding
+from torchsid.core.staged import StagePlan
+from torchsid.planner.devices import Device, Link, Mesh
+from torchsid.planner.forecast import FSDP, METHODS, ONE_F_ONE_B, SID, ZB_H1, Forecast, assign, forecast, holding
+from torchsid.planner.model import Passed, Trace
 from torchsid.planner.speed import on_paper
-from torchsid.planner.trace import Trace
 
-from .samples import DEVICE, even_trace, mesh
+DEVICE = Device("D", {"float32": 1e12, "bfloat16": 2e12}, 2**30, 1e12)
+
+
+def even_trace(pieces: int, *, kept: int = 100, crossing: int = 10) -> Trace:
+    """A model of equal pieces, 1 MFLOP a sample each, whose heads cost 1 % of a piece and keep a tenth of it."""
+
+    def passed(batch: int) -> Passed:
+        trunk, heads = ([{first + i: size * batch} for i in range(pieces)] for first, size in ((0, kept), (1000, kept // 10)))
+        return Passed(trunk, heads, [0] * pieces)
+
+    piece = StagePlan(
+        cut="p",
+        features=(crossing,),
+        parameters=1000,
+        operations=500_000,
+        kept_bytes=kept,
+        head="linear",
+        head_parameters=10,
+        head_operations=5000,
+    )
+    last = replace(piece, head="own", head_operations=0)
+    return Trace((*[piece] * (pieces - 1), last), 48, 10, (passed(2), passed(4)))
+
+
+def mesh(**changes: Any) -> Mesh:
+    """Four devices in a pipeline, 64 samples."""
+    kinds = {"device": DEVICE, "link": Link(1e12, 0.0), "optimizer": "adamw", "precision": "float32"}
+    sizes = {"ranks": 4, "data": 1, "stages": 4, "batch": 64, "micro_batches": 16, "queue": 2}
+    return Mesh(**{**kinds, **sizes, **changes})
+
 
 EIGHT = even_trace(8)
 whole = st.integers(0, 9).map(float)  # so that sums are exact
 
 
-def planned(where: Mesh, trace: Trace = EIGHT) -> dict[str, Method]:
-    found = forecast(trace, on_paper(trace, where.device, where.precision, 0.5), where)
+def planned(where: Mesh, trace: Trace = EIGHT) -> dict[str, Forecast]:
+    found = forecast(trace, on_paper(trace, where, 0.5), where)
     assert tuple(found) == METHODS
     return found
 
@@ -48,13 +78,13 @@ def test_an_even_model_is_cut_evenly_and_its_memory_is_counted_by_hand() -> None
     assert [rank.stages for rank in ranks] == [((0, 2),), ((2, 4),), ((4, 6),), ((6, 8),)]
     sent, received = 64 * (4 * 10 + 4 * 3 * 10) + 10_000, 64 * (4 * 10 + 4 * 2 * 10) + 10_000
     assert (ranks[1].sent, ranks[-1].sent) == (sent, 0)
-    assert ranks[1].memory == holding(2010, "adamw", kept=64 * (2 * 100 + 10), messages=2 * sent + received)
+    assert ranks[1].memory == holding(mesh(), 2010, kept=64 * (2 * 100 + 10), messages=2 * sent + received)
     assert list(ranks[1].memory.values())[:3] == [4 * 2010, 4 * 2010, 8 * 2010]
 
 
 def test_full_sharding_by_hand() -> None:
     fast, slow = planned(mesh())[FSDP], planned(mesh(link=Link(1e9, 1e-3)))[FSDP]
-    assert fast.ranks[0].memory == holding(2000, "adamw", kept=16 * 8 * 100, messages=2 * 4 * 1000)
+    assert fast.ranks[0].memory == holding(mesh(), 2000, kept=16 * 8 * 100, messages=2 * 4 * 1000)
     assert fast.sent == 3 * 3 / 4 * 4 * 8000
     update = 4 * 2000 * 7 / 1e12
     assert fast.seconds == pytest.approx(16 * 8 * 6e-6 + update)

@@ -1,26 +1,35 @@
+from typing import Any
+
 import pytest
+import torch
 
 from torchsid.errors import ConfigError
-from torchsid.planner.presets import ModelSpec
-from torchsid.planner.request import Request, resolve, usual_micro_batches
+from torchsid.planner.forecast import METHODS
+from torchsid.planner.model import ModelSpec
+from torchsid.planner.request import PlanRequest, resolve, usual_micro_batches
+from torchsid.planner.speed import this_machine
+from torchsid.planner.sweep import MAX_DEVICES, Scaling, sweep
 
 MLP = ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=2)
 
 
-def ask(**changes: object) -> Request:
-    return Request(**{"model": MLP, **changes})  # type: ignore[arg-type]
+def ask(**changes: Any) -> PlanRequest:
+    return PlanRequest(**{"model": MLP, **changes})
 
 
-def test_what_is_not_said_is_chosen() -> None:
-    for devices, stages, data, expected in (
+@pytest.mark.parametrize(
+    ("devices", "stages", "data", "expected"),
+    [
         ("1xH100", None, None, (1, 1, 1)),
         ("2xH100", None, None, (2, 1, 2)),
         ("4xH100", 2, None, (2, 2, 2)),
         ("2xH100", 4, None, (2, 1, 4)),
         ("4xH100", None, 2, (2, 2, 2)),
-    ):
-        found = resolve(ask(devices=devices, stages=stages, data=data)).mesh
-        assert (found.ranks, found.data, found.stages) == expected
+    ],
+)
+def test_what_is_not_said_is_chosen(devices: str, stages: int | None, data: int | None, expected: tuple[int, ...]) -> None:
+    found = resolve(ask(devices=devices, stages=stages, data=data)).mesh
+    assert (found.ranks, found.data, found.stages) == expected
 
 
 def test_the_usual_micro_batches_divide_the_samples() -> None:
@@ -59,7 +68,49 @@ def test_wrong_requests_are_refused_with_all_problems(changes: dict[str, object]
     assert all(part in problem for part, problem in zip(problems, error.value.problems, strict=True))
 
 
-def test_a_measured_device_and_measured_pieces() -> None:
-    found = resolve(ask(devices="2xmeasured", batch_size=8, precision="float32", measure=True))
-    assert len(found.speed.forward) == len(found.trace.pieces)
-    assert min(*found.speed.forward, *found.speed.backward, found.speed.bandwidth, found.mesh.device.memory) > 0
+def test_a_measured_device_has_its_part_of_this_machine() -> None:
+    found = resolve(ask(devices="2xmeasured", batch_size=8, precision="float32"))
+    assert found.mesh.device is this_machine(2, "float32")
+    assert found.mesh.device.memory == this_machine(1, "float32").memory / 2
+    assert found.mesh.device.flops["float32"] > 1e8
+
+
+@pytest.mark.parametrize("model", [MLP, ModelSpec(name="vit-tiny", classes=10, image_size=16, width=64, depth=2)])
+def test_every_piece_is_measured_and_nothing_is_disturbed(model: ModelSpec) -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    found = resolve(ask(model=model, devices="2xH100", batch_size=8, optimizer="momentum", measure=True))
+    speed = found.speed
+    assert len(speed.forward) == len(speed.backward) == len(speed.heads) == len(found.trace.pieces) > 2
+    assert min(*speed.forward, *speed.backward, *speed.heads, speed.bandwidth) > 0
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def swept(axis: str, **changes: object) -> Scaling:
+    return sweep(resolve(ask(devices="4xH100", batch_size=64, utilisation=1e-3, latency="0s", sweep=axis, **changes)))
+
+
+def test_devices_from_one_to_thousands() -> None:
+    found = swept("devices")
+    assert list(found.points) == [2**n for n in range(MAX_DEVICES.bit_length())]
+    for devices, methods in found.points.items():
+        assert all(method.mesh.devices == devices and method.mesh.ranks <= 4 for method in methods.values())
+    assert all(found.end(name) for name in METHODS)
+
+
+def test_a_slow_link_ends_the_scaling_and_is_named() -> None:
+    found = swept("devices", link="1kB/s")
+    assert found.end("FSDP") == "to 1, then traffic"
+    assert found.end("SID").startswith("to 1, then ")
+
+
+@pytest.mark.parametrize(
+    ("axis", "values"), [("depth", [2, 4, 8]), ("width", [16, 32, 64, 128, 256]), ("batch", [16, 32, 64, 128, 256])]
+)
+def test_the_model_or_the_batch_from_a_quarter_to_four_times(axis: str, values: list[int]) -> None:
+    found = swept(axis)
+    assert list(found.points) == values
+    if axis == "depth":
+        assert [note.partition(":")[0] for note in found.left_out] == ["depth 1"]  # too shallow for four stages
+    rates = [methods["SID"].images_per_second for methods in found.points.values()]
+    assert axis == "batch" or rates == sorted(rates, reverse=True)

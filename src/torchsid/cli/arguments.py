@@ -1,8 +1,21 @@
-"""Arguments that several verbs share."""
+"""Arguments that several verbs share, and what they stand for: runs, the network of one, the data it was trained on."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-Subparsers = argparse._SubParsersAction  # argparse gives this class no public name
+from torchsid.cli.console import Console
+from torchsid.errors import DataError, RunError
+
+if TYPE_CHECKING:
+    from torchsid.core.cascade import Cascade
+    from torchsid.tasks import Samples
+    from torchsid.training import LoadedNetwork
+
+SPLITS = ("train", "validation", "test")
+MANIFEST = "manifest.json"  # every run directory has one
 
 
 def positive(text: str) -> int:
@@ -16,11 +29,87 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Add `--weights`."""
-    parser.add_argument(
-        "--weights",
-        choices=("best", "last"),
-        default="best",
-        help="those of the best validation accuracy, or the last ones (default: %(default)s)",
-    )
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add RUN and `--weights`."""
+    parser.add_argument("directory", type=Path, metavar="RUN", help="the run's directory")
+    which = "those of the best validation accuracy, or the last ones (default: %(default)s)"
+    parser.add_argument("--weights", choices=("best", "last"), default="best", help=which)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add `--data`."""
+    parser.add_argument("--data", metavar="DIR", help="where the data files lie (default: where they lay in training)")
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add several of RUN."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run, or a directory of runs")
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--json`, for which `torchsid.cli.console.write_json` writes."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {what}")
+
+
+def find_runs(paths: Sequence[Path]) -> list[Path]:
+    """Return the runs that the paths name: a run itself, or all runs below a directory, each once.
+
+    Raises:
+        RunError: a path is no directory, or holds no run.
+    """
+    runs: list[Path] = []
+    for path in paths:
+        below = [path] if (path / MANIFEST).is_file() else sorted(mark.parent for mark in path.rglob(MANIFEST))
+        if not below:
+            reason = "holds no run" if path.is_dir() else "is no directory"
+            raise RunError(f"{path} {reason}; `torchsid train RECIPE --out {path}` would make one")
+        runs += [run for run in below if run not in runs]
+    return runs
+
+
+def load_samples(
+    network: "LoadedNetwork", args: argparse.Namespace, screen: Console, wanted: Sequence[str] = ()
+) -> "dict[str, Samples]":
+    """Return samples that the network of RUN was trained with, from where the data lie now; warn of others than the run knew.
+
+    Args:
+        network: of the run.
+        args: with `directory` and `data`.
+        screen: for warnings.
+        wanted: splits, `train`, `validation` or `test`; by default all that have samples.
+
+    Raises:
+        DataError: a split that is wanted has none.
+    """
+    from torchsid import training
+    from torchsid.training.build import build_task
+
+    config = network.config
+    if args.data is not None:
+        config = replace(config, data=replace(config.data, path=args.data))
+    splits = build_task(config).load(config.training.seed)
+    found = {name: getattr(splits, name) for name in dict.fromkeys(wanted or SPLITS)}
+    empty = [name for name, samples in found.items() if not len(samples)]
+    if wanted and empty:
+        advice = "choose another --split, or train with data.validation above 0"
+        raise DataError(f"{args.directory} has no {' and no '.join(empty)} samples; {advice}")
+    known = training.open_run(args.directory).manifest()["data"]["fingerprint"]
+    for name in found:
+        if splits.fingerprint.get(f"arrays/{name}") != known.get(f"arrays/{name}"):
+            screen.warning(f"these are not the {name} samples that the run knew: their SHA-256 differs")
+    return {name: samples for name, samples in found.items() if name not in empty}
+
+
+def cascade_of(network: "LoadedNetwork", run: Path) -> "Cascade":
+    """Return the network of a run, which must have stages.
+
+    Raises:
+        RunError: it is a plain network.
+    """
+    from torchsid.core.cascade import Cascade
+
+    module = network.learner.module
+    if isinstance(module, Cascade):
+        return module
+    why = "there is nothing to certify, and no stage to leave at; train with model.network = 'cascade' or 'staged'"
+    raise RunError(f"{run} is a plain network, without stages: {why}")

@@ -8,20 +8,20 @@ torchsid bench pipeline --model resnet-18 --workers 2           several workers,
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import console, results
-from torchsid.cli.arguments import Subparsers, positive
+from torchsid.cli.arguments import add_json, positive
+from torchsid.cli.console import MISSING, Console, draw, write_json
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
     from torchsid.bench.workload import Workload
+    from torchsid.show.svg import Drawing
 
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
-MISSING = "–"
 
 _SIZES = ("width", "image_size", "classes", "head")
 _OF_TRUNKS = ("stages", "blocks", *_SIZES, "variant", "device", "trace", "figure")
@@ -29,26 +29,38 @@ _OF_TRUNKS = ("stages", "blocks", *_SIZES, "variant", "device", "trace", "figure
 Row = Mapping[str, Any]
 
 
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = subparsers.add_parser("bench", help="measure time and memory of a training step", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
     benches = parser.add_subparsers(metavar="WHAT", required=True)
-    memory = _bench(benches, "memory", "resnet-18 vgg-11 vit-tiny", "kept bytes and peak, each contender in a fresh process")
-    step = _bench(benches, "step", SHARED, "time of a step, all contenders interleaved in one process")
-    pipeline = _bench(
-        benches, "pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines"
-    )
+
+    def add(name: str, models: str, summary: str) -> argparse.ArgumentParser:
+        bench = benches.add_parser(name, help=summary, allow_abbrev=False)
+        bench.add_argument("--model", nargs="+", default=models.split(), metavar="NAME", help=f"networks (default: {models})")
+        bench.add_argument("--width", type=positive, metavar="W", help="of a network (default: its own)")
+        bench.add_argument("--image-size", type=positive, metavar="S", help="pixels a side (default: 32)")
+        bench.add_argument("--classes", type=positive, metavar="C", help="(default: 10)")
+        bench.add_argument("--head", metavar="KIND", help="of the stages (default: auto)")
+        bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="images (default: %(default)s)")
+        bench.add_argument("--threads", type=positive, default=0, metavar="N", help="of PyTorch, in each process")
+        add_json(bench, "the result, with hardware and versions")
+        return bench
+
+    memory = add("memory", "resnet-18 vgg-11 vit-tiny", "kept bytes and peak, each contender in a fresh process")
+    step = add("step", SHARED, "time of a step, all contenders interleaved in one process")
+    pipeline = add("pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines")
     for bench in (memory, step):
         bench.add_argument("--stages", type=positive, nargs="+", metavar="N", help="to cut a classifier into (default: 2 4 8 12)")
         bench.add_argument("--blocks", type=positive, nargs="+", metavar="N", help="of mlp, which is then cut into as many stages")
         variants = "float32, bfloat16, channels-last, compiled (default: float32)"
         bench.add_argument("--variant", nargs="+", metavar="V", help=variants)
         bench.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
+    memory.set_defaults(measure=_memory)
 
     step.add_argument("--depths", type=positive, nargs="+", metavar="L", help="of the shared cascade (default: 4 8 16 64 256)")
     step.add_argument("--rounds", type=positive, default=12, metavar="N", help="rounds (default: %(default)s)")
     step.add_argument("--trace", action="store_true", help="print the order of events within a step")
     step.add_argument("--figure", type=Path, metavar="FILE", help="draw memory against time, as SVG")
+    step.set_defaults(measure=_step, draw=_tradeoffs)
 
     for name, default, what in (("workers", 2, "processes"), ("stages", 8, "to cut a model into"), ("rounds", 5, "rounds")):
         pipeline.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{what} (default: {default})")
@@ -60,81 +72,51 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     fresh = "measure memory as well, each contender in fresh processes (default: yes, except under torchrun)"
     pipeline.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help=fresh)
     pipeline.add_argument("--figure", type=Path, metavar="FILE", help="draw what each worker does when, as SVG; one file a model")
-
-    memory.set_defaults(run=run_memory)
-    step.set_defaults(run=run_step)
-    pipeline.set_defaults(run=run_pipeline, threads=1)
+    pipeline.set_defaults(measure=_pipeline, draw=_timelines, threads=1)
 
 
-def _bench(benches: "Subparsers[argparse.ArgumentParser]", name: str, models: str, text: str) -> argparse.ArgumentParser:
-    """Add a bench with the arguments that all have."""
-    parser = benches.add_parser(name, help=text, allow_abbrev=False)
-    parser.add_argument("--model", nargs="+", default=models.split(), metavar="NAME", help=f"networks (default: {models})")
-    parser.add_argument("--width", type=positive, metavar="W", help="of a network (default: its own)")
-    parser.add_argument("--image-size", type=positive, metavar="S", help="pixels a side (default: 32)")
-    parser.add_argument("--classes", type=positive, metavar="C", help="(default: 10)")
-    parser.add_argument("--head", metavar="KIND", help="of the stages (default: auto)")
-    parser.add_argument("--batch-size", type=positive, default=128, metavar="B", help="images (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="of PyTorch, in each process")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result, with hardware and versions")
-    return parser
-
-
-def run_memory(args: argparse.Namespace) -> int:
-    """Measure the memory of every contender, print one row each, and write the file.
-
-    Raises:
-        ConfigError: a setting is wrong; names all problems.
-    """
-    from torchsid.bench.memory import bench_memory
-
-    (workloads, notes), screen = _plan(args, []), console.choose()
-    result = {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
-    _show(screen, result["rows"], notes)
-    results.write_measured(screen, args, "result", result, workloads[0].device)
-    return 0
-
-
-def run_step(args: argparse.Namespace) -> int:
-    """Time the steps, print one row a contender, and write the files.
-
-    Raises:
-        ConfigError: a setting is wrong, or a single round, which has no spread; names all problems.
-    """
-    from torchsid.bench.steps import bench_steps
-    from torchsid.bench.trace import trace_steps
-
-    problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
-    (workloads, notes), screen = _plan(args, problems), console.choose()
-    result = {**bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note), "notes": notes}
-    _show(screen, result["rows"], notes)
-    if args.trace:
-        result["trace"] = [{"workload": workload.title, "events": trace_steps(workload)} for workload in workloads]
-        for each in result["trace"]:
-            print(f"\n{each['workload']}")
-            _show(screen, each["events"])
-    results.write_measured(screen, args, "result", result, workloads[0].device)
-    if args.figure:
-        from torchsid.show.plots.points import Point
-        from torchsid.show.plots.tradeoff import Mark, tradeoff
-
-        panels: dict[str, list[Mark]] = {}
-        for row in result["rows"]:
-            if {"step_over_backprop", "kept_over_backprop"} <= row.keys():
-                mark = Mark(row["contender"], row["kept_over_backprop"], Point(row["step_over_backprop"]))
-                panels.setdefault(row["network"], []).append(mark)
-        x, y = "kept bytes / backpropagation", "step time / backpropagation"
-        results.draw(screen, args.figure, *(tradeoff(title, marks, x=x, y=y) for title, marks in panels.items()))
-    return 0
-
-
-def run_pipeline(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Measure, print one row a contender, and write the files.
 
     Raises:
         ConfigError: a setting is wrong; names all problems.
-        RunError: a worker failed.
+        RunError: a process failed.
     """
+    screen = Console()
+    result: dict[str, Any] | None = args.measure(args, screen)
+    if result is None:  # the launcher's first process has it
+        return 0
+    _show(screen, [row for row in result["rows"] if row.get("best", True)], result["notes"])
+    for each in result.get("trace", []):
+        print(f"\n{each['workload']}")
+        _show(screen, each["events"])
+    write_json(screen, args, "result", result, measured_on=result["settings"]["workloads"][0]["device"])
+    if getattr(args, "figure", None):
+        for path, drawings in args.draw(result, args.figure):
+            draw(screen, path, *drawings)
+    return 0
+
+
+def _memory(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
+    from torchsid.bench.memory import bench_memory
+
+    workloads, notes = _plan(args, [])
+    return {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
+
+
+def _step(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
+    from torchsid.bench.steps import bench_steps
+    from torchsid.bench.trace import trace_steps
+
+    problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
+    workloads, notes = _plan(args, problems)
+    result = {**bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note), "notes": notes}
+    if args.trace:
+        result["trace"] = [{"workload": workload.title, "events": trace_steps(workload)} for workload in workloads]
+    return result
+
+
+def _pipeline(args: argparse.Namespace, screen: Console) -> dict[str, Any] | None:
     from torchsid.bench.pipeline.bench import bench_pipeline
     from torchsid.bench.plan import PipelineSettings, plan_pipelines
     from torchsid.bench.processes import launched, problems
@@ -145,21 +127,34 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if args.memory and launched():
         found.append("--memory: a launcher's processes serve all contenders, and memory takes fresh ones; start without torchrun")
     workloads = plan_pipelines(args.model, settings, blocks=args.blocks, problems=found, **_sizes(args))
-    screen, memory = console.choose(), not launched() if args.memory is None else args.memory
-    result = bench_pipeline(workloads, settings, memory=memory, progress=screen.note)
-    if result is None:
-        return 0
-    _show(screen, [row for row in result["rows"] if row["best"]], result["notes"])
-    results.write_measured(screen, args, "result", result)
-    models = dict.fromkeys(each["model"] for each in result["timelines"])
-    for model in models if args.figure else ():
-        from torchsid.show.plots.timeline import timeline
+    memory = not launched() if args.memory is None else args.memory
+    return bench_pipeline(workloads, settings, memory=memory, progress=screen.note)
 
+
+def _tradeoffs(result: Mapping[str, Any], path: Path) -> "Iterator[tuple[Path, list[Drawing]]]":
+    """Yield the file with a panel a network: memory against time."""
+    from torchsid.show.plots.points import Point
+    from torchsid.show.plots.tradeoff import Mark, tradeoff
+
+    panels: dict[str, list[Mark]] = {}
+    for row in result["rows"]:
+        if {"step_over_backprop", "kept_over_backprop"} <= row.keys():
+            mark = Mark(row["contender"], row["kept_over_backprop"], Point(row["step_over_backprop"]))
+            panels.setdefault(row["network"], []).append(mark)
+    x, y = "kept bytes / backpropagation", "step time / backpropagation"
+    yield path, [tradeoff(title, marks, x=x, y=y) for title, marks in panels.items()]
+
+
+def _timelines(result: Mapping[str, Any], path: Path) -> "Iterator[tuple[Path, list[Drawing]]]":
+    """Yield a file a model: what each worker does when."""
+    from torchsid.show.plots.timeline import timeline
+
+    models = dict.fromkeys(each["model"] for each in result["timelines"])
+    for model in models:
         name = "".join(letter if letter.isalnum() else "-" for letter in model).replace("--", "-")
-        file = args.figure if len(models) == 1 else args.figure.with_stem(f"{args.figure.stem}-{name}")
+        file = path if len(models) == 1 else path.with_stem(f"{path.stem}-{name}")
         lanes = {each["contender"]: each["workers"] for each in result["timelines"] if each["model"] == model}
-        results.draw(screen, file, timeline(f"{model}: the first training steps, worker by worker", lanes))
-    return 0
+        yield file, [timeline(f"{model}: the first training steps, worker by worker", lanes)]
 
 
 def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload], list[str]]":
@@ -185,7 +180,7 @@ def _sizes(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in (*_SIZES, "batch_size") if (value := getattr(args, name)) is not None}
 
 
-def _show(screen: console.Console, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
+def _show(screen: Console, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
     """Print a table, without the columns that no row has a number for, and what could not be measured."""
     rows = [_readable(row) for row in rows]
     shown = {head: [_cell(template, row) for row in rows] for head, template in _COLUMNS.items()}

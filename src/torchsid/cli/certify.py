@@ -1,34 +1,31 @@
-"""`torchsid certify`: which statements of the theory hold for a trained cascade, on which share of which data, and why."""
+"""`torchsid certify`: say which statements of the theory hold for a trained cascade, on which share of which data, and why."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchsid.cli import console, results, trained
-from torchsid.cli.arguments import Subparsers
-from torchsid.errors import ConfigError, DataError, RunError, unknown_name
+from torchsid.cli.arguments import SPLITS, add_data, add_json, add_run, cascade_of, load_samples
+from torchsid.cli.console import Console, write_json
+from torchsid.errors import ConfigError, RunError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchsid.core.objective import LocalObjective
     from torchsid.study.certify.page import Certified, Subject
-    from torchsid.tasks import Samples, Splits
+    from torchsid.tasks import Samples
     from torchsid.training import LoadedNetwork
 
-SPLITS = ("train", "validation", "test")
 
-
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = trained.add_parser_of_a_run(subparsers, "certify", "say which statements of the theory hold, where, and why")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    add_run(parser)
+    add_data(parser)
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="which samples (default: all there are)")
     parser.add_argument("--classes", nargs=3, metavar="CLASS", help="corners of the triangle (default: those most often confused)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes (default: certificate.html in RUN)")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, every failing sample included")
-    parser.set_defaults(run=run)
+    add_json(parser, "all that was measured, every failing sample included")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,41 +34,27 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.study.certify.page import statement_table
     from torchsid.training.descent import objective_of
 
-    network = training.load_network(args.directory, args.weights)
-    if network.config.model.network == "plain":
-        raise RunError(f"{args.directory} has model.network = 'plain', without stages: there is nothing to certify")
-    screen, objective = console.choose(), objective_of(network.learner)
+    screen, network = Console(), training.load_network(args.directory, args.weights)
+    cascade_of(network, args.directory)
+    objective = objective_of(network.learner)
     subject = _subject(network, objective, args)
-    splits = trained.load_data(network, args)
-    chosen = _chosen(splits, args)
-
+    splits = load_samples(network, args, screen, args.split or ())
     print("\n".join(subject.theory), flush=True)
     found = []
-    for name, samples in chosen.items():
-        trained.warn_of_others(splits, name, args.directory, screen)
-        certified = _certified(network, name, samples, objective)
-        for labels, certificate in certified.certificates.items():
+    for name, samples in splits.items():
+        found.append(_certified(network, name, samples, objective))
+        for labels, certificate in found[-1].certificates.items():
             print()
-            results.print_table(screen, statement_table(certificate, f"{name}, {labels} labels"), by_stage=True)
-        found.append(certified)
-    if args.json:
-        _write_json(args, subject, objective, found)
-        screen.file("certificate", args.json)
+            screen.show(statement_table(certificate, f"{name}, {labels} labels"), by_stage=True)
+    about = {"run": str(args.directory), "weights": args.weights, "class_names": subject.class_names, "theory": subject.theory}
+    held = [
+        {"split": each.split, "labels": labels, **asdict(certificate)}
+        for each in found
+        for labels, certificate in each.certificates.items()
+    ]
+    write_json(screen, args, "certificate", about | {"objective": asdict(objective), "certificates": held})
     _write_page(args, subject, found, screen)
     return 0
-
-
-def _chosen(splits: "Splits", args: argparse.Namespace) -> "dict[str, Samples]":
-    """Return the samples of the splits asked for, or of all that have some.
-
-    Raises:
-        DataError: a split asked for has none.
-    """
-    found = {name: getattr(splits, name) for name in dict.fromkeys(args.split or SPLITS)}
-    empty = [name for name, samples in found.items() if not len(samples)]
-    if args.split and empty:
-        raise DataError(f"{args.directory} has no {' and no '.join(empty)} samples; choose another --split")
-    return {name: samples for name, samples in found.items() if name not in empty}
 
 
 def _certified(network: "LoadedNetwork", split: str, samples: "Samples", objective: "LocalObjective") -> "Certified":
@@ -106,7 +89,7 @@ def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argpar
     )
 
 
-def _corners(names: "Sequence[str]", class_names: "Sequence[str]") -> tuple[int, int, int]:
+def _corners(names: Sequence[str], class_names: Sequence[str]) -> tuple[int, int, int]:
     """Return the indices of three different classes.
 
     Raises:
@@ -121,17 +104,7 @@ def _corners(names: "Sequence[str]", class_names: "Sequence[str]") -> tuple[int,
     return first, second, third
 
 
-def _write_json(args: argparse.Namespace, subject: "Subject", objective: "LocalObjective", found: "Sequence[Certified]") -> None:
-    about = {"run": str(args.directory), "weights": args.weights, "class_names": subject.class_names, "theory": subject.theory}
-    certificates = [
-        {"split": each.split, "labels": labels, **asdict(certificate)}
-        for each in found
-        for labels, certificate in each.certificates.items()
-    ]
-    results.write_json(args.json, about | {"objective": asdict(objective), "certificates": certificates})
-
-
-def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[Certified]", screen: console.Console) -> None:
+def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[Certified]", screen: Console) -> None:
     """Write the page and its figures; where nobody asked for them, the tables stand without it."""
     from torchsid.show.svg import standalone
     from torchsid.study.certify.page import certificate_page

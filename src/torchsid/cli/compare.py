@@ -1,29 +1,52 @@
-"""`torchsid compare`: runs side by side in one table."""
+"""`torchsid compare`: print runs side by side in one table."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torchsid.cli import console, results
-from torchsid.cli.arguments import Subparsers
-from torchsid.cli.runs import find_runs
+from torchsid.cli.arguments import add_json, add_runs, find_runs
+from torchsid.cli.console import Console, abridged, write_json
+
+if TYPE_CHECKING:
+    from torchsid.study.report import Comparison
 
 
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = subparsers.add_parser("compare", help="print runs side by side", allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run, or a directory of runs")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison with all its digits")
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    add_runs(parser)
+    add_json(parser, "the comparison with all its digits")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare the runs; the first one is the reference of the differences."""
     from torchsid.study.report.compare import as_json
 
-    screen = console.choose()
-    result = results.compare_runs(find_runs(args.runs), screen)
-    results.print_results(screen, result)
-    if args.json:
-        results.write_json(args.json, as_json(result))
-        screen.file("comparison", args.json)
+    screen = Console()
+    result = print_comparison(screen, find_runs(args.runs))
+    write_json(screen, args, "comparison", as_json(result))
     return 0
+
+
+def print_comparison(screen: Console, runs: Sequence[Path]) -> "Comparison":
+    """Print one row a method, runs that differ in their seed alone averaged; costs; accuracy by stage; what limits these.
+
+    Without SciPy, which intervals and differences need, there are means alone.
+    """
+    from torchsid.study.report import compare, cost_table, stage_table, summary_table
+
+    try:
+        result = compare(runs)
+    except ImportError as error:
+        screen.warning(f"no intervals and no differences: {error}")
+        result = compare(runs, intervals=False)
+    for table in (summary_table(result), cost_table(result)):
+        screen.show(table)
+        print()
+    columns, rows, *_ = stage_table(result)
+    cells = [columns, *([cell.value for cell in row] for row in rows)]
+    head, *lines = [[name, *abridged(by_stage)] for name, *by_stage in cells]
+    screen.table(head, lines)
+    for note in result.notes:
+        print(note)
+    return result

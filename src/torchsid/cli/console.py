@@ -1,57 +1,53 @@
-"""What the command line shows: tables, notes and the progress of a training.
+"""What the command line shows and writes: tables, notes, files, and the progress of a training."""
 
-`choose` is the one place that decides between a terminal, plain lines and quiet.
-"""
-
+import argparse
 import io
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchsid.study.files import write_file
+from torchsid.study.files import write_json as write_value
 from torchsid.training.reporter import Silent
 
 if TYPE_CHECKING:
-    from rich.box import Box
     from rich.progress import Progress
-    from rich.table import Table
+
+    from torchsid.show.svg import Drawing
+    from torchsid.show.tables import Table
 
 MAX_STAGES_SHOWN = 11  # with the prior, all of a cascade of ten
 MISSING = "–"
 
 
-def choose(quiet: bool = False) -> "Console":
-    """Return the console of this process: quiet on request, a live display on a terminal, else one line an epoch."""
-    if quiet:
-        return Console()
-    return Terminal() if sys.stdout.isatty() else Plain()
-
-
 class Console(Silent):
-    """The quiet console, and what all have: warnings on stderr, tables and files on stdout. A `torchsid.training.Reporter`."""
+    """Prints warnings on stderr, all else on stdout. A `torchsid.training.Reporter`.
+
+    On a terminal tables are fitted to it, and a training has a progress bar; elsewhere a row, and an epoch, is a line.
+
+    Args:
+        quiet: leave notes and progress out.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet, self._terminal = quiet, sys.stdout.isatty() and not quiet
+        self._progress: Progress | None = None
+        self._epochs = 1
 
     def warning(self, text: str) -> None:
         """Something the user should know."""
         print(f"torchsid: warning: {text}", file=sys.stderr)
 
     def note(self, text: str) -> None:
-        """Something that passes by, such as the name of the training that begins."""
+        """Something that passes by, such as the name of the training that begins; at once even into a pipe."""
+        if not self._quiet:
+            print(text, flush=True)
 
-    def expect(self, epochs: int) -> None:
-        """The next training has so many epochs."""
-
-    def close(self) -> None:
-        """Give the terminal back."""
-
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print rows of text under their columns, numbers right-aligned; a cell's further lines go into brackets."""
-        from rich.console import Console as RichConsole
-
-        cells = [[cell.replace("\n", " (", 1).replace("\n", ") (") + ")" * ("\n" in cell) for cell in row] for row in rows]
-        page = RichConsole(file=io.StringIO(), width=10_000, color_system=None)
-        with page.capture() as captured:
-            page.print(_table(columns, cells, box=None, space=2))
-        print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
+    def file(self, what: str, path: Path) -> None:
+        """Print where a file lies, as an address that terminals make clickable."""
+        print(f"{what}: {path.resolve().as_uri()}", flush=True)
 
     def rows(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Print a table of rows that name their columns, and a blank line; nothing if there are none."""
@@ -59,42 +55,64 @@ class Console(Silent):
             self.table(list(rows[0]), [[MISSING if value is None else str(value) for value in row.values()] for row in rows])
             print(flush=True)
 
-    def file(self, what: str, path: Path) -> None:
-        """Print where a file lies, as an address that terminals make clickable."""
-        print(f"{what}: {path.resolve().as_uri()}", flush=True)
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print rows of text under their columns, numbers right-aligned.
 
+        A cell's further lines are dimmed on a terminal, and else go into brackets.
+        """
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console as Page
+        from rich.table import Table as RichTable
+        from rich.text import Text
 
-class Plain(Console):
-    """One line at the start, one line an epoch: for files, pipes and continuous integration."""
+        box, space = (SIMPLE_HEAD, 1) if self._terminal else (None, 2)
+        table = RichTable(box=box, padding=(0, space, 0, 0), show_edge=False, pad_edge=False)
+        for index, column in enumerate(columns):
+            # A column is one of numbers where every cell starts like one, or stands for a missing one.
+            numeric = all(not row[index] or row[index][0] in "0123456789+-−–…" for row in rows)
+            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
 
-    def started(self, manifest: Mapping[str, Any], locality_text: str) -> None:
-        """Print the locality result."""
-        self.note(locality_text)
+        def further(line: str) -> str | tuple[str, str]:
+            return (f"\n{line}", "dim") if self._terminal else f" ({line})"
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """Print the epoch's line."""
-        self.note(epoch_line(record))
+        for row in rows:
+            table.add_row(*(Text.assemble(first, *map(further, more)) for first, *more in (cell.split("\n") for cell in row)))
+        if self._terminal:
+            Page().print(table)
+        else:
+            page = io.StringIO()
+            Page(file=page, width=10_000, color_system=None).print(table)
+            print("\n".join(line.rstrip() for line in page.getvalue().splitlines()), flush=True)
 
-    def note(self, text: str) -> None:
-        """Print one line, at once even into a pipe."""
-        print(text, flush=True)
-
-
-class Terminal(Plain):
-    """A progress bar with the remaining time; what is printed meanwhile appears above it."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._epochs = 1
+    def show(self, table: "Table", *, by_stage: bool = False) -> None:
+        """Print a table with its caption; if its rows are stages, of many the ends alone."""
+        lines = table.lines()
+        if by_stage:
+            kept = abridged([str(place) for place in range(len(lines))])
+            lines = [lines[int(place)] if place.isdigit() else [place] * len(table.columns) for place in kept]
+        if table.caption:
+            print(table.caption)
+        self.table(table.columns, lines)
 
     def expect(self, epochs: int) -> None:
-        """Let the bar and the remaining time cover so many epochs."""
+        """Let the bar and the remaining time of the next training cover so many epochs."""
         self._epochs = epochs
 
     def started(self, manifest: Mapping[str, Any], locality_text: str) -> None:
-        """Print the locality result and open the progress bar."""
-        super().started(manifest, locality_text)
-        self._progress = _progress_bar()
+        """Print the locality result, and open the progress bar; what is printed meanwhile appears above it."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.note(locality_text)
+        if not self._terminal:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} samples/s  remaining"),
+            TimeRemainingColumn(),
+            transient=True,
+        )
         self._task = self._progress.add_task("", total=None, loss=float("nan"), speed=0.0)
         self._progress.start()
 
@@ -105,50 +123,49 @@ class Terminal(Plain):
             where = f"epoch {epoch}/{self._epochs}"
             self._progress.update(self._task, description=where, completed=done, total=total, loss=loss, speed=samples_per_second)
 
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Print the epoch's line."""
+        self.note(epoch_line(record))
+
     def finished(self, run: Path, evaluation: Mapping[str, Any]) -> None:
         """Remove the bar."""
         self.close()
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Give the terminal back."""
         if self._progress is not None:
             self._progress.stop()
-            self._progress = None
-
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print the same table with a rule, fitted to the terminal; what follows the first line of a cell is dimmed."""
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console as RichConsole
-
-        RichConsole().print(_table(columns, rows, box=SIMPLE_HEAD, space=1))
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, box: "Box | None", space: int) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box, padding=(0, space, 0, 0), show_edge=False, pad_edge=False)
-    for index, column in enumerate(columns):
-        # A column is one of numbers where every cell starts like one, or stands for a missing one.
-        numeric = all(not row[index] or row[index][0] in "0123456789+-−–…" for row in rows)
-        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        parts = [cell.partition("\n") for cell in row]
-        table.add_row(*(Text.assemble(first, newline, (rest, "dim")) for first, newline, rest in parts))
-    return table
+def command_of(args: argparse.Namespace) -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["torchsid", *args.command])
 
 
-def _progress_bar() -> "Progress":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def write_json(
+    screen: Console, args: argparse.Namespace, what: str, found: Mapping[str, Any], *, measured_on: str | None = None
+) -> None:
+    """Write what was found to the file of `--json`, if one is asked for.
 
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} samples/s  remaining"),
-        TimeRemainingColumn(),
-        transient=True,
-    )
+    What was measured on a device, such as `"cpu"`, is written with the command and with where the numbers come from.
+    """
+    if args.json:
+        if measured_on is not None:
+            import torch
+
+            from torchsid.training.provenance import provenance
+
+            found = {"command": command_of(args), "provenance": provenance(torch.device(measured_on)), **found}
+        write_value(args.json, found)
+        screen.file(what, args.json)
+
+
+def draw(screen: Console, path: Path, *drawings: "Drawing") -> None:
+    """Write figures into one SVG file."""
+    from torchsid.show.svg import standalone
+
+    write_file(path, standalone(*drawings))
+    screen.file("figure", path)
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:
@@ -157,6 +174,10 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     What the record lacks is left out: no validation images, no measure of memory, every step skipped.
     """
     validation, accuracy = record["validation"], record["train_accuracy"]
+
+    def by_stage(fractions: Sequence[float]) -> str:
+        return " ".join(abridged([f"{100 * fraction:.1f}" for fraction in fractions]))
+
     parts = {
         "loss {:.4f}": record["train_loss"],
         "validation loss {:.4f}": validation and validation["loss"],
@@ -169,20 +190,11 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     return "  ".join([f"epoch {record['epoch']:>3}", *(text.format(value) for text, value in parts.items() if value is not None)])
 
 
-def by_stage(fractions: Sequence[float]) -> str:
-    """Return per-stage fractions in per cent.
-
-    >>> by_stage([0.5, 0.75])
-    '50.0 75.0'
-    """
-    return " ".join(abridged([f"{100 * fraction:.1f}" for fraction in fractions]))
-
-
 def abridged(texts: Sequence[str]) -> list[str]:
     """Return one text a stage, or the ends alone of a deep cascade.
 
-    >>> abridged(list("abcdefgh"))
-    ['a', 'b', 'c', '…', 'g', 'h']
+    >>> abridged(list("abcdefghijkl"))
+    ['a', 'b', 'c', '…', 'k', 'l']
     """
     return list(texts) if len(texts) <= MAX_STAGES_SHOWN else [*texts[:3], "…", *texts[-2:]]
 
@@ -190,3 +202,8 @@ def abridged(texts: Sequence[str]) -> list[str]:
 def stage_name(stage: int) -> str:
     """Return the name of the belief after a stage; before the first one there is the prior."""
     return f"stage {stage}" if stage else "prior"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """Return a share in per cent."""
+    return MISSING if share is None else f"{100 * share:.{digits}f} %"

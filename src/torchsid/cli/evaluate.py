@@ -1,68 +1,117 @@
-"""`torchsid evaluate`: what a trained run reaches on its data, stage by stage, and when it may stop."""
+"""`torchsid evaluate`: measure a trained run on its data, stage by stage, and when it may stop."""
 
 import argparse
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import console, early, results, trained
-from torchsid.cli.arguments import Subparsers
+from torchsid.cli.arguments import add_data, add_json, add_run, cascade_of, load_samples
+from torchsid.cli.console import Console, percent, stage_name, write_json
 from torchsid.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torchsid.anytime import EarlyExit
+    from torchsid.training import LoadedNetwork
 
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = trained.add_parser_of_a_run(subparsers, "evaluate", "measure a trained run, stage by stage")
+MEASURES = ("confidence", "entropy")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    add_run(parser)
+    add_data(parser)
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: %(default)s)")
-    early.add_exit_when(parser)
-    parser.add_argument(
-        "--exit-curve",
-        nargs="?",
-        choices=early.MEASURES,
-        const=early.MEASURES[0],
-        help="accuracy on test images against the average stage of exit, thresholds chosen on validation images",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, confusion included")
-    parser.set_defaults(run=run)
+    add_exit_when(parser)
+    curve = "accuracy on test images against the average stage of exit, thresholds chosen on validation images"
+    parser.add_argument("--exit-curve", nargs="?", choices=MEASURES, const=MEASURES[0], help=curve)
+    add_json(parser, "all that was measured, confusion included")
+
+
+def add_exit_when(parser: argparse.ArgumentParser) -> None:
+    """Add `--exit-when`."""
+    rule = "leave at the first stage that is sure: 'confidence>0.95' or 'entropy<0.1' (quoted)"
+    parser.add_argument("--exit-when", metavar="RULE", help=rule)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure accuracy, divergence and calibration after every stage, and early exit where it is asked for."""
     from torchsid import training
-    from torchsid.study import early_exit
+    from torchsid.study.early_exit import exit_curve, measure_exits, operations
     from torchsid.training.evaluation import evaluate, predict
 
     if args.exit_curve and args.split != "test":
         problem = f"--split {args.split}: --exit-curve chooses on validation images and measures on test images, leave --split out"
         raise ConfigError([problem], source="command")
-    screen = console.choose()
-    network = training.load_network(args.directory, args.weights)
-    exit_early = early.early_exit(network, args)
-    cascade = early.staged_network(network, args.directory) if args.exit_curve else None
-    splits = trained.load_data(network, args)
-    samples = trained.samples(splits, args.split, args.directory, screen)
-    validation = trained.samples(splits, "validation", args.directory, screen) if cascade else None
+    screen, network = Console(), training.load_network(args.directory, args.weights)
+    exit_early = early_exit(network, args)
+    cascade = cascade_of(network, args.directory) if args.exit_curve else None
+    found = load_samples(network, args, screen, [args.split, *(["validation"] if cascade else [])])
+    samples = found[args.split]
     measured = evaluate(network.learner, samples, prepare=network.prepare)
+    by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), strict=True)
+    first = f"{args.split}, n = {measured['n']:,}"
     screen.rows(
         [
-            {
-                f"{args.split}, n = {measured['n']:,}": console.stage_name(stage),
-                "accuracy": early.percent(accuracy),
-                "KL": f"{kl:.4f}",
-                "ECE": f"{ece:.4f}",
-            }
-            for stage, (accuracy, kl, ece) in enumerate(zip(*(measured[name] for name in ("accuracy", "kl", "ece")), strict=True))
+            {first: stage_name(stage), "accuracy": percent(accuracy), "KL": f"{kl:.4f}", "ECE": f"{ece:.4f}"}
+            for stage, (accuracy, kl, ece) in enumerate(by_stage)
         ]
     )
     if exit_early:
-        measured["early_exit"] = early_exit.measure_exits(exit_early, samples, prepare=network.prepare)
-        early.print_exits(screen, measured["early_exit"])
-    if cascade and validation:
-        chosen, answered = (
-            (predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in (validation, samples)
-        )
-        cost = early_exit.operations(cascade, network.prepare(samples.inputs[:2]))
-        measured["exit_curve"] = early_exit.exit_curve(chosen, answered, args.exit_curve, cost)
-        early.print_curve(screen, measured["exit_curve"])
-    if args.json:
-        results.write_json(args.json, {"run": args.directory, "weights": args.weights, "split": args.split, **measured})
-        screen.file("evaluation", args.json)
+        measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare)
+        _print_exits(screen, measured["early_exit"])
+    if cascade:
+        parts = (found["validation"], samples)
+        chosen, answered = ((predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in parts)
+        cost = operations(cascade, network.prepare(samples.inputs[:2]))
+        measured["exit_curve"] = exit_curve(chosen, answered, args.exit_curve, cost)
+        _print_curve(screen, measured["exit_curve"])
+    about = {"run": args.directory, "weights": args.weights, "split": args.split}
+    write_json(screen, args, "evaluation", about | measured)
     return 0
+
+
+def early_exit(network: "LoadedNetwork", args: argparse.Namespace) -> "EarlyExit | None":
+    """Return a trained network that leaves early, if `--exit-when` asks for one.
+
+    Raises:
+        ConfigError: the text states no rule.
+        RunError: the network has no stages.
+    """
+    from torchsid.anytime import EarlyExit
+
+    return EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
+
+
+def print_cost(
+    screen: Console, average_depth: float, stages: int, operations: float, whole_batches: str, accuracy: float | None = None
+) -> None:
+    """Print what early exit spared, and why no more where batches cannot be divided."""
+    spared = {"average exit": f"stage {average_depth:.2f} of {stages}", "multiply-adds": percent(operations)}
+    screen.rows([spared if accuracy is None else {"accuracy": percent(accuracy), **spared}])
+    if whole_batches:
+        print(f"sure images wait for the rest of their batch, which cannot be divided: {whole_batches}")
+
+
+def _print_exits(screen: Console, found: dict[str, Any]) -> None:
+    """Print what `measure_exits` found: where images left, how right they were, and what it cost."""
+    stage, exits = f"exit when {found['rule']}", found["exits"]
+    screen.rows(
+        [{stage: stage_name(row["stage"]), "images": percent(row["share"]), "accuracy": percent(row["accuracy"])} for row in exits]
+    )
+    print_cost(screen, found["average_depth"], len(exits), found["operations"], found["whole_batches"], found["accuracy"])
+
+
+def _print_curve(screen: Console, curve: dict[str, Any]) -> None:
+    """Print the points of `exit_curve`: what the validation images chose, and what the test images say."""
+    sign = ">" if curve["measure"] == "confidence" else "<"
+    screen.rows(
+        [
+            {
+                "loss allowed": f"{100 * point['loss']:.1f} points",
+                f"{curve['measure']} {sign}": f"{point['threshold']:.6g}",
+                f"validation, n = {curve['validation_n']:,}": percent(point["validation"]["accuracy"]),
+                f"test, n = {curve['test_n']:,}": percent(point["test"]["accuracy"]),
+                "average exit": f"{point['test']['average_depth']:.2f}",
+                "multiply-adds": percent(point["test"]["operations"]),
+            }
+            for point in curve["points"]
+        ]
+    )

@@ -1,28 +1,25 @@
-"""`torchsid experiment`: a question about the method, answered by runs or by measured steps, with intervals and one page."""
+"""`torchsid experiment`: answer a question about the method by runs or by measured steps, with intervals and one page."""
 
 import argparse
 import shlex
 from math import inf
 from pathlib import Path
 
-from torchsid.cli import console
-from torchsid.cli.arguments import Subparsers, positive
-from torchsid.cli.results import print_table
+from torchsid.cli.arguments import positive
+from torchsid.cli.console import Console
 from torchsid.errors import ConfigError
 
 DEFAULT_OUT = Path("experiments")
 
 
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = subparsers.add_parser("experiment", help="answer a question by a grid of runs, with intervals", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, or a TOML file")
     parser.add_argument("--list", action="store_true", help="list the experiments and their questions")
     parser.add_argument("--data", metavar="DIR", help="where the data files lie; without them the package's own digits are used")
     parser.add_argument("--budget", type=_minutes, metavar="MINUTES", help="begin no further run after so long")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {DEFAULT_OUT}/NAME-SIZE; what is there already is kept")
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="runs at a time, one thread each")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.study.experiments.analysis import Analysis
     from torchsid.study.experiments.page import tables
 
-    screen = console.choose()
+    screen = Console()
     if args.list:
         screen.table(["experiment", "question"], [list(row) for row in experiments.names().items()])
         return 0
@@ -59,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         files = record.write(found, out)
         for table in tables(found):
             print()
-            print_table(screen, table)
+            screen.show(table)
     else:
         from torchsid.study.experiments import costs_page
 

@@ -1,24 +1,21 @@
-"""`torchsid list`: the names a configuration may use, each with one line of description."""
+"""`torchsid list`: list the names that a configuration may use, each with one line of description."""
 
 import argparse
 from collections.abc import Callable, Mapping
 
-from torchsid.cli import console
-from torchsid.cli.arguments import Subparsers
+from torchsid.cli.console import Console
 
 KINDS = ("recipes", "tasks", "data", "models", "classifiers", "networks", "heads", "learners", "schedules")
 
 
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = subparsers.add_parser("list", help="list what a configuration may name", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
     parser.add_argument("kind", nargs="?", choices=KINDS, help="what to list (default: everything)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one table a kind."""
-    screen = console.choose()
+    screen = Console()
     for kind in [args.kind] if args.kind else KINDS:
         screen.table([kind, "description"], [list(row) for row in sorted(descriptions(kind).items())])
         if not args.kind:

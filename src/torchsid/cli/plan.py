@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli import console, results
-from torchsid.cli.arguments import Subparsers, positive
-from torchsid.planner.devices import collecting
-from torchsid.planner.units import Bytes, Count, Seconds, Share
+from torchsid.cli.arguments import add_json, positive
+from torchsid.cli.console import Console, draw, write_json
+from torchsid.planner.devices import Bytes, Count, Seconds, Share
 
 if TYPE_CHECKING:
-    from torchsid.planner.forecast import Method, Rank
+    from torchsid.planner.forecast import Forecast, Rank
     from torchsid.planner.request import Planned
-    from torchsid.planner.sweep import Sweep
+    from torchsid.planner.sweep import Scaling
     from torchsid.show.svg import Drawing
 
 OPTIONS = (  # flag, how it is read, default, what stands for its value, help
@@ -39,20 +38,18 @@ OPTIONS = (  # flag, how it is read, default, what stands for its value, help
     ("--queue", positive, 2, "N", "messages under way on a link"),
     ("--utilisation", float, None, "U", "share of the peak that training reaches, instead of 0.4"),
     ("--sweep", str, None, "AXIS", "how throughput and efficiency go with the devices, the depth, the width or the batch"),
-    ("--json", Path, None, "FILE", "write the plan, with versions"),
     ("--figure", Path, None, "FILE", "draw the sweep, as SVG"),
 )
 
 
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = subparsers.add_parser("plan", help="plan a training on many devices, without them", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
     parser.add_argument("--model", required=True, metavar="NAME", help="a classifier, or vit-small … vit-giant, mlp-64, mlp-256")
     for flag, read, default, metavar, help_ in OPTIONS:
         shown = "" if default is None else " (default: %(default)s)"
         parser.add_argument(flag, type=read, default=default, metavar=metavar, help=help_ + shown)
     parser.add_argument("--measure", action="store_true", help="time the pieces on this machine instead of counting operations")
-    parser.set_defaults(run=run)
+    add_json(parser, "the plan, with versions")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,11 +58,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the plan cannot be made as asked; names all problems.
     """
-    planned = _resolve(args)
     from torchsid.planner.forecast import METHODS, SID, forecast
+    from torchsid.planner.model import ModelSpec
+    from torchsid.planner.request import PlanRequest, resolve
     from torchsid.planner.sweep import sweep
 
-    screen = console.choose()
+    model = ModelSpec(name=args.model, classes=args.classes, image_size=args.image_size, width=args.width, depth=args.depth)
+    asked: dict[str, Any] = {name: getattr(args, name) for name in PlanRequest.__dataclass_fields__ if name != "model"}
+    problems = ["figure: it draws a sweep; add --sweep devices"] if args.figure and not args.sweep else []
+    planned, screen = resolve(PlanRequest(model=model, **asked), problems), Console()
     methods = forecast(planned.trace, planned.speed, planned.mesh)
     found: dict[str, Sequence[Mapping[str, object]]] = {
         "plan": [_plan(planned, methods[SID])],
@@ -78,26 +79,15 @@ def run(args: argparse.Namespace) -> int:
         ends = [{"method": name, "keeps half of the ideal throughput": swept.end(name)} for name in METHODS if along]
         found |= {"sweep": along, "ends": ends, "left out": [{"left out": note} for note in swept.left_out]}
         if args.figure:
-            results.draw(screen, args.figure, *_drawings(swept, planned.request.model.name))
+            draw(screen, args.figure, *_drawings(swept, model.name))
     for rows in found.values():
         screen.rows(rows)
     learnt = {"mesh": planned.mesh, "pieces": planned.trace.pieces, "seconds a sample": planned.speed}
-    results.write_measured(screen, args, "plan", learnt | found)
+    write_json(screen, args, "plan", learnt | found, measured_on="cpu")
     return 0
 
 
-def _resolve(args: argparse.Namespace) -> "Planned":
-    from torchsid.planner.presets import ModelSpec
-    from torchsid.planner.request import Request, resolve
-
-    model = ModelSpec(name=args.model, classes=args.classes, image_size=args.image_size, width=args.width, depth=args.depth)
-    asked: dict[str, Any] = {name: getattr(args, name) for name in Request.__dataclass_fields__ if name != "model"}
-    problems = ["figure: it draws a sweep; add --sweep devices"] if args.figure and not args.sweep else []
-    with collecting(problems, source="command"):
-        return resolve(Request(model=model, **asked))
-
-
-def _plan(planned: "Planned", sid: "Method") -> dict[str, object]:
+def _plan(planned: "Planned", sid: "Forecast") -> dict[str, object]:
     """Return what the other tables rest on, and how SID's pipeline fills."""
     from torchsid.planner.steps import fill_seconds, needed_queue
 
@@ -107,7 +97,7 @@ def _plan(planned: "Planned", sid: "Method") -> dict[str, object]:
     return {
         "model": ", ".join([model.name, *sizes, f"{model.image_size} pixels"]),
         "parameters": Count(planned.trace.parameters),
-        "multiply-adds": Count(planned.trace.operations),
+        "multiply-adds": Count(sum(piece.operations for piece in planned.trace.pieces)),
         "pieces": len(planned.trace.pieces),
         "device": mesh.device.name,
         "its memory": Bytes(mesh.device.memory),
@@ -131,12 +121,12 @@ def _rank(planned: "Planned", place: int, rank: "Rank") -> dict[str, object]:
         "trains": Count(rank.parameters),
         **{what: Bytes(size) for what, size in rank.memory.items()},
         "memory": Bytes(sum(rank.memory.values())),
-        "computes": Seconds(rank.seconds),
+        "computes": Seconds(rank.trunk + rank.heads + rank.update),
         "sends": Bytes(rank.sent),
     }
 
 
-def _method(name: str, method: "Method") -> dict[str, object]:
+def _method(name: str, method: "Forecast") -> dict[str, object]:
     """Return one way to train."""
     return {
         "method": name,
@@ -152,7 +142,7 @@ def _method(name: str, method: "Method") -> dict[str, object]:
     }
 
 
-def _drawings(swept: "Sweep", model: str) -> "Iterator[Drawing]":
+def _drawings(swept: "Scaling", model: str) -> "Iterator[Drawing]":
     from torchsid.planner.forecast import METHODS
     from torchsid.show.plots.curves import Line, curves
 

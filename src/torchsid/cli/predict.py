@@ -1,12 +1,13 @@
-"""`torchsid predict`: what a trained run sees in image files, and how its belief grew from stage to stage, or until it was sure."""
+"""`torchsid predict`: classify image files, and show how the belief grew from stage to stage, or until it was sure."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchsid.cli import console, early
-from torchsid.cli.arguments import Subparsers, add_weights, positive
+from torchsid.cli.arguments import add_run, positive
+from torchsid.cli.console import Console, abridged, stage_name
+from torchsid.cli.evaluate import add_exit_when, early_exit, print_cost
 from torchsid.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,15 +16,12 @@ if TYPE_CHECKING:
     from torchsid.training import LoadedNetwork
 
 
-def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command."""
-    parser = subparsers.add_parser("predict", help="classify image files, stage by stage", allow_abbrev=False)
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run's directory")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    add_run(parser)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
     parser.add_argument("--top", type=positive, default=3, metavar="K", help="classes to show (default: %(default)s)")
-    early.add_exit_when(parser)
-    add_weights(parser)
-    parser.set_defaults(run=run)
+    add_exit_when(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,27 +30,27 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.study.early_exit import operations
     from torchsid.training.evaluation import predict
 
-    network, screen = training.load_network(args.directory, args.weights), console.choose()
-    exit_early = early.early_exit(network, args)
+    network, screen = training.load_network(args.directory, args.weights), Console()
+    exit_early = early_exit(network, args)
     samples = _read(args.images, network)
 
     def show(path: Path, stages: Sequence[str], beliefs: "Tensor") -> None:
         """Print the beliefs `[stages, C]` in the classes that the last one finds most likely."""
         likely = beliefs[-1].topk(min(args.top, beliefs.shape[1])).indices.tolist()
         grown = [[network.class_names[name], *(f"{100 * p:.1f} %" for p in beliefs[:, name].tolist())] for name in likely]
-        screen.table([path.name, *console.abridged(stages)], [[name, *console.abridged(cells)] for name, *cells in grown])
+        screen.table([path.name, *abridged(stages)], [[name, *abridged(cells)] for name, *cells in grown])
 
     if exit_early is None:
         grown = predict(network.learner, samples, prepare=network.prepare).exp()  # [L+1, N, C]
         for index, path in enumerate(args.images):
-            show(path, [console.stage_name(stage) for stage in range(len(grown))], grown[:, index])
+            show(path, [stage_name(stage) for stage in range(len(grown))], grown[:, index])
         return 0
     x = network.prepare(samples)
     answer, stages = exit_early(x), exit_early.cascade.depth  # a loaded network is in evaluation mode
     for path, belief, depth in zip(args.images, answer.log_belief.exp(), answer.depth.tolist(), strict=True):
         show(path, [f"stage {depth} of {stages}"], belief[None])
     share = operations(exit_early.cascade, x[:2]).share(answer.computed)
-    early.print_cost(screen, float(answer.depth.double().mean()), stages, share, exit_early.whole_batches)
+    print_cost(screen, float(answer.depth.double().mean()), stages, share, exit_early.whole_batches)
     return 0
 
 

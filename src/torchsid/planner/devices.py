@@ -1,17 +1,81 @@
-"""What computes and what connects: a catalogue of devices, own ones by their numbers, and the link between them. Needs no torch."""
+"""What computes and what connects: a catalogue of devices, own ones by their numbers, the link between them. Needs no torch.
+
+Quantities are read and written with their units: `50GB/s`, `100Mbit/s`, `100ms`, `12GiB`. What is to be read has a class of its
+own: a float, as JSON has it, that prints with its unit.
+"""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from torchsid.errors import ConfigError, unknown_name
-from torchsid.planner.units import BYTES, BYTES_A_SECOND, NUMBER, SECONDS, read
+from torchsid.errors import did_you_mean, unknown_name
+
+_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+
+NUMBER: Mapping[str, float] = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+_SIZES = {f"{prefix}B": size for prefix, size in {**NUMBER, **_BINARY}.items()}
+BYTES: Mapping[str, float] = {**NUMBER, **_SIZES}
+BYTES_A_SECOND: Mapping[str, float] = {
+    **{f"{unit}/s": size for unit, size in _SIZES.items()},
+    **{f"{prefix}bit/s": size / 8 for prefix, size in NUMBER.items()},
+}
+SECONDS: Mapping[str, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def read(what: str, text: str, units: Mapping[str, float], problems: list[str], *, example: str, zero: bool = False) -> float:
+    """Return a quantity in its base unit; what is no such number with one of the units is added to the problems.
+
+    The `example` is shown there; `zero` says whether the quantity may be 0.
+    """
+    number, unit = re.fullmatch(r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)?\s*(.*)", text.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+    if number is None:
+        problems.append(f"{what} {text!r}: give a number and its unit, such as {example}")
+    elif unit not in units:
+        allowed = ", ".join(filter(None, units))
+        problems.append(f"{what} {text!r}: unknown unit {unit!r}{did_you_mean(unit, units)}; allowed: {allowed}")
+    elif not zero and not float(number):
+        problems.append(f"{what} {text!r}: give more than 0")
+    return float(number or 0) * units.get(unit, 1.0)
+
+
+class Count(float):
+    """A number of things: `304,326,632`."""
+
+    def __str__(self) -> str:
+        return f"{self:,.0f}"
+
+
+class Share(float):
+    """A part of a whole: `74.3 %`."""
+
+    def __str__(self) -> str:
+        return f"{100 * self:.1f} %"
+
+
+class Bytes(float):
+    """A size: `1.50 GiB`."""
+
+    def __str__(self) -> str:
+        prefix, unit = next(((prefix, unit) for prefix, unit in reversed(_BINARY.items()) if self >= unit), ("", 1.0))
+        return f"{self / unit:.{2 if prefix else 0}f} {prefix}B"
+
+
+class Seconds(float):
+    """A duration: `12.30 ms`."""
+
+    def __str__(self) -> str:
+        unit = next((unit for unit in ("s", "ms", "us") if self >= SECONDS[unit]), "us")
+        return f"{self / SECONDS[unit]:.2f} {unit}"
+
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-MEASURED = "measured"
+Optimizer = Literal["sgd", "momentum", "adamw"]
+STATES: Mapping[Optimizer, int] = {"sgd": 0, "momentum": 1, "adamw": 2}
+"""Numbers that an optimiser keeps for a parameter."""
+FLOAT = 4
+"""Bytes of a weight, its gradient and the optimiser's state of it, in every precision."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +109,10 @@ CATALOGUE = (
     _device("RTX3090", 35.6, 35.6, 71, 24, 936),
     _device("RTX4090", 82.6, 82.6, 165, 24, 1008),
 )
-_NAMED = {device.name: device for device in (*CATALOGUE, Device(MEASURED, {}, 0.0, 0.0))}
-_SETTINGS = {"flops": (NUMBER, "50T"), "memory": (BYTES, "12GiB"), "bandwidth": (BYTES_A_SECOND, "300GB/s")}  # of an own device
+MEASURED = Device("measured", {}, 0.0, 0.0)
+"""A part of this machine, whose numbers `torchsid.planner.speed.this_machine` finds."""
+_NAMED = {device.name: device for device in (*CATALOGUE, MEASURED)}
+_OWN = {"flops": (NUMBER, "50T"), "memory": (BYTES, "12GiB"), "bandwidth": (BYTES_A_SECOND, "300GB/s")}
 
 
 @dataclass(frozen=True)
@@ -63,64 +129,67 @@ class Link:
         return self.latency + size / self.bandwidth
 
 
-@contextmanager
-def collecting(problems: list[str], *, source: str | None = None) -> Iterator[None]:
-    """Add the problems of a ConfigError to those found before; with a source, raise all of them at the end, if there are any."""
-    try:
-        yield
-    except ConfigError as error:
-        problems += error.problems
-    if source and problems:
-        raise ConfigError(problems, source=source)
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """The devices, `ranks` of a pipeline by `data` replicas, and what they train with."""
+
+    device: Device
+    link: Link
+    ranks: int
+    data: int
+    stages: int
+    batch: int
+    """Samples of a step, over all replicas."""
+    micro_batches: int
+    """Of a replica's share; SID needs none."""
+    optimizer: Optimizer
+    precision: Precision
+    queue: int
+    """Messages that may be under way on a link of SID."""
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return self.ranks * self.data
+
+    @property
+    def wire(self) -> int:
+        """Bytes of a number that travels."""
+        return 2 if self.precision == "bfloat16" else FLOAT
+
+    def update_bytes(self, parameters: float) -> float:
+        """Return what an update moves, which memory bounds: gradient read, parameter and states read and written."""
+        return FLOAT * parameters * (3 + 2 * STATES[self.optimizer])
 
 
-def read_devices(text: str) -> tuple[int, Device]:
+def read_devices(text: str, problems: list[str]) -> tuple[int, Device]:
     """Return how many devices, and which: `16xH100`, `2xmeasured` or `4xflops=50T,memory=12GiB,bandwidth=300GB/s`.
 
-    A `measured` device has no numbers yet; see `torchsid.planner.measure.this_machine`. Without a bandwidth, updates take no time.
-
-    Raises:
-        ConfigError: the text says something else; names all problems.
+    Without a bandwidth, updates take no time. What is wrong is added to the problems.
     """
-    number, name = re.fullmatch(r"(?:(\d+)x)?(.*)", text.strip(), flags=re.DOTALL).groups()  # type: ignore[union-attr]
-    count = int(number or 1)
-    problems = [] if count else [f"devices {text!r}: give a number of 1 or more and a name, such as 16xH100"]
+    number, name = re.fullmatch(r"(?:(\d+)x)?(.*)", text.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+    if not (count := int(number or 1)):
+        problems.append(f"devices {text!r}: give a number of 1 or more and a name, such as 16xH100")
+    if "=" in name:
+        return count, _own(name, problems)
     device = next((device for known, device in _NAMED.items() if known.lower() == name.lower()), None)
-    with collecting(problems, source="devices"):
-        if "=" in name:
-            device = _own(name)
-        elif device is None:
-            raise ConfigError([f"{unknown_name('device', name.upper(), _NAMED)}, or flops=50T,memory=12GiB"])
-    assert device is not None
-    return count, device
+    if device is None:
+        problems.append(f"{unknown_name('device', name.upper(), _NAMED)}, or flops=50T,memory=12GiB")
+    return count, device or MEASURED
 
 
-def _own(text: str) -> Device:
+def _own(text: str, problems: list[str]) -> Device:
     given = {key: value for key, _, value in (part.partition("=") for part in text.split(","))}
-    problems = [unknown_name("setting of a device", key, _SETTINGS) for key in given if key not in _SETTINGS]
-    problems += [
-        f"device {text!r} lacks {key}, such as {key}={_SETTINGS[key][1]}" for key in ("flops", "memory") if key not in given
-    ]
-    values = {"bandwidth": float("inf")}
-    for key in filter(given.__contains__, _SETTINGS):
-        units, example = _SETTINGS[key]
-        with collecting(problems):
-            values[key] = read(key, given[key], units, example=example)
-    if problems:
-        raise ConfigError(problems, source="device")
+    problems += [unknown_name("setting of a device", key, _OWN) for key in given if key not in _OWN]
+    problems += [f"device {text!r} lacks {key}, such as {key}={_OWN[key][1]}" for key in ("flops", "memory") if key not in given]
+    values = {"flops": 0.0, "memory": 0.0, "bandwidth": float("inf")}
+    for key, (units, example) in _OWN.items():
+        if key in given:
+            values[key] = read(key, given[key], units, problems, example=example)
     return Device(text, dict.fromkeys(PRECISIONS, values["flops"]), values["memory"], values["bandwidth"])
 
 
-def read_link(bandwidth: str, latency: str) -> Link:
-    """Return the link of texts such as `50GB/s` or `100Mbit/s`, and `100ms`.
-
-    Raises:
-        ConfigError: a text says something else; names all problems.
-    """
-    problems: list[str] = []
-    rate = delay = 0.0
-    with collecting(problems):
-        rate = read("link", bandwidth, BYTES_A_SECOND, example="50GB/s or 100Mbit/s")
-    with collecting(problems, source="link"):
-        delay = read("latency", latency, SECONDS, example="100ms", zero=True)
-    return Link(rate, delay)
+def read_link(bandwidth: str, latency: str, problems: list[str]) -> Link:
+    """Return the link of texts such as `50GB/s` or `100Mbit/s`, and `100ms`; what is wrong is added to the problems."""
+    rate = read("link", bandwidth, BYTES_A_SECOND, problems, example="50GB/s or 100Mbit/s")
+    return Link(rate, read("latency", latency, SECONDS, problems, example="100ms", zero=True))

@@ -1,52 +1,22 @@
 """SID and backpropagation on the same devices: where the model is cut, what every device holds, how long a step takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import ceil, inf
 
 from torchsid.cut.balance import balanced_cuts
-from torchsid.planner.devices import Device, Link, Precision
-from torchsid.planner.memory import FLOAT, Memory, Optimizer, holding, message_bytes, update_seconds
+from torchsid.planner.devices import FLOAT, STATES, Mesh
+from torchsid.planner.model import Trace
 from torchsid.planner.speed import Speed
 from torchsid.planner.steps import WORK, Step, collective, pipeline, sid
-from torchsid.planner.trace import Trace
 
 SID, ONE_F_ONE_B, ZB_H1, FSDP = METHODS = ("SID", "1F1B", "ZB-H1", "FSDP")
+_HEADER = 10_000  # bytes of a message, about
 
-
-@dataclass(frozen=True, kw_only=True)
-class Mesh:
-    """The devices, `ranks` of a pipeline by `data` replicas, and what they train with."""
-
-    device: Device
-    link: Link
-    ranks: int
-    data: int
-    stages: int
-    batch: int
-    """Samples of a step, over all replicas."""
-    micro_batches: int
-    """Of a replica's share; SID needs none."""
-    optimizer: Optimizer
-    precision: Precision
-    queue: int
-    """Messages that may be under way on a link of SID."""
-
-    @property
-    def devices(self) -> int:
-        """How many there are."""
-        return self.ranks * self.data
-
-    @property
-    def samples(self) -> float:
-        """Of a step in one replica."""
-        return self.batch / self.data
-
-    @property
-    def wire(self) -> int:
-        """Bytes of a number that travels."""
-        return 2 if self.precision == "bfloat16" else FLOAT
+Memory = Mapping[str, float]
+"""Bytes by what they are for: with full sharding, messages hold the gathered parameters. What the allocator loses and what kernels
+need for themselves is not known here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +28,18 @@ class Rank:
     parameters: int
     """Whose gradients the replicas of the device sum."""
     memory: Memory
-    seconds: float
-    """That it computes in a step."""
+    trunk: float
+    """Seconds of forward and backward of its pieces in a step."""
+    heads: float = 0.0
+    """Likewise."""
+    update: float
+    """Seconds."""
     sent: float
     """Bytes that it hands to its neighbours in a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Forecast:
     """One way to train on the mesh."""
 
     mesh: Mesh
@@ -110,7 +84,7 @@ class Method:
         return "memory" if not self.fits else name if loss > 1e-3 * self.seconds else WORK
 
 
-def forecast(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Method]:
+def forecast(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Forecast]:
     """Return the plan of a model on a mesh by SID, and the same mesh under each way of backpropagation, in the order of METHODS."""
     return {SID: _sid(trace, speed, mesh), **_pipelines(trace, speed, mesh), FSDP: _full_sharding(trace, speed, mesh)}
 
@@ -145,72 +119,83 @@ def assign(work: Sequence[float], ends: Sequence[float], links: Sequence[float],
     return tuple(pairwise((0, *even)))
 
 
-def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Method:
-    samples, pieces = mesh.samples, trace.pieces
+def holding(mesh: Mesh, parameters: float, *, gradients: float | None = None, kept: float, messages: float) -> Memory:
+    """Return the memory of a device that trains so many parameters, of which so many have gradients at once, by default all."""
+    return {
+        "parameters": FLOAT * parameters,
+        "gradients": FLOAT * (parameters if gradients is None else gradients),
+        "optimizer": FLOAT * STATES[mesh.optimizer] * parameters,
+        "kept": kept,
+        "messages": messages,
+    }
+
+
+def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
+    samples, pieces = mesh.batch / mesh.data, trace.pieces
     work, heads = ([samples * each for each in seconds] for seconds in (speed.trunk, speed.heads))
     links = _links(trace, mesh, samples)
     stages = assign(work, heads, links, mesh.stages)
     own = [sum(work[a:b]) + heads[b - 1] for a, b in stages]
-    groups = assign(own, [0.0] * len(own), [links[b - 1] for _, b in stages], mesh.ranks)
-
     ranks: list[Rank] = []
-    updates: list[float] = []
     received = FLOAT * samples * trace.image
-    for first, behind in groups:
+    for first, behind in assign(own, [0.0] * len(own), [links[b - 1] for _, b in stages], mesh.ranks):
         inside = stages[first:behind]
-        end = inside[-1][1]
+        (start, _), (_, end) = inside[0], inside[-1]
         sizes = [sum(piece.parameters for piece in pieces[a:b]) + pieces[b - 1].head_parameters for a, b in inside]
-        sent = message_bytes(trace.crossing[end - 1], behind + 1, trace.classes, samples, mesh.wire) if end < len(pieces) else 0.0
+        # What crosses the cut, the beliefs so far in float32 (the prior first), a header.
+        message = samples * (mesh.wire * trace.crossing[end - 1] + FLOAT * (behind + 1) * trace.classes) + _HEADER
+        sent = message if end < len(pieces) else 0.0
         memory = holding(
+            mesh,
             sum(sizes),
-            mesh.optimizer,
             gradients=max(sizes),  # a stage is updated before the next one runs
             kept=max(trace.kept_bytes(a, b, samples, local=True) for a, b in inside),
             messages=mesh.queue * sent + received,
         )
-        updates.append(update_seconds(sum(sizes), mesh.optimizer, speed.bandwidth))
-        seconds = sum(own[first:behind]) + updates[-1]
-        ranks.append(Rank(stages=inside, parameters=sum(sizes), memory=memory, seconds=seconds, sent=sent))
+        ranks.append(
+            Rank(
+                stages=inside,
+                parameters=sum(sizes),
+                memory=memory,
+                trunk=sum(work[start:end]),
+                heads=sum(heads[b - 1] for _, b in inside),
+                update=mesh.update_bytes(sum(sizes)) / speed.bandwidth,
+                sent=sent,
+            )
+        )
         received = sent
-    trunk = [sum(work[rank.stages[0][0] : rank.stages[-1][1]]) for rank in ranks]
-    ends = [sum(heads[b - 1] for _, b in rank.stages) for rank in ranks]
-    return _method(mesh, ranks, sid(trunk, ends, updates, [rank.sent for rank in ranks], mesh.link, queue=mesh.queue))
+    trunks, ends, updates, messages = zip(*((rank.trunk, rank.heads, rank.update, rank.sent) for rank in ranks), strict=True)
+    return _with_replicas(mesh, ranks, sid(trunks, ends, updates, messages, mesh.link, queue=mesh.queue))
 
 
-def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Method]:
+def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Forecast]:
     """Return 1F1B and ZB-H1, which hold the same memory."""
-    micro, pieces = mesh.samples / mesh.micro_batches, trace.pieces
+    count, pieces = mesh.micro_batches, trace.pieces
+    micro = mesh.batch / mesh.data / count
     groups = assign([micro * each for each in speed.trunk], [0.0] * len(pieces), _links(trace, mesh, micro), mesh.ranks)
-    forward = [micro * sum(speed.forward[a:b]) for a, b in groups]
-    backward = [micro * sum(speed.backward[a:b]) for a, b in groups]
+    forward, backward = ([micro * sum(seconds[a:b]) for a, b in groups] for seconds in (speed.forward, speed.backward))
     crossing = [micro * mesh.wire * trace.crossing[b - 1] for _, b in groups]
-
     ranks: list[Rank] = []
     for place, (a, b) in enumerate(groups):
         parameters = sum(piece.parameters for piece in pieces[a:b])
-        under_way = min(mesh.micro_batches, mesh.ranks - place)
+        under_way = min(count, mesh.ranks - place)
         fixed = trace.kept_bytes(a, b, 0, local=False)
         both_ways = crossing[place] + (crossing[place - 1] if place else 0.0)
         memory = holding(
+            mesh,
             parameters,
-            mesh.optimizer,
             kept=fixed + under_way * (trace.kept_bytes(a, b, micro, local=False) - fixed),
             messages=2 * both_ways or FLOAT * micro * trace.image,  # activations and their gradients
         )
-        seconds, sent = (mesh.micro_batches * each for each in (forward[place] + backward[place], both_ways))
-        ranks.append(Rank(stages=((a, b),), parameters=parameters, memory=memory, seconds=seconds, sent=sent))
-    updates = [update_seconds(rank.parameters, mesh.optimizer, speed.bandwidth) for rank in ranks]
-    return {
-        name: _method(
-            mesh,
-            ranks,
-            pipeline(forward, backward, updates, crossing, mesh.link, micro_batches=mesh.micro_batches, zero_bubble=name == ZB_H1),
-        )
-        for name in (ONE_F_ONE_B, ZB_H1)
-    }
+        trunk, sent = count * (forward[place] + backward[place]), count * both_ways
+        update = mesh.update_bytes(parameters) / speed.bandwidth
+        ranks.append(Rank(stages=((a, b),), parameters=parameters, memory=memory, trunk=trunk, update=update, sent=sent))
+    shared = (forward, backward, [rank.update for rank in ranks], crossing, mesh.link)
+    steps = {name: pipeline(*shared, micro_batches=count, zero_bubble=name == ZB_H1) for name in (ONE_F_ONE_B, ZB_H1)}
+    return {name: _with_replicas(mesh, ranks, step) for name, step in steps.items()}
 
 
-def _full_sharding(trace: Trace, speed: Speed, mesh: Mesh) -> Method:
+def _full_sharding(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
     """Return full sharding (FSDP, ZeRO-3) over all N devices of the mesh, with all traffic behind the computation: its best case.
 
         T = max(compute, 3 (N−1)/N · parameters / bandwidth + 3 · pieces · ⌈log₂ N⌉ · latency) + update
@@ -221,27 +206,23 @@ def _full_sharding(trace: Trace, speed: Speed, mesh: Mesh) -> Method:
     share, travels = trace.parameters / devices, mesh.wire * trace.parameters
     samples = ceil(mesh.batch / devices)
     gathered = 2 * mesh.wire * max(piece.parameters for piece in pieces) if devices > 1 else 0.0  # one in use, one on its way
-    memory = holding(share, mesh.optimizer, kept=trace.kept_bytes(0, len(pieces), samples, local=False), messages=gathered)
+    memory = holding(mesh, share, kept=trace.kept_bytes(0, len(pieces), samples, local=False), messages=gathered)
     compute, work = (count * sum(speed.trunk) for count in (samples, mesh.batch / devices))
     traffic = 3 * len(pieces) * collective(travels / len(pieces), devices, mesh.link)
-    step = {
-        WORK: work,
-        "batch": compute - work,
-        "update": update_seconds(share, mesh.optimizer, speed.bandwidth),
-        "traffic": max(0.0, traffic - compute),
-    }
+    update = mesh.update_bytes(share) / speed.bandwidth
+    step = {WORK: work, "batch": compute - work, "update": update, "traffic": max(0.0, traffic - compute)}
     sent = 3 * (devices - 1) / devices * travels
     # No parameters whose gradients the replicas would sum: the traffic of the step has done that.
-    whole = Rank(stages=((0, len(pieces)),), parameters=0, memory=memory, seconds=compute, sent=sent)
-    return _method(replace(mesh, ranks=1, data=devices), [whole], step)
+    whole = Rank(stages=((0, len(pieces)),), parameters=0, memory=memory, trunk=compute, update=update, sent=sent)
+    return _with_replicas(replace(mesh, ranks=1, data=devices), [whole], step)
 
 
-def _method(mesh: Mesh, ranks: Sequence[Rank], step: Step) -> Method:
-    """Return a method with the time in which its replicas sum the gradients of each rank's parameters."""
+def _with_replicas(mesh: Mesh, ranks: Sequence[Rank], step: Step) -> Forecast:
+    """Return the forecast, with the time in which its replicas sum the gradients of each rank's parameters."""
     gradients = FLOAT * max(rank.parameters for rank in ranks)
     if mesh.data > 1 and gradients:
         step = {**step, "gradients": 2 * collective(gradients, mesh.data, mesh.link)}
-    return Method(mesh=mesh, ranks=tuple(ranks), step=step)
+    return Forecast(mesh=mesh, ranks=tuple(ranks), step=step)
 
 
 def _links(trace: Trace, mesh: Mesh, samples: float) -> list[float]:

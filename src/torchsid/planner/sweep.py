@@ -4,35 +4,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torchsid.errors import ConfigError
-from torchsid.planner.forecast import METHODS, Method, forecast
-from torchsid.planner.request import Planned, Request, resolve, usual_micro_batches
+from torchsid.planner.forecast import METHODS, Forecast, forecast
+from torchsid.planner.request import Planned, PlanRequest, resolve, usual_micro_batches
 
 MAX_DEVICES = 4096
 _FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _ENOUGH = 0.5  # of the ideal throughput: below, scaling has ended
 
-Methods = Mapping[str, Method]
-
 
 @dataclass(frozen=True)
-class Sweep:
-    """The methods at each number of devices, blocks, units of width or samples, ascending, and why some had to be left out."""
+class Scaling:
+    """The forecasts at each number of devices, blocks, units of width or samples, ascending, and why some had to be left out."""
 
     axis: str
-    points: Mapping[int, Methods]
-    left_out: Sequence[str]
+    points: Mapping[int, Mapping[str, Forecast]]
+    left_out: Sequence[str] = ()
 
     def end(self, name: str) -> str:
         """Return how far a method keeps half of the ideal throughput, and what ends it."""
-        methods = [(value, point[name]) for value, point in self.points.items()]
-        good = [place for place, (_, method) in enumerate(methods) if method.fits and method.efficiency >= _ENOUGH]
+        found = [(value, point[name]) for value, point in self.points.items()]
+        good = [place for place, (_, method) in enumerate(found) if method.fits and method.efficiency >= _ENOUGH]
         if not good:
-            return f"nowhere: {methods[-1][1].limit}"
-        value, last = methods[good[-1]][0], good[-1] == len(methods) - 1
-        return f"to {value} and beyond" if last else f"to {value}, then {methods[good[-1] + 1][1].limit}"
+            return f"nowhere: {found[-1][1].limit}"
+        value, behind = found[good[-1]][0], found[good[-1] + 1 :]
+        return f"to {value}, then {behind[0][1].limit}" if behind else f"to {value} and beyond"
 
 
-def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) -> Sweep:
+def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) -> Scaling:
     """Return the forecasts along the axis that the plan's request asks for.
 
     * `"devices"`: 1, 2, 4 … 4096. The samples a device stay what they are in the plan; every method takes the pipeline length
@@ -42,10 +40,10 @@ def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) ->
     request, axis = planned.request, planned.request.sweep
     assert axis is not None
     if axis == "devices":
-        return Sweep(axis, {2**n: _on_devices(planned, 2**n) for n in range(MAX_DEVICES.bit_length())}, ())
+        return Scaling(axis, {2**n: _on_devices(planned, 2**n) for n in range(MAX_DEVICES.bit_length())})
     own = request.batch_size if axis == "batch" else request.model.own(axis)
     assert own is not None  # `resolve` has refused others
-    points: dict[int, Methods] = {}
+    points: dict[int, Mapping[str, Forecast]] = {}
     left_out: list[str] = []
     for value in sorted({max(round(own * factor), 1) for factor in _FACTORS}):
         progress(f"{axis} {value}")
@@ -54,29 +52,27 @@ def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) ->
             points[value] = forecast(found.trace, found.speed, found.mesh)
         except ConfigError as error:
             left_out += [f"{axis} {value}: {problem}" for problem in error.problems]
-    return Sweep(axis, points, left_out)
+    return Scaling(axis, points, left_out)
 
 
-def _changed(request: Request, axis: str, value: int) -> Request:
+def _changed(request: PlanRequest, axis: str, value: int) -> PlanRequest:
     if axis == "batch":
         return replace(request, batch_size=value, micro_batches=None)
     model = replace(request.model, depth=value) if axis == "depth" else replace(request.model, width=value)
     return replace(request, model=model)
 
 
-def _on_devices(planned: Planned, devices: int) -> Methods:
+def _on_devices(planned: Planned, devices: int) -> Mapping[str, Forecast]:
     """Return each method with the pipeline that is fastest among those that fit; if none does, that lacks least memory."""
     mesh = planned.mesh
     each = max(mesh.batch // mesh.devices, 1)  # samples a device
-    found: list[Methods] = []
-    ranks = 1
-    while ranks <= min(devices, len(planned.trace.pieces)):
+    found = []
+    for ranks in (2**n for n in range(min(devices, len(planned.trace.pieces)).bit_length())):
         here = replace(mesh, ranks=ranks, stages=ranks, data=devices // ranks, batch=each * devices)
         here = replace(here, micro_batches=usual_micro_batches(each * ranks, ranks))
         found.append(forecast(planned.trace, planned.speed, here))
-        ranks *= 2
 
-    def merit(method: Method) -> tuple[bool, float]:
+    def merit(method: Forecast) -> tuple[bool, float]:
         return method.fits, method.images_per_second if method.fits else -method.memory
 
-    return {name: max((methods[name] for methods in found), key=merit) for name in METHODS}
+    return {name: max((forecasts[name] for forecasts in found), key=merit) for name in METHODS}

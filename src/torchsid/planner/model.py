@@ -1,27 +1,90 @@
 """What a model is made of: pieces, heads, what they compute, keep and hand on. Learnt from shapes; no weight is allocated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from math import prod
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from torchsid import models
 from torchsid.core.beliefs import to_log_belief
 from torchsid.core.staged import StagedCascade, StagePlan
 from torchsid.cut.assemble import staged_cascade
 from torchsid.cut.cuts import candidates
 from torchsid.cut.profile import profile, storage_id
-from torchsid.errors import ConfigError
+from torchsid.errors import ConfigError, unknown_name
+from torchsid.models.classifiers.mlp import MLP
+from torchsid.models.classifiers.vit_tiny import ViTTiny
 from torchsid.planner.devices import Precision
-from torchsid.planner.presets import ModelSpec
 
+# Beside every classifier, large ones that only a plan can afford:
+# arXiv 2010.11929 (base, large, huge), 2012.12877 (small), 2106.04560 (giant: its G/14, 1.84 billion parameters)
+PRESETS: dict[str, dict[str, Any]] = {
+    "vit-small": {"width": 384, "depth": 12, "patch_size": 16},
+    "vit-base": {"width": 768, "depth": 12, "patch_size": 16},
+    "vit-large": {"width": 1024, "depth": 24, "patch_size": 16},
+    "vit-huge": {"width": 1280, "depth": 32, "patch_size": 14, "heads": 16},
+    "vit-giant": {"width": 1664, "depth": 48, "patch_size": 14, "heads": 16, "mlp_ratio": 8192 / 1664},
+    "mlp-64": {"width": 1024, "depth": 64},
+    "mlp-256": {"width": 1024, "depth": 256},
+}
 _SMALL, _LARGE = 2, 4  # batches that are traced; BatchNorm needs two samples
 _MAX_HEAD_SHARE = 0.25  # of an even stage, as `staged_cascade` has it
 
 Kept = dict[int, int]  # bytes by storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model by name, and what differs from the name's own sizes."""
+
+    name: str
+    classes: int = 1000
+    image_size: int = 224
+    width: int | None = None
+    depth: int | None = None
+
+    def own(self, size: Literal["width", "depth"]) -> int | None:
+        """Return the width or the number of blocks that it is built with; None where it cannot be set."""
+        default = signature(self._network).parameters.get(size)
+        return getattr(self, size) or PRESETS.get(self.name, {}).get(size, default and default.default)
+
+    @property
+    def _network(self) -> Any:
+        return ViTTiny if self.name.startswith("vit") else MLP if self.name in PRESETS else models.CLASSIFIERS.load(self.name)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what can be found to be wrong without building."""
+        if self.name not in model_names() and ":" not in self.name:
+            yield unknown_name("model", self.name, model_names())
+        elif self.depth and "depth" not in signature(self._network).parameters:
+            yield f"depth {self.depth}: {self.name} has a fixed one; it can be set for a vit or an mlp"
+        if self.classes < 2:
+            yield f"classes {self.classes}: a belief needs 2 or more"
+
+    def build(self) -> nn.Module:
+        """Return the classifier, in the mode and on the device of the moment: fake, meta or real.
+
+        Raises:
+            ValueError: it cannot take such images or such a width; all problems.
+        """
+        own = PRESETS.get(self.name, {})
+        settings = own | {size: value for size in ("width", "depth") if (value := getattr(self, size)) is not None}
+        if settings.get("width") != own.get("width"):
+            settings.pop("heads", None)  # then one for every 64 of the width
+        images = torch.empty(2, 3, self.image_size, self.image_size, device="meta")
+        model: nn.Module = self._network(images, self.classes, **settings)
+        return model
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the names of all models that can be planned."""
+    return tuple(dict.fromkeys((*models.classifier_names(), *PRESETS)))
 
 
 @dataclass(frozen=True)
@@ -58,11 +121,6 @@ class Trace:
     def parameters(self) -> int:
         """Of the trunk."""
         return sum(piece.parameters for piece in self.pieces)
-
-    @property
-    def operations(self) -> int:
-        """Multiply-adds of a forward pass of the trunk, a sample."""
-        return sum(piece.operations for piece in self.pieces)
 
     @property
     def crossing(self) -> list[int]:
@@ -103,8 +161,7 @@ def trace(spec: ModelSpec, *, stages: int | None = None, precision: Precision = 
     # On the meta device alone, attention would keep its weights, and autocast would do nothing.
     with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         cascade.to_empty(device="cpu").train()
-        images = [torch.empty(batch, 3, spec.image_size, spec.image_size) for batch in (_SMALL, _LARGE)]
-        small, large = (_pass(cascade, x) for x in images)
+        small, large = (_pass(cascade, torch.empty(batch, 3, spec.image_size, spec.image_size)) for batch in (_SMALL, _LARGE))
     return Trace(cascade.plan.stages, 3 * spec.image_size**2, spec.classes, (small, large))
 
 
