@@ -86,7 +86,7 @@ def run_memory(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a setting is wrong; names all problems.
     """
-    from torchsid.bench.memory import bench_memory
+    from torchsid.bench.steps import bench_memory
 
     (workloads, notes), screen = _plan(args, []), console.choose()
     result = {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
@@ -101,8 +101,7 @@ def run_step(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a setting is wrong, or a single round, which has no spread; names all problems.
     """
-    from torchsid.bench.steps import bench_steps
-    from torchsid.bench.trace import trace_steps
+    from torchsid.bench.steps import bench_steps, trace_steps
 
     problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
     (workloads, notes), screen = _plan(args, problems), console.choose()
@@ -135,8 +134,8 @@ def run_pipeline(args: argparse.Namespace) -> int:
         ConfigError: a setting is wrong; names all problems.
         RunError: a worker failed.
     """
+    from torchsid.bench.comparisons import PipelineSettings, plan_pipelines
     from torchsid.bench.pipeline.bench import bench_pipeline
-    from torchsid.bench.plan import PipelineSettings, plan_pipelines
     from torchsid.bench.processes import launched, problems
 
     given = {name: getattr(args, name) for name in ("workers", "stages", "rounds", "threads", "wire", "queue")}
@@ -164,7 +163,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload], list[str]]":
     """Return the workloads, and a note on what cannot be had; raise every problem of the command at once."""
-    from torchsid.bench.plan import plan_shared, plan_workloads
+    from torchsid.bench.comparisons import plan_shared, plan_workloads
 
     if SHARED not in args.model or "depths" not in args:
         if getattr(args, "depths", None):
