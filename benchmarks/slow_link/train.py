@@ -13,12 +13,13 @@ from slow_link.figure import throughput
 from slow_link.link import slow_link
 from slow_link.record import table, write
 from slow_link.workers import run_workers
+from torchsid.bench.comparisons import DEEP, PipelineSettings, plan_pipelines
 from torchsid.bench.contenders import BACKPROP, SID
-from torchsid.bench.contenders import Contender as Method
+from torchsid.bench.contenders import Procedure as Method
 from torchsid.bench.pieces import backprop_seconds
-from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, SID_PIPELINE
+from torchsid.bench.pipeline.contenders import SID_PIPELINE
+from torchsid.bench.pipeline.rivals import GPIPE, ONE_F_ONE_B
 from torchsid.bench.pipeline.turn import Turn, sent_a_step, steady_step_seconds, step_seconds
-from torchsid.bench.plan import DEEP, PipelineSettings, plan_pipelines
 from torchsid.distributed.assign import stage_seconds
 from torchsid.show.svg import standalone
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, replace
 
 import torch
 
-from torchsid.bench.contenders import Contender
-from torchsid.bench.pipeline.build import build
-from torchsid.bench.pipeline.worker import take_turn
-from torchsid.bench.plan import PipelineSettings
+from torchsid.bench.comparisons import PipelineSettings
+from torchsid.bench.contenders import Procedure
+from torchsid.bench.pipeline.bench import take_turn
+from torchsid.bench.pipeline.contenders import build
 from torchsid.bench.turns import take_turns
 from torchsid.bench.workload import Workload
 from torchsid.distributed.world import join
@@ -27,7 +27,7 @@ def main() -> None:
         contenders, steps = {}, {}
         for each in job["contenders"]:
             own_settings = replace(settings, wire=each["wire"], queue=each["queue"])
-            contenders[each["name"]] = build(workload, Contender(**each["method"]), own_settings, world, job["seconds"])
+            contenders[each["name"]] = build(workload, Procedure(**each["method"]), own_settings, world, job["seconds"])
             steps[each["name"]] = each["steps"]
         own = take_turns(list(contenders), lambda name: take_turn(contenders[name], steps[name]), settings.rounds)
         everyone = world.gather({name: [asdict(turn) for turn in turns] for name, turns in own.items()})

@@ -3,9 +3,9 @@ import os
 import pytest
 
 from torchsid.bench import processes
-from torchsid.bench.contenders import Contender
-from torchsid.bench.memory import measure
+from torchsid.bench.contenders import Procedure
 from torchsid.bench.processes import in_fresh_processes
+from torchsid.bench.steps import memory_row
 from torchsid.bench.workload import Workload
 from torchsid.distributed.world import join
 from torchsid.errors import RunError
@@ -15,8 +15,8 @@ MLP = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)
 
 @pytest.mark.slow
 def test_a_process_of_its_own_finds_the_same() -> None:
-    found = in_fresh_processes(measure, MLP, Contender("sid", 2), 1)
-    assert found["kept_bytes"] == measure(MLP, Contender("sid", 2))["kept_bytes"]
+    found = in_fresh_processes(memory_row, MLP, Procedure("sid", 2), 1)
+    assert found["kept_bytes"] == memory_row(MLP, Procedure("sid", 2))["kept_bytes"]
 
 
 def gather(words: str) -> list[str]:

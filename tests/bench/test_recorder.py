@@ -1,4 +1,6 @@
-from torchsid.bench.recorder import Interval, Recorder, seconds_by_kind
+import pytest
+
+from torchsid.bench.recorder import PARTS, Recorder, Span, bound, seconds_by_kind, shares
 
 
 def test_what_begins_ends_what_was_under_way() -> None:
@@ -21,4 +23,18 @@ def test_the_rest_fills_the_gaps() -> None:
 
 
 def test_seconds_add_up() -> None:
-    assert seconds_by_kind([Interval("a", 0.0, 1.0), Interval("b", 1.0, 3.0), Interval("a", 5.0, 5.5)]) == {"a": 1.5, "b": 2.0}
+    assert seconds_by_kind([Span("a", 0.0, 1.0), Span("b", 1.0, 3.0), Span("a", 5.0, 5.5)]) == {"a": 1.5, "b": 2.0}
+
+
+def test_shares_add_up_whatever_the_parts_are_called_in_a_schedule() -> None:
+    two_phases = {"phase 1": 1.0, "extractor": 2.0, "phase 2": 4.0, "update": 1.0, "extractor update": 2.0}
+    assert shares(two_phases) == {"phase 1": 0.1, "extractor": 0.4, "phase 2": 0.4, "update": 0.1}
+    streamed = shares({"forward": 1.0, "backward": 2.0, "update": 1.0})
+    assert streamed == {"phase 1": 0.25, "phase 2": 0.5, "update": 0.25}
+    assert set(shares(two_phases)) == set(PARTS)
+
+
+def test_the_bound_is_amdahls() -> None:
+    assert bound(1.0, 64) == 1.0
+    assert bound(0.0, 64) == 64.0
+    assert bound(0.25, 3) == pytest.approx(2.0)

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from torchsid.bench import steps
-from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, REFERENCE, Contender
-from torchsid.bench.plan import plan_shared
-from torchsid.bench.rows import times_of
-from torchsid.bench.steps import bench_steps
+from torchsid.bench.comparisons import plan_shared
+from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, REFERENCE, Procedure
+from torchsid.bench.rows import Row, new_row, times_of
+from torchsid.bench.steps import bench_memory, bench_steps, memory_row, trace_steps
 from torchsid.bench.trainable import Trainable, build
 from torchsid.bench.workload import SHARED, Workload
 
@@ -42,7 +42,7 @@ def test_a_contender_is_as_fast_as_itself_and_numbers_agree(result: dict[str, An
 
 def test_kept_bytes_come_with_the_times(result: dict[str, Any]) -> None:
     rows = {row["contender"]: row for row in result["rows"] if row["model"] == "mlp"}
-    assert rows["sid-4"]["kept_bytes"] == build(MLP, Contender("sid", 4)).kept_bytes()
+    assert rows["sid-4"]["kept_bytes"] == build(MLP, Procedure("sid", 4)).kept_bytes()
     assert rows["sid-4"]["kept_over_backprop"] == rows["sid-4"]["kept_bytes"] / rows[BACKPROP]["kept_bytes"]
     assert rows[BACKPROP]["head_parameters"] == 0 < rows["sid-4"]["head_parameters"]
     kept = {(row["contender"], row["depth"]): row["kept_bytes"] for row in result["rows"] if row["model"] == SHARED}
@@ -60,7 +60,7 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 
 def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_compiler(workload: Workload, contender: Contender) -> Trainable:
+    def without_compiler(workload: Workload, contender: Procedure) -> Trainable:
         if contender.method == "sid":
             raise RuntimeError("no compiler")
         return build(MLP, contender)
@@ -71,3 +71,46 @@ def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert rows["sid-2"]["note"] == "fails when compiled: no compiler"
     assert "step_ms" not in rows["sid-2"]
     assert rows[BACKPROP]["step_over_backprop"] == 1
+
+
+HALVES = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)
+
+
+def test_every_contender_has_a_row_relative_to_backpropagation(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def in_this_process(work: object, workload: Workload, contender: Procedure, threads: int) -> Row:
+        assert (work, threads) == (memory_row, 3)
+        if contender.method == "accumulation":
+            return new_row(workload, contender)
+        return {**new_row(workload, contender), "peak_mib": float(len(told)), "kept_bytes": 10 * len(told)}
+
+    monkeypatch.setattr(steps, "in_fresh_processes", in_this_process)
+    result = bench_memory([HALVES], threads=3, progress=told.append)
+    rows = {row["contender"]: row for row in result["rows"]}
+    assert list(rows) == [BACKPROP, "checkpointing", "accumulation", "deep supervision", "sid-2"]
+    assert rows[BACKPROP]["kept_over_backprop"] == rows[BACKPROP]["peak_over_backprop"] == 1
+    assert rows["sid-2"]["kept_over_backprop"] == rows["sid-2"]["peak_over_backprop"] == 5
+    assert "kept_over_backprop" not in rows["accumulation"]
+    assert told[0] == "mlp, width 32: backprop"
+
+
+def test_memory_and_heads_are_measured() -> None:
+    row = memory_row(HALVES, Procedure("sid", 2))
+    assert min(row["kept_bytes"], row["head_parameters"]) > 0
+    assert row["note"] == ""
+
+
+def test_sid_updates_a_stage_before_the_next_runs_and_backpropagation_none_before_all_have() -> None:
+    events = trace_steps(MLP)
+    assert [event["what"] for event in events if event["contender"] == "sid-4"] == [
+        f"stage {stage} {what}" for stage in (1, 2, 3, 4) for what in ("forward", "updated")
+    ]
+    assert [event["what"] for event in events if event["contender"] == "backprop"] == [
+        *(f"stage {stage} forward" for stage in (1, 2, 3, 4)),
+        "all stages updated",
+    ]
+    for contender in ("sid-4", "backprop"):
+        times = [event["milliseconds"] for event in events if event["contender"] == contender]
+        assert times == sorted(times)
+        assert times[0] > 0

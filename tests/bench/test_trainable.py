@@ -2,16 +2,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.networks import assert_same_gradients, gradients, small_batch, small_cascade
 from torch.optim import SGD
 
-from torchsid import StagedCascade
-from torchsid.bench.checkpointing import Checkpointed
-from torchsid.bench.contenders import SID, TWO_PHASE, Contender, contenders
+from torchsid import LocalObjective, StagedCascade
+from torchsid.bench.contenders import SID, TWO_PHASE, Procedure, contenders
 from torchsid.bench.recorder import Recorder, seconds_by_kind
-from torchsid.bench.trainable import GRADIENTS, Trainable, build, excused
+from torchsid.bench.trainable import GRADIENTS, Checkpointed, Reference, Trainable, build, excused
 from torchsid.bench.workload import SHARED, Workload
 from torchsid.core.peak_memory import kept_bytes
 from torchsid.errors import CutError
+from torchsid.learners import sid
 from torchsid.learners.backprop import Backprop
 
 MLP = Workload(model="mlp", stages=(2, 4, 8), width=32, batch_size=8, image_size=4)
@@ -33,13 +34,13 @@ def test_steps_update_every_parameter(workload: Workload) -> None:
 @pytest.mark.parametrize(
     ("workload", "same"),
     [
-        (MLP, [Contender("backprop"), Contender("checkpointing", 4), Contender("accumulation", micro_batches=4)]),
-        (MLP, [Contender(SID, 4), Contender(SID, 4, micro_batches=2)]),
-        (SHARED_MLP, [Contender(method, 3) for method in ("reference", "two_phase", "streaming", "batched")]),
+        (MLP, [Procedure("backprop"), Procedure("checkpointing", 4), Procedure("accumulation", micro_batches=4)]),
+        (MLP, [Procedure(SID, 4), Procedure(SID, 4, micro_batches=2)]),
+        (SHARED_MLP, [Procedure(method, 3) for method in ("reference", "two_phase", "streaming", "batched")]),
     ],
     ids=["end to end", "sid", "shared"],
 )
-def test_ways_that_compute_the_same_take_the_same_step(workload: Workload, same: list[Contender]) -> None:
+def test_ways_that_compute_the_same_take_the_same_step(workload: Workload, same: list[Procedure]) -> None:
     weights = []
     for contender in same:
         trainable = build(workload, contender)
@@ -65,27 +66,27 @@ def test_checkpointing_counts_what_it_computes_again() -> None:
     learner, batch, optimizer = Backprop(module), RESNET.batch(), SGD(module.parameters())
     late = Trainable(module=module, step=lambda: (learner.backward(*batch), optimizer.step()), recorder=Recorder())
     assert kept_bytes(module, late.step) < 0.5 * late.kept_bytes()
-    assert 0.8 < late.kept_bytes() / build(RESNET, Contender("backprop")).kept_bytes() <= 1.01
+    assert 0.8 < late.kept_bytes() / build(RESNET, Procedure("backprop")).kept_bytes() <= 1.01
 
 
 @pytest.mark.parametrize(
     ("workload", "contender", "kinds"),
     [
-        (MLP, Contender(SID, 2), 2 * ["forward", "backward", "update"]),
-        (MLP, Contender(SID, 2, micro_batches=2), 2 * 2 * ["forward", "backward"] + ["update"]),
-        (MLP, Contender("backprop"), ["forward", "backward", "update"]),
-        (MLP, Contender("accumulation", micro_batches=2), 2 * ["forward", "backward"] + ["update"]),
-        (MLP, Contender("deep supervision", 2, window=2), ["gradients", "update"]),
-        (SHARED_MLP, Contender("streaming", 3), ["gradients", "update", "gradients", "extractor update"]),
+        (MLP, Procedure(SID, 2), 2 * ["forward", "backward", "update"]),
+        (MLP, Procedure(SID, 2, micro_batches=2), 2 * 2 * ["forward", "backward"] + ["update"]),
+        (MLP, Procedure("backprop"), ["forward", "backward", "update"]),
+        (MLP, Procedure("accumulation", micro_batches=2), 2 * ["forward", "backward"] + ["update"]),
+        (MLP, Procedure("deep supervision", 2, window=2), ["gradients", "update"]),
+        (SHARED_MLP, Procedure("streaming", 3), ["gradients", "update", "gradients", "extractor update"]),
         (
             SHARED_MLP,
-            Contender(TWO_PHASE, 3),
+            Procedure(TWO_PHASE, 3),
             ["phase 1", "extractor", "phase 1", "extractor", "phase 2", "extractor", "update", "phase 1", "extractor update"],
         ),
     ],
-    ids=lambda value: value.name if isinstance(value, Contender) else None,
+    ids=lambda value: value.name if isinstance(value, Procedure) else None,
 )
-def test_hooks_tell_what_a_step_is_doing(workload: Workload, contender: Contender, kinds: list[str]) -> None:
+def test_hooks_tell_what_a_step_is_doing(workload: Workload, contender: Procedure, kinds: list[str]) -> None:
     trainable = build(workload, contender, by="graph")
     for _ in range(2):
         intervals = trainable.watched_step()
@@ -96,8 +97,8 @@ def test_hooks_tell_what_a_step_is_doing(workload: Workload, contender: Contende
     assert sum(seconds_by_kind(intervals).values()) == pytest.approx(intervals[-1].end - intervals[0].start)
 
 
-@pytest.mark.parametrize(("workload", "contender"), [(MLP, Contender(SID, 4)), (SHARED_MLP, Contender(TWO_PHASE, 3))])
-def test_a_watched_step_is_the_step(workload: Workload, contender: Contender) -> None:
+@pytest.mark.parametrize(("workload", "contender"), [(MLP, Procedure(SID, 4)), (SHARED_MLP, Procedure(TWO_PHASE, 3))])
+def test_a_watched_step_is_the_step(workload: Workload, contender: Procedure) -> None:
     watched, alone = build(workload, contender), build(workload, contender, follow=False)
     for _ in range(2):
         watched.watched_step()
@@ -110,7 +111,7 @@ def test_a_watched_step_is_the_step(workload: Workload, contender: Contender) ->
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_cascade_takes_the_same_step() -> None:
     small = replace(MLP, stages=(2,), width=8)
-    eager, compiled = (build(replace(small, variant=variant), Contender(SID, 2)) for variant in ("float32", "compiled"))
+    eager, compiled = (build(replace(small, variant=variant), Procedure(SID, 2)) for variant in ("float32", "compiled"))
     eager.step()
     compiled.step()
     for one, other in zip(eager.module.parameters(), compiled.module.parameters(), strict=True):
@@ -126,3 +127,45 @@ def test_errors_that_are_reasons_and_errors_that_are_not() -> None:
     assert why == ["no such cut", "fails when compiled: no compiler"]
     with pytest.raises(RuntimeError, match="broken"), excused(MLP, why):
         raise RuntimeError("broken")
+
+
+FEW = replace(RESNET, batch_size=4)
+CUTS = ("layer1", "layer2.0", "layer4")
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_the_gradients_are_those_of_backpropagation(reentrant: bool) -> None:
+    x, target = FEW.batch()
+    model, same = FEW.new_model().double(), FEW.new_model().double()
+    checkpointed = Checkpointed(same, CUTS)
+    checkpointed.reentrant = reentrant
+    expected, found = Backprop(model).backward(x.double(), target), Backprop(checkpointed).backward(x.double(), target)
+    assert torch.equal(found.loss, expected.loss)
+    for (name, one), other in zip(model.named_parameters(), same.parameters(), strict=True):
+        assert one.grad is not None, name
+        torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_all_pieces_but_the_last_run_twice(reentrant: bool) -> None:
+    x, target = FEW.batch()
+    checkpointed = Checkpointed(FEW.new_model(), CUTS)
+    checkpointed.reentrant = reentrant
+    runs: list[str] = []
+    for name in ("conv1", "layer2.0.conv1", "layer4.1.conv1", "fc"):
+        checkpointed.model.get_submodule(name).register_forward_hook(lambda module, args, output, name=name: runs.append(name))
+    Backprop(checkpointed).backward(x, target)
+    forward = ["conv1", "layer2.0.conv1", "layer4.1.conv1", "fc"]
+    assert runs == [*forward, "layer4.1.conv1", "layer2.0.conv1", "conv1"]
+
+
+@pytest.mark.parametrize("stage", ["plain", "residual"])
+@pytest.mark.parametrize("alpha", [0.3, "linear:1.0:0.2"])
+def test_it_gives_the_gradients_and_the_loss_of_the_schedules(stage: str, alpha: float | str) -> None:
+    cascade, (x, target) = small_cascade(stage=stage), small_batch()
+    output = sid.SID(cascade, alpha=alpha).backward(x, target)
+    expected = gradients(cascade)
+    cascade.zero_grad()
+    loss = Reference(cascade, LocalObjective(alpha=alpha)).backward(x, target)
+    torch.testing.assert_close(loss, output.loss, atol=1e-12, rtol=1e-12)
+    assert_same_gradients(cascade, expected, tolerance=1e-10)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from torchsid.bench import memory
-from torchsid.bench.contenders import Contender
-from torchsid.bench.memory import measure
+from torchsid.bench import steps
+from torchsid.bench.contenders import Procedure
 from torchsid.bench.pipeline.contenders import pipeline_contenders
 from torchsid.bench.rows import Row, new_row
+from torchsid.bench.steps import memory_row
 from torchsid.bench.workload import Workload
 from torchsid.cli.main import main
 from torchsid.core import schedules
@@ -51,12 +51,12 @@ def test_a_trunk_is_timed_traced_and_drawn(measured: Measured, capsys: Output) -
 
 
 def test_the_memory_of_a_trunk(measured: Measured, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_this_process(work: object, workload: Workload, contender: Contender, threads: int) -> Row:
+    def in_this_process(work: object, workload: Workload, contender: Procedure, threads: int) -> Row:
         if contender.method == "accumulation":
             return new_row(workload, contender, ["no compiler"])
-        return measure(workload, contender)
+        return memory_row(workload, contender)
 
-    monkeypatch.setattr(memory, "in_fresh_processes", in_this_process)
+    monkeypatch.setattr(steps, "in_fresh_processes", in_this_process)
     rows = measured("bench", "memory", "--model", "mlp", "--blocks", "3", *TINY)["rows"]
     assert [(row["contender"], row["stages"]) for row in rows][-1] == ("sid-3", 3)
     shown = capsys.readouterr().out

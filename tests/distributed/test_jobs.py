@@ -1,54 +1,82 @@
-"""Real jobs under `torchrun`, with accidents: in the end they leave what one process leaves."""
+"""Real jobs of torchrun's agent, with accidents: in the end they leave what one process leaves."""
 
 import json
+import multiprocessing
 import os
 import re
+import signal
 import socket
-import subprocess
-import sys
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from tests.distributed.accident import Accident, stumble
+from tests.distributed.workers import PRELOADED
 from tests.training.conftest import lasting
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from torchsid.training import load_network, resolve, train
 
-SETTINGS = [
+COMMON = [
     "data.limit=400",
     "data.validation=0.2",
-    "training.epochs=4",
+    "training.epochs=3",
     "training.batch_size=64",
-    "training.checkpoint_every_seconds=1e-9",  # after every step
     "training.device=cpu",
+    "watch.conflict=false",  # which no worker can measure
 ]
-STEPS = 4 * 5
+SETTINGS = {
+    "digits-staged": [*COMMON, "model.width=32"],
+    "digits": [*COMMON, "model.feature_dim=16", "model.hidden=16"],
+}
+STEPS = 5  # an epoch
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # PyTorch is imported a dozen times
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def torchrun(
-    workers: int,
-    out: Path,
-    *arguments: str,
-    launcher: tuple[str, ...] = (),
-    accidents: list[tuple[int, int, int, str]] | None = None,
-) -> subprocess.CompletedProcess[str]:
+def launch(
+    workers: int, out: Path, *arguments: str, recipe: str = "digits-staged", restarts: int = 0, accidents: Sequence[Accident] = ()
+) -> str:
+    """Train as `torchrun` does, but with workers that need not import PyTorch; return what the launcher says of a failure."""
+    multiprocessing.set_forkserver_preload(PRELOADED)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    program = ["-m", "torchsid"] if accidents is None else [str(Path(__file__).with_name("accident.py"))]
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={workers}", f"--master-port={port}", *launcher]
-    command += [*program, "train", "digits-staged", *(f"--set={setting}" for setting in SETTINGS), f"--out={out}", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCIDENTS": json.dumps(accidents)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=workers,
+        rdzv_backend="static",
+        rdzv_endpoint=f"localhost:{port}",
+        rdzv_configs={"rank": 0},
+        max_restarts=restarts,
+        monitor_interval=0.1,
+        start_method="forkserver",
+        logs_specs=DefaultLogsSpecs(log_dir=str(out.with_name("logs")), redirects=Std.ALL),
+    )
+    # A run that meets accidents is saved after every step.
+    settings = [*SETTINGS[recipe], *(["training.checkpoint_every_seconds=1e-9"] if accidents else [])]
+    command = ["train", recipe, *(f"--set={setting}" for setting in settings), f"--out={out}", *arguments]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)}
+    try:
+        elastic_launch(config, stumble)(os.getpid(), list(accidents), command)
+    except (ChildFailedError, SignalException) as error:
+        return str(error)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return ""
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of one process."""
-    return train(resolve("digits-staged", SETTINGS), tmp_path_factory.mktemp("alone") / "run")
+def alone(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
+    """The run of one process, by recipe."""
+    return cache(lambda recipe: train(resolve(recipe, SETTINGS[recipe]), tmp_path_factory.mktemp("alone") / "run"))
 
 
 def assert_same_run(run: Path, expected: Path) -> None:
@@ -67,53 +95,47 @@ def assert_same_run(run: Path, expected: Path) -> None:
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best", "last"}
 
 
-def test_two_workers_leave_what_one_process_leaves(tmp_path: Path, alone: Path) -> None:
-    done = torchrun(2, tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert_same_run(tmp_path / "run", alone)
-    assert len(re.findall(r"^epoch ", done.stdout + done.stderr, flags=re.MULTILINE)) == 4  # one worker speaks
-    workers = json.loads((tmp_path / "run" / "manifest.json").read_text())["workers"]
-    assert [worker["rank"] for worker in workers] == [0, 1]
-    assert [stage for worker in workers for stage in worker["stages"]] == [1, 2, 3, 4]
-    assert load_network(tmp_path / "run").learner.module.depth == 4  # any tool reads it
-
-
-def test_a_killed_and_an_interrupted_run_go_on_with_any_number_of_workers(tmp_path: Path, alone: Path) -> None:
+@pytest.mark.parametrize(("recipe", "workers"), [("digits-staged", 2), ("digits", 3)])
+def test_workers_leave_what_one_process_leaves(tmp_path: Path, alone, recipe: str, workers: int) -> None:  # noqa: ANN001
     run = tmp_path / "run"
-    accidents = [(0, 1, 3, "kill"), (1, 0, 8, "halt")]  # the second ends it between the last step of an epoch and its end
-    first = torchrun(2, run, launcher=("--max-restarts=1",), accidents=accidents)
-    assert first.returncode != 0
-    assert status(run) == "interrupted"
-    assert steps_done(run) == 2 * 5, first.stderr
-    second = torchrun(3, run, "--resume", accidents=[(0, 2, 12, "interrupt")])
-    assert second.returncode != 0
-    assert 12 <= steps_done(run) < STEPS, second.stderr
-    train(resolve("digits-staged", SETTINGS), run, resume=True)
-    assert_same_run(run, alone)
+    assert launch(workers, run, recipe=recipe) == ""
+    assert_same_run(run, alone(recipe))
+    said = "".join(log.read_text() for log in tmp_path.glob("logs/**/std*.log"))
+    assert len(re.findall(r"^epoch ", said, flags=re.MULTILINE)) == 3  # one worker speaks
+    told = json.loads((run / "manifest.json").read_text())["workers"]
+    assert [each["rank"] for each in told] == list(range(workers))
+    assert [each["extractor"] for each in told] == [recipe == "digits", *(workers - 1) * [False]]
+    depth = load_network(run).learner.module.depth  # any tool reads it
+    assert [stage for each in told for stage in each["stages"]] == list(range(1, depth + 1))
 
 
-def status(run: Path) -> str:
-    found: str = json.loads((run / "manifest.json").read_text())["status"]
-    return found
+def test_a_killed_and_an_interrupted_run_go_on_with_any_number_of_workers(tmp_path: Path, alone) -> None:  # noqa: ANN001
+    run = tmp_path / "run"
+    # The second ends it between the last step of an epoch and its end.
+    assert launch(2, run, restarts=1, accidents=[(0, 1, 1, "kill"), (1, 0, 3, "halt")])
+    assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
+    assert steps_done(run) == STEPS
+    assert launch(3, run, "--resume", accidents=[(0, 2, 7, "interrupt")])
+    assert 7 <= steps_done(run) < 3 * STEPS
+    train(resolve(run / "config.toml"), run, resume=True)
+    assert_same_run(run, alone("digits-staged"))
 
 
 def steps_done(run: Path) -> int:
     progress = json.loads((run / "checkpoints" / "last" / "state.json").read_text())["state"]["progress"]
-    done: int = (progress["epoch"] - 1) * STEPS // 4 + progress["step"]
+    done: int = (progress["epoch"] - 1) * STEPS + progress["step"]
     return done
 
 
 def test_the_error_of_the_worker_that_failed_is_the_one_to_see(tmp_path: Path) -> None:
-    done = torchrun(3, tmp_path / "run", accidents=[(0, 1, 3, "raise")])
-    assert done.returncode != 0
-    cause = done.stderr.partition("Root Cause")[2]
+    cause = launch(3, tmp_path / "run", accidents=[(0, 1, 3, "raise")]).partition("Root Cause")[2]
     assert "rank      : 1" in cause
     assert "NonFiniteError: out of luck" in cause
-    assert "worker 1 failed: NonFiniteError" in done.stderr  # say the others
+    others = "".join(log.read_text() for log in tmp_path.glob("logs/**/stderr.log"))
+    assert "worker 1 failed: NonFiniteError" in others
 
 
 def test_more_workers_than_stages_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    done = torchrun(3, tmp_path / "run", "--set=model.depth=2")
-    assert done.returncode != 0
-    assert "3 workers for 2 stages" in done.stderr.partition("Root Cause")[2]
+    cause = launch(3, tmp_path / "run", "--set=model.depth=2").partition("Root Cause")[2]
+    assert "3 workers for 2 stages" in cause
     assert not (tmp_path / "run").exists()

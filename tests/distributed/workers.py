@@ -17,7 +17,7 @@ from torch import Tensor
 Result = dict[str, Any] | list[Any] | str | float | None
 Work = Callable[[int], Result]
 
-_PRELOADED = ["pytest", "hypothesis", "torch.distributed.checkpoint", "torchsid.training.spread", "torchsid.bench.pipeline.worker"]
+PRELOADED = ["pytest", "hypothesis", "torch.distributed.checkpoint", "torchsid.training.spread", "torchsid.bench.pipeline.bench"]
 
 
 def in_workers(work: Work, size: int = 2) -> list[Any]:
@@ -26,7 +26,7 @@ def in_workers(work: Work, size: int = 2) -> list[Any]:
     A result is what JSON can hold, or a dictionary of it, in which values may be tensors; None of a worker that left at once.
     """
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # outlives the workers, as torchrun's does
-    multiprocessing.set_forkserver_preload(_PRELOADED)
+    multiprocessing.set_forkserver_preload(PRELOADED)
     with TemporaryDirectory() as folder:
         mp.start_processes(_run, (work, size, store.port, Path(folder)), nprocs=size, start_method="forkserver")
         return [_read(Path(folder) / str(rank)) for rank in range(size)]

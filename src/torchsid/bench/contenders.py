@@ -22,7 +22,7 @@ _DEEPEST_SUPERVISION = 4
 
 
 @dataclass(frozen=True)
-class Contender:
+class Procedure:
     """A way to train: a method, the stages of the network (1: it is not cut), and how it goes about it."""
 
     method: str
@@ -43,18 +43,18 @@ class Contender:
         return ", ".join(parts)
 
 
-def contenders(workload: Workload) -> list[Contender]:
+def contenders(workload: Workload) -> list[Procedure]:
     """Return who is compared: on a shared cascade the public code, backpropagation, and SID by each of its schedules.
 
     A classifier is trained by backpropagation, in the usual ways to save memory, by deep supervision through SID's heads, and SID.
     """
     if workload.shared:
-        return [Contender(method, *workload.stages) for method in (REFERENCE, BACKPROP, *schedules.names(), PLAIN)]
+        return [Procedure(method, *workload.stages) for method in (REFERENCE, BACKPROP, *schedules.names(), PLAIN)]
     supervised = [stages for stages in workload.stages if stages <= _DEEPEST_SUPERVISION]
     return [
-        Contender(BACKPROP),
-        Contender(CHECKPOINTING, max(workload.stages)),
-        Contender(ACCUMULATION, micro_batches=_MICRO_BATCHES),
-        *(Contender(DEEP_SUPERVISION, stages, window=stages) for stages in supervised[-1:]),
-        *(Contender(SID, stages) for stages in workload.stages),
+        Procedure(BACKPROP),
+        Procedure(CHECKPOINTING, max(workload.stages)),
+        Procedure(ACCUMULATION, micro_batches=_MICRO_BATCHES),
+        *(Procedure(DEEP_SUPERVISION, stages, window=stages) for stages in supervised[-1:]),
+        *(Procedure(SID, stages) for stages in workload.stages),
     ]

@@ -1,6 +1,14 @@
-"""What a process is doing, by the clock. Hooks on modules and optimisers tell it, so that what is timed is the real step."""
+"""What a process is doing, by the clock. Hooks on modules and optimisers tell it, so that what is timed is the real step.
 
-from collections.abc import Iterable, Iterator
+The parts of a step of SID: the extractor's are all of its passes and its update. Phase 1 is the chain of stages without gradients,
+which makes the teachers; of a staged cascade, which has no extractor, the forward pass of trunk and heads. Phase 2 is the local
+losses, every stage forward and backward; of a staged cascade their backward passes. The updates are those of the stages.
+
+Extractor and phase 1 run one after another: a stage needs the belief of the one before it, and all need the extractor. Phase 2 and
+the updates are L problems that know nothing of one another.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import NamedTuple
@@ -12,10 +20,9 @@ from torch.optim import Optimizer
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 EXTRACTOR, EXTRACTOR_UPDATE = "extractor", "extractor update"
 TEACHERS, STAGES = "phase 1", "phase 2"
-"""The paper's: the pass without gradients that makes the teachers, and the local losses, every stage forward and backward."""
 
 
-class Interval(NamedTuple):
+class Span(NamedTuple):
     """Something that was done; times in seconds."""
 
     what: str
@@ -34,7 +41,7 @@ class Recorder:
     def __init__(self, rest: str = "", device: str = "cpu") -> None:
         self.rest = rest
         self._cuda = torch.device(device) if device.startswith("cuda") else None
-        self._intervals: list[Interval] = []
+        self._intervals: list[Span] = []
         self._open: tuple[str, float] | None = None
 
     def begin(self, what: str) -> None:
@@ -43,7 +50,7 @@ class Recorder:
             torch.cuda.synchronize(self._cuda)
         now = perf_counter()
         if self._open is not None:
-            self._intervals.append(Interval(*self._open, now))
+            self._intervals.append(Span(*self._open, now))
         self._open = (what, now) if what else None
 
     def end(self) -> None:
@@ -57,7 +64,7 @@ class Recorder:
         yield
         self.end()
 
-    def take(self) -> tuple[Interval, ...]:
+    def take(self) -> tuple[Span, ...]:
         """Return what was collected, and begin anew."""
         self.begin("")
         taken, self._intervals = tuple(self._intervals), []
@@ -86,9 +93,38 @@ class Recorder:
         optimizer.register_step_post_hook(lambda optimizer, args, kwargs: self.end())
 
 
-def seconds_by_kind(intervals: Iterable[Interval]) -> dict[str, float]:
+def seconds_by_kind(intervals: Iterable[Span]) -> dict[str, float]:
     """Return the seconds of everything that was done."""
     seconds: dict[str, float] = {}
     for what, start, end in intervals:
         seconds[what] = seconds.get(what, 0.0) + end - start
     return seconds
+
+
+PARTS = (EXTRACTOR, TEACHERS, STAGES, UPDATE)
+SERIAL = (EXTRACTOR, TEACHERS)
+_PART_OF = {EXTRACTOR_UPDATE: EXTRACTOR, FORWARD: TEACHERS, BACKWARD: STAGES}
+
+
+def shares(step: Mapping[str, float]) -> dict[str, float]:
+    """Return the share of each part in the seconds of a step; they add up to 1."""
+    whole = sum(step.values())
+    found: dict[str, float] = {}
+    for what, seconds in step.items():
+        part = _PART_OF.get(what, what)
+        found[part] = found.get(part, 0.0) + seconds / whole
+    return found
+
+
+def serial_share(parts: Mapping[str, float]) -> float:
+    """Return `s`, the share of a step that runs one after another however many workers there are."""
+    return sum(parts.get(part, 0.0) for part in SERIAL)
+
+
+def bound(share: float, workers: float) -> float:
+    """Return the most that workers can gain on one batch, `1 / (s + (1 − s) / n)` (Amdahl, 1967).
+
+    >>> bound(0.5, 2), bound(0.0, 64)
+    (1.3333333333333333, 64.0)
+    """
+    return 1 / (share + (1 - share) / workers)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from torchsid.bench.contenders import BACKPROP, BASES, REFERENCE, Contender
+from torchsid.bench.contenders import BACKPROP, BASES, REFERENCE, Procedure
 from torchsid.bench.recorder import EXTRACTOR_UPDATE, UPDATE
 from torchsid.bench.trainable import Trainable
 from torchsid.bench.turns import ratios, spread
@@ -21,7 +21,7 @@ Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 """Of each contender by name, a step a round: its seconds by what was done in it."""
 
 
-def new_row(workload: Workload, contender: Contender, why: Sequence[str] = ()) -> Row:
+def new_row(workload: Workload, contender: Procedure, why: Sequence[str] = ()) -> Row:
     """Return a row that says what it is about; of a shared cascade in its own words too."""
     own = {"depth": contender.stages, "procedure": contender.name} if workload.shared else {}
     about = {"network": workload.title, "model": workload.model, "blocks": workload.blocks, "variant": workload.variant}

@@ -1,18 +1,28 @@
-"""`torchsid bench step`: time and kept bytes of a training step, all contenders of a workload interleaved in one process."""
+"""What a training step takes, contender by contender, and in what order things happen in it.
 
-from collections.abc import Callable, Mapping, Sequence
+`torchsid bench step`: time and kept bytes, all contenders of a workload interleaved in one process. `torchsid bench memory`: kept
+bytes and the peak of the process, every contender in a fresh one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import count, pairwise
 from typing import Any
 
 import torch
 
-from torchsid.bench.contenders import contenders
-from torchsid.bench.recorder import seconds_by_kind
+from torchsid.bench.contenders import BACKPROP, SID, Procedure, contenders
+from torchsid.bench.processes import in_fresh_processes
+from torchsid.bench.recorder import FORWARD, UPDATE, seconds_by_kind
 from torchsid.bench.rows import Rounds, Row, memory_of, new_row, over_backprop, times_of
 from torchsid.bench.trainable import Trainable, build, excused
 from torchsid.bench.turns import STEPS_A_TURN, take_turns
 from torchsid.bench.workload import Workload
+from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.side_effects import threads as give_threads
+from torchsid.core.staged import StagedCascade
+
+WARM_UP = 2  # steps, after which gradients and momentum exist
 
 
 def bench_steps(
@@ -65,3 +75,98 @@ def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:
         return sorted(steps, key=lambda step: sum(step.values()))[STEPS_A_TURN // 2]
 
     return take_turns(list(trainables), turn, rounds) if trainables else {}
+
+
+def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: Callable[[str], None] = print) -> dict[str, Any]:
+    """Measure the memory of every contender on every workload.
+
+    Args:
+        workloads: from `plan_workloads`.
+        threads: of torch; 0 leaves its setting.
+        progress: called with one line a contender.
+
+    Returns:
+        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as in `torchsid.bench.rows`.
+
+    Raises:
+        RunError: a contender's process failed.
+    """
+    rows: list[Row] = []
+    for workload in workloads:
+        group = []
+        for contender in contenders(workload):
+            progress(f"{workload.title}: {contender.name}")
+            group.append(in_fresh_processes(memory_row, workload, contender, threads))
+        rows += over_backprop(group)
+    settings = {"workloads": [asdict(workload) for workload in workloads], "threads": threads}
+    return {"rows": rows, "settings": settings}
+
+
+def memory_row(workload: Workload, contender: Procedure, threads: int = 0) -> Row:
+    """Return a contender's row: peak, kept bytes and what its heads add; or a note."""
+    if threads:
+        torch.set_num_threads(threads)
+    why: list[str] = []
+    found: Row = {}
+    with excused(workload, why):
+        trainable = build(workload, contender)
+        found = {"peak_mib": peak_mib(trainable, steps=1, device=workload.device), **memory_of(trainable)}
+    return {**new_row(workload, contender, why), **found}
+
+
+def peak_mib(trainable: Trainable, *, steps: int, device: str = "cpu") -> float | None:
+    """Return the peak of some steps after those of warm-up, in MiB above the level before the first.
+
+    It is that of PyTorch's allocations on CUDA, else of the whole process. It holds gradients, momentum, what is kept for backward
+    and the buffers of the kernels; not the model and the batch. None where the system does not tell.
+    """
+    where = torch.device(device)
+    reset_peak_memory(where)
+    level = peak_memory_mib(where)  # a peak that has just been reset is the present
+    for number in (WARM_UP, steps):
+        reset_peak_memory(where)
+        for _ in range(number):
+            trainable.step()
+        trainable.flush()
+    peak = peak_memory_mib(where)
+    return None if peak is None or level is None else peak - level
+
+
+def trace_steps(workload: Workload) -> list[dict[str, Any]]:
+    """Return the events of a step of SID with the most stages, then of backpropagation cut at the same places.
+
+    A stage has run forward when its head returns (without heads: when the submodule before the cut does), and is updated when the
+    optimiser's step returns. A step of warm-up goes before.
+
+    Returns:
+        `contender`, `what` happened, and how many `milliseconds` after the step began; ready for JSON.
+
+    Raises:
+        CutError: the model cannot be cut so.
+    """
+    most = max(workload.stages)
+    contender = Procedure(SID, most)
+    sid = build(workload, contender, follow=True)
+    backprop = build(workload, Procedure(BACKPROP), follow=True)
+    assert isinstance(sid.module, StagedCascade)
+    assert sid.module.plan is not None
+    for number, stage in enumerate(sid.module.plan.stages[:-1], 2):  # the last ends with the model, which is followed already
+        piece = backprop.module.get_submodule(stage.cut)
+        piece.register_forward_hook(lambda *told, number=number: backprop.recorder.begin(f"{FORWARD} {number}"))
+    updated = [f"stage {stage} updated" for stage in range(1, most + 1)]
+    return [*_events(contender.name, sid, updated), *_events(BACKPROP, backprop, ["all stages updated"])]
+
+
+def _events(name: str, trainable: Trainable, updated: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the events of one step; `updated` names the optimiser's steps in turn."""
+    trainable.watched_step()
+    intervals = trainable.watched_step()
+    forward, updates = count(1), iter(updated)
+    for before, after in pairwise(intervals):
+        if before.what == UPDATE:
+            what = next(updates)
+        elif before.what.startswith(FORWARD) and before.what != after.what:
+            what = f"stage {next(forward)} forward"
+        else:
+            continue
+        yield {"contender": name, "what": what, "milliseconds": 1e3 * (before.end - intervals[0].start)}

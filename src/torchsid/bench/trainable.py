@@ -1,22 +1,25 @@
 """A contender once it is built: a network with its own weights, and a function that takes one training step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn, optim
+import torch
+from torch import Tensor, nn, optim
+from torch.utils.checkpoint import checkpoint
 
-from torchsid.bench.checkpointing import Checkpointed
-from torchsid.bench.contenders import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Contender
-from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE, Interval, Recorder
-from torchsid.bench.reference import Reference
+from torchsid.bench.contenders import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Procedure
+from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE, Recorder, Span
 from torchsid.bench.workload import Workload
 from torchsid.core import schedules
+from torchsid.core.beliefs import to_log_belief
+from torchsid.core.objective import LocalObjective
 from torchsid.core.peak_memory import kept_bytes
 from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.assemble import By
+from torchsid.cut.graph import GraphSegments
 from torchsid.errors import CutError, HeadError
 from torchsid.learners import backprop, sid
 
@@ -38,7 +41,7 @@ class Trainable:
     sent_bytes: Callable[[], int] = lambda: 0
     """By this worker, since it began."""
 
-    def watched_step(self) -> tuple[Interval, ...]:
+    def watched_step(self) -> tuple[Span, ...]:
         """Take a step, and return what was done when."""
         self.recorder.end()  # of waiting: the step begins
         self.step()
@@ -56,7 +59,7 @@ class Trainable:
             self.module.reentrant = False
 
 
-def build(workload: Workload, contender: Contender, *, by: By | None = None, follow: bool | None = None) -> Trainable:
+def build(workload: Workload, contender: Procedure, *, by: By | None = None, follow: bool | None = None) -> Trainable:
     """Return a contender with fresh weights, the same for all that share their shapes.
 
     Args:
@@ -114,7 +117,7 @@ def excused(workload: Workload, why: list[str]) -> Iterator[None]:
         why.append(f"fails when compiled: {' '.join(str(error).split())[:200]}")
 
 
-def _network(workload: Workload, contender: Contender, by: By | None) -> nn.Module:
+def _network(workload: Workload, contender: Procedure, by: By | None) -> nn.Module:
     if contender.method in (SID, DEEP_SUPERVISION) or (workload.shared and contender.method != PLAIN):
         cascade = workload.new_cascade(contender.stages, by)
         if workload.compiled and isinstance(cascade, StagedCascade):
@@ -131,7 +134,7 @@ def _network(workload: Workload, contender: Contender, by: By | None) -> nn.Modu
     return module
 
 
-def _optimizers(workload: Workload, contender: Contender, module: nn.Module) -> dict[optim.Optimizer, str]:
+def _optimizers(workload: Workload, contender: Procedure, module: nn.Module) -> dict[optim.Optimizer, str]:
     """Return the optimisers and what they update: of a shared cascade Adam, one a module as in the public code, or two in all."""
     if not workload.shared:
         return {new_optimizer(module): UPDATE}
@@ -142,7 +145,7 @@ def _optimizers(workload: Workload, contender: Contender, module: nn.Module) -> 
     return {**stages, optim.Adam(module.extractor.parameters()): EXTRACTOR_UPDATE}
 
 
-def _learner(contender: Contender, module: Any, optimizer: optim.Optimizer) -> Any:
+def _learner(contender: Procedure, module: Any, optimizer: optim.Optimizer) -> Any:
     if contender.method in (SID, DEEP_SUPERVISION):
         return sid.SID(module, window=contender.window, optimizer=optimizer)
     for schedule in schedules.DESCRIPTIONS:
@@ -151,7 +154,7 @@ def _learner(contender: Contender, module: Any, optimizer: optim.Optimizer) -> A
     return Reference(module) if contender.method == REFERENCE else backprop.Backprop(module)
 
 
-def _follow(recorder: Recorder, workload: Workload, contender: Contender, module: Any) -> None:
+def _follow(recorder: Recorder, workload: Workload, contender: Procedure, module: Any) -> None:
     """Tell the recorder what a step does, as far as hooks on modules can."""
     if contender.method == TWO_PHASE:
         recorder.rest = TEACHERS
@@ -163,3 +166,66 @@ def _follow(recorder: Recorder, workload: Workload, contender: Contender, module
     elif not workload.shared and contender.method != DEEP_SUPERVISION:
         recorder.rest = FORWARD
         recorder.follow(module, module)
+
+
+class Checkpointed(nn.Module):
+    """A classifier whose pieces run under `torch.utils.checkpoint`, all but the last, as in `checkpoint_sequential`.
+
+    Its gradients are the model's. Running statistics (BatchNorm) are updated twice a step.
+
+    Args:
+        model: the classifier.
+        cuts: names of the submodules after which to cut.
+
+    Raises:
+        CutError: the model cannot be traced, or not be cut there.
+    """
+
+    def __init__(self, model: nn.Module, cuts: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.segments = GraphSegments(model, cuts)
+        self.reentrant = False
+        """The older implementation: the same work, but in sight of saved-tensor hooks, as measuring kept bytes needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits `[B, C]`."""
+        *pieces, last = self.segments.modules
+        if self.reentrant and torch.is_grad_enabled():
+            x = x.detach().requires_grad_()  # without an input to differentiate, it would leave the parameters without gradient
+        values: tuple[Tensor, ...] = (x,)
+        for piece in pieces:
+            values = checkpoint(piece, *values, use_reentrant=self.reentrant)
+        logits: Tensor = last(*values)
+        return logits
+
+
+class Reference:
+    """Trains a shared cascade as the public code of its authors does; the gradients are those of the schedules.
+
+    Args:
+        cascade: shared.
+        objective: of the stages.
+    """
+
+    def __init__(self, cascade: SharedCascade, objective: LocalObjective | None = None) -> None:
+        self.module = cascade
+        self.objective = objective or LocalObjective()
+
+    def backward(self, x: Tensor, target: Tensor, *, scale: float = 1.0) -> Tensor:
+        """Fill `.grad` and return the summed loss: teacher pass, second forward with gradients, `Σ_i L_i`, one backward.
+
+        It holds every stage's graph at once. The loss that is differentiated is multiplied by `scale`.
+        """
+        cascade = self.module
+        with torch.no_grad():
+            teachers = cascade.log_beliefs(x)[:-1]
+        log_target = self.objective.log_target(target, cascade.num_classes, dtype=teachers.dtype)
+        z = cascade.extractor(x)
+        total = z.new_zeros(())
+        for stage, teacher, alpha in zip(cascade.stages, teachers, self.objective.alphas(cascade.depth), strict=True):
+            _, logits = stage(z, teacher)
+            total = total + self.objective(to_log_belief(logits), log_target, teacher, alpha).mean()
+        (scale * total).backward()
+        loss: Tensor = total.detach()
+        return loss

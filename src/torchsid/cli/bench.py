@@ -98,15 +98,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _memory(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    from torchsid.bench.memory import bench_memory
+    from torchsid.bench.steps import bench_memory
 
     workloads, notes = _plan(args, [])
     return {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
 
 
 def _step(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
-    from torchsid.bench.steps import bench_steps
-    from torchsid.bench.trace import trace_steps
+    from torchsid.bench.steps import bench_steps, trace_steps
 
     problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
     workloads, notes = _plan(args, problems)
@@ -117,8 +116,8 @@ def _step(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
 
 
 def _pipeline(args: argparse.Namespace, screen: Console) -> dict[str, Any] | None:
+    from torchsid.bench.comparisons import PipelineSettings, plan_pipelines
     from torchsid.bench.pipeline.bench import bench_pipeline
-    from torchsid.bench.plan import PipelineSettings, plan_pipelines
     from torchsid.bench.processes import launched, problems
 
     given = {name: getattr(args, name) for name in ("workers", "stages", "rounds", "threads", "wire", "queue")}
@@ -159,7 +158,7 @@ def _timelines(result: Mapping[str, Any], path: Path) -> "Iterator[tuple[Path, l
 
 def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload], list[str]]":
     """Return the workloads, and a note on what cannot be had; raise every problem of the command at once."""
-    from torchsid.bench.plan import plan_shared, plan_workloads
+    from torchsid.bench.comparisons import plan_shared, plan_workloads
 
     if SHARED not in args.model or "depths" not in args:
         if getattr(args, "depths", None):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from torchsid.bench.contenders import BACKPROP
-from torchsid.bench.parts import PARTS
+from torchsid.bench.recorder import PARTS
 from torchsid.errors import ConfigError
 from torchsid.study.experiments import costs
 from torchsid.study.experiments.costs import Costs, Measured, Result, Shared, Staged, is_cost, load, points

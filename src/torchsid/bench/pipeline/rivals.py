@@ -1,7 +1,7 @@
 """The pipelines of `torch.distributed.pipelining`: backpropagation, with a batch cut into micro-batches."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
@@ -9,14 +9,22 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, schedules
 from torch.nn import functional as F
 
-from torchsid.bench.contenders import Contender
+from torchsid.bench.contenders import Procedure
 from torchsid.bench.pieces import Chain, cut
-from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, ZERO_BUBBLE, ZERO_BUBBLE_V
 from torchsid.bench.recorder import BACKWARD, FORWARD, Recorder
 from torchsid.bench.trainable import Trainable, new_optimizer
 from torchsid.bench.workload import Workload
 from torchsid.distributed.assign import assign
 from torchsid.distributed.world import World
+
+GPIPE: Final = "gpipe"
+ONE_F_ONE_B: Final = "1f1b"
+ZERO_BUBBLE: Final = "zero bubble"
+ZERO_BUBBLE_V: Final = "zero bubble v"
+
+RIVALS = (GPIPE, ONE_F_ONE_B, ZERO_BUBBLE, ZERO_BUBBLE_V)
+"""Backpropagation's pipelines: `ScheduleGPipe`, `Schedule1F1B`, `ScheduleInterleavedZeroBubble` with one piece a worker (ZB1P), and
+`ScheduleZBVZeroBubble` with two, of `torch.distributed.pipelining`."""
 
 _Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -56,7 +64,7 @@ class _Stage(PipelineStage):
         return operations
 
 
-def pipeline(workload: Workload, contender: Contender, world: World, seconds: Sequence[float]) -> Trainable:
+def pipeline(workload: Workload, contender: Procedure, world: World, seconds: Sequence[float]) -> Trainable:
     """Return this worker's part of a pipeline.
 
     Args:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from torchsid.bench.contenders import Contender
+from torchsid.bench.contenders import Procedure
 from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, SID_ALONE, SID_PIPELINE
-from torchsid.bench.recorder import Interval
+from torchsid.bench.recorder import Span
 from torchsid.bench.turns import ratios, spread
 from torchsid.bench.workload import Workload
 
@@ -22,7 +22,7 @@ class Turn:
     """When all were done."""
     ends: tuple[float, ...]
     """When this worker was done with each step; none where it only waited."""
-    busy: tuple[Interval, ...]
+    busy: tuple[Span, ...]
     """What it did, in order; it waited in between."""
     sent_bytes: int = 0
 
@@ -61,12 +61,12 @@ def sent_a_step(turns: Turns) -> float:
     return sum(turn.sent_bytes for turn in turns) / len(turns[0].ends)
 
 
-def lanes(turns: Turns, steps: int) -> list[list[Interval]]:
+def lanes(turns: Turns, steps: int) -> list[list[Span]]:
     """Return what each worker did until all were done with the first `steps` steps, in seconds since the start, for a figure."""
     working = _working(turns)
     done = max(turn.ends[min(steps, len(turn.ends)) - 1] for turn in working)
     return [
-        [Interval(each.what, each.start - turn.start, min(each.end, done) - turn.start) for each in turn.busy if each.start < done]
+        [Span(each.what, each.start - turn.start, min(each.end, done) - turn.start) for each in turn.busy if each.start < done]
         for turn in working
     ]
 
@@ -75,13 +75,13 @@ def _working(turns: Turns) -> list[Turn]:
     return [turn for turn in turns if turn.ends]
 
 
-def _busy_seconds(intervals: Sequence[Interval], start: float, end: float) -> float:
+def _busy_seconds(intervals: Sequence[Span], start: float, end: float) -> float:
     return sum(max(0.0, min(each.end, end) - max(each.start, start)) for each in intervals)
 
 
-def best_of_each_method(contenders: Sequence[Contender], turns: Mapping[str, Sequence[Turns]]) -> list[Contender]:
+def best_of_each_method(contenders: Sequence[Procedure], turns: Mapping[str, Sequence[Turns]]) -> list[Procedure]:
     """Return the contenders, each with the number of micro-batches that is fastest in the median."""
-    best: dict[str, Contender] = {}
+    best: dict[str, Procedure] = {}
     for contender in contenders:
         kept = best.setdefault(contender.method, contender)
         if contender is not kept and _pace(turns[contender.name]) < _pace(turns[kept.name]):
@@ -90,7 +90,7 @@ def best_of_each_method(contenders: Sequence[Contender], turns: Mapping[str, Seq
 
 
 def new_row(
-    workload: Workload, contender: Contender, turns: Mapping[str, Sequence[Turns]], best: Sequence[Contender]
+    workload: Workload, contender: Procedure, turns: Mapping[str, Sequence[Turns]], best: Sequence[Procedure]
 ) -> dict[str, Any]:
     """Return one contender's row, for JSON.
 

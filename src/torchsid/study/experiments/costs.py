@@ -15,9 +15,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from torchsid.bench.contenders import BACKPROP, BASES, CHECKPOINTING, SID, TWO_PHASE, Contender, contenders
-from torchsid.bench.parts import PARTS, bound, serial_share, shares
-from torchsid.bench.plan import possible_stages
+from torchsid.bench.comparisons import possible_stages
+from torchsid.bench.contenders import BACKPROP, BASES, CHECKPOINTING, SID, TWO_PHASE, Procedure, contenders
+from torchsid.bench.recorder import PARTS, bound, serial_share, shares
 from torchsid.bench.rows import Rounds, step_seconds
 from torchsid.bench.steps import take_rounds
 from torchsid.bench.trainable import build
@@ -106,7 +106,7 @@ class Point(NamedTuple):
     place: int
     """On its axis, from 0; larger ones cost more."""
     workload: Workload
-    contenders: tuple[Contender, ...]
+    contenders: tuple[Procedure, ...]
 
 
 class Result(NamedTuple):
@@ -171,7 +171,7 @@ def points(experiment: Costs) -> Iterator[Point]:
         for point in _along(
             "window", f"{one.title}, {most} stages", cut.windows, len(cut.windows) * [replace(one, stages=(most,))]
         ):
-            against = (Contender(BACKPROP), Contender(CHECKPOINTING, most), Contender(SID, most, window=point.value))
+            against = (Procedure(BACKPROP), Procedure(CHECKPOINTING, most), Procedure(SID, most, window=point.value))
             yield point._replace(contenders=against)
 
 
@@ -297,7 +297,7 @@ def _rows(point: Point, found: Found) -> Iterator[Found]:
             yield {**about, "rounds": len(values), "quantity": quantity, "of": of, "median": middle, "low": low, "high": high}
 
 
-def _quantities(contender: Contender, found: Found) -> Iterator[tuple[str, str | None, list[float]]]:
+def _quantities(contender: Procedure, found: Found) -> Iterator[tuple[str, str | None, list[float]]]:
     """Yield each quantity, what it is measured against or a part of, and its value in every round."""
     if kept := found.get("kept"):
         yield "kept bytes", None, [kept[contender.name]]
