@@ -13,12 +13,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, is_dataclass
 from functools import cache, partial, wraps
 from itertools import pairwise
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from torchsid.errors import unknown_name
 from torchsid.registry import Registry
+
+if TYPE_CHECKING:
+    from pydantic import ConfigDict
+
+STRICT: "ConfigDict" = {"extra": "forbid", "strict": True}
+"""Of every dataclass of settings that pydantic checks: `epochs = true` and `epochs = "3"` are slips and not numbers."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

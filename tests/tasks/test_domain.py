@@ -6,6 +6,7 @@ from torch import Tensor
 
 from torchsid.errors import DataError
 from torchsid.tasks import About, Samples, Splits, Task
+from torchsid.tasks.domain import generator_at
 
 
 class Smallest(Task):
@@ -35,3 +36,13 @@ def test_a_sample_is_shown_by_its_numbers_and_nothing_is_read_from_outside() -> 
     assert "[4, 5, 6, 7]" in Smallest().show(SAMPLES.inputs[1])
     with pytest.raises(DataError, match=r"Smallest cannot read 'a\.png'"):
         Smallest().read("a.png", {})
+
+
+def test_random_numbers_follow_from_the_position_alone_and_neighbours_share_nothing() -> None:
+    positions = [(0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 2), (1, 11, 1), (11, 1, 1)]  # nor do those whose digits read alike
+    before = torch.get_rng_state()
+    draws, again = (torch.stack([torch.rand(1000, generator=generator_at("step", *each)) for each in positions]) for _ in "ab")
+    assert torch.equal(draws, again)
+    assert torch.equal(before, torch.get_rng_state())
+    assert (torch.corrcoef(draws) - torch.eye(6)).abs().max() < 0.12  # 4 standard deviations of 1/√1000
+    assert torch.randperm(8, generator=generator_at("order", 0, 0)).tolist() == [3, 1, 6, 0, 4, 5, 7, 2]  # as in earlier versions

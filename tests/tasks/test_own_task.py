@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchsid.cli.main import main
 from torchsid.settings import Count
 from torchsid.tasks import About, Samples, Splits, Task
-from torchsid.tasks.order import generator_at
+from torchsid.tasks.domain import generator_at
 from torchsid.training import load_network
 
 

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
+from html import escape
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchsid.core.cascade import Positions
+from torchsid.errors import DataError
 
 About = Mapping[str, Any]
 """What is known of a data set, as JSON can hold it; a run keeps it in its manifest, so that its network can be built without the
@@ -104,8 +107,6 @@ class Task(ABC):
 
     def show(self, inputs: Tensor) -> str:
         """Return one stored input `[...]` as a fragment of HTML."""
-        from html import escape
-
         return f"<code>{escape(str(inputs.tolist()))}</code>"
 
     def read(self, name: str, about: About) -> Tensor:
@@ -114,6 +115,15 @@ class Task(ABC):
         Raises:
             DataError: it cannot be read, or does not fit.
         """
-        from torchsid.errors import DataError
-
         raise DataError(f"{type(self).__name__} cannot read {name!r}: it has no samples outside its data set")
+
+
+def generator_at(purpose: str, *position: int) -> torch.Generator:
+    """Return a CPU generator that depends on nothing but its arguments, such as a seed, an epoch and a step.
+
+    So a run that resumes at a position sees the numbers that it would have seen anyway. The seed is the head of SHA-256 over the
+    arguments, so neighbouring positions and different purposes share nothing, as they would with `seed + epoch`.
+    """
+    text = "/".join([purpose, *(str(number) for number in position)])
+    seed = int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
+    return torch.Generator().manual_seed(seed)

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchsid.tasks.domain import Splits, Task
-from torchsid.tasks.order import sample_order, step_generator
+from torchsid.tasks.domain import Splits, Task, generator_at
 from torchsid.training.config import TrainingConfig
 
 
@@ -47,7 +46,7 @@ class Batches:
         """Yield the batches of an epoch from `first_step` on; on CUDA the next one is made while the device computes."""
         if first_step >= self.steps:
             return
-        order = sample_order(len(self._splits.train), self._seed, epoch)
+        order = torch.randperm(len(self._splits.train), generator=generator_at("order", self._seed, epoch))
         if self._device.type == "cpu":  # a thread would only compete for the cores
             yield from (self._make(order, epoch, step) for step in range(first_step, self.steps))
             return
@@ -71,7 +70,7 @@ class Batches:
 
     def _make(self, order: Tensor, epoch: int, step: int) -> Batch:
         chosen = order[step * self._size : (step + 1) * self._size]
-        generator = step_generator(self._seed, epoch, step)
+        generator = generator_at("step", self._seed, epoch, step)
         x, target, weight = self._task.training_batch(self._splits.train.take(chosen), self._splits.about, generator)
         return self._batch(x, target, weight, chosen)
 

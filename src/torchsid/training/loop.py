@@ -17,8 +17,7 @@ from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.errors import NonFiniteError, RunError
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID
-from torchsid.tasks.domain import Samples
-from torchsid.tasks.order import generator_at
+from torchsid.tasks.domain import Samples, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.build import Setup, set_up, torch_settings

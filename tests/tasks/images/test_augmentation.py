@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from torchsid.tasks.domain import generator_at
+from torchsid.tasks.images import AugmentConfig
 from torchsid.tasks.images.augmentation import Augmentation, crop_and_flip, cutout, normalise
-from torchsid.tasks.images.config import AugmentConfig
-from torchsid.tasks.order import step_generator
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -34,7 +34,7 @@ def test_normalise_is_its_formula() -> None:
 def test_with_everything_off_pixels_are_only_scaled() -> None:
     images, labels = batch()
     for config, expected in ((AugmentConfig(normalise=False), images / 255), (AugmentConfig(), normalise(images, MEAN, STD))):
-        x, target = augmentation(config)(images, labels, step_generator(0, 0, 0))
+        x, target = augmentation(config)(images, labels, generator_at("step", 0, 0, 0))
         assert torch.equal(x, expected)
         assert target is labels
 
@@ -43,7 +43,7 @@ def test_with_everything_off_pixels_are_only_scaled() -> None:
 def test_the_generator_decides_everything_and_the_images_stay(shape: tuple[int, int, int]) -> None:
     images, labels = batch(*shape)
     before = images.clone()
-    one, same, other = (augmentation(ALL)(images, labels, step_generator(0, 0, step)) for step in (1, 1, 2))
+    one, same, other = (augmentation(ALL)(images, labels, generator_at("step", 0, 0, step)) for step in (1, 1, 2))
     assert (one[0].shape, one[0].dtype) == ((shape[0], 3, *shape[1:]), torch.float32)
     assert (one[1].shape, one[1].dtype) == ((shape[0], 10), torch.float32)
     assert torch.equal(one[0], same[0])
@@ -57,7 +57,7 @@ def test_crop_and_flip_give_every_window_of_the_padded_image_about_equally_often
     padded = torch.nn.functional.pad(images[0], (1, 1, 1, 1))
     windows = [padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
     expected = torch.stack([*windows, *(window.flip(-1) for window in windows)])  # [18, 3, 8, 8]
-    result = crop_and_flip(images.expand(5000, 3, 8, 8), 1, True, step_generator(0, 0, 3))
+    result = crop_and_flip(images.expand(5000, 3, 8, 8), 1, True, generator_at("step", 0, 0, 3))
     found = (result.unsqueeze(1) == expected).flatten(2).all(-1)  # [5000, 18]
     assert (found.sum(1) == 1).all()
     assert (found.sum(0) - 5000 / 18).abs().max() < 80  # 5 standard deviations
@@ -66,7 +66,7 @@ def test_crop_and_flip_give_every_window_of_the_padded_image_about_equally_often
 @pytest.mark.parametrize("side", [1, 4, 5])
 def test_cutout_paints_one_square_in_the_mean_colour(side: int) -> None:
     images = torch.full((3000, 3, 8, 8), 255, dtype=torch.uint8)
-    result = cutout(images, side, MEAN, step_generator(0, 0, 0))
+    result = cutout(images, side, MEAN, generator_at("step", 0, 0, 0))
     painted = (result != images).any(dim=1)
     colour = torch.tensor([128, 102, 76], dtype=torch.uint8)  # round(255 · mean), halves to even
     assert (result.permute(0, 2, 3, 1)[painted] == colour).all()
@@ -81,7 +81,7 @@ def test_mixup_blends_images_and_labels_alike() -> None:
     images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 3, 4, 4)
     labels = torch.arange(200)
     mix = Augmentation(AugmentConfig(mixup=1.0, normalise=False), MEAN, STD, num_classes=200)
-    x, target = mix(images, labels, step_generator(0, 0, 0))
+    x, target = mix(images, labels, generator_at("step", 0, 0, 0))
     assert torch.allclose(target.sum(dim=1), torch.ones(200), atol=1e-6)
     assert (target >= 0).all()
     assert ((target > 0).sum(dim=1) <= 2).all()
@@ -96,7 +96,7 @@ def test_cutmix_pastes_a_rectangle_and_counts_its_area() -> None:
     images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 3, 16, 16)
     labels = torch.arange(200)
     mix = Augmentation(AugmentConfig(cutmix=1.0, normalise=False), MEAN, STD, num_classes=200)
-    x, target = mix(images, labels, step_generator(0, 0, 0))
+    x, target = mix(images, labels, generator_at("step", 0, 0, 0))
     assert torch.allclose(target.sum(dim=1), torch.ones(200), atol=1e-6)
     own = (x == labels.view(-1, 1, 1, 1) / 255).float().mean(dim=(1, 2, 3))
     assert torch.allclose(target[labels, labels], own, atol=1e-6)
@@ -108,7 +108,7 @@ def test_mixup_and_cutmix_take_turns() -> None:
     images = torch.tensor([0, 255], dtype=torch.uint8).repeat(32).view(64, 1, 1, 1).expand(64, 3, 8, 8)
     both = augmentation(AugmentConfig(mixup=1.0, cutmix=1.0, normalise=False))
     labels = torch.zeros(64, dtype=torch.int64)
-    batches = [both(images, labels, step_generator(0, 0, i))[0] for i in range(100)]
+    batches = [both(images, labels, generator_at("step", 0, 0, i))[0] for i in range(100)]
     assert 30 <= sum(bool(((x > 0.01) & (x < 0.99)).any()) for x in batches) <= 70
 
 
@@ -117,7 +117,7 @@ def test_every_device_draws_the_same() -> None:
     images, labels = batch()
     for config in (ALL, AugmentConfig(crop=2, flip=True, cutmix=1.0)):
         for step in range(4):
-            x, target = augmentation(config)(images, labels, step_generator(0, 0, step))
-            y, other = augmentation(config)(images.cuda(), labels.cuda(), step_generator(0, 0, step))
+            x, target = augmentation(config)(images, labels, generator_at("step", 0, 0, step))
+            y, other = augmentation(config)(images.cuda(), labels.cuda(), generator_at("step", 0, 0, step))
             assert torch.allclose(x, y.cpu(), atol=1e-5)
             assert torch.allclose(target, other.cpu(), atol=1e-6)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tasks.images.samples import Pictures, png, write_idx, write_parquet
 from torchsid.errors import DataError
 from torchsid.tasks.images import RawSet, Request
 from torchsid.tasks.images.datasets import DATASETS, fashion_mnist
 from torchsid.tasks.images.parquet import ParquetSource
-from torchsid.tasks.images.validate import check
+
+from .conftest import Pictures, png, write_idx, write_parquet
 
 
 def read(name: str, path: Path | str, **settings: str) -> RawSet:
@@ -50,7 +50,7 @@ def small_files(tmp_path: Path, mnist_like: Pictures) -> Callable[[str], Path]:
 @pytest.mark.parametrize("name", DATASETS.names())
 def test_images_labels_rows_and_names_arrive(name: str, small_files: Callable[[str], Path]) -> None:
     raw = read(name, small_files(name))
-    check(raw, name)
+    raw.check(name)
     for part in (raw.train, raw.test):
         assert (part.images.dtype, part.labels.dtype, part.rows.dtype) == (np.uint8, np.int64, np.int64)
         assert len(set(part.rows.tolist())) == len(part.labels)

@@ -6,9 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tasks.images.samples import png
 from torchsid.errors import DataError
 from torchsid.tasks.images.decode import decode, decode_all, pixels, read_image
+from torchsid.tasks.images.raw import RawPart
+from torchsid.tasks.images.sources import OnBadSample
+
+from .conftest import png
 
 GREY = np.arange(20, dtype=np.uint8).reshape(4, 5) * 10
 COLOUR = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
@@ -48,37 +51,38 @@ def test_unusual_pixels() -> None:
         pixels(Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)))
 
 
+def decoded(sources: list[bytes | None], on_bad_sample: OnBadSample = "error") -> tuple[RawPart, tuple[str, ...]]:
+    return decode_all(
+        lambda i: decode(sources[i]), 10 * np.arange(len(sources)), where=lambda i: f"row {i}", on_bad_sample=on_bad_sample
+    )
+
+
 def test_the_order_of_many_images_is_kept() -> None:
-    sources = [png(np.full((2, 2), i, dtype=np.uint8)) for i in range(100)]
-    images, kept, notes = decode_all(sources, channels=1, where=str, on_bad_sample="error")
-    assert images[:, 0, 0, 0].tolist() == kept.tolist() == list(range(100))
+    part, notes = decoded([png(np.full((2, 2), i, dtype=np.uint8)) for i in range(100)])
+    assert part.images[:, 0, 0, 0].tolist() == part.rows.tolist() == (part.labels // 10).tolist() == list(range(100))
     assert notes == ()
+    assert decoded([])[0].images.shape == (0, 1, 1, 1)
 
 
 def test_bad_samples_are_all_named_or_all_skipped() -> None:
     sources = [png(GREY), b"nonsense", png(GREY), png(GREY.T), None]
     with pytest.raises(DataError, match=r"3 of 5 images(?s:.*)row 1: (?s:.*)row 3: is 5x4 grey, most(?s:.*)row 4: no"):
-        decode_all(sources, channels=None, where=lambda i: f"row {i}", on_bad_sample="error")
-    images, kept, notes = decode_all(sources, channels=None, where=lambda i: f"row {i}", on_bad_sample="skip")
-    assert images.shape == (2, 1, 4, 5)
-    assert kept.tolist() == [0, 2]
+        decoded(sources)
+    part, notes = decoded(sources, "skip")
+    assert part.images.shape == (2, 1, 4, 5)
+    assert (part.rows.tolist(), part.labels.tolist()) == ([0, 2], [0, 20])
     assert [note.split(":")[0] for note in notes] == ["row 1", "row 3", "row 4"]
-
-
-def test_a_long_list_of_bad_samples_is_cut_and_all_bad_is_an_error_in_any_case() -> None:
     with pytest.raises(DataError, match="and 20 more"):
-        decode_all([png(GREY), *[b"x"] * 30], channels=1, where=str, on_bad_sample="error")
-    with pytest.raises(DataError, match="2 of 2"):
-        decode_all([b"x", b"y"], channels=1, where=str, on_bad_sample="skip")
+        decoded([png(GREY), *[b"x"] * 30])
+    with pytest.raises(DataError, match="2 of 2"):  # all bad is an error in any case
+        decoded([b"x", b"y"], "skip")
 
 
-def test_a_missing_package_is_not_a_bad_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
-    with pytest.raises(DataError, match=r"pip install 'torchsid\[jxl\]'"):
-        decode_all([png(GREY), b"\xff\x0a rest"], channels=3, where=str, on_bad_sample="skip")
-
-
-def test_a_damaged_jpeg_xl_is_a_bad_sample() -> None:
+def test_a_missing_package_is_not_a_bad_sample_and_a_damaged_jpeg_xl_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_jxl", None)
+        with pytest.raises(DataError, match=r"pip install 'torchsid\[jxl\]'"):
+            decoded([png(GREY), b"\xff\x0a rest"], "skip")
     pytest.importorskip("pillow_jxl", reason="pip install 'torchsid[jxl]'")
     with pytest.raises(DataError, match="row 0"):
-        decode_all([b"\xff\x0a rest"], channels=3, where=lambda i: f"row {i}", on_bad_sample="error")
+        decoded([b"\xff\x0a rest"])

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tasks.images.samples import png
 from torchsid.errors import DataError
-from torchsid.tasks.images.folder import FolderSource
+from torchsid.tasks.images.datasets.folder import FolderSource
 from torchsid.tasks.images.raw import RawSet
+
+from .conftest import png
 
 FOLDER = FolderSource()
 

@@ -23,13 +23,12 @@ class Dataset:
     def __init__(self, rows: Sequence[Mapping[str, Any]], features: Mapping[str, Any]) -> None:
         self.rows, self.features = rows, features
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: int) -> Mapping[str, Any]:
-        if self.rows[row]["image"] == "damaged":
+    def __getitem__(self, key: int | str) -> Any:
+        if isinstance(key, str):
+            return [row[key] for row in self.rows]
+        if self.rows[key]["image"] == "damaged":
             raise OSError("image file is truncated")
-        return self.rows[row]
+        return self.rows[key]
 
 
 FEATURES = {"image": Image(), "label": ClassLabel("0123456789"), "note": Value()}

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tasks.images.samples import Pictures, encode_idx, write_idx
 from torchsid.errors import DataError
 from torchsid.tasks.images.datasets.mnist import IDX
 from torchsid.tasks.images.idx import read_idx
+
+from .conftest import Pictures, encode_idx, write_idx
 
 
 @pytest.mark.parametrize(("pack", "end"), [(bytes, ""), (gzip.compress, ".gz")], ids=["plain", "gzip"])

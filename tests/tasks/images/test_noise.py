@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.config import NoiseConfig
+from torchsid.tasks.images import NoiseConfig
 from torchsid.tasks.images.noise import measure, noisy_labels, transition_matrix
 from torchsid.tasks.images.raw import RawPart
 from torchsid.tasks.images.sources import Request

@@ -6,12 +6,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.tasks.images.samples import Pictures, png, write_parquet
 from torchsid.errors import DataError
 from torchsid.tasks.images import RawSet
 from torchsid.tasks.images.datasets import cifar10, cifar100, mnist, tiny_imagenet
 from torchsid.tasks.images.parquet import ParquetSource, class_names, missing_shards, read_columns
 from torchsid.tasks.images.sources import OnBadSample
+
+from .conftest import Pictures, png, write_parquet
 
 MNIST = mnist.PARQUET
 BLACK = png(np.zeros((28, 28), dtype=np.uint8))

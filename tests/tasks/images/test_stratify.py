@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torchsid.errors import DataError
 from torchsid.tasks.images.raw import RawPart, RawSet
 from torchsid.tasks.images.stratify import every_fifth, first, hold_out, quotas
-from torchsid.tasks.images.validate import check
 
 
 @given(counts=st.lists(st.integers(0, 500), min_size=1, max_size=20).filter(any), share=st.floats(0, 1))
@@ -45,17 +44,14 @@ def test_hold_out_depends_on_the_seed_and_covers_the_whole_set() -> None:
     assert frozenset.union(*chosen) == set(range(100))
 
 
-def test_every_fifth_counts_within_the_class() -> None:
-    labels = np.array([0] * 6 + [1] * 4 + [0] * 4 + [1])
-    train, test = every_fifth(labels)
-    assert test.tolist() == [4, 13, 14]
-    assert sorted([*train, *test]) == list(range(15))
-
-
-def test_taken_samples_remember_their_rows() -> None:
-    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
-    part = RawPart.complete(images, np.arange(5, dtype=np.uint8) * 2).take(np.array([1, 3, 4])).take(np.array([2, 0]))
-    assert (part.images.ravel().tolist(), part.labels.tolist(), part.rows.tolist()) == ([4, 1], [8, 2], [4, 1])
+def test_every_fifth_counts_within_the_class_and_rows_are_remembered() -> None:
+    labels = np.array([0] * 6 + [1] * 4 + [0] * 4 + [1], dtype=np.uint8)
+    whole = RawPart.complete(np.arange(15, dtype=np.uint8).reshape(15, 1, 1, 1), labels)
+    train, test = every_fifth(whole)
+    assert test.rows.tolist() == test.images.ravel().tolist() == [4, 13, 14]
+    assert (test.labels.tolist(), test.labels.dtype) == ([0, 0, 1], np.int64)
+    assert sorted([*train.rows, *test.rows]) == list(range(15))
+    assert test.take(np.array([2, 0])).rows.tolist() == [14, 4]
 
 
 def test_all_that_is_wrong_with_a_set_is_reported_at_once(digits: RawSet) -> None:
@@ -66,7 +62,7 @@ def test_all_that_is_wrong_with_a_set_is_reported_at_once(digits: RawSet) -> Non
         class_names=("0", "0", *"23456789"),
     )
     with pytest.raises(DataError) as error:
-        check(bad, "digits")
+        bad.check("digits")
     for words in (
         "2 channels",
         f"labels are outside 0 … 9, the first is 12 in row {np.flatnonzero(labels == 12)[0]}",
@@ -78,4 +74,4 @@ def test_all_that_is_wrong_with_a_set_is_reported_at_once(digits: RawSet) -> Non
         assert words in str(error.value)
     train = RawPart(digits.train.images[:5], np.zeros(4, dtype=np.int64), np.arange(4))
     with pytest.raises(DataError, match=r"5 training images but 4 labels(?s:.*)at least two classes"):
-        check(replace(digits, train=train, class_names=("0",)), "x")
+        replace(digits, train=train, class_names=("0",)).check("x")

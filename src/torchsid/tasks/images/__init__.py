@@ -6,10 +6,10 @@ from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
     from torchsid.tasks.images.augmentation import Augmentation as Augmentation
+    from torchsid.tasks.images.augmentation import AugmentConfig as AugmentConfig
     from torchsid.tasks.images.augmentation import normalise as normalise
-    from torchsid.tasks.images.config import AugmentConfig as AugmentConfig
-    from torchsid.tasks.images.config import NoiseConfig as NoiseConfig
     from torchsid.tasks.images.decode import read_image as read_image
+    from torchsid.tasks.images.noise import NoiseConfig as NoiseConfig
     from torchsid.tasks.images.raw import RawPart as RawPart
     from torchsid.tasks.images.raw import RawSet as RawSet
     from torchsid.tasks.images.sources import Request as Request

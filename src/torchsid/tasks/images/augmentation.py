@@ -4,29 +4,50 @@ Images stay uint8 until the end: a quarter of the bytes to move, and one convers
 generator that is passed, in the same order on every device.
 """
 
+from dataclasses import dataclass as plain_dataclass
+
 import numpy as np
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchsid.tasks.images.config import AugmentConfig
+from torchsid.settings import STRICT, CountOrZero, NotNegative
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AugmentConfig:
+    """What is done to the images of a training batch; everything is off but normalisation."""
+
+    crop: CountOrZero = 0
+    """Random crop: pixels of black padding on each side, 4 for CIFAR."""
+    flip: bool = False
+    """Mirror every second image left to right, on average."""
+    cutout: CountOrZero = 0
+    """Side of a square painted in the mean colour, in pixels."""
+    mixup: NotNegative = 0.0
+    """α of the Beta(α, α) that two images and their labels are blended with; 0 is off."""
+    cutmix: NotNegative = 0.0
+    """α of the Beta(α, α) for the area pasted from another image; 0 is off. With mixup as well, each batch gets one."""
+    normalise: bool = True
+    """Subtract the mean and divide by the standard deviation of the training set, per channel."""
+
+
+@plain_dataclass(frozen=True)
 class Augmentation:
     """Crop, flip, cutout, then mixup or cutmix, then normalisation.
 
-    Args:
+    Attributes:
         config: what to do.
         mean: per channel, of images scaled to [0, 1].
         std: standard deviation, likewise.
         num_classes: C, the width of the rows that mixup and cutmix make of labels.
     """
 
-    def __init__(self, config: AugmentConfig, mean: tuple[float, ...], std: tuple[float, ...], num_classes: int) -> None:
-        self.config = config
-        self.mean = mean
-        self.std = std
-        self.num_classes = num_classes
+    config: AugmentConfig
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_classes: int
 
     def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augment a batch.
@@ -34,7 +55,7 @@ class Augmentation:
         Args:
             images: uint8 `[B, C, H, W]`.
             labels: int64 `[B]`.
-            generator: a CPU generator; `step_generator(seed, epoch, step)`.
+            generator: a CPU generator; `generator_at("step", seed, epoch, step)`.
 
         Returns:
             float32 `[B, C, H, W]`, and the labels, int64 `[B]`; under mixup or cutmix probability rows `[B, classes]`.
@@ -97,11 +118,8 @@ def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Gen
 
 def cutout(images: Tensor, side: int, mean: tuple[float, ...], generator: torch.Generator) -> Tensor:
     """Paint a square in the mean colour, its centre anywhere in the image (T. DeVries and G. Taylor, 2017)."""
-    batch, _, height, width = images.shape
-    top, left = (_uniform(batch, extent, generator) - side // 2 for extent in (height, width))
-    inside = _rectangles((height, width), top, left, top + side, left + side).to(images.device)
     colour = torch.tensor([round(255 * value) for value in mean], dtype=torch.uint8, device=images.device)
-    return torch.where(inside, colour[:, None, None], images)
+    return torch.where(_boxes(images, (side, side), generator), colour[:, None, None], images)
 
 
 def _paste(images: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -109,26 +127,21 @@ def _paste(images: Tensor, partner: Tensor, share: Tensor, generator: torch.Gene
 
     Returns the images and the share of the area that is left.
     """
-    batch, _, height, width = images.shape
     side = (1 - share.cpu()).sqrt()
-    box_height, box_width = (side * height).round().long(), (side * width).round().long()
-    top = _uniform(batch, height, generator) - box_height // 2
-    left = _uniform(batch, width, generator) - box_width // 2
-    inside = _rectangles((height, width), top, left, top + box_height, left + box_width).to(images.device)
-    left_over = 1 - inside.float().mean(dim=(1, 2, 3))
-    return torch.where(inside, images[partner], images), left_over
+    height, width = ((side * extent).round().long() for extent in images.shape[2:])
+    inside = _boxes(images, (height, width), generator)
+    return torch.where(inside, images[partner], images), 1 - inside.float().mean(dim=(1, 2, 3))
 
 
-def _rectangles(size: tuple[int, int], top: Tensor, left: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
-    """Return a mask `[B, 1, H, W]` of rectangles given by int64 `[B]` edges, cut off at the border."""
-    rows, columns = torch.arange(size[0]), torch.arange(size[1])
-    tall = (rows >= top[:, None]) & (rows < bottom[:, None])  # [B, H]
-    wide = (columns >= left[:, None]) & (columns < right[:, None])  # [B, W]
-    return (tall[:, :, None] & wide[:, None, :])[:, None]
-
-
-def _uniform(batch: int, extent: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(0, extent, (batch,), generator=generator)
+def _boxes(images: Tensor, sides: tuple[int, int] | tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    """Return a mask `[B, 1, H, W]` of boxes of that height and width (int64 `[B]`) anywhere, cut off at the border."""
+    within = []
+    for extent, side in zip(images.shape[2:], map(torch.as_tensor, sides), strict=True):
+        start = torch.randint(0, extent, (len(images),), generator=generator) - side // 2  # [B]
+        place = torch.arange(extent)
+        within.append((place >= start[:, None]) & (place < (start + side)[:, None]))
+    tall, wide = within  # [B, H] and [B, W]
+    return (tall[:, :, None] & wide[:, None, :])[:, None].to(images.device)
 
 
 def _beta(alpha: float, batch: int, generator: torch.Generator) -> Tensor:

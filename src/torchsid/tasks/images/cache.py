@@ -8,13 +8,11 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from torchsid.tasks.images.raw import RawPart, RawSet
 
@@ -52,30 +50,26 @@ def remember(folder: Path, name: str, key: Mapping[str, str], build: Callable[[]
 
 
 def _write(path: Path, raw: RawSet) -> None:
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for name, part in (("train", raw.train), ("test", raw.test)):
-        arrays |= {f"{name}.images": part.images, f"{name}.labels": part.labels, f"{name}.rows": part.rows}
+    parts = {"train": vars(raw.train), "test": vars(raw.test)}
+    arrays = {f"{name}.{kind}": array for name, part in parts.items() for kind, array in part.items()}
     words = json.dumps({"class_names": raw.class_names, "skipped": raw.skipped}).encode()
-    arrays["words"] = np.frombuffer(words, dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        with temporary.open("wb") as file:
+            np.savez(file, words=np.frombuffer(words, dtype=np.uint8), **arrays)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> RawSet | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            parts = [
-                RawPart(stored[f"{name}.images"], stored[f"{name}.labels"], stored[f"{name}.rows"]) for name in ("train", "test")
-            ]
+            train, test = (
+                RawPart(*(stored[f"{name}.{kind}"] for kind in ("images", "labels", "rows"))) for name in ("train", "test")
+            )
             words = json.loads(stored["words"].tobytes())
-            names, skipped = tuple(words["class_names"]), tuple(words["skipped"])
+            return RawSet(train, test, tuple(words["class_names"]), tuple(words["skipped"]))
     except Exception:  # absent, or damaged in any way: decode again
         return None
-    return RawSet(train=parts[0], test=parts[1], class_names=names, skipped=skipped)

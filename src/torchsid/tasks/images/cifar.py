@@ -18,7 +18,7 @@ import numpy as np
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.raw import RawPart, RawSet
-from torchsid.tasks.images.sources import Files, OnBadSample
+from torchsid.tasks.images.sources import Files, OnBadSample, Source
 
 _reconstruct = np.empty(0).__reduce__()[0]  # the function by which NumPy's own pickles make arrays
 _ADMITTED: Mapping[tuple[str, str], object] = {
@@ -40,7 +40,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 @dataclass(frozen=True)
-class CifarArchive:
+class CifarArchive(Source):
     """A data set in one of the two archives."""
 
     folder: str
@@ -50,27 +50,16 @@ class CifarArchive:
     label: str
     names_file: str
     names_key: str
-    decoding_is_slow: bool = False
 
-    def patterns(self) -> Sequence[str]:
-        """See `Source`."""
-        return [f"{self.folder}/{self.train[0]} …", self.archive]
-
-    def find(self, root: Path) -> Files:
-        """See `Source`; `root` may be the folder itself."""
-        for folder in (root / self.folder, root):
-            paths = [folder / name for name in (*self.train, self.test, self.names_file)]
-            if all(path.is_file() for path in paths):
-                return {"train": paths[:-2], "test": [paths[-2]], "names": [paths[-1]]}
-        archive = [root / self.archive] if (root / self.archive).is_file() else []
-        return {"train": archive, "test": archive, "names": archive}
+    def patterns(self) -> Mapping[str, Sequence[str]]:
+        """See `Source`; a part is a member of the archive, in the folder, without it, or in the archive itself."""
+        return {name: [f"{self.folder}/{name}", name, self.archive] for name in (*self.train, self.test, self.names_file)}
 
     def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
         """See `Source`; there are no single bad samples here, a damaged file is an error."""
-        if files["train"][0].name == self.archive:
-            members = self._extract(files["train"][0])
-        else:
-            members = {path.name: path.read_bytes() for part in files.values() for path in part}
+        packed = [name for name, (path,) in files.items() if path.name == self.archive]
+        members = self._extract(files[packed[0]][0], packed) if packed else {}
+        members |= {name: path.read_bytes() for name, (path,) in files.items() if name not in packed}
         train = [self._batch(name, members[name]) for name in self.train]
         names = _unpickle(self.names_file, members[self.names_file]).get(self.names_key.encode())
         if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
@@ -81,16 +70,13 @@ class CifarArchive:
             class_names=tuple(name.decode() for name in names),
         )
 
-    def _extract(self, archive: Path) -> dict[str, bytes]:
-        """Return the members that are needed; nothing is written to disk."""
-        wanted = {f"{self.folder}/{name}": name for name in (*self.train, self.test, self.names_file)}
-        members = {}
+    def _extract(self, archive: Path, names: Sequence[str]) -> dict[str, bytes]:
+        """Return these members; nothing is written to disk."""
+        wanted = {f"{self.folder}/{name}": name for name in names}
         try:
             with tarfile.open(archive, "r|*") as tar:
-                for member in tar:
-                    name, file = wanted.get(member.name), tar.extractfile(member)
-                    if name is not None and file is not None:
-                        members[name] = file.read()
+                found = ((wanted[member.name], tar.extractfile(member)) for member in tar if member.name in wanted)
+                members = {name: file.read() for name, file in found if file}
         except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
             raise DataError(f"{archive} is truncated or no tar archive ({error})") from error
         if absent := [name for name, short in wanted.items() if short not in members]:

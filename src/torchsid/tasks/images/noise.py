@@ -2,17 +2,51 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.config import NoiseConfig
+from torchsid.settings import STRICT, Weight
+from torchsid.tasks.domain import generator_at
 from torchsid.tasks.images.parquet import integers, read_columns
 from torchsid.tasks.images.raw import Labels, RawPart
 from torchsid.tasks.images.sources import Request
-from torchsid.tasks.order import generator_at
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NoiseConfig:
+    """Wrong labels in the training set, to see how a method copes; the test set keeps its own."""
+
+    kind: Literal["none", "symmetric", "asymmetric", "pair", "column"] = "none"
+    """A label becomes any other (`symmetric`), the one it is mistaken for (`asymmetric`), the next (`pair`), or what
+    people said (`column`)."""
+    rate: Weight = 0.0
+    """Probability that a label is changed; not used by `column`."""
+    seed: int = 0
+    """Chooses which labels change, whatever the seed of the training."""
+    column: str = ""
+    """For `column`: the column of labels, such as `worse_label` of CIFAR-10N."""
+    file: str = ""
+    """For `column`: the Parquet file, relative to `data.path`; empty is `cifar10n-labels.parquet` for CIFAR-10."""
+
+    @model_validator(mode="after")
+    def _no_setting_without_effect(self) -> Self:
+        problems = []
+        if self.kind == "column" and not self.column:
+            problems.append("noise.kind = 'column' needs noise.column, such as 'worse_label'")
+        if self.kind in ("none", "column") and self.rate:
+            problems.append(f"noise.rate = {self.rate} has no effect with noise.kind = {self.kind!r}")
+        if self.kind != "column" and (self.column or self.file):
+            problems.append(f"noise.column and noise.file have no effect with noise.kind = {self.kind!r}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
 
 _DIGITS = {"7": "1", "2": "7", "5": "6", "6": "5", "3": "8"}
 CONFUSIONS: Mapping[str, Mapping[str, str]] = {

@@ -6,26 +6,27 @@ schema's metadata under the key `huggingface`.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.decode import decode_all
-from torchsid.tasks.images.optional import require
+from torchsid.tasks.images.decode import decode, decode_all, require
 from torchsid.tasks.images.raw import Labels, RawPart, RawSet
-from torchsid.tasks.images.sources import Files, OnBadSample, first_match
+from torchsid.tasks.images.sources import Files, OnBadSample, Source
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Table
 
 
 @dataclass(frozen=True)
-class ParquetSource:
+class ParquetSource(Source):
     """A data set in Parquet files."""
+
+    decoding_is_slow: ClassVar[bool] = True
 
     stem: str
     """Our own files are `STEM-train.parquet`, `STEM-train-*.parquet` and likewise for test."""
@@ -36,16 +37,16 @@ class ParquetSource:
     """Where the hub's repository keeps its files, besides its root and `data/`."""
     test: tuple[str, ...] = ("test",)
     """What the test split is called."""
-    decoding_is_slow: bool = True
 
-    def patterns(self) -> Sequence[str]:
+    def patterns(self) -> Mapping[str, Sequence[str]]:
         """See `Source`."""
-        return [*self._patterns("train"), *(pattern for split in self.test for pattern in self._patterns(split))]
+        folders = ["", "data/", *(f"{folder}/" for folder in self.folders)]
 
-    def find(self, root: Path) -> Files:
-        """See `Source`."""
-        test = [pattern for split in self.test for pattern in self._patterns(split)]
-        return {"train": first_match(root, self._patterns("train")), "test": first_match(root, test)}
+        def of(split: str) -> list[str]:
+            own = [f"{self.stem}-{split}.parquet", f"{self.stem}-{split}-*.parquet"]
+            return own + [f"{folder}{split}-*.parquet" for folder in folders]
+
+        return {"train": of("train"), "test": [pattern for split in self.test for pattern in of(split)]}
 
     def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
         """See `Source`; the class names of both parts must agree."""
@@ -58,32 +59,18 @@ class ParquetSource:
         missing = [*missing_shards(files["train"]), *missing_shards(files["test"])]
         return RawSet(train=train, test=test, class_names=train_names, skipped=(*missing, *train_notes, *test_notes))
 
-    def _patterns(self, split: str) -> list[str]:
-        folders = ["", "data/", *(f"{folder}/" for folder in self.folders)]
-        own = [f"{self.stem}-{split}.parquet", f"{self.stem}-{split}-*.parquet"]
-        return own + [f"{folder}{split}-*.parquet" for folder in folders]
-
     def _read_part(self, paths: Sequence[Path], on_bad_sample: OnBadSample) -> tuple[RawPart, tuple[str, ...], tuple[str, ...]]:
         """Return the part, the class names and a sentence for each skipped sample."""
-        encoded: list[bytes | None] = []
-        labels: list[Labels] = []
-        places: list[tuple[str, int]] = []  # file and row of each sample
-        names: tuple[str, ...] = ()
-        for path in paths:
-            table = read_columns(path, one_of=(("img", "image"), (self.label,)))
-            encoded += _image_bytes(path, table.column(0))
-            labels.append(integers(path, table.column_names[1], table.column(1)))
-            places += [(path.name, row) for row in range(table.num_rows)]
-            names = names or class_names(table.schema.metadata, self.label)
-        given = np.concatenate(labels)
-        images, kept, notes = decode_all(
-            encoded,
-            channels=self.channels,
-            where=lambda i: "{}, row {}".format(*places[i]),
-            on_bad_sample=on_bad_sample,
+        tables = {path: read_columns(path, one_of=(("img", "image"), (self.label,))) for path in paths}
+        encoded = [data for path, table in tables.items() for data in _image_bytes(path, table.column(0))]
+        labels = np.concatenate([integers(path, self.label, table.column(1)) for path, table in tables.items()])
+        places = [f"{path.name}, row {row}" for path, table in tables.items() for row in range(table.num_rows)]
+        named = (class_names(table.schema.metadata, self.label) for table in tables.values())
+        names = next(filter(None, named), tuple(map(str, range(self.num_classes))))
+        part, notes = decode_all(
+            lambda i: decode(encoded[i], self.channels), labels, where=places.__getitem__, on_bad_sample=on_bad_sample
         )
-        numbers = tuple(str(number) for number in range(self.num_classes))
-        return RawPart(images, given[kept], kept), names or numbers, notes
+        return part, names, notes
 
 
 def read_columns(path: Path, *, one_of: Sequence[Sequence[str]]) -> "Table":

@@ -1,11 +1,11 @@
 """What a source of a named data set is: it finds its files below a folder and reads them. The first complete one counts."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 from torchsid.errors import DataError
 from torchsid.tasks.images import cache
@@ -17,19 +17,21 @@ Files = Mapping[str, Sequence[Path]]
 OnBadSample = Literal["error", "skip"]
 
 
-class Source(Protocol):
+class Source(ABC):
     """One way to store a data set."""
 
-    @property
-    def decoding_is_slow(self) -> bool:
-        """Whether the decoded images are worth a cache."""
+    decoding_is_slow: ClassVar[bool] = False
+    """Whether the decoded images are worth a cache."""
 
-    def patterns(self) -> Sequence[str]:
-        """Return what is looked for, for the message when nothing is found."""
+    @abstractmethod
+    def patterns(self) -> Mapping[str, Sequence[str]]:
+        """Return what is looked for, by part."""
 
     def find(self, root: Path) -> Files:
-        """Return the files under `root`."""
+        """Return the files under `root`: of each part those of the first pattern that matches any, sorted by name."""
+        return {part: _first_match(root, patterns) for part, patterns in self.patterns().items()}
 
+    @abstractmethod
     def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
         """Read them.
 
@@ -38,12 +40,9 @@ class Source(Protocol):
         """
 
 
-def first_match(root: Path, patterns: Sequence[str]) -> list[Path]:
-    """Return the files of the first pattern that matches any, sorted by name."""
-    for pattern in patterns:
-        if found := sorted(path for path in root.glob(pattern) if path.is_file()):
-            return found
-    return []
+def _first_match(root: Path, patterns: Sequence[str]) -> list[Path]:
+    matches = (sorted(path for path in root.glob(pattern) if path.is_file()) for pattern in patterns)
+    return next(filter(None, matches), [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +76,15 @@ def read_files(request: Request, *sources: Source, one_fingerprint: bool = False
     found: list[str] = []
     for source in sources:
         files = source.find(root)
+        paths = sorted({path for part in files.values() for path in part})
         if all(files.values()):
-            hashes = fingerprints(files, root)
+            hashes = {path.relative_to(root).as_posix(): file_sha256(path) for path in paths}
             raw = _read(request, source, files, hashes)
             return replace(raw, files=_one(hashes) if one_fingerprint else hashes)
-        found += [path.name for part in files.values() for path in part]
-    looked_for = "".join(f"\n  - {pattern}" for source in sources for pattern in source.patterns())
+        found += [path.name for path in paths]
+    looked_for = "".join(f"\n  - {each}" for source in sources for part in source.patterns().values() for each in part)
     what = f"no complete {request.name}, only {', '.join(found)}," if found else f"no files of {request.name}"
     raise DataError(f"{what} in {root} (data.path){advice}; looked for:{looked_for}")
-
-
-def fingerprints(files: Files, root: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file, by its path under `root`."""
-    paths = sorted({path for part in files.values() for path in part})
-    return {path.relative_to(root).as_posix(): file_sha256(path) for path in paths}
 
 
 def file_sha256(path: Path) -> str:
@@ -100,11 +94,10 @@ def file_sha256(path: Path) -> str:
 
 
 def _read(request: Request, source: Source, files: Files, hashes: Mapping[str, str]) -> RawSet:
-    build = partial(source.read, files, request.on_bad_sample)
     if not source.decoding_is_slow:
-        return build()
+        return source.read(files, request.on_bad_sample)
     key = {**hashes, "on_bad_sample": request.on_bad_sample}
-    return cache.remember(cache.folder(request.cache), request.name, key, build)
+    return cache.remember(cache.folder(request.cache), request.name, key, lambda: source.read(files, request.on_bad_sample))
 
 
 def _one(hashes: Mapping[str, str]) -> dict[str, str]:

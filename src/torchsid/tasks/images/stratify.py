@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from torchsid.tasks.images.raw import Labels
-from torchsid.tasks.order import generator_at
+from torchsid.tasks.domain import generator_at
+from torchsid.tasks.images.raw import Labels, RawPart
 
 
 def quotas(counts: Labels, total: int) -> Labels:
@@ -25,19 +25,17 @@ def first(labels: Labels, total: int, num_classes: int) -> Labels:
 def hold_out(labels: Labels, share: float, num_classes: int, seed: int) -> tuple[Labels, Labels]:
     """Return the indices to keep and those to hold out, both in the order of the file; a function of its arguments."""
     shuffled = torch.randperm(len(labels), generator=generator_at("split", seed)).numpy()
-    quota = quotas(np.bincount(labels, minlength=num_classes), round(share * len(labels)))
-    out = np.zeros(len(labels), dtype=bool)
-    out[shuffled] = _rank_in_class(labels[shuffled]) < quota[labels[shuffled]]
-    return np.flatnonzero(~out), np.flatnonzero(out)
+    out = np.sort(shuffled[first(labels[shuffled], round(share * len(labels)), num_classes)])
+    return np.setdiff1d(np.arange(len(labels)), out), out
 
 
-def every_fifth(labels: Labels) -> tuple[Labels, Labels]:
-    """Return the indices of a training and a test set for data that come without one.
+def every_fifth(whole: RawPart) -> tuple[RawPart, RawPart]:
+    """Return a training and a test part of data that come without one.
 
     The rule is fixed: within each class, in the order of the file, samples 5, 10, 15, … are the test set.
     """
-    test = _rank_in_class(labels) % 5 == 4
-    return np.flatnonzero(~test), np.flatnonzero(test)
+    test = _rank_in_class(whole.labels) % 5 == 4
+    return whole.take(np.flatnonzero(~test)), whole.take(np.flatnonzero(test))
 
 
 def _rank_in_class(labels: Labels) -> Labels:

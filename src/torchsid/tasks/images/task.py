@@ -8,19 +8,17 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from torchsid.errors import DataError, unknown_name
 from torchsid.settings import CountOrZero, Share
 from torchsid.tasks.domain import About, Samples, Splits, Task
-from torchsid.tasks.images import hub, noise, stratify, validate
-from torchsid.tasks.images.augmentation import Augmentation
-from torchsid.tasks.images.config import AugmentConfig, NoiseConfig
+from torchsid.tasks.images import hub, noise, stratify
+from torchsid.tasks.images.augmentation import Augmentation, AugmentConfig
 from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
 from torchsid.tasks.images.decode import read_image
-from torchsid.tasks.images.raw import Labels, RawPart, RawSet
+from torchsid.tasks.images.noise import NoiseConfig
+from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes
 from torchsid.tasks.images.sources import Request, file_sha256
 
 
@@ -77,7 +75,7 @@ class Images(Task):
         The validation part depends on `seed` (and not on the noise), the noise on `noise.seed` alone.
         """
         raw = self._read()
-        validate.check(raw, self.name)
+        raw.check(self.name)
         noisy = noise.noisy_labels(self.noise, self._request, raw.train, raw.class_names)
         kept, held_out = _cut(self, raw, seed)
         parts = {
@@ -112,15 +110,12 @@ class Images(Task):
         """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
         from PIL import Image
 
-        height, width = inputs.shape[-2:]
-        shrink = 128 / max(height, width)
-        if shrink < 1:
-            size = (max(round(shrink * height), 1), max(round(shrink * width), 1))
-            inputs = adaptive_avg_pool2d(inputs.float(), size).round().byte()
         pixels = inputs[0] if len(inputs) == 1 else inputs[:3].movedim(0, -1)
+        image = Image.fromarray(pixels.contiguous().numpy())
+        style = ' style="image-rendering: pixelated"' if max(image.size) <= 64 else ""
+        image.thumbnail((128, 128), Image.Resampling.BOX)
         file = io.BytesIO()
-        Image.fromarray(pixels.contiguous().numpy()).save(file, format="png")
-        style = ' style="image-rendering: pixelated"' if max(height, width) <= 64 else ""
+        image.save(file, format="png")
         return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"{style}>'
 
     def read(self, name: str, about: About) -> Tensor:
@@ -147,15 +142,15 @@ class Images(Task):
             raise DataError(
                 f"the images of {self.name} are {height}x{width} pixels (height x width); only square images can be trained on"
             )
-        mean, std = _statistics(images.numpy())
+        mean, std = _statistics(images)
         return {
             "name": self.name,
             "num_classes": len(raw.class_names),
             "class_names": list(raw.class_names),
             "channels": images.shape[1],
             "image_size": height,
-            "mean": list(mean),
-            "std": list(std),
+            "mean": mean,
+            "std": std,
             "noise": measured,
         }
 
@@ -167,7 +162,7 @@ def _cut(task: Images, raw: RawSet, seed: int) -> tuple[Labels, Labels]:
         raise DataError(f"data.limit = {task.limit}, but {task.name} has only {len(labels)} training images")
     pool = stratify.first(labels, task.limit, classes) if task.limit else np.arange(len(labels))
     kept, held_out = stratify.hold_out(labels[pool], task.validation, classes, seed)
-    if problems := validate.empty_classes(labels[pool][kept], raw.class_names):
+    if problems := empty_classes(labels[pool][kept], raw.class_names):
         raise DataError(f"data.limit = {task.limit} and data.validation = {task.validation} leave too little: {problems[0]}")
     return pool[kept], pool[held_out]
 
@@ -181,20 +176,17 @@ def _samples(part: RawPart, labels: Labels, index: Labels) -> Samples:
     return Samples(inputs, target, clean_target=clean, rows=rows)
 
 
-def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(images: Tensor) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each channel, exact: from the histogram of its 256 values."""
     values = np.arange(256) / 255
     means, stds = [], []
-    for channel in range(images.shape[1]):
-        histogram = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(images), 1024):
-            histogram += np.bincount(images[start : start + 1024, channel].ravel(), minlength=256)
-        share = histogram / histogram.sum()
+    for channel in images.unbind(1):
+        share = channel.flatten().bincount(minlength=256).numpy() / channel.numel()
         means.append(float(share @ values))
         stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
     if constant := [str(channel) for channel, std in enumerate(stds) if std == 0.0]:
         raise DataError(f"all training images are the same in channel {', '.join(constant)}: nothing can be learnt from it")
-    return tuple(means), tuple(stds)
+    return means, stds
 
 
 def _digest(part: Samples) -> str:

@@ -9,7 +9,7 @@ from importlib import resources
 
 import numpy as np
 
-from torchsid.tasks.images.raw import Images, RawPart, RawSet
+from torchsid.tasks.images.raw import RawPart, RawSet
 from torchsid.tasks.images.sources import Request
 from torchsid.tasks.images.stratify import every_fifth
 
@@ -17,13 +17,7 @@ from torchsid.tasks.images.stratify import every_fifth
 def digits(request: Request) -> RawSet:
     """Return the digits; the test set is every fifth sample of each class (`stratify.every_fifth`)."""
     with resources.files("torchsid.tasks.images").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
-        counts, labels = stored["images"], stored["labels"].astype(np.int64)  # [1797, 8, 8] in 0 … 16; [1797]
-    whole = RawPart.complete(scaled(counts)[:, None], labels)
-    train, test = every_fifth(labels)
-    return RawSet(train=whole.take(train), test=whole.take(test), class_names=tuple("0123456789"))
-
-
-def scaled(counts: Images) -> Images:
-    """Scale 0 … 16 to 0 … 255, rounded."""
-    values: Images = np.rint(counts * (255 / 16)).astype(np.uint8)
-    return values
+        counts, labels = stored["images"], stored["labels"]  # [1797, 8, 8] in 0 … 16; [1797]
+    pixels = np.rint(counts * (255 / 16)).astype(np.uint8)
+    train, test = every_fifth(RawPart.complete(pixels[:, None], labels))
+    return RawSet(train=train, test=test, class_names=tuple("0123456789"))
