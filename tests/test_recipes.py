@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from torchsid.training import recipe_names, resolve
-from torchsid.training.build import build_learner, build_network, build_task
-from torchsid.training.schema import differences
+from torchsid.training.config import differences
+from torchsid.training.setup import build_learner, build_network, build_task
 
 NAMES = tuple(recipe_names())
 SIZES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}

@@ -41,7 +41,7 @@ class LocalityError(ValueError):
 
 
 class NonFiniteError(ValueError):
-    """NaN or infinity in the images, the losses or the gradients; names the step and the stage."""
+    """NaN or infinity in the inputs, the losses, the gradients or the beliefs; names the step or the stage."""
 
 
 class CheckpointError(ValueError):

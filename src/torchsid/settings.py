@@ -134,7 +134,7 @@ def settings_of(entry: Callable[..., Any]) -> Mapping[str, Setting]:
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function or constructor so that arguments out of their annotation's range are one ValueError."""
+    """Decorate a function or constructor so that arguments out of their annotation's range or names are one ValueError."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

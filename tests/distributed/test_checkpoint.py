@@ -18,7 +18,7 @@ from torch import Tensor
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World, join
 from torchsid.learners.sid import SID
-from torchsid.training import RunDirectory, checkpoint, resolve, session
+from torchsid.training import RunDirectory, checkpoint, durable, resolve, session
 from torchsid.training.config import config_sha256
 
 STATE = {"step": 3, "loss": 0.1 + 0.2}
@@ -167,7 +167,7 @@ def test_a_checkpoint_under_way_is_not_read(saved: Path) -> None:
 
 def test_the_one_before_is_kept(saved: Path) -> None:
     learner = learner_of(None)
-    before = checkpoint.previous(saved)
+    before = durable.previous(saved)
     assert checkpoint.load(before, learner.module, learner.optimizer, config_sha256="abc") == {"step": 0}
     assert_equal(dict(learner.module.state_dict()), dict(crossing_cascade().state_dict()))
 
@@ -209,7 +209,7 @@ def restore(rank: int, run: Path) -> dict[str, Any]:
         reporter = SimpleNamespace(warning=warnings.append)
         setup = SimpleNamespace(learner=learner, optimizer=learner.optimizer, config=config, world=world)
         state = session.restore(RunDirectory(run), setup, reporter)
-        world.on_lead(lambda: min(checkpoint.previous(last).glob("*.safetensors")).unlink())
+        world.on_lead(lambda: min(durable.previous(last).glob("*.safetensors")).unlink())
         error = error_of(lambda: session.restore(RunDirectory(run), setup, reporter))
         world.gather(None)
         return {"state": state, "warnings": warnings, "error": error, **learner.module.state_dict()}

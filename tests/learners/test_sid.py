@@ -141,7 +141,6 @@ CLASHES: list[tuple[str, dict[str, object], str]] = [
     ("cascade", {"temperature": 0.0}, "temperature"),
     ("staged", {"schedule": "batched"}, "schedule"),
     ("staged", {"combine": "pcgrad"}, "combine"),
-    ("staged", {"window": 0}, "window"),
     ("staged", {"window": 4}, "window"),
     ("staged", {"window": 2, "update": "stage"}, "update"),
 ]

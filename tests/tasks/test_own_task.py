@@ -1,6 +1,5 @@
 """A domain that is not images, written here: it goes through the same commands, with a belief at every position of a sample."""
 
-import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.cli.main import main
+from torchsid.errors import ConfigError, DataError
 from torchsid.settings import Count
 from torchsid.tasks import About, Samples, Splits, Task
 from torchsid.tasks.domain import generator_at
-from torchsid.training import load_network
+from torchsid.training import Interrupted, RunDirectory, load_network, resolve, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,65 +58,47 @@ class Reader(nn.Module):
         return features
 
 
-RECIPE = f"""
-description = "Parity by a shared cascade"
-task = "{__name__}:Parity"
-model = {{extractor = "{__name__}:Reader", depth = 2, hidden = 16}}
-optimizer = {{learning_rate = 2e-2}}
-training = {{epochs = 8, batch_size = 50, threads = 1, device = "cpu"}}
-watch = {{certify = true}}
-"""
+SETTINGS = [
+    f"task={__name__}:Parity",
+    f"model.extractor={__name__}:Reader",
+    *("model.depth=2", "model.hidden=16", "optimizer.learning_rate=2e-2", "watch.conflict=false", "watch.certify=true"),
+    *("training.epochs=8", "training.batch_size=50", "training.threads=1", "training.device=cpu"),
+]
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("parity") / "parity.toml"
-    path.write_text(RECIPE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(recipe: Path) -> Path:
-    assert main(["train", str(recipe), "--out", str(recipe.parent / "run"), "--quiet"]) == 0
-    return recipe.parent / "run"
-
-
-def evaluation(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "evaluation.json").read_text())
-    return found
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return RunDirectory(train(resolve("digits", SETTINGS), tmp_path_factory.mktemp("parity") / "run"))
 
 
 KEYS = ("train_loss", "train_stage_losses", "train_accuracy", "validation", "descent")
 
 
-def what_was_learnt(run: Path) -> list[object]:
+def what_was_learnt(run: RunDirectory) -> list[object]:
     """The weights to the byte, and every number that does not depend on the clock."""
-    weights = [path.read_bytes() for path in sorted((run / "checkpoints" / "last").glob("*.safetensors"))]
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    numbers = [record[key] for record in records if record["event"] == "epoch" for key in KEYS]
-    return [*weights, numbers, evaluation(run)]
+    weights = [path.read_bytes() for path in sorted(run.checkpoint("last").glob("*.safetensors"))]
+    numbers = [record[key] for record in run.metrics() if record["event"] == "epoch" for key in KEYS]
+    return [*weights, numbers, run.evaluation()]
 
 
-def test_it_learns_at_every_position(run: Path) -> None:
+def test_it_learns_at_every_position(run: RunDirectory) -> None:
     network, test = load_network(run), Parity().load(0).test
     answers = network.learner.log_beliefs(test.inputs.float())[-1].argmax(-1)  # [N, T]
     inside = test.weight.bool()  # type: ignore[union-attr]
     assert answers.shape == test.target.shape
     accuracy = (answers == test.target)[inside].double().mean().item()
-    found = evaluation(run)["best"]["test"]
+    found = run.evaluation()["best"]["test"]
     assert (found["n"], found["accuracy"][-1]) == (int(inside.sum()), pytest.approx(accuracy))
     assert accuracy > 0.8
 
 
-def test_what_is_masked_counts_nowhere(run: Path, recipe: Path, tmp_path: Path) -> None:
-    assert main(["train", str(recipe), "--set", "data.padding=1", "--out", str(tmp_path / "other"), "--quiet"]) == 0
-    assert what_was_learnt(tmp_path / "other") == what_was_learnt(run)
+def test_what_is_masked_counts_nowhere(run: RunDirectory, tmp_path: Path) -> None:
+    other = train(resolve("digits", [*SETTINGS, "data.padding=1"]), tmp_path / "other")
+    assert what_was_learnt(RunDirectory(other)) == what_was_learnt(run)
 
 
-def test_an_interrupted_run_resumes_to_the_same_bytes(
-    run: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command, steps = ["train", str(recipe), "--out", str(tmp_path / "again"), "--quiet"], iter(range(100))
+def test_an_interrupted_run_resumes_to_the_same_bytes(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = iter(range(100))
 
     def interrupted(self: Parity, *arguments: Any) -> Any:
         if next(steps) == 20:
@@ -125,17 +107,47 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
 
     with monkeypatch.context() as patch:
         patch.setattr(Parity, "training_batch", interrupted)
-        assert main(command) == 130
-    assert main([*command, "--resume"]) == 0
-    assert what_was_learnt(tmp_path / "again") == what_was_learnt(run)
+        with pytest.raises(Interrupted):
+            train(run.config(), tmp_path / "again")
+    train(run.config(), tmp_path / "again", resume=True)
+    assert what_was_learnt(RunDirectory(tmp_path / "again")) == what_was_learnt(run)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "certify", "report"])
-def test_the_same_commands_read_the_run(verb: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([verb, str(run)]) == 0
+def test_the_same_commands_read_the_run(verb: str, run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, str(run.path)]) == 0
     assert "nan" not in capsys.readouterr().out
 
 
-def test_unknown_settings_are_refused_with_the_nearest_right_one(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", str(recipe), "--set", "data.lenght=3"]) == 2
-    assert "unknown key 'data.lenght' (did you mean 'data.length'?)" in capsys.readouterr().err
+def test_unknown_settings_are_refused_with_the_nearest_right_one() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'data.lenght' \(did you mean 'data.length'\?\)"):
+        resolve("digits", [*SETTINGS, "data.lenght=3"])
+
+
+SAMPLES = Samples(torch.arange(12).view(3, 4), torch.tensor([0, 1, 0]), weight=torch.ones(3), rows=torch.tensor([5, 7, 9]))
+
+
+def test_taken_samples_keep_what_is_known_of_them() -> None:
+    taken = SAMPLES.take(torch.tensor([2, 0]))
+    assert (len(SAMPLES), len(taken)) == (3, 2)
+    assert torch.equal(taken.inputs, SAMPLES.inputs[[2, 0]])
+    assert (taken.target.tolist(), taken.rows.tolist(), taken.clean_target) == ([0, 0], [9, 5], None)  # type: ignore[union-attr]
+
+
+def test_what_a_domain_need_not_say() -> None:
+    """A batch is the samples as they are, a sample is shown by its numbers, and nothing is read from outside."""
+    x, target, weight = Parity().training_batch(SAMPLES, {}, torch.Generator())
+    assert (torch.equal(x, SAMPLES.inputs), target is SAMPLES.target, weight is SAMPLES.weight) == (True, True, True)
+    assert "[4, 5, 6, 7]" in Parity().show(SAMPLES.inputs[1])
+    with pytest.raises(DataError, match=r"Parity cannot read 'a\.png'"):
+        Parity().read("a.png", {})
+
+
+def test_random_numbers_follow_from_the_position_alone_and_neighbours_share_nothing() -> None:
+    positions = [(0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 2), (1, 11, 1), (11, 1, 1)]  # nor do those whose digits read alike
+    before = torch.get_rng_state()
+    draws, again = (torch.stack([torch.rand(1000, generator=generator_at("step", *each)) for each in positions]) for _ in "ab")
+    assert torch.equal(draws, again)
+    assert torch.equal(before, torch.get_rng_state())
+    assert (torch.corrcoef(draws) - torch.eye(6)).abs().max() < 0.12  # 4 standard deviations of 1/√1000
+    assert torch.randperm(8, generator=generator_at("order", 0, 0)).tolist() == [3, 1, 6, 0, 4, 5, 7, 2]  # as in earlier versions

@@ -7,6 +7,7 @@ import torch
 
 from torchsid.training import RunConfig, RunDirectory, open_run, resolve, train
 from torchsid.training import loop as loop_module
+from torchsid.training.reporter import Silent
 
 SMALL = ["data.limit=150", "data.validation=0.2", "training.epochs=2", "training.batch_size=50", "training.device=cpu"]
 """Two epochs of three steps each, of 50, 50 and 20 images."""
@@ -20,32 +21,18 @@ def small() -> Callable[..., RunConfig]:
     return lambda *overrides, recipe="digits": resolve(recipe, [*SMALL, *(NARROW if recipe == "digits" else []), *overrides])
 
 
-class Recorder:
+class Recorder(Silent):
     """A reporter that remembers, and can do something at a step."""
 
     def __init__(self, at_step: Callable[[int, int], object] = lambda epoch, step: None) -> None:
         self.records: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.events: list[str] = []
-        self.at_step = at_step
-
-    def started(self, *_: object) -> None:
-        self.events.append("started")
-
-    def step(self, epoch: int, steps_done: int, *_: object) -> None:
-        self.at_step(epoch, steps_done)
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        self.records.append(record)
-
-    def finished(self, *_: object) -> None:
-        self.events.append("finished")
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def interrupted(self, run: Path) -> None:
-        self.events.append("interrupted")
+        self.epoch, self.warning = self.records.append, self.warnings.append
+        self.started = lambda *_: self.events.append("started")
+        self.finished = lambda *_: self.events.append("finished")
+        self.interrupted = lambda *_: self.events.append("interrupted")
+        self.step = lambda epoch, step, *_: at_step(epoch, step)
 
 
 def lasting(run: Path) -> list[dict[str, Any]]:

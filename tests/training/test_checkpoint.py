@@ -1,11 +1,12 @@
+import errno
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from torchsid.errors import CheckpointError
-from torchsid.training import checkpoint
+from torchsid.errors import CheckpointError, RunError
+from torchsid.training import checkpoint, durable
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.optimization import build_optimizer
 
@@ -70,3 +71,66 @@ def test_another_configuration_or_network_is_refused(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "last", *trained(), config_sha256="abd")
     with pytest.raises(CheckpointError, match="does not fit the network"):
         checkpoint.load(tmp_path / "last", nn.Linear(3, 4), config_sha256="abc")
+
+
+def fill(path: Path, text: str, *, keep: bool = False) -> None:
+    with durable.replacing_directory(path, keep=keep) as fresh:
+        assert fresh == durable.being_written(path)
+        durable.write_bytes(fresh / "file", text.encode())
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("failing", "call"), [("mkdir", 0), ("rename", 0), ("rename", 1)])
+def test_the_old_directory_stays_when_the_system_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, call: int
+) -> None:
+    path = tmp_path / "last"
+    fill(path, "old")
+    real, calls = getattr(Path, failing), iter(range(10))
+
+    def refuse(self: Path, *args: object, **kwargs: object) -> object:
+        return full_disk() if next(calls) == call else real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, failing, refuse)
+    with pytest.raises(RunError, match="No space left on device"):
+        fill(path, "new")
+    monkeypatch.undo()
+    assert (durable.current(path) / "file").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+    fill(path, "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    fill(path, "old")
+    path.rename(durable.previous(path))
+    durable.being_written(path).mkdir()
+    assert (durable.current(path) / "file").read_text() == "old"
+    fill(path, "new")
+    assert (durable.current(path) / "file").read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_failed_write_leaves_nothing_and_the_directory_before_is_kept_if_asked_to(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    for kept in (set[str](), {"last", "last-previous"}):
+        with pytest.raises(RunError), durable.replacing_directory(path, keep=True) as fresh:
+            (fresh / "file").write_bytes((tmp_path / "absent").read_bytes())
+        assert {entry.name for entry in tmp_path.iterdir()} == kept
+        for text in ("first", "second", "third"):
+            fill(path, text, keep=True)
+        assert ((path / "file").read_text(), (durable.previous(path) / "file").read_text()) == ("third", "second")
+
+
+def test_a_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "manifest.json"
+    durable.replace_file(path, "old")
+    monkeypatch.setattr(durable.os, "fsync", full_disk)
+    with pytest.raises(RunError, match=r"manifest\.json"):
+        durable.replace_file(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

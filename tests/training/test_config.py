@@ -8,9 +8,8 @@ import pytest
 
 from torchsid.errors import ConfigError
 from torchsid.training import load_recipe, recipe_names, resolve, to_toml
-from torchsid.training.config import config_sha256
+from torchsid.training.config import config_sha256, differences
 from torchsid.training.recipes import describe
-from torchsid.training.schema import differences
 
 
 def problems(recipe: str | Path, *overrides: str) -> tuple[str, ...]:
@@ -52,14 +51,6 @@ def test_what_the_same_layer_sets_stays_to_be_reported(tmp_path: Path) -> None:
     (problem,) = problems("digits", "learner.name=gce", "learner.alpha=0.5")
     assert "'learner.alpha'" in problem
     assert "q" in problem
-
-
-def test_choices_from_outside_the_package_bring_their_settings() -> None:
-    own = "tests.tasks.test_own_task"
-    settings = [f"task={own}:Parity", "data.length=9", f"model.extractor={own}:Reader", "model.feature_dim=5"]
-    config = resolve("digits", [*settings, "learner.name=tests.training.toys:Quiet", "learner.strength=2.0"])
-    assert asdict(config.data) == {"length": 9, "padding": -1}
-    assert (config.model.feature_dim, config.model.depth, config.learner.strength) == (5, 5, 2.0)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -109,58 +100,107 @@ def test_every_misspelt_key_is_refused_and_the_right_one_named(recipe: str) -> N
         assert name in problem or leaf in problem.partition(";")[2]
 
 
-@pytest.mark.parametrize(
-    ("override", "words"),
-    [
-        ("learner.alpha=1.5", "[0, 1]"),
-        ("learner.alpha=[0.5, -0.1, 0.5, 0.5, 0.5]", "[0, 1]"),
-        ("learner.alpha=linear:1.0", "linear:FIRST:LAST"),
-        ("learner.direction=reverse", "label_smoothing"),
-        ("learner.alpha_over=epoch", "did you mean 'epochs'"),
-        ("model.init=xavierr", "did you mean 'xavier'"),
-        ("learner.name=gcee", "did you mean 'gce'"),
-        ("learner.name=os:sep", "name a class"),
-        ("learner.name=decimal:Decimal", "learner.name = 'decimal:Decimal'"),
-        ("learner.name=no.such:Method", "PYTHONPATH"),
-        ("model.extractor=simple-cnm", "did you mean 'simple-cnn'"),
-        ("data.name=digit", "did you mean 'digits'"),
-        ("task=image", "did you mean 'images'"),
-        ("optimizer.name=adamm", "did you mean 'adam'"),
-        ("optimizer.learning_rate=0", "optimizer.learning_rate = 0"),
-        ("optimizer.learning_rate=nan", "optimizer.learning_rate = nan"),
-        ("training.epochs=0", "training.epochs = 0"),
-        ("training.epochs=true", "training.epochs = True"),
-        ("training.epochs=three", "training.epochs = 'three'"),
-        ("training.epochs=2026-01-01", "training.epochs = '2026-01-01'"),
-        ("training=3", "training is a section"),
-        ("data.augment=3", "data.augment is a section"),
-        ("training.epochs", "KEY=VALUE"),
-        ("label=3", "label = 3"),
-        ("learning_rate=0.1", "'optimizer.learning_rate'"),
-        ("trainig.epochs=3", "did you mean 'training'"),
-        ("data.noise.kind=column", "noise.column"),
-        # where settings of earlier versions are now
-        ("augment.crop=1", "'data.augment'"),
-        ("training.conflict=true", "'watch.conflict'"),
-        ("training.clip_gradient=1.0", "'optimizer.clip_gradient'"),
-        ("training.channels_last=true", "'data.channels_last'"),
-    ],
-)
-def test_a_mistake_is_one_problem_that_names_setting_and_way_out(override: str, words: str) -> None:
-    (problem,) = problems("digits", override)
+MISTAKES = [
+    ("digits", "learner.alpha=1.5", "[0, 1]"),
+    ("digits", "learner.alpha=[0.5, -0.1, 0.5, 0.5, 0.5]", "[0, 1]"),
+    ("digits", "learner.alpha=linear:1.0", "linear:FIRST:LAST"),
+    ("digits", "learner.direction=reverse", "label_smoothing"),
+    ("digits", "learner.alpha_over=epoch", "did you mean 'epochs'"),
+    ("digits", "model.init=xavierr", "did you mean 'xavier'"),
+    ("digits", "learner.name=gcee", "did you mean 'gce'"),
+    ("digits", "learner.name=os:sep", "name a class"),
+    ("digits", "learner.name=decimal:Decimal", "learner.name = 'decimal:Decimal'"),
+    ("digits", "learner.name=no.such:Method", "PYTHONPATH"),
+    ("digits", "model.extractor=simple-cnm", "did you mean 'simple-cnn'"),
+    ("digits", "data.name=digit", "did you mean 'digits'"),
+    ("digits", "task=image", "did you mean 'images'"),
+    ("digits", "optimizer.name=adamm", "did you mean 'adam'"),
+    ("digits", "optimizer.learning_rate=0", "optimizer.learning_rate = 0"),
+    ("digits", "optimizer.learning_rate=nan", "optimizer.learning_rate = nan"),
+    ("digits", "training.epochs=0", "training.epochs = 0"),
+    ("digits", "training.epochs=true", "training.epochs = True"),
+    ("digits", "training.epochs=three", "training.epochs = 'three'"),
+    ("digits", "training.epochs=2026-01-01", "training.epochs = '2026-01-01'"),
+    ("digits", "training=3", "training is a section"),
+    ("digits", "data.augment=3", "data.augment is a section"),
+    ("digits", "training.epochs", "KEY=VALUE"),
+    ("digits", "label=3", "label = 3"),
+    ("digits", "learning_rate=0.1", "'optimizer.learning_rate'"),
+    ("digits", "trainig.epochs=3", "did you mean 'training'"),
+    ("digits", "data.noise.kind=column", "noise.column"),
+    # where settings of earlier versions are now
+    ("digits", "augment.crop=1", "'data.augment'"),
+    ("digits", "training.conflict=true", "'watch.conflict'"),
+    ("digits", "training.clip_gradient=1.0", "'optimizer.clip_gradient'"),
+    ("digits", "training.channels_last=true", "'data.channels_last'"),
+    # settings that the chosen network or method does not have
+    ("digits", "model.trunk=mlp", "unknown key"),
+    ("digits-staged", "model.extractor=mlp", "unknown key"),
+    ("digits-bp-plain", "model.depth=3", "unknown key"),
+    ("digits-bp", "learner.alpha=0.3", "unknown key"),
+    ("digits-noise-gce", "learner.beta=0.3", "unknown key"),
+    # methods and networks
+    ("digits", "learner.window=2", "staged cascade"),
+    ("digits", "learner.update=stage", "staged cascade"),
+    ("digits-staged", "learner.window=5", "set it to 4"),
+    ("digits-staged", "learner.schedule=batched", "shared cascade"),
+    ("digits-staged", "learner.name=backprop", "set model.network = 'plain'"),
+    ("digits-staged", "learner.name=deep-supervision", "set model.network = 'cascade'"),
+    ("digits-bp-plain", "learner.name=deep-supervision", "set model.network = 'cascade'"),
+    ("digits-bp-plain", "learner.name=sid", "another method"),
+    ("digits-noise-elr", "data.augment.mixup=0.2", "blends"),
+    ("digits-noise-self-distillation", "data.augment.cutmix=1.0", "blends"),
+    ("digits", "learner.alpha_over=epochs", "needs a schedule"),
+    # the optimiser and the loop
+    ("digits", "optimizer.momentum=0.9", "optimizer.name = 'sgd'"),
+    ("digits", "optimizer.schedule=one-cycle", "optimizer.warmup"),
+    ("digits", "optimizer.head_learning_rate=0.1", "model.network = 'staged'"),
+    ("digits-staged", "watch.conflict=true", "shared extractor"),
+    ("digits-staged", "training.compile=true", "model.by = 'graph'"),
+    ("digits", "watch.on_no_descent=stop", "watch.certify = true"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "override", "words"), MISTAKES)
+def test_a_mistake_is_one_problem_that_names_setting_and_way_out(recipe: str, override: str, words: str) -> None:
+    (problem,) = problems(recipe, override)
     assert words in problem
 
 
 def test_all_problems_come_at_once() -> None:
-    overrides = ["model.extractor=x", "learner.alhpa=1", "optimizer.name=x", "training.epochs=0", "nonsense", "watch.certify=1"]
-    found = problems("digits", *overrides)
-    assert len(found) == 6
-    for word in ("extractor", "alhpa", "optimizer.name", "training.epochs", "nonsense", "watch.certify"):
+    overrides = ["model.extractor=x", "learner.alhpa=1", "optimizer.name=x", "training.epochs=0", "nonsense", "data.name=x"]
+    found = problems("digits", *overrides, "watch.certify=1")
+    assert len(found) == 7
+    for word in ("extractor", "alhpa", "data.name", "optimizer.name", "training.epochs", "nonsense", "watch.certify"):
         assert any(word in problem for problem in found)
+    overrides = ["learner.combine=mean", "training.patience=3", "data.validation=0.0", "watch.on_no_descent=stop"]
+    assert len(problems("digits-staged", *overrides)) == 3
     assert problems("digits", "model.network=staged", "watch.conflict=false") == ("model.trunk is required",)
     table = {key: value for key, value in load_recipe("digits").items() if key != "label"}
     with pytest.raises(ConfigError, match="label is required"):
         resolve(table)
+
+
+def test_what_needs_two_settings_is_content_with_them() -> None:
+    over_epochs = ["learner.alpha_over=epochs", "learner.alpha=linear:1.0:0.2"]
+    (problem,) = problems("digits", *over_epochs, "training.epochs=1")
+    assert "2 epochs" in problem
+    (problem,) = problems("digits", "optimizer.name=sgd", "optimizer.nesterov=true")
+    assert "optimizer.momentum above 0" in problem
+    for override in ("learner.window=2", "optimizer.clip_gradient=1.0", "training.on_non_finite=skip"):
+        (problem,) = problems("digits-staged", "learner.update=stage", override)  # which need the whole gradient
+        assert "update = 'stage'" in problem
+        assert override.partition("=")[0].rpartition(".")[2] in problem
+        assert not problems("digits-staged", override)
+    for recipe, *overrides in (
+        ("digits", *over_epochs, "training.epochs=2"),
+        ("digits", "learner.direction=reverse", "learner.label_smoothing=0.1"),
+        ("digits", "optimizer.name=sgd", "optimizer.nesterov=true", "optimizer.momentum=0.9"),
+        ("digits-staged", "training.compile=true", "model.by=graph"),
+        ("digits-staged", "learner.window=4"),
+        ("digits-noise-gce", "data.augment.mixup=0.2", "model.network=plain"),
+    ):
+        assert not problems(recipe, *overrides)
 
 
 def test_recipes_that_cannot_be_read_are_named(tmp_path: Path) -> None:

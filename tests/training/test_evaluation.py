@@ -1,15 +1,28 @@
+"""How good every stage's belief is, and whether beliefs still come closer to the target."""
+
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchsid import SID, shared_cascade
+from torchsid import SID, LocalObjective, shared_cascade
+from torchsid.errors import NonFiniteError
 from torchsid.tasks import Samples
-from torchsid.training.evaluation import calibration, choose, confusion, evaluate, expected_calibration_error, unbroken
+from torchsid.training import RunConfig, RunDirectory, train
+from torchsid.training.descent import Descent, descent_of, heed_descent
+from torchsid.training.evaluation import calibration, choose, evaluate, expected_calibration_error, unbroken
+from torchsid.training.session import Progress
 
+from .conftest import Recorder, checkpoint_bytes, lasting
+
+Small = Callable[..., RunConfig]
 CLASSES, COUNT = 4, 103
 
 
@@ -48,6 +61,14 @@ def test_numbers_are_those_of_a_plain_computation(learner: SID, samples: Samples
     assert json.loads(json.dumps(result)) == result
     with pytest.raises(ValueError, match=r"data\.validation"):
         evaluate(learner, samples.take(slice(0)), prepare=prepare)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_have_diverged_are_named_by_their_stage(learner: SID, samples: Samples, value: float) -> None:
+    with torch.no_grad():
+        next(learner.module.stages[1].parameters())[0] = value
+    with pytest.raises(NonFiniteError, match="belief after stage 2"):
+        evaluate(learner, samples, prepare=prepare)
 
 
 def test_weights_count_and_masked_positions_do_not(learner: SID, samples: Samples) -> None:
@@ -89,7 +110,6 @@ def test_cases_done_by_hand() -> None:
     assert (bins["confidence"][7], bins["accuracy"][7], bins["count"][7]) == (0.5, 0.5, 2)
     assert (bins["confidence"][14], bins["accuracy"][14]) == pytest.approx((0.975, 0.5))
     assert expected_calibration_error(bins) == pytest.approx(0.5 * 0.475)
-    assert confusion(torch.tensor([0, 0, 1]), torch.tensor([1, 0, 1]), 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     holds = torch.tensor([[True, True, False, False], [False, True, True, False], [True, True, True, False]])
     assert unbroken(holds).tolist() == [1, 3, 2, 0]
 
@@ -111,3 +131,63 @@ def test_samples_that_are_decided_early_late_and_wrongly_are_shown() -> None:
     assert chosen([EARLY, LATER, WRONG, EARLY], 3, second=[WRONG, WRONG, LATE, WRONG]) == [0, 1, 2]
     assert chosen([EARLY] * 5, 3) == [0, 1, 2]  # a third that is short is filled up
     assert chosen([EARLY] * 5, 12) == [0, 1, 2, 3, 4]
+
+
+def of(to_target: list[list[float]], weight: list[float] | None = None) -> Descent:
+    """The descent of two-class beliefs in class 0 whose KL is given, `[L+1][N]`."""
+    right = (-torch.tensor(to_target)).exp()
+    count = right.shape[1]
+    samples = Samples(torch.zeros(count, 1), torch.zeros(count, dtype=torch.int64), torch.tensor(weight) if weight else None)
+    return descent_of(torch.stack([right, 1 - right], dim=-1).log(), samples, LocalObjective(), "some samples")
+
+
+def test_shares_and_means_by_stage_and_rises_that_are_more_than_chance() -> None:
+    found = of([[0.7, 0.7, 0.7, 0.7], [0.5, 0.5, 0.5, 0.9], [0.5, 0.4, 0.6, 0.8]])
+    assert (found.shares, found.means, found.rising) == ([0.75, 0.75], pytest.approx([0.7, 0.6, 0.575]), [])
+    assert of([[0.7, 9.0], [0.5, 10.0]], weight=[1.0, 0.0]).shares == [1.0]
+    assert of([[0.5] * 8, [0.6] * 8]).rising == [1]
+    assert of([[0.5] * 8, [0.3, 0.7] * 4]).rising == []
+    assert of([[0.5] * 8, [0.31, 0.7] * 4]).rising == []  # the mean rises by a fortieth of its spread
+    assert of([[0.5] * 8, [0.4] * 8, [0.45] * 8]).rising == [2]
+
+
+def test_the_warning_comes_once_and_only_for_the_second_epoch_in_a_row() -> None:
+    """Stage 2 rises in the epochs 2, 4, 5 and 6."""
+    warnings: list[str] = []
+    progress = Progress()
+    setup = SimpleNamespace(config=SimpleNamespace(watch=SimpleNamespace(on_no_descent="warn")))
+    session: Any = SimpleNamespace(progress=progress, warn=warnings.append, setup=setup)
+    falls, rises = of([[0.7] * 8, [0.5] * 8, [0.4] * 8]), of([[0.7] * 8, [0.5] * 8, [0.6] * 8])
+    stopped = []
+    for found in (falls, rises, falls, rises, rises, rises):
+        heed_descent(session, found)
+        stopped.append(progress.descent_has_stopped)
+        progress.start_next_epoch()
+    assert stopped == [False, False, False, False, True, True]
+    (warning,) = warnings
+    assert warning.startswith("epoch 5: stage 2 no longer improves on stage 1 (mean KL 0.5000 to 0.6000)")
+    assert progress.rising == [0, 3]  # which a checkpoint keeps: a resumed run goes on counting
+
+
+def test_the_shares_are_in_the_record_and_training_is_the_same(small: Small, tmp_path: Path, finished: RunDirectory) -> None:
+    run = train(small("watch.certify=true"), tmp_path / "run")
+    assert all(len(record["descent"]) == 2 and all(0 <= share <= 1 for share in record["descent"]) for record in lasting(run))
+    assert lasting(finished.path)[0]["descent"] is None
+    assert checkpoint_bytes(run) == checkpoint_bytes(finished.path)
+    other = ["training.epochs=1", "data.validation=0.0", "learner.label_smoothing=0.1", "learner.direction=reverse"]
+    assert len(lasting(train(small("watch.certify=true", *other), tmp_path / "reverse"))[0]["descent"]) == 2
+    plain = small("watch.certify=true", "training.epochs=1", recipe="digits-bp-plain")
+    assert lasting(train(plain, tmp_path / "plain"))[0]["descent"] is None
+
+
+def test_descent_that_ends_can_end_the_run(small: Small, tmp_path: Path) -> None:
+    recorder = Recorder()
+    method = ["learner.name=tests.training.toys:Overconfident", "learner.since=2"]
+    config = small(*method, "watch.certify=true", "watch.on_no_descent=stop", "training.epochs=5")
+    run = RunDirectory(train(config, tmp_path / "run", reporter=recorder))
+    assert [record["descent"] for record in recorder.records] == [[1, 1], *2 * [[1, pytest.approx(0.1, abs=0.05)]]]
+    (warning,) = recorder.warnings
+    assert warning.startswith("epoch 3: stage 2 ")
+    assert warning.endswith("on 30 validation samples; training ends here")
+    assert [record["message"] for record in run.metrics() if record["event"] == "warning"] == [warning]
+    assert (run.manifest()["status"], run.evaluation()["last"]["epoch"]) == ("finished", 3)

@@ -1,6 +1,8 @@
 import os
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,42 +23,26 @@ def test_the_first_signal_is_noted_and_the_second_ends_the_program(number: signa
 
 
 def test_other_threads_train_without_handlers() -> None:
-    noted = []
-
-    def work() -> None:
-        with stop_on_signal() as stop:
-            noted.append(stop.signal)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert noted == [None]
-
-
-class Wire:
-    """Takes a number to the other workers."""
-
-    request = 0
-    assignment = (range(1),)
-
-    def settle(self) -> None:
-        raise AssertionError("nobody asked")
-
-
-class Clock:
-    now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: stop_on_signal().__enter__().signal).result() is None
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(interruption, "time", clock := Clock())
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The seconds that have passed, to be set as `now`."""
+    time = SimpleNamespace(now=0.0)
+    time.perf_counter = lambda: time.now
+    monkeypatch.setattr(interruption, "time", time)
+    return time
 
 
-def test_one_process_saves_when_the_seconds_have_passed_or_a_signal_has_come(clock: Clock) -> None:
+@pytest.fixture
+def wire() -> Any:
+    """Takes a number to the other workers, and nothing else."""
+    return SimpleNamespace(request=0, assignment=(range(1),), settle=print)
+
+
+def test_one_process_saves_when_the_seconds_have_passed_or_a_signal_has_come(clock: Any) -> None:
     stop = StopRequest()
     timing, patient = CheckpointTiming(stop, 10), CheckpointTiming(stop, 0)
     due = []
@@ -72,9 +58,9 @@ def test_one_process_saves_when_the_seconds_have_passed_or_a_signal_has_come(clo
     assert patient.signal == signal.SIGTERM
 
 
-def test_workers_obey_what_came_with_the_batch_and_nothing_else(clock: Clock) -> None:
+def test_workers_obey_what_came_with_the_batch_and_nothing_else(clock: Any, wire: Any) -> None:
     """The first decides before the step; what happens during it waits for the next one."""
-    stop, wire = StopRequest(), Wire()
+    stop = StopRequest()
     assert isinstance(wire, PipelineLearner)
     first, late = workers = CheckpointTiming(stop, 10, wire), CheckpointTiming(StopRequest(), 10, wire)
     first.before_step()
@@ -92,18 +78,11 @@ def test_workers_obey_what_came_with_the_batch_and_nothing_else(clock: Clock) ->
     assert first.signal == late.signal == signal.SIGINT
 
 
-class Everyone:
-    """Three workers, of which this is the second."""
-
-    def gather(self, value: int | None) -> list[int | None]:
-        return [None, value, signal.SIGTERM]
-
-
 @pytest.mark.parametrize(("own", "obeyed"), [(None, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
-def test_at_the_end_of_an_epoch_all_obey_a_signal_that_came_to_any(own: int | None, obeyed: int) -> None:
-    stop = StopRequest()
+def test_at_the_end_of_an_epoch_all_obey_a_signal_that_came_to_any(wire: Any, own: int | None, obeyed: int) -> None:
+    stop, everyone = StopRequest(), SimpleNamespace(gather=lambda value: [None, value, signal.SIGTERM])
     stop.signal = own
-    second, alone = CheckpointTiming(stop, 0, Wire(), Everyone()), CheckpointTiming(stop, 0)
+    second, alone = CheckpointTiming(stop, 0, wire, everyone), CheckpointTiming(stop, 0)  # type: ignore[arg-type]
     second.at_epoch_end()
     alone.at_epoch_end()
     assert (second.signal, alone.signal) == (obeyed, own)

@@ -1,7 +1,6 @@
 """The files of a run, its log, and the network in it."""
 
 import shutil
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,9 @@ from torchsid import __version__
 from torchsid.errors import CheckpointError, ConfigError, RunError
 from torchsid.tasks import Splits
 from torchsid.training import RunDirectory, load_network, open_run, resolve
-from torchsid.training.build import build_task
 from torchsid.training.evaluation import evaluate
-from torchsid.training.run import MetricsLog, check_directory, read_metrics
+from torchsid.training.run import append, check_directory, cut_back, synced_size
+from torchsid.training.setup import build_task
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +96,19 @@ def test_only_a_run_of_the_same_configuration_can_be_gone_on_with(finished: RunD
 
 
 def test_the_log_is_readable_at_once_and_cut_on_resume(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    with closing(MetricsLog(path)) as log:
-        assert log.write("start", epoch=1) == {"event": "start", "epoch": 1}
-        size = log.sync()
-        log.write("epoch", epoch=1, train_loss=0.1 + 0.2)
-        assert read_metrics(path)[-1]["train_loss"] == 0.1 + 0.2
-    with closing(MetricsLog(path, size=size)) as log:
-        log.write("resume", epoch=1)
-    assert [record["event"] for record in read_metrics(path)] == ["start", "resume"]
+    run = RunDirectory(tmp_path)
+    path = run.metrics_file
+    assert append(path, "start", epoch=1) == {"event": "start", "epoch": 1}
+    size = synced_size(path)
+    append(path, "epoch", epoch=1, train_loss=0.1 + 0.2)
+    assert run.metrics()[-1]["train_loss"] == 0.1 + 0.2
+    cut_back(path, size)
+    append(path, "resume", epoch=1)
+    assert [record["event"] for record in run.metrics()] == ["start", "resume"]
     with pytest.raises(RunError, match="shorter"):
-        MetricsLog(tmp_path / "new.jsonl", size=10)
+        cut_back(path, 1000)
     path.write_text('{"event": "start"}\n{"event": "ep')
-    assert read_metrics(path) == [{"event": "start"}]
-    path.write_text('{"event": "st\n{"event": "end"}\n')
-    with pytest.raises(RunError, match="line 1"):
-        read_metrics(path)
-    with pytest.raises(RunError, match="cannot read"):
-        read_metrics(tmp_path / "absent.jsonl")
+    assert run.metrics() == [{"event": "start"}]
+    path.write_text('{"event": "start"}\n{"event": "st\n{"event": "end"}\n')
+    with pytest.raises(RunError, match="line 2"):
+        run.metrics()

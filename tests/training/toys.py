@@ -20,19 +20,15 @@ class Incomplete(Parity):
 
 
 class Quiet(Backprop):
-    """Tells nothing on the way.
-
-    Args:
-        module: any network.
-        strength: How much.
-    """
-
-    def __init__(self, module: nn.Module, *, strength: float = 1.0) -> None:
-        super().__init__(module)
-        self.strength = strength
+    """Tells nothing on the way."""
 
     def backward(self, x: Tensor, target: Tensor, **about: Any) -> StepOutput:
-        return super().backward(x, target, weight=about["weight"], scale=self.strength)
+        return super().backward(x, target, weight=about["weight"])
+
+
+def flat(example: Tensor) -> nn.Module:
+    """An extractor without parameters."""
+    return nn.Flatten()
 
 
 class Flawed(Backprop):

@@ -82,7 +82,7 @@ def load_samples(
         DataError: a split that is wanted has none.
     """
     from torchsid import training
-    from torchsid.training.build import build_task
+    from torchsid.training.setup import build_task
 
     config = network.config
     if args.data is not None:

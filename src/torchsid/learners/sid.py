@@ -20,7 +20,7 @@ from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
 from torchsid.learners.teachers import BeliefMemory
-from torchsid.settings import checked, settings_of
+from torchsid.settings import Count, Positive, Weight, checked, settings_of
 
 AlphaOver = Literal["stages", "epochs"]
 Teachers = Literal["same-batch", "last-epoch"]
@@ -73,11 +73,11 @@ class SID(Learner):
         alpha: Alpha = 0.5,
         alpha_over: AlphaOver = "stages",
         direction: Direction = "forward",
-        temperature: float = 1.0,
-        label_smoothing: float = 0.0,
+        temperature: Positive = 1.0,
+        label_smoothing: Weight = 0.0,
         schedule: Schedule = "streaming",
         combine: Combine = "sum",
-        window: int = 1,
+        window: Count = 1,
         teachers: Teachers = "same-batch",
         update: Update = "together",
         optimizer: Optimizer | None = None,
@@ -281,7 +281,7 @@ def _clashes(settings: Mapping[str, Any], *, network: str, depth: int, epochs: i
             yield f"schedule = {schedule!r} runs a shared cascade; a staged one streams: leave it out"
         if combine != "sum":
             yield f"combine = {combine!r} merges gradients in a shared extractor, which a staged cascade has not: leave it out"
-        if not 1 <= window <= depth:
+        if window > depth:
             yield f"window = {window} reaches over more stages than there are: set it to {depth} (end to end) or less, 1 is SID"
         if settings["update"] == "stage" and window > 1:
             yield f"update = 'stage' changes weights that the other losses of window = {window} need: set one to its default"

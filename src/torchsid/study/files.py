@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchsid.errors import RunError
-from torchsid.training.durable import os_errors, write_text
+from torchsid.training.durable import os_errors, replace_file
 
 if TYPE_CHECKING:
     from torchsid.show.page import Page
@@ -20,7 +20,7 @@ def write_file(path: Path, text: str) -> None:
     """
     with os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+    replace_file(path, text)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -44,19 +44,17 @@ class Batches:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from `first_step` on; on CUDA the next one is made while the device computes."""
-        if first_step >= self.steps:
-            return
         order = torch.randperm(len(self._splits.train), generator=generator_at("order", self._seed, epoch))
+        steps = range(first_step, self.steps)
         if self._device.type == "cpu":  # a thread would only compete for the cores
-            yield from (self._make(order, epoch, step) for step in range(first_step, self.steps))
+            yield from (self._make(order, epoch, step) for step in steps)
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
-            following = pool.submit(self._make, order, epoch, first_step)
-            for step in range(first_step + 1, self.steps + 1):
-                batch = following.result()
-                if step < self.steps:
-                    following = pool.submit(self._make, order, epoch, step)
-                yield batch
+            ahead = (pool.submit(self._make, order, epoch, step) for step in steps)
+            following = next(ahead, None)
+            while batch := following:
+                following = next(ahead, None)
+                yield batch.result()
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Return stored inputs as the network reads them, on the device."""

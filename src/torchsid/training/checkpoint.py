@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.errors import CheckpointError, WorkerError
-from torchsid.training.durable import being_written, current, os_errors, replacing_directory, write_bytes
+from torchsid.training.durable import being_written, current, os_errors, previous, replacing_directory, write_bytes
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
@@ -53,24 +53,19 @@ def save(
     Raises:
         RunError: the operating system refuses, for instance because the disk is full.
     """
-    model, others = module.state_dict(), {**_optimizer_tensors(module, optimizer), **memory}
+    tensors = {**module.state_dict(), **_optimizer_tensors(module, optimizer), **memory}
     if world is None:
-        _write(directory, model, others, state, config_sha256)
+        _write(directory, tensors, state, config_sha256)
         return
     from torchsid.distributed.checkpoint import write_shards
 
     fresh = being_written(directory)
     with ExitStack() as stack:
-        world.on_lead(lambda: stack.enter_context(replacing_directory(directory, keep=previous(directory))))
+        world.on_lead(lambda: stack.enter_context(replacing_directory(directory, keep=True)))
         with os_errors(fresh):
-            checksums = write_shards(fresh, {**model, **others}, world)
+            checksums = write_shards(fresh, tensors, world)
         world.on_lead(lambda: write_bytes(fresh / _STATE, _header(checksums, state, config_sha256)))
         world.on_lead(stack.close)
-
-
-def previous(directory: Path) -> Path:
-    """Return where the sharded checkpoint before the one in `directory` is kept."""
-    return directory.with_name(f"{directory.name}-previous")
 
 
 def consolidate(directory: Path, *, config_sha256: str) -> None:
@@ -81,10 +76,9 @@ def consolidate(directory: Path, *, config_sha256: str) -> None:
         RunError: the operating system refuses.
     """
     header = _read_header(current(directory))
-    shutil.rmtree(previous(directory), ignore_errors=True)
     if _MODEL not in header["files"]:
-        model, others = _split(_read_files(current(directory), header["files"]))
-        _write(directory, model, others, header["state"], config_sha256)
+        _write(directory, _read_files(current(directory), header["files"]), header["state"], config_sha256)
+    shutil.rmtree(previous(directory), ignore_errors=True)
 
 
 def exists(directory: Path) -> bool:
@@ -119,9 +113,9 @@ def load(
     weights = module.state_dict()  # knows the versions of the modules; without them BatchNorm asks for a buffer of other workers
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
     read = _read_own(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
-    model, others = _split(read)
+    others = {name: read.pop(name) for name in list(read) if _is_other(name)}
     weights.clear()
-    weights |= model
+    weights |= read
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
@@ -134,12 +128,12 @@ def load(
     return state
 
 
-def _write(
-    directory: Path, model: Mapping[str, Tensor], others: Mapping[str, Tensor], state: Mapping[str, Any], config_sha256: str
-) -> None:
+def _write(directory: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], config_sha256: str) -> None:
     contents = {
-        file: safetensors.torch.save({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()})
-        for file, tensors in ((_MODEL, model), (_OPTIMIZER, others))
+        file: safetensors.torch.save(
+            {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items() if _is_other(name) == others}
+        )
+        for file, others in ((_MODEL, False), (_OPTIMIZER, True))
     }
     contents[_STATE] = _header({file: hashlib.sha256(each).hexdigest() for file, each in contents.items()}, state, config_sha256)
     with replacing_directory(directory) as fresh:
@@ -147,12 +141,9 @@ def _write(
             write_bytes(fresh / name, content)
 
 
-def _split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the tensors of the module, and those of the optimiser and the memory, whose names have a colon."""
-    parts: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
-    for name, tensor in tensors.items():
-        parts[":" in name][name] = tensor
-    return parts
+def _is_other(name: str) -> bool:
+    """Whether a tensor is not the module's but the optimiser's or the memory's, whose names have a colon."""
+    return ":" in name
 
 
 def _optimizer_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -181,13 +172,11 @@ def _sha256_of(header: object) -> str:
 
 
 def _read_header(directory: Path) -> dict[str, Any]:
-    path = directory / _STATE
+    path, content = directory / _STATE, _read(directory / _STATE)
     try:
-        header: dict[str, Any] = json.loads(_read(path))
+        header: dict[str, Any] = json.loads(content)
         whole = header.pop("sha256") == _sha256_of(header)
-    except (ValueError, KeyError, AttributeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except (ValueError, KeyError, AttributeError):
         whole = False
     if not whole:
         raise CheckpointError(f"{path} is truncated or altered; {_REMEDY}")

@@ -1,26 +1,97 @@
 """The configuration of a run: what is chosen by name, and the sections that every run has. Checked as a whole.
 
 A field is addressed by its dotted name (`learner.alpha`, `training.epochs`) in recipes, on the command line and in messages. The
-sections `data`, `model` and `learner` have the settings of what they choose (`torchsid.training.choices`).
+sections `data`, `model` and `learner` choose by name: each has the settings of what it chooses, and no others.
 """
 
 import hashlib
-from dataclasses import asdict, field
-from dataclasses import dataclass as plain_dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, make_dataclass
+from inspect import Parameter
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tomli_w
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from torchsid.settings import Count, CountOrZero, NotNegative, Positive, Share
-from torchsid.training.choices import CHOICES
+from torchsid import learners, models, tasks
+from torchsid.registry import Registry
+from torchsid.settings import STRICT, Count, CountOrZero, NotNegative, OneOf, Positive, Setting, Share, all_settings
 
-# Strict, because `epochs = true` and `epochs = "3"` are slips and not numbers.
-CONFIG = ConfigDict(extra="forbid", strict=True)
+_MADE: dict[str, type] = {}
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@dataclass(frozen=True)
+class Choice:
+    """A section that chooses from a registry.
+
+    Args:
+        registry: what it chooses from.
+        key: the setting that has the name of the choice; empty where `RunConfig.task` has it.
+        default: the choice of a recipe that makes none.
+    """
+
+    registry: Registry
+    key: str
+    default: str
+
+    def chosen(self, table: Mapping[str, Any], task: str) -> Callable[..., Any]:
+        """Return the class or function that a section chooses.
+
+        Raises:
+            ConfigError: it does not exist.
+        """
+        return self.registry.load(str(table.get(self.key, self.default)) if self.key else task)
+
+    def makes(self, table: Mapping[str, Any], task: str) -> type:
+        """Return the class of what a section makes: the one that it chooses, or what its function says that it returns.
+
+        Raises:
+            ConfigError: it does not exist.
+        """
+        chosen = self.chosen(table, task)
+        made = chosen if isinstance(chosen, type) else get_type_hints(chosen).get("return")
+        return made if isinstance(made, type) else object
+
+    def settings(self, table: Mapping[str, Any], task: str) -> dict[str, Setting]:
+        """Return the settings of a section that sets `table`, the choice itself first.
+
+        Raises:
+            ConfigError: something that it chooses does not exist.
+        """
+        about = Setting(self.key, Annotated[str, OneOf(self.registry)], self.default, f"The {self.registry.kind}, by name.")
+        return ({self.key: about} if self.key else {}) | all_settings(self.chosen(table, task), table)
+
+    def section(self, table: Mapping[str, Any], task: str) -> type:
+        """Return the dataclass of a section that sets `table`; the same one for the same settings, so that equals are equal.
+
+        Raises:
+            ConfigError: something that it chooses does not exist.
+        """
+        settings = self.settings(table, task)
+        identity = repr((self.chosen(table, task), settings))
+        if identity not in _MADE:
+            kinds = {each.name: str if OneOf.within(each.annotation) else each.annotation for each in settings.values()}
+            fields = [(name, kind, _field(settings[name].default)) for name, kind in kinds.items()]
+            plain = make_dataclass("Settings", fields, frozen=True, kw_only=True)
+            _MADE[identity] = pydantic_dataclass(plain, frozen=True, kw_only=True, config=STRICT)
+        return _MADE[identity]
+
+
+def _field(default: Any) -> Any:
+    if default is Parameter.empty:
+        return field()
+    return field(default_factory=lambda: list(default)) if isinstance(default, list) else field(default=default)
+
+
+CHOICES: Mapping[str, Choice] = {
+    "data": Choice(tasks.TASKS, "", "images"),
+    "model": Choice(models.NETWORKS, "network", "cascade"),
+    "learner": Choice(learners.LEARNERS, "name", "sid"),
+}
+"""By section of `RunConfig`."""
+
+
+@pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerConfig:
     """The optimiser and how its learning rate moves over the steps of the run."""
 
@@ -46,7 +117,7 @@ class OptimizerConfig:
     """Largest norm of the whole gradient; 0 does not clip."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
     """Length, seed and machine of the run."""
 
@@ -72,7 +143,7 @@ class TrainingConfig:
     """Stop after so many epochs without a better validation accuracy; 0 never stops early."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
 class WatchConfig:
     """What is measured beside training, after every epoch."""
 
@@ -87,7 +158,7 @@ class WatchConfig:
     """Write TensorBoard files as well; needs `pip install 'torchsid[tensorboard]'`."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
 class DistributedConfig:
     """Stages on many workers, started by `torchrun`; one process takes no notice. A run may go on with other values."""
 
@@ -105,7 +176,7 @@ class DistributedConfig:
     """Seconds without a sign of a neighbour after which a worker counts as hanging."""
 
 
-@plain_dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run's result; `torchsid.training.resolve` makes and checks one."""
 
@@ -140,3 +211,19 @@ def config_sha256(config: RunConfig) -> str:
     """Return the SHA-256 of the configuration's TOML text, as hexadecimal digits; without `distributed`, which may change."""
     tree = {name: section for name, section in asdict(config).items() if name != "distributed"}
     return hashlib.sha256(tomli_w.dumps(tree).encode()).hexdigest()
+
+
+def differences(before: object, after: object, prefix: str = "") -> list[str]:
+    """Return `name: old -> new` for every field in which two configurations differ; a setting that one of them lacks is absent."""
+    old, new = (dict(_leaves(asdict(tree), prefix)) for tree in (before, after))  # type: ignore[call-overload]
+    return [
+        f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in old | new if old.get(name) != new.get(name)
+    ]
+
+
+def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, repr(value)

@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from torchsid.core.cascade import Cascade
 from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
 from torchsid.core.propositions import divergence, rounding
 from torchsid.tasks.domain import Samples
-from torchsid.training.build import Setup
 from torchsid.training.evaluation import predict
-from torchsid.training.session import Progress, Session
+from torchsid.training.session import LASTING, Session
+from torchsid.training.setup import Setup
 
 _SAMPLES = 256
 _BEYOND_CHANCE = 2.0  # standard errors of the mean rise
-_EPOCHS = 2  # in a row; deep stages often lag behind for the first one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,13 @@ def measure_descent(setup: Setup) -> Descent | None:
     None without `watch.certify`, and for a network without stages. Of several workers each gets what the lead measured.
     """
     config, splits = setup.config, setup.splits
-    if not config.watch.certify or config.model.network == "plain":
+    if not config.watch.certify or not isinstance(setup.learner.module, Cascade):
         return None
     name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
     count = min(_SAMPLES, len(data))
     data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
     log_beliefs = predict(setup.learner, data.inputs, prepare=setup.batches.prepare)
-    descent = descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples")
-    return setup.world.on_lead(lambda: descent) if setup.world else descent
+    return setup.from_lead(descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples"))
 
 
 def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective, name: str) -> Descent:
@@ -74,16 +73,11 @@ def heed_descent(session: Session, descent: Descent) -> None:
         f"stage {stage} no longer improves on {f'stage {stage - 1}' if stage > 1 else 'the prior'} "
         f"(mean KL {descent.means[stage - 1]:.4f} to {descent.means[stage]:.4f})"
         for stage, epochs in enumerate(progress.rising, 1)
-        if epochs == _EPOCHS
+        if epochs == LASTING
     ]
     if changes:
         end = "; training ends here" if session.setup.config.watch.on_no_descent == "stop" else ""
         session.warn(f"epoch {progress.epoch}: {'; '.join(changes)}, on {descent.samples}{end}")
-
-
-def descent_has_stopped(progress: Progress) -> bool:
-    """Return whether a stage takes beliefs away from the target for good, not for one epoch."""
-    return any(epochs >= _EPOCHS for epochs in progress.rising)
 
 
 def objective_of(learner: Learner) -> LocalObjective:

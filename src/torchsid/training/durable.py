@@ -18,62 +18,20 @@ def os_errors(path: Path) -> Iterator[None]:
         raise RunError(f"cannot write {path}: {error.strerror or error}; what was there before is untouched") from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the file's text at once: a reader sees the old or the new one, never a part.
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Replace the file at once: a reader sees the old or the new one, never a part.
 
     Raises:
         RunError: the operating system refuses.
     """
-    replace_file(path, text.encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace the file at once, as `write_text`."""
     temporary = path.with_name(f".{path.name}.new")
     with os_errors(path):
         try:
-            write_bytes(temporary, content)
+            write_bytes(temporary, content.encode() if isinstance(content, str) else content)
             temporary.replace(path)
-            sync_directory(path.parent)
+            _sync_directory(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing_directory(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
-    """Give an empty directory to fill; at the end of the block it takes the place of `path`, which is kept as `keep` if asked to.
-
-    No portable call exchanges two full directories in one step, so the old one is set aside for a moment; `current` finds it there.
-
-    Raises:
-        RunError: the operating system refuses; the old directory stays.
-    """
-    fresh, old = being_written(path), _set_aside(path)
-    with os_errors(path):
-        _settle(path, fresh, old)
-        try:
-            fresh.mkdir(parents=True)
-            yield fresh
-            sync_directory(fresh)
-            if path.exists():
-                path.rename(old)
-            fresh.rename(path)
-            if keep and old.exists():
-                shutil.rmtree(keep, ignore_errors=True)
-                old.rename(keep)
-            sync_directory(path.parent)
-        finally:
-            _settle(path, fresh, old)
-
-
-def being_written(path: Path) -> Path:
-    """Return the directory that `replacing_directory` gives for `path`."""
-    return path.with_name(f".{path.name}.new")
-
-
-def current(path: Path) -> Path:
-    """Return where the directory is to be read: `path`, or the one set aside when a crash fell between the two renames."""
-    return path if path.exists() or not _set_aside(path).exists() else _set_aside(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -84,19 +42,49 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _set_aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
+@contextmanager
+def replacing_directory(path: Path, *, keep: bool = False) -> Iterator[Path]:
+    """Give an empty directory to fill; at the end of the block it takes the place of `path`, which may be kept as `previous(path)`.
+
+    No portable call exchanges two full directories in one step, so for a moment there is only the previous one.
+
+    Raises:
+        RunError: the operating system refuses; the old directory stays.
+    """
+    fresh = being_written(path)
+    with os_errors(path):
+        shutil.rmtree(fresh, ignore_errors=True)  # what an interrupted write left
+        try:
+            fresh.mkdir(parents=True)
+            yield fresh
+            _sync_directory(fresh)
+            if path.exists():
+                shutil.rmtree(previous(path), ignore_errors=True)
+                path.rename(previous(path))
+            fresh.rename(path)
+            _sync_directory(path.parent)
+            if not keep:
+                shutil.rmtree(previous(path), ignore_errors=True)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _settle(path: Path, fresh: Path, old: Path) -> None:
-    """Put the old directory back if nothing has taken its place, and drop what an interrupted write left."""
-    if old.exists() and not path.exists():
-        old.rename(path)
-    for remains in (fresh, old):
-        shutil.rmtree(remains, ignore_errors=True)
+def being_written(path: Path) -> Path:
+    """Return the directory that `replacing_directory` gives for `path`."""
+    return path.with_name(f".{path.name}.new")
 
 
-def sync_directory(path: Path) -> None:
+def previous(path: Path) -> Path:
+    """Return where the directory is that was at `path` before the one that is there."""
+    return path.with_name(f"{path.name}-previous")
+
+
+def current(path: Path) -> Path:
+    """Return where the directory is to be read: `path`, or the previous one when a crash fell between the two renames."""
+    return path if path.exists() or not previous(path).exists() else previous(path)
+
+
+def _sync_directory(path: Path) -> None:
     """Make renames inside the directory survive a power cut; where directories cannot be opened, the system does it itself."""
     if os.name == "nt":
         return

@@ -1,7 +1,6 @@
 """How good every stage's belief is on a set of samples, in plain numbers, and the few samples that show it."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from torchsid.core.beliefs import kl, log_target
 from torchsid.core.side_effects import without_side_effects
+from torchsid.errors import NonFiniteError
 from torchsid.tasks.domain import Samples
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -38,14 +38,11 @@ def predict(
     batch_size: int = 500,
 ) -> Tensor:
     """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
-    function = predictor if callable(predictor) and not hasattr(predictor, "log_beliefs") else predictor.log_beliefs
-    with ExitStack() as stack:
-        module = getattr(predictor, "module", None)
-        if isinstance(module, nn.Module):
-            stack.enter_context(without_side_effects(module))
-            module.eval()
-        stack.enter_context(torch.no_grad())
-        parts = [function(prepare(batch)).float().cpu() for batch in torch.split(inputs, batch_size)]
+    answer: Any = getattr(predictor, "log_beliefs", predictor)
+    module: nn.Module = getattr(predictor, "module", None) or nn.Module()  # a function has none, or none that is known
+    with without_side_effects(module), torch.no_grad():
+        module.eval()
+        parts = [answer(prepare(batch)).float().cpu() for batch in torch.split(inputs, batch_size)]
     return torch.cat(parts, dim=1)
 
 
@@ -75,6 +72,7 @@ def evaluate(
 
     Raises:
         ValueError: there are no samples, or all weights are 0.
+        NonFiniteError: a belief is no distribution, because the network has diverged; names the stage.
     """
     if not len(samples):
         raise ValueError("no samples to evaluate on: set data.validation above 0 or choose another split")
@@ -88,13 +86,17 @@ def evaluate(
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
     share, correct = weight / weight.sum(), answer == truth
+    confusion = None
+    if outcomes <= MAX_CONFUSION:
+        pairs = torch.bincount(truth * outcomes + answer[-1], minlength=outcomes**2)
+        confusion = pairs.view(outcomes, outcomes).tolist()
     bins = [calibration(stage, right, weight) for stage, right in zip(confidence, correct, strict=True)]
     return {
         "n": len(truth),
         "accuracy": (correct * share).sum(1).tolist(),
         "kl": (divergence * share).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
-        "confusion": confusion(truth, answer[-1], outcomes).tolist() if outcomes <= MAX_CONFUSION else None,
+        "confusion": confusion,
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
         # by NumPy, because `torch.quantile` takes 16 million values at most
@@ -108,6 +110,9 @@ def _judge(log_beliefs: Tensor, samples: Samples) -> tuple[Tensor, Tensor, Tenso
     counts = weight > 0  # [B, ...]
     believed, target = log_beliefs[:, counts].double(), samples.target[counts]  # [L+1, M, C], [M] or [M, C]
     best = believed.max(dim=-1)
+    if diverged := (~best.values.isfinite()).any(dim=-1).nonzero().flatten().tolist():
+        what = f"the belief after stage {diverged[0]} holds NaN or infinity"
+        raise NonFiniteError(f"{what}: the weights have diverged; lower optimizer.learning_rate, or set optimizer.clip_gradient")
     if target.is_floating_point():
         divergence = kl(log_target(target.double(), believed.shape[-1]), believed)
     else:
@@ -145,11 +150,6 @@ def expected_calibration_error(bins: dict[str, list[float]]) -> float:
     """Return `Σ_b n_b/N · |accuracy_b − confidence_b|` of the bins that `calibration` gave."""
     gaps = (n * abs(a - c) for n, a, c in zip(bins["count"], bins["accuracy"], bins["confidence"], strict=True))
     return sum(gaps) / sum(bins["count"])
-
-
-def confusion(truth: Tensor, answers: Tensor, outcomes: int) -> Tensor:
-    """Return how often each outcome (rows) was taken for each (columns), int64 `[C, C]`."""
-    return torch.bincount(truth * outcomes + answers, minlength=outcomes**2).reshape(outcomes, outcomes)
 
 
 def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

@@ -85,13 +85,18 @@ class CheckpointTiming:
         world: the other workers; None in one process.
     """
 
+    signal: int | None = None
+    """The signal that all workers have agreed to obey."""
+
     def __init__(
         self, stop: StopRequest, every_seconds: float, carrier: PipelineLearner | None = None, world: "World | None" = None
     ) -> None:
         self._stop, self._seconds, self._carrier, self._world = stop, every_seconds, carrier, world
+        self.saved()
+
+    def saved(self) -> None:
+        """Count the seconds from now on."""
         self._saved = time.perf_counter()
-        self.signal: int | None = None
-        """The signal that all workers have agreed to obey."""
 
     def before_step(self) -> None:
         """Let the first worker decide."""
@@ -104,16 +109,11 @@ class CheckpointTiming:
         self.signal = request if request > 0 else None
         return request != 0
 
-    def saved(self) -> None:
-        """Count the seconds from now on."""
-        self._saved = time.perf_counter()
-
     def at_epoch_end(self) -> None:
         """Obey a signal that came to any worker."""
         signals = self._world.gather(self._stop.signal) if self._world else [self._stop.signal]
         self.signal = next((signal for signal in signals if signal is not None), None)
 
     def _request(self) -> int:
-        if self._stop.signal is not None:
-            return self._stop.signal
-        return _SAVE if 0 < self._seconds <= time.perf_counter() - self._saved else 0
+        seconds = time.perf_counter() - self._saved
+        return self._stop.signal or (_SAVE if 0 < self._seconds <= seconds else 0)

@@ -8,34 +8,31 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors.torch
 import torch
 
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
-from torchsid.errors import NonFiniteError, RunError
+from torchsid.errors import ConfigError, NonFiniteError, RunError
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.tasks.domain import Samples, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
-from torchsid.training.build import Setup, set_up, torch_settings
 from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.descent import descent_has_stopped, heed_descent, measure_descent
+from torchsid.training.descent import heed_descent, measure_descent
 from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import evaluate, samples_to_show
 from torchsid.training.optimization import set_learning_rate, training_step
-from torchsid.training.provenance import locality_of, new_manifest, now
-from torchsid.training.reporter import Reporter, Silent, summary_writer
+from torchsid.training.provenance import new_manifest, now
+from torchsid.training.reporter import Reporter, Silent, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Session, begin, create_run, reopen_run
+from torchsid.training.setup import Setup, set_up, torch_settings
 from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
 
-if TYPE_CHECKING:
-    from torchsid.distributed.world import World
-
-_LOCALITY_SAMPLES, _CONFLICT_SAMPLES = 16, 64
+_CONFLICT_SAMPLES = 64
 REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
@@ -69,44 +66,38 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         if resume and run.manifest()["status"] == "finished":
             reporter.warning(f"{out} has finished already: nothing to resume")
             return out
-        if config.watch.tensorboard:
-            summary_writer()  # a missing package is an error now, not after the first epoch
         with torch_settings(config) as device:
             reset_peak_memory(device)
             setup = set_up(config, device, cut_by_graph=world is not None)
-            reporter.finished(out, _train(run, setup, world, reporter, command, resume=resume))
+            manifest = new_manifest(setup, command)
+            if config.watch.tensorboard:  # what cannot be recorded is an error now, not after the first epoch
+                tensorboard()
+            if world:
+                setup = spread(setup, world)
+                manifest["workers"] = who_does_what(setup, world)
+            else:
+                _conflict(setup)
+            manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
+            reporter.started(manifest, manifest["locality"]["detail"])
+            if left_out := setup.splits.skipped:
+                reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
+            if world and config.watch.conflict:
+                reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
+            with begin(run, setup, reporter) as session, _status(session, manifest):
+                while session.progress.epoch <= config.training.epochs and not _ends_early(session):
+                    _train_epoch(session)
+                    end_epoch(session)
+                    session.timing.at_epoch_end()
+                    session.stop_if_asked()
+                evaluation = _evaluate_run(session)
+            reporter.finished(out, evaluation)
     return out
-
-
-def _train(
-    run: RunDirectory, setup: Setup, world: "World | None", reporter: Reporter, command: str, *, resume: bool
-) -> dict[str, Any]:
-    config = setup.config
-    locality = locality_of(setup.learner, setup.batches.first(_LOCALITY_SAMPLES))
-    manifest = new_manifest(setup, locality, command)
-    if world:
-        setup = spread(setup, world)
-        manifest["workers"] = who_does_what(setup, world)
-    manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
-    reporter.started(manifest, locality["detail"])
-    if world and config.watch.conflict:
-        reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
-    if left_out := setup.splits.skipped:
-        reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
-    with begin(run, setup, reporter) as session, _status(session, manifest):
-        session.log.write("resume" if session.global_step else "start", epoch=session.progress.epoch, step=session.progress.step)
-        while session.progress.epoch <= config.training.epochs and not _ends_early(session):
-            _train_epoch(session)
-            end_epoch(session)
-            session.timing.at_epoch_end()
-            session.stop_if_asked()
-        return _evaluate_run(session)
 
 
 def _ends_early(session: Session) -> bool:
     config, progress = session.setup.config, session.progress
     out_of_patience = 0 < config.training.patience <= progress.epoch - 1 - progress.best_epoch
-    return out_of_patience or (config.watch.on_no_descent == "stop" and descent_has_stopped(progress))
+    return out_of_patience or (config.watch.on_no_descent == "stop" and progress.descent_has_stopped)
 
 
 def _train_epoch(session: Session) -> None:
@@ -161,9 +152,10 @@ def end_epoch(session: Session) -> None:
     progress, setup = session.progress, session.setup
     if progress.sums.skipped_steps and not progress.sums.samples:
         raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
-    validation = _validate(session)
+    result = _evaluate(session, setup.splits.validation)
+    validation = setup.from_lead({"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None)
     descent = measure_descent(setup)
-    record = session.log.write(
+    record = session.log(
         "epoch",
         epoch=progress.epoch,
         step=session.global_step,
@@ -172,12 +164,12 @@ def end_epoch(session: Session) -> None:
         validation=validation,
         seconds=progress.sums.seconds,
         memory_mib=peak_memory_mib(setup.device),
-        conflict=_conflict(session),
+        conflict=_conflict(setup),
         descent=descent.shares if descent else None,
     )
     session.reporter.epoch(record)
     if session.board:
-        session.board.write(record)
+        write_scalars(session.board, record)
     if descent:
         heed_descent(session, descent)
     improved = validation is not None and validation["accuracy"][-1] > progress.best_accuracy
@@ -189,20 +181,20 @@ def end_epoch(session: Session) -> None:
     session.save("last")
 
 
-def _validate(session: Session) -> dict[str, Any] | None:
-    """Return loss, accuracy and divergence of every belief on the validation samples; None without any."""
-    setup, result = session.setup, _evaluate(session, session.setup.splits.validation)
-    validation = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
-    return on_lead(setup.world, lambda: validation)
+def _conflict(setup: Setup) -> list[list[float]] | None:
+    """Return the cosines between the stages' gradients on the same few samples every time; None if not asked for.
 
-
-def _conflict(session: Session) -> list[list[float]] | None:
-    """Return the cosines between the stages' gradients on the same few samples every time; None if not asked for."""
-    learner = session.setup.learner
-    if not session.setup.config.watch.conflict or not isinstance(learner, SID):
+    Raises:
+        ConfigError: the stages share no extractor that has parameters.
+    """
+    learner = setup.learner
+    if not setup.config.watch.conflict or not isinstance(learner, SID):
         return None
-    batch = session.setup.batches.first(_CONFLICT_SAMPLES)
-    cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
+    batch = setup.batches.first(_CONFLICT_SAMPLES)
+    try:
+        cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
+    except ValueError as error:
+        raise ConfigError([f"watch.conflict = true: {error}; set it to false"]) from None
     return cosines
 
 
@@ -250,11 +242,12 @@ def _status(session: Session, manifest: dict[str, Any]) -> Iterator[None]:
     """Write into the manifest how the run ended."""
     ended: dict[str, Any] = {"status": "interrupted"}
     try:
+        session.log("resume" if session.global_step else "start", epoch=session.progress.epoch, step=session.progress.step)
         yield
-        session.log.write("end")
+        session.log("end")
         ended = {"status": "finished", "finished": now()}
     except Exception as error:
-        session.log.write("error", message=f"{type(error).__name__}: {error}")
+        session.log("error", message=f"{type(error).__name__}: {error}")
         raise
     finally:
         ended["train_seconds"] = session.progress.seconds + session.progress.sums.seconds

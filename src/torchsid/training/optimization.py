@@ -1,7 +1,8 @@
 """The optimiser, the learning rate as a function of the step, and one step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -20,8 +21,20 @@ _LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """Return the optimiser over all parameters of the module, in the fused form where the device has one."""
-    groups = parameter_groups(module, config)
+    """Return the optimiser over all parameters of the module, in the fused form where the device has one.
+
+    Its groups differ in weight decay and learning rate; `rate_factor` is a group's multiple of the learning rate.
+    """
+    heads = set(module.heads.parameters()) if isinstance(module, StagedCascade) else set()
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        factor = config.head_learning_rate if parameter in heads else 1.0
+        decays = config.weight_decay_on == "all" or parameter.dim() > 1
+        members.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+    groups = [
+        {"params": parameters, "lr": config.learning_rate * factor, "weight_decay": decay, "rate_factor": factor}
+        for (factor, decay), parameters in members.items()
+    ]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())
     match config.name:
         case "adam":
@@ -30,20 +43,6 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
             return AdamW(groups, fused=fused)
         case "sgd":
             return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
-
-
-def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Return the parameters by learning rate and weight decay; `rate_factor` is a group's multiple of the learning rate."""
-    heads = set(module.heads.parameters()) if isinstance(module, StagedCascade) else set()
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in module.parameters():
-        factor = config.head_learning_rate if parameter in heads else 1.0
-        decays = config.weight_decay_on == "all" or parameter.dim() > 1
-        groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
-    return [
-        {"params": parameters, "lr": config.learning_rate * factor, "weight_decay": decay, "rate_factor": factor}
-        for (factor, decay), parameters in groups.items()
-    ]
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -76,34 +75,54 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
-def gradient_norm(module: nn.Module, *, clip: float = 0.0) -> Tensor:
-    """Return the Euclidean norm of the whole gradient, a scalar; with `clip` above 0 scale the gradient down to that norm."""
-    parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if clip > 0:
-        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-    return norm
-
-
 def autocast(device: torch.device, config: TrainingConfig) -> torch.autocast:
     """Return the context of the arithmetic that `training.precision` asks for."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepNumbers:
-    """What a step measured."""
+@dataclass(kw_only=True)
+class Sums:
+    """Sums over the positions of a step or an epoch, to be divided by their weight: a smaller last batch weighs what it should."""
 
-    samples: int
-    positions: float
-    """Sum of the weights of all positions; what the losses are means over."""
-    stage_losses: list[float]
-    correct: list[float]
-    """Sum of the weights of the positions that a stage answers right."""
+    samples: int = 0
+    positions: float = 0.0
+    """Of the weights of all positions; what the losses are means over."""
+    stage_losses: list[float] = field(default_factory=list)
+    correct: list[float] = field(default_factory=list)
+    """Of the weights of the positions that a stage answers right."""
+    skipped_steps: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+
+    def add(self, step: "Sums") -> None:
+        """Add what a step measured."""
+        self.samples += step.samples
+        self.positions += step.positions
+        self.stage_losses, self.correct = (
+            [a + b for a, b in zip_longest(total, more, fillvalue=0.0)]
+            for total, more in ((self.stage_losses, step.stage_losses), (self.correct, step.correct))
+        )
+
+    @property
+    def loss(self) -> float:
+        """The mean of the summed loss of all stages; 0 when every step was skipped."""
+        return sum(self.stage_losses) / (self.positions or 1.0)
+
+    def means(self) -> dict[str, Any]:
+        """Return the epoch's training metrics under their names in metrics.jsonl; null when every step was skipped."""
+        count = self.positions or None
+        return {
+            "train_loss": self.loss if count else None,
+            "train_stage_losses": [total / count for total in self.stage_losses] if count else None,
+            "train_accuracy": [total / count for total in self.correct] if count else None,
+            "samples_per_second": self.samples / self.seconds if self.seconds else None,
+            "data_share": self.data_seconds / self.seconds if self.seconds else None,
+            "skipped_steps": self.skipped_steps,
+        }
 
 
-def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: RunConfig) -> StepNumbers:
-    """Take one step and return its numbers. A learner that has the optimiser itself updates every stage at once.
+def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: RunConfig) -> Sums:
+    """Take one step and return what it measured. A learner that has the optimiser itself updates every stage at once.
 
     Raises:
         NonFiniteError: NaN or infinity in inputs, losses or gradients, by stage or parameter. Weights, optimiser and running
@@ -126,7 +145,10 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
             samples=batch.samples,
             on_belief=lambda stage, log_belief: answers.append(log_belief.argmax(dim=-1)),
         )
-    norm = gradient_norm(module, clip=config.optimizer.clip_gradient)  # 0 if stages were updated at once: no gradient is left
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)  # 0 if stages were updated at once: no gradient is left
+    if config.optimizer.clip_gradient:
+        nn.utils.clip_grads_with_norm_(module.parameters(), config.optimizer.clip_gradient, norm)
     right = torch.stack(answers or [out.log_belief.argmax(dim=-1)]) == outcome_of(batch.target)  # some methods tell nothing
     weight = torch.ones_like(right[0], dtype=torch.float64) if batch.weight is None else batch.weight.double()
     # One transfer for all numbers: on CUDA every transfer waits for the device.
@@ -139,7 +161,8 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
         raise NonFiniteError(_where(learner, stage_losses))
     if not learner.optimizer:
         optimizer.step()
-    return StepNumbers(samples=len(batch.target), positions=positions, stage_losses=stage_losses, correct=correct)
+    losses = [loss * positions for loss in stage_losses]
+    return Sums(samples=len(batch.target), positions=positions, stage_losses=losses, correct=correct)
 
 
 def _where(learner: Learner, stage_losses: list[float]) -> str:

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -18,46 +20,40 @@ from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.learners.locality import check_locality
 from torchsid.training.batches import Batch
-from torchsid.training.build import Setup
 from torchsid.training.config import config_sha256
 from torchsid.training.optimization import autocast
+from torchsid.training.setup import Setup
 
+_LOCALITY_SAMPLES = 16
 _PACKAGES = ("numpy", "pydantic", "safetensors", "pyarrow", "pillow")
 
 
 def provenance(device: torch.device | None = None) -> dict[str, Any]:
-    """Return date, versions, hardware and git state, ready for JSON."""
-    return {"date": now(), "versions": versions(), "hardware": hardware(device or torch.device("cpu")), "git": git_state()}
+    """Return date, versions, hardware and git state, ready for JSON.
+
+    Versions are those of Python and of the packages that the numbers depend on; hardware is the processor, usable cores, PyTorch's
+    threads, memory in GiB, and the device.
+    """
+    versions = {"torchsid": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    hardware = {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory, 1) if memory else None,
+        "device": torch.cuda.get_device_name(device) if device and device.type == "cuda" else "cpu",
+    }
+    # The installed name has no build suffix where a wheel was built for one device only; torch itself knows.
+    versions["torch"] = torch.__version__
+    return {"date": now(), "versions": versions, "hardware": hardware, "git": git_state()}
 
 
 def now() -> str:
     """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that the numbers depend on."""
-    found = {"torchsid": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    # The installed name has no build suffix where a wheel was built for one device only; torch itself knows.
-    return found | {"torch": torch.__version__}
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """Return processor, usable cores, PyTorch's threads, memory in GiB, and the device."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
-    return {
-        "cpu": _cpu_name(),
-        "cores": cores,
-        "threads": torch.get_num_threads(),
-        "memory_gib": round(memory, 1) if memory else None,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
 
 
 def git_state(directory: Path | None = None) -> dict[str, Any] | None:
@@ -76,27 +72,27 @@ def git_state(directory: Path | None = None) -> dict[str, Any] | None:
 
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text("utf-8"), re.MULTILINE) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
-def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[str, Any]:
-    """Return what manifest.json says at the start of a run."""
+def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
+    """Return what manifest.json says at the start of a run.
+
+    Raises:
+        LocalityError: a stage's loss reaches another stage.
+    """
     config, splits, module = setup.config, setup.splits, setup.learner.module
+    machine = provenance(setup.device)
     plan = module.plan if isinstance(module, StagedCascade) else None
     return {
         "torchsid": __version__,
-        "started": now(),
+        "started": machine.pop("date"),
         "finished": None,
         "status": "running",
         "command": command,
         "config_sha256": config_sha256(config),
-        "versions": versions(),
-        "hardware": hardware(setup.device),
-        "git": git_state(),
+        **machine,
         "seed": config.training.seed,
         "recipe": config.recipe,
         "label": config.label,
@@ -111,7 +107,7 @@ def new_manifest(setup: Setup, locality: dict[str, Any], command: str) -> dict[s
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "plan": [asdict(stage) for stage in plan.stages] if plan else None,
         "head_share": plan.head_share if plan else None,
-        "locality": locality,
+        "locality": locality_of(setup.learner, setup.batches.first(_LOCALITY_SAMPLES)),
         "kept_bytes": kept_bytes_of(setup),
         "train_seconds": 0.0,
         "peak_memory_mib": peak_memory_mib(setup.device),

@@ -7,24 +7,22 @@ another recipe. The resolved `config.toml` of a run is a recipe too.
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass, make_dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
-from torchsid.errors import ConfigError, unknown_name
-from torchsid.settings import Setting, allowed, settings_of
-from torchsid.training import rules
-from torchsid.training.choices import CHOICES
-from torchsid.training.config import CONFIG, RunConfig
-from torchsid.training.schema import dotted_names, problems_of
+from torchsid.errors import ConfigError, did_you_mean, unknown_name
+from torchsid.settings import STRICT, Setting, allowed, settings_of
+from torchsid.training.config import CHOICES, RunConfig
 
 _SHIPPED = files("torchsid") / "recipes"
 _ABOUT = ("description", "extends")  # keys of a recipe that are no settings
-_EVERY_RUN = {name: kind for name, kind in dotted_names(RunConfig).items() if kind and "." not in name}
 
 
 def recipe_names() -> dict[str, str]:
@@ -58,10 +56,13 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     problems = []
     for override in overrides:
         name, equals, text = override.partition("=")
-        if equals:
-            table = layered(table, _nest(name.strip(), _parse(text.strip())))
-        else:
+        if not equals:
             problems.append(f"override {override!r}: write it as KEY=VALUE, such as training.epochs=3")
+            continue
+        above = _parse(text.strip())
+        for section in reversed(name.strip().split(".")):
+            above = {section: above}
+        table = layered(table, above)
     return _checked(table, problems)
 
 
@@ -85,11 +86,11 @@ def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 def describe(config: RunConfig) -> list[tuple[str, object, str, str]]:
     """Return dotted name, value, what is allowed and meaning of every setting that a recipe's method, task and network have."""
-    rows = []
-    for name in (*CHOICES, *_EVERY_RUN):
-        section = getattr(config, name)
-        chosen = CHOICES[name].settings(vars(section), config.task) if name in CHOICES else None
-        rows += list(_rows(f"{name}.", section, chosen))
+    rows: list[tuple[str, object, str, str]] = []
+    for name, section in vars(config).items():
+        if is_dataclass(section):
+            chosen = CHOICES[name].settings(vars(section), config.task) if name in CHOICES else None
+            rows += _rows(f"{name}.", section, chosen)
     return rows
 
 
@@ -104,36 +105,35 @@ def _rows(prefix: str, section: object, settings: Mapping[str, Setting] | None =
 
 
 def _checked(table: Mapping[str, Any], problems: list[str]) -> RunConfig:
-    kinds: dict[str, Any] = dict(_EVERY_RUN)
+    kinds: dict[str, Any] = {}
     for name, choice in CHOICES.items():
         try:
             kinds[name] = choice.section(*_of_section(name, table))
         except ConfigError as error:
             kinds[name] = Any  # what it may hold nobody knows
             problems += [f"{name}: {problem}" for problem in error.problems]
-    known = dotted_names(RunConfig)
-    for name in CHOICES:
-        if kinds[name] is not Any:
-            known |= {name: kinds[name], **dotted_names(kinds[name], f"{name}.")}
-    whole = {**{name: {} for name in kinds}, **table}
+    whole = _with_sections(tuple(kinds.items()))
     try:
         # As JSON, because pydantic's strict mode takes tables for dataclasses only from there.
-        checked = _whole(tuple(kinds.items())).model_validate_json(json.dumps(whole, default=str))
+        text = json.dumps({name: {} for name in CHOICES} | dict(table), default=str)
+        config: RunConfig = TypeAdapter(whole).validate_json(text)
     except ValidationError as error:
-        problems += problems_of(error, known)
+        problems += problems_of(error, dotted_names(whole))
+    if not problems:
+        from torchsid.training import rules  # here, because recipes are listed without torch
+
+        problems = rules.problems(config)
     if problems:
-        raise ConfigError(problems)
-    config = RunConfig(**dict(checked))
-    if problems := rules.problems(config):
         raise ConfigError(problems)
     return config
 
 
 @cache
-def _whole(kinds: tuple[tuple[str, Any], ...]) -> type[BaseModel]:
-    sections: Any = {name: (kind, ...) for name, kind in kinds}
-    task: Any = (str, CHOICES["data"].default)
-    made: type[BaseModel] = create_model("Recipe", __config__=CONFIG, recipe=(str, ...), label=(str, ...), task=task, **sections)
+def _with_sections(kinds: tuple[tuple[str, Any], ...]) -> type[RunConfig]:
+    """Return `RunConfig` with sections of these kinds."""
+    plain = make_dataclass("RunConfig", kinds, bases=(RunConfig,), frozen=True, kw_only=True)
+    checked: Any = dataclass(plain, frozen=True, kw_only=True, config=STRICT)
+    made: type[RunConfig] = checked
     return made
 
 
@@ -171,19 +171,68 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return table
 
 
-def _nest(name: str, value: object) -> dict[str, Any]:
-    """Return `{"a": {"b": 1}}` for `a.b` and 1."""
-    *sections, leaf = name.split(".")
-    table: dict[str, Any] = {leaf: value}
-    for section in reversed(sections):
-        table = {section: table}
-    return table
-
-
-def _parse(text: str) -> object:
+def _parse(text: str) -> Any:
     """Return the TOML value that the text holds, or the text itself: `--set data.name=digits` needs no quotes."""
     try:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
     return table["value"] if len(table) == 1 else text
+
+
+def dotted_names(tree: type, prefix: str = "") -> dict[str, type | None]:
+    """Return every dotted name of the tree: with its dataclass for a section, with None for a field."""
+    names: dict[str, type | None] = {}
+    hints = get_type_hints(tree)
+    for entry in fields(tree):
+        name, section = prefix + entry.name, hints[entry.name]
+        if is_dataclass(section) and isinstance(section, type):
+            names |= {name: section, **dotted_names(section, f"{name}.")}
+        else:
+            names[name] = None
+    return names
+
+
+def unknown_key(name: str, names: Mapping[str, type | None]) -> str:
+    """Return the message for a dotted name that the tree does not have, with the nearest one that it has."""
+    parent, _, leaf = name.rpartition(".")
+    # The right word in another section comes first, then a slip within the right section, then whatever that section has.
+    if elsewhere := [known for known, section in names.items() if section is None and known.rpartition(".")[2] == leaf]:
+        return f"unknown key {name!r} (did you mean {' or '.join(map(repr, elsewhere))}?)"
+    siblings = {known: known.rpartition(".")[2] for known in names if known.rpartition(".")[0] == parent}
+    if hint := did_you_mean(name, [known for known, own in siblings.items() if did_you_mean(leaf, [own])]):
+        return f"unknown key {name!r}{hint}"
+    return (
+        f"unknown key {name!r}; {parent} has {', '.join(siblings.values())}"
+        if parent
+        else f"unknown key {name!r}{did_you_mean(name, names)}"
+    )
+
+
+def problems_of(error: ValidationError, names: Mapping[str, type | None]) -> list[str]:
+    """Return one message for each field or section that pydantic refused."""
+    problems: dict[str, list[str]] = {}  # what was given, or the whole message; and the reasons of each member of a union
+    for item in error.errors(include_url=False):
+        parts = [str(part) for part in item["loc"]]
+        # pydantic appends the tried member of a union to the location: keep the part that is a field.
+        name = next((known for end in range(len(parts), 0, -1) if (known := ".".join(parts[:end])) in names), ".".join(parts))
+        match item["type"], item.get("ctx", {}).get("error"):
+            case "extra_forbidden" | "unexpected_keyword_argument", _:
+                problems[unknown_key(".".join(parts), names)] = []
+            case "missing", _:
+                problems[f"{name} is required"] = []
+            case "dataclass_type", _:
+                keys = [known.removeprefix(f"{name}.") for known in names if known.startswith(f"{name}.")]
+                problems[f"{name} = {item['input']!r}: {name} is a section, set one of its keys: {', '.join(keys)}"] = []
+            case _, ConfigError() as cause:  # from a __post_init__ of ours, complete with names
+                problems |= {problem: [] for problem in cause.problems}
+            case _:
+                problems.setdefault(name if names.get(name) else f"{name} = {item['input']!r}", []).append(_reason(item))
+    return [": ".join([given, *filter(None, [", or ".join(dict.fromkeys(reasons))])]) for given, reasons in problems.items()]
+
+
+def _reason(item: ErrorDetails) -> str:
+    reason = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
+    if item["type"] == "literal_error":
+        reason += did_you_mean(str(item["input"]), item["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
+    return reason

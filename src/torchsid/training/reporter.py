@@ -37,40 +37,7 @@ class Silent:
     started = step = epoch = finished = warning = interrupted = _nothing
 
 
-class TensorBoardWriter:
-    """Writes the numbers of a run's epochs below its `tensorboard/` folder.
-
-    Args:
-        folder: where to.
-        step: the step at which the run begins or goes on; what stands there of later ones is dropped.
-
-    Raises:
-        ConfigError: the package is not installed.
-    """
-
-    def __init__(self, folder: Path, *, step: int) -> None:
-        self._writer = summary_writer()(str(folder), purge_step=step)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Write the numbers of one epoch at its step."""
-        validation = record["validation"] or {}
-        by_stage = {"train_accuracy": record["train_accuracy"] or []}
-        by_stage |= {f"validation_{name}": validation.get(name, []) for name in ("accuracy", "kl")}
-        values = {name: record[name] for name in ("learning_rate", "train_loss", "samples_per_second", "memory_mib")}
-        for name, stages in by_stage.items():
-            first = 1 if name == "train_accuracy" else 0  # validation has the prior as stage 0
-            values |= {f"{name}/stage {stage}": value for stage, value in enumerate(stages, first)}
-        for name, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, record["step"])
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
-
-
-def summary_writer() -> Callable[..., Any]:
+def tensorboard() -> Callable[..., Any]:
     """Return PyTorch's SummaryWriter.
 
     Raises:
@@ -82,3 +49,16 @@ def summary_writer() -> Callable[..., Any]:
         message = "watch.tensorboard = true needs TensorBoard: pip install 'torchsid[tensorboard]', or set it to false"
         raise ConfigError([message]) from None
     return SummaryWriter
+
+
+def write_scalars(board: Any, record: dict[str, Any]) -> None:
+    """Write the numbers of an epoch by a SummaryWriter; validation has the prior as stage 0."""
+    values = {name: record[name] for name in ("learning_rate", "train_loss", "samples_per_second", "memory_mib")}
+    values |= {f"train_accuracy/stage {stage}": each for stage, each in enumerate(record["train_accuracy"] or (), 1)}
+    for name in ("accuracy", "kl"):
+        stages = (record["validation"] or {}).get(name, ())
+        values |= {f"validation_{name}/stage {stage}": each for stage, each in enumerate(stages)}
+    for name, value in values.items():
+        if value is not None:
+            board.add_scalar(name, value, record["step"])
+    board.flush()

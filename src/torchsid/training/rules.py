@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from torchsid.core.learner import Learner
+from torchsid.core.shared import SharedCascade
+from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
-from torchsid.training.choices import CHOICES
-from torchsid.training.config import OptimizerConfig, RunConfig
+from torchsid.training.config import CHOICES, OptimizerConfig, RunConfig
+from torchsid.training.setup import build_task
 
 
 def problems(config: RunConfig) -> list[str]:
@@ -15,9 +18,6 @@ def problems(config: RunConfig) -> list[str]:
 
 def _learner(config: RunConfig) -> Iterator[str]:
     """What the method says of its settings and of the network, and what it asks of the rest."""
-    from torchsid.core.learner import Learner  # here, because recipes are listed without torch
-    from torchsid.training.build import build_task
-
     settings = asdict(config.learner)
     method = CHOICES["learner"].chosen(settings, config.task)
     if not (isinstance(method, type) and issubclass(method, Learner)):
@@ -32,12 +32,12 @@ def _learner(config: RunConfig) -> Iterator[str]:
         blends = build_task(config).blends_samples
     except ConfigError as error:
         yield from error.problems
-    else:
-        if blends and method.needs_whole_samples:
-            yield (
-                f"learner.name = {config.learner.name!r} remembers what was predicted for each sample, but the augmentation in "
-                "data blends two: switch that off, or choose another method"
-            )
+        return
+    if blends and method.needs_whole_samples:
+        yield (
+            f"learner.name = {config.learner.name!r} remembers what was predicted for each sample, but the augmentation in data "
+            "blends two: switch that off, or choose another method"
+        )
 
 
 def updates_at_once(config: RunConfig, who: str) -> Iterator[str]:
@@ -59,9 +59,6 @@ def _optimizer(optimizer: OptimizerConfig) -> Iterator[str]:
 
 
 def _network(config: RunConfig) -> Iterator[str]:
-    from torchsid.core.shared import SharedCascade
-    from torchsid.core.staged import StagedCascade
-
     kind = CHOICES["model"].makes(vars(config.model), config.task)
     staged = issubclass(kind, StagedCascade)
     if issubclass(kind, SharedCascade) and config.optimizer.head_learning_rate != 1:

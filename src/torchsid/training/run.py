@@ -15,11 +15,10 @@ from torchsid.core.learner import Learner
 from torchsid.errors import CheckpointError, ConfigError, RunError
 from torchsid.tasks.domain import About, Task
 from torchsid.training import checkpoint
-from torchsid.training.build import build_learner, build_network, build_task, choose_device, place
-from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.durable import os_errors, write_text
+from torchsid.training.config import RunConfig, config_sha256, differences
+from torchsid.training.durable import os_errors, replace_file
 from torchsid.training.recipes import resolve
-from torchsid.training.schema import differences
+from torchsid.training.setup import build_learner, build_network, build_task, choose_device, place
 
 Which = Literal["best", "last"]
 WHICH: tuple[Which, ...] = get_args(Which)
@@ -73,8 +72,17 @@ class RunDirectory:
         )
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl."""
-        return read_metrics(self.metrics_file)
+        """Return the lines of metrics.jsonl; a last line that a crash cut short is left out.
+
+        Raises:
+            RunError: the file is missing, or a line other than the last is no JSON object.
+        """
+        *lines, _ = self._text(self.metrics_file).split("\n")
+        try:
+            records: list[dict[str, Any]] = json.loads("[" + ",\n".join(lines) + "]")
+        except json.JSONDecodeError as error:
+            raise RunError(f"{self.metrics_file}, line {error.lineno}: not a JSON object; the file was altered") from None
+        return records
 
     def manifest(self) -> dict[str, Any]:
         """Return what manifest.json says."""
@@ -82,7 +90,7 @@ class RunDirectory:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace manifest.json at once."""
-        write_text(self.path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+        replace_file(self.path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 
     def evaluation(self) -> dict[str, Any]:
         """Return what evaluation.json says; a run that has not finished has none."""
@@ -90,17 +98,22 @@ class RunDirectory:
 
     def write_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Replace evaluation.json at once."""
-        write_text(self.path / "evaluation.json", json.dumps(evaluation) + "\n")
+        replace_file(self.path / "evaluation.json", json.dumps(evaluation) + "\n")
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self.path / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            content: dict[str, Any] = json.loads(self._text(self.path / name))
+        except json.JSONDecodeError as error:
+            raise RunError(f"cannot read {self.path / name}: {error}") from None
+        return content
+
+    def _text(self, path: Path) -> str:
+        try:
+            return path.read_text("utf-8")
         except FileNotFoundError:
             raise RunError(f"{path} does not exist: the run has not got that far, or is no run directory") from None
-        except (OSError, ValueError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"cannot read {path}: {error}") from None
-        return content
 
 
 def open_run(path: Path) -> RunDirectory:
@@ -109,13 +122,11 @@ def open_run(path: Path) -> RunDirectory:
     Raises:
         RunError: the directory is missing or holds no run.
     """
-    run = RunDirectory(path)
     if not path.is_dir():
         raise RunError(f"{path} is no directory; `torchsid train RECIPE --out {path}` would make one")
-    missing = [name for name in ("config.toml", "manifest.json") if not (path / name).is_file()]
-    if missing:
+    if missing := [name for name in ("config.toml", "manifest.json") if not (path / name).is_file()]:
         raise RunError(f"{path} is no complete run directory: {' and '.join(missing)} missing")
-    return run
+    return RunDirectory(path)
 
 
 def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bool:
@@ -125,81 +136,49 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
         RunError: the directory holds a run or other files already, or what is to be resumed is no run.
         CheckpointError: the run to be resumed has another configuration; names the settings that differ.
     """
-    if run.path.exists() and not run.path.is_dir():
+    if run.path.is_file():
         raise RunError(f"{run.path} is a file: name another directory")
     if not run.path.exists() or not any(run.path.iterdir()):
         return False
     if not resume:
         raise RunError(f"{run.path} exists and is not empty: go on with it by --resume, or name another directory")
-    changed = [each for each in differences(open_run(run.path).config(), config) if not each.startswith("distributed.")]
-    if changed:
+    changes = differences(open_run(run.path).config(), config)
+    if changed := [f"\n  - {change}" for change in changes if not change.startswith("distributed.")]:
         raise CheckpointError(
             f"{run.path} was begun under another configuration; resume it with its own, or start a new run in another directory:"
-            + "".join(f"\n  - {change}" for change in changed)
+            + "".join(changed)
         )
     return True
 
 
-class MetricsLog:
-    """The run's metrics.jsonl, one JSON object a line, open for appending and flushed line by line.
-
-    Args:
-        path: created if it does not exist.
-        size: bytes to keep; what stands after them was written by steps that will be taken again. None keeps all.
+def append(path: Path, event: str, **values: object) -> dict[str, Any]:
+    """Append a line to a metrics.jsonl and return what it says.
 
     Raises:
-        RunError: the file cannot be written, or is shorter than `size`.
+        RunError: the operating system refuses.
     """
-
-    def __init__(self, path: Path, *, size: int | None = None) -> None:
-        self._path = path
-        with os_errors(path):
-            path.parent.mkdir(exist_ok=True)
-            self._file = path.open("ab")
-            if size is None:
-                return
-            if self._file.tell() < size:
-                self._file.close()
-                raise RunError(f"{path} is shorter than its checkpoint says: restore it from a copy or start a new run")
-            self._file.truncate(size)
-
-    def write(self, event: str, **values: object) -> dict[str, Any]:
-        """Append a line and return what it says."""
-        record = {"event": event, **values}
-        with os_errors(self._path):
-            self._file.write(json.dumps(record).encode() + b"\n")
-            self._file.flush()
-        return record
-
-    def sync(self) -> int:
-        """Wait until all lines are on the disk and return the size of the file in bytes."""
-        with os_errors(self._path):
-            os.fsync(self._file.fileno())
-            return os.fstat(self._file.fileno()).st_size
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    record = {"event": event, **values}
+    with os_errors(path), path.open("ab") as file:
+        file.write(json.dumps(record).encode() + b"\n")
+    return record
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics.jsonl; a last line that a crash cut short is left out.
+def synced_size(path: Path) -> int:
+    """Wait until all lines of a metrics.jsonl are on the disk, and return its size in bytes."""
+    with os_errors(path), path.open("ab") as file:
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def cut_back(path: Path, size: int) -> None:
+    """Drop what stands in a metrics.jsonl after `size` bytes: it was written by steps that will be taken again.
 
     Raises:
-        RunError: the file is missing, or a line other than the last is no JSON object.
+        RunError: the file cannot be written, or is shorter.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from None
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise RunError(f"{path}, line {number}: not a JSON object; the file was altered") from None
-    return records
+    if synced_size(path) < size:
+        raise RunError(f"{path} is shorter than its checkpoint says: restore it from a copy or start a new run")
+    os.truncate(path, size)
 
 
 class LoadedNetwork(NamedTuple):

@@ -1,60 +1,22 @@
 """A run in progress: where it stands, how it begins or goes on, and how it is saved."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from torchsid.errors import CheckpointError, RunError
 from torchsid.training import checkpoint
-from torchsid.training.build import Setup
 from torchsid.training.config import RunConfig, config_sha256, to_toml
-from torchsid.training.durable import os_errors, write_text
+from torchsid.training.durable import os_errors, previous, replace_file
 from torchsid.training.interruption import CheckpointTiming, Interrupted, PipelineLearner, stop_on_signal
-from torchsid.training.optimization import StepNumbers, learning_rate
-from torchsid.training.reporter import Reporter, TensorBoardWriter
-from torchsid.training.run import MetricsLog, RunDirectory, Which
+from torchsid.training.optimization import Sums, learning_rate
+from torchsid.training.reporter import Reporter, tensorboard
+from torchsid.training.run import RunDirectory, Which, append, cut_back, synced_size
+from torchsid.training.setup import Setup
 
-
-@dataclass(kw_only=True)
-class EpochSums:
-    """Sums over the positions of an epoch, divided by their weight at its end: a smaller last batch weighs what it should."""
-
-    samples: int = 0
-    positions: float = 0.0
-    stage_losses: list[float] = field(default_factory=list)
-    correct: list[float] = field(default_factory=list)
-    skipped_steps: int = 0
-    seconds: float = 0.0
-    data_seconds: float = 0.0
-
-    def add(self, step: StepNumbers) -> None:
-        """Add one step."""
-        self.samples += step.samples
-        self.positions += step.positions
-        self.stage_losses = _sum(self.stage_losses, [loss * step.positions for loss in step.stage_losses])
-        self.correct = _sum(self.correct, step.correct)
-
-    @property
-    def loss(self) -> float:
-        """The mean of the summed loss of all stages; 0 when every step was skipped."""
-        return sum(self.stage_losses) / (self.positions or 1.0)
-
-    def means(self) -> dict[str, Any]:
-        """Return the epoch's training metrics under their names in metrics.jsonl; null when every step was skipped."""
-        count, seconds = self.positions or None, self.seconds or None
-        return {
-            "train_loss": self.loss if count else None,
-            "train_stage_losses": [total / count for total in self.stage_losses] if count else None,
-            "train_accuracy": [total / count for total in self.correct] if count else None,
-            "samples_per_second": self.samples / seconds if seconds else None,
-            "data_share": self.data_seconds / seconds if seconds else None,
-            "skipped_steps": self.skipped_steps,
-        }
-
-
-def _sum(total: list[float], more: list[float]) -> list[float]:
-    return [a + b for a, b in zip(total, more, strict=True)] if total else more
+LASTING = 2  # epochs in a row in which a stage has lost descent for good; deep ones often lag behind for the first
 
 
 @dataclass(kw_only=True)
@@ -64,22 +26,22 @@ class Progress:
     epoch: int = 1
     step: int = 0
     """Steps of the epoch that are done."""
-    sums: EpochSums = field(default_factory=EpochSums)
+    sums: Sums = field(default_factory=Sums)
     best_epoch: int = 0
     best_accuracy: float = -1.0
     seconds: float = 0.0
     rising: list[int] = field(default_factory=list)
     """For how many epochs in a row each stage has taken beliefs away from the target, `[L]`; empty without `watch.certify`."""
 
+    @property
+    def descent_has_stopped(self) -> bool:
+        """Whether a stage takes beliefs away from the target for good, not for one epoch."""
+        return any(epochs >= LASTING for epochs in self.rising)
+
     def start_next_epoch(self) -> None:
         """Move to the first step of the next epoch."""
         self.seconds += self.sums.seconds
-        self.epoch, self.step, self.sums = self.epoch + 1, 0, EpochSums()
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """Return the progress that `dataclasses.asdict` made plain."""
-        return cls(**{**state, "sums": EpochSums(**state["sums"])})
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +51,12 @@ class Session:
     setup: Setup
     run: RunDirectory
     progress: Progress
-    log: MetricsLog
+    log_file: Path
+    """Of a worker other than the lead it is not the run's."""
     reporter: Reporter
     timing: CheckpointTiming
-    board: TensorBoardWriter | None
+    board: Any = None
+    """TensorBoard's writer, or None."""
 
     @property
     def global_step(self) -> int:
@@ -104,9 +68,13 @@ class Session:
         config = self.setup.config
         return learning_rate(step, config.training.epochs * self.setup.batches.steps, config.optimizer)
 
+    def log(self, event: str, **values: object) -> dict[str, Any]:
+        """Write a line of metrics.jsonl and return what it says."""
+        return append(self.log_file, event, **values)
+
     def warn(self, message: str) -> None:
         """Tell the log and the user."""
-        self.log.write("warning", message=message)
+        self.log("warning", message=message)
         self.reporter.warning(message)
 
     def save(self, which: Which) -> None:
@@ -118,7 +86,7 @@ class Session:
             self.run.checkpoint(which),
             learner.module,
             setup.optimizer,
-            {"progress": asdict(self.progress), "metrics_bytes": self.log.sync()},
+            {"progress": asdict(self.progress), "metrics_bytes": synced_size(self.log_file)},
             config_sha256=config_sha256(setup.config),
             world=setup.world,
             memory=learner.state(),
@@ -145,13 +113,12 @@ def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -
     try:
         with os_errors(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
-        write_text(run.config_file, to_toml(config))
+        replace_file(run.config_file, to_toml(config))
         run.write_manifest(manifest)
     except RunError:
-        # An empty directory may be a mount point or someone's working directory: it stays.
         with suppress(OSError):
             run.config_file.unlink(missing_ok=True)
-            if not existed:
+            if not existed:  # an empty directory may be a mount point or someone's working directory: it stays
                 run.path.rmdir()
         raise
     return manifest
@@ -169,8 +136,8 @@ def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) 
         raise CheckpointError(
             f"the data have changed since {run.path} began (manifest.json, data.fingerprint): restore them, or start a new run"
         )
-    now, then = manifest["versions"], before["versions"]
-    if changed := [f"{name} {then.get(name)} -> {now[name]}" for name in now if now[name] != then.get(name)]:
+    versions = {name: (before["versions"].get(name), now) for name, now in manifest["versions"].items()}
+    if changed := [f"{name} {then} -> {now}" for name, (then, now) in versions.items() if then != now]:
         reporter.warning(f"resumed with other versions, results may differ in the last digits: {', '.join(changed)}")
     manifest = {**manifest, "started": before["started"]}
     run.write_manifest(manifest)
@@ -187,27 +154,31 @@ def begin(run: RunDirectory, setup: Setup, reporter: Reporter) -> Iterator[Sessi
         CheckpointError: the checkpoint is damaged, and so is the one before it, if there is one.
         RunError: the log cannot be written.
     """
-    state, config = restore(run, setup, reporter), setup.config
-    progress = Progress.from_json(state["progress"]) if state else Progress()
-    if setup.world and not setup.world.leads:
-        progress.sums = EpochSums()  # those of the stages before the last alone
-        log = MetricsLog(run.log_of(setup.world.rank))
+    state, watch = restore(run, setup, reporter), setup.config.watch
+    progress = Progress(**state["progress"]) if state else Progress()
+    if state:
+        progress.sums = Sums(**state["progress"]["sums"])
+    log_file = run.metrics_file
+    if setup.world and not setup.leads:
+        progress.sums = Sums()  # those of the stages before the last alone
+        log_file = run.log_of(setup.world.rank)
+        log_file.parent.mkdir(exist_ok=True)
     else:
-        log = MetricsLog(run.metrics_file, size=state["metrics_bytes"] if state else 0)
-    with closing(log), stop_on_signal() as stop, ExitStack() as stack:
-        carrier = setup.learner if isinstance(setup.learner, PipelineLearner) else None
-        timing = CheckpointTiming(stop, config.training.checkpoint_every_seconds, carrier, setup.world)
-        board = None
-        if config.watch.tensorboard and setup.leads:
-            step = (progress.epoch - 1) * setup.batches.steps + progress.step
-            board = stack.enter_context(closing(TensorBoardWriter(run.path / "tensorboard", step=step)))
-        yield Session(setup=setup, run=run, progress=progress, log=log, reporter=reporter, timing=timing, board=board)
+        cut_back(log_file, state["metrics_bytes"] if state else 0)
+    carrier = setup.learner if isinstance(setup.learner, PipelineLearner) else None
+    with stop_on_signal() as stop, ExitStack() as stack:
+        timing = CheckpointTiming(stop, setup.config.training.checkpoint_every_seconds, carrier, setup.world)
+        session = Session(setup=setup, run=run, progress=progress, log_file=log_file, reporter=reporter, timing=timing)
+        if watch.tensorboard and setup.leads:
+            writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
+            session = replace(session, board=stack.enter_context(closing(writer)))
+        yield session
 
 
 def restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, Any] | None:
     """Return the state of the last checkpoint that is whole, loaded; None where there is none."""
     last, learner, sha256 = run.checkpoint("last"), setup.learner, config_sha256(setup.config)
-    found = [directory for directory in (last, checkpoint.previous(last)) if checkpoint.exists(directory)]
+    found = [directory for directory in (last, previous(last)) if checkpoint.exists(directory)]
     for directory in found:
         try:
             return checkpoint.load(

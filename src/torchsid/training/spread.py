@@ -16,12 +16,11 @@ from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
 from torchsid.training.batches import Batch
-from torchsid.training.build import Setup, choose_device
-from torchsid.training.choices import CHOICES
-from torchsid.training.config import RunConfig, config_sha256
+from torchsid.training.config import CHOICES, RunConfig, config_sha256
 from torchsid.training.interruption import PipelineLearner
 from torchsid.training.optimization import autocast, build_optimizer
 from torchsid.training.rules import updates_at_once
+from torchsid.training.setup import Setup, choose_device
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World

@@ -1,5 +1,6 @@
 """The data sets of the registry, read from small files in their own formats; what all say when files are missing or altered."""
 
+import gzip
 import hashlib
 import os
 from collections.abc import Callable
@@ -12,9 +13,11 @@ import pytest
 from torchsid.errors import DataError
 from torchsid.tasks.images import RawSet, Request
 from torchsid.tasks.images.datasets import DATASETS, fashion_mnist
+from torchsid.tasks.images.datasets.folder import FolderSource
+from torchsid.tasks.images.idx import read_idx
 from torchsid.tasks.images.parquet import ParquetSource
 
-from .conftest import Pictures, png, write_idx, write_parquet
+from .conftest import Pictures, encode_idx, png, write_idx, write_parquet
 
 
 def read(name: str, path: Path | str, **settings: str) -> RawSet:
@@ -74,14 +77,6 @@ def test_the_folder_is_asked_for_unless_there_is_a_usual_one(monkeypatch: pytest
         read("fashion-mnist", "")
 
 
-def test_an_installed_fashion_mnist_is_read() -> None:
-    if not fashion_mnist.DEBIAN.is_dir():
-        pytest.skip("apt install dataset-fashion-mnist")
-    raw = read("fashion-mnist", "")
-    assert (len(raw.train.labels), len(raw.test.labels)) == (60_000, 10_000)
-    assert raw.train.images.mean() / 255 == pytest.approx(0.2860, abs=1e-4)
-
-
 def test_the_first_start_decodes_and_the_second_does_not(
     mnist_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,14 +111,6 @@ def test_an_image_folder_has_one_fingerprint(small_files: Callable[[str], Path])
     assert after.train.images[0, 0, 0, 0] == 77
 
 
-def test_mnist_may_be_idx_files_which_need_no_cache(tmp_path: Path, mnist_like: Pictures) -> None:
-    write_idx(tmp_path, mnist_like)
-    raw = read("mnist", tmp_path, cache=str(tmp_path / "cache"))
-    assert np.array_equal(raw.train.images, mnist_like[0][:150])
-    assert len(raw.files) == 4
-    assert not (tmp_path / "cache").exists()
-
-
 def test_the_digits_are_scikit_learns(digits: RawSet) -> None:
     bunch = pytest.importorskip("sklearn.datasets", reason="pip install scikit-learn").load_digits()
     images, labels = np.empty((1797, 8, 8)), np.empty(1797)
@@ -132,3 +119,105 @@ def test_the_digits_are_scikit_learns(digits: RawSet) -> None:
     assert np.array_equal(labels, bunch.target)
     assert np.array_equal(images, np.rint(bunch.images * 255 / 16))
     assert np.bincount(digits.test.labels).tolist() == (np.bincount(bunch.target) // 5).tolist()
+
+
+FOLDER = FolderSource()
+
+
+@pytest.fixture
+def root(tmp_path: Path, digits: RawSet) -> Path:
+    """Ten images of each of two classes under train/."""
+    for digit, name in ((3, "three"), (8, "eight")):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for i, image in enumerate(digits.train.images[digits.train.labels == digit][:10]):
+            (tmp_path / "train" / name / f"{i:02}.png").write_bytes(png(image))
+    return tmp_path
+
+
+def test_classes_are_folders_by_name_and_every_fifth_image_is_for_the_test(root: Path, digits: RawSet) -> None:
+    raw = FOLDER.read(FOLDER.find(root), "error")
+    assert raw.class_names == ("eight", "three")
+    assert raw.test.rows.tolist() == [4, 9, 14, 19]
+    expected = digits.train.images[digits.train.labels == 3][:10]
+    assert np.array_equal(raw.train.images[raw.train.labels == 1], np.delete(expected, [4, 9], axis=0))
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_a_test_folder_is_used(root: Path, name: str) -> None:
+    (root / name / "three").mkdir(parents=True)
+    (root / name / "three" / "a.PNG").write_bytes(png(np.zeros((8, 8), dtype=np.uint8)))
+    raw = FOLDER.read(FOLDER.find(root), "error")
+    assert (len(raw.train.labels), raw.test.labels.tolist()) == (20, [1])
+
+
+def test_other_files_are_ignored(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (root / "train" / ".hidden").mkdir()
+    for name in ("notes.txt", "three/Thumbs.db", "three/._01.png"):
+        (root / "train" / name).write_bytes(b"x")
+    assert len(FOLDER.find(root)["train"]) == 20
+    assert FOLDER.find(tmp_path_factory.mktemp("empty")) == {"train": []}
+
+
+def test_empty_classes_and_unknown_ones_are_all_named(root: Path) -> None:
+    (root / "train" / "nine").mkdir()
+    (root / "test").mkdir()
+    with pytest.raises(DataError, match=r"class 'nine' has no image(?s:.*)test has no image"):
+        FOLDER.find(root)
+    (root / "test" / "four").mkdir()
+    with pytest.raises(DataError, match=r"class 'nine' has no image(?s:.*)class 'four' is in"):
+        FOLDER.find(root)
+
+
+def test_offenders_are_listed_or_skipped(root: Path) -> None:
+    (root / "train" / "three" / "00.png").write_bytes(png(np.zeros((9, 8), dtype=np.uint8)))
+    (root / "train" / "eight" / "02.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 of 20(?s:.*)eight/02\.png(?s:.*)three/00\.png: is 9x8 grey"):
+        read("folder", root)
+    raw = read("folder", root, on_bad_sample="skip")
+    assert (len(raw.train.labels) + len(raw.test.labels), len(raw.skipped)) == (18, 2)
+
+
+@pytest.mark.parametrize(("pack", "end"), [(bytes, ""), (gzip.compress, ".gz")], ids=["plain", "gzip"])
+@pytest.mark.parametrize("folder", [".", "MNIST/raw"])
+def test_images_and_labels_of_idx_files_arrive(
+    tmp_path: Path, mnist_like: Pictures, pack: Callable[[bytes], bytes], end: str, folder: str
+) -> None:
+    write_idx(tmp_path / folder, mnist_like, pack=pack, end=end)
+    raw = read("mnist", tmp_path, cache=str(tmp_path / "cache"))
+    assert np.array_equal(np.concatenate([raw.train.images, raw.test.images]), mnist_like[0])
+    assert np.array_equal(np.concatenate([raw.train.labels, raw.test.labels]), mnist_like[1])
+    assert len(raw.files) == 4
+    assert not (tmp_path / "cache").exists()  # nothing was decoded
+    if folder != ".":
+        with pytest.raises(DataError, match="no files of fashion-mnist"):
+            read("fashion-mnist", tmp_path)
+
+
+CUBE = encode_idx(np.zeros((2, 2, 2), np.uint8))
+ZIPPED = gzip.compress(encode_idx(np.random.default_rng(0).integers(0, 256, (20, 9, 9))))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a-ubyte", b"", "no IDX file"),
+        ("a-ubyte", encode_idx(np.zeros((2, 2), np.uint8)), "no IDX file"),
+        ("a-ubyte", b"\0\0\x0d\x03" + bytes(12), "no IDX file"),
+        ("a-ubyte", CUBE[:-1], "8 bytes announced, 7 there"),
+        ("a-ubyte", CUBE + b"x", "8 bytes announced, 9 there"),
+        ("a.gz", ZIPPED[:-50], ""),
+        ("a.gz", ZIPPED[:900] + bytes([ZIPPED[900] ^ 255]) + ZIPPED[901:], ""),
+        ("a.gz", b"PK" + ZIPPED[2:], ""),
+    ],
+)
+def test_damaged_idx_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name} (?s:.*){message}"):
+        read_idx(tmp_path / name, 3)
+
+
+def test_counts_of_idx_files_must_agree(tmp_path: Path, mnist_like: Pictures) -> None:
+    write_idx(tmp_path, mnist_like)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(encode_idx(np.zeros(3, np.uint8)))
+    with pytest.raises(DataError, match=r"50 images(?s:.*)3 labels"):
+        read("mnist", tmp_path)

@@ -28,20 +28,13 @@ def test_first_takes_the_first_of_each_class_in_file_order() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25])
-def test_hold_out_is_stratified_disjoint_and_complete(share: float) -> None:
+def test_hold_out_is_stratified_disjoint_complete_and_depends_on_the_seed(share: float) -> None:
     labels = np.repeat([0, 1, 2], [400, 200, 40])
     kept, out = hold_out(labels, share, 3, seed=3)
     assert np.bincount(labels[out], minlength=3).tolist() == [round(400 * share), round(200 * share), round(40 * share)]
     assert sorted([*kept, *out]) == list(range(640))
     assert (np.diff(kept) > 0).all()
-
-
-def test_hold_out_depends_on_the_seed_and_covers_the_whole_set() -> None:
-    labels = np.zeros(100, dtype=np.int64)
-    chosen = [frozenset(hold_out(labels, 0.2, 1, seed)[1].tolist()) for seed in (*range(60), 0)]
-    assert chosen[0] == chosen[-1]
-    assert len(set(chosen)) == 60
-    assert frozenset.union(*chosen) == set(range(100))
+    assert len({tuple(hold_out(labels, share, 3, seed)[1]) for seed in (*range(9), 0)}) == (9 if share else 1)
 
 
 def test_every_fifth_counts_within_the_class_and_rows_are_remembered() -> None:

@@ -88,7 +88,7 @@ def test_limit_takes_the_first_of_each_class(digits: RawSet) -> None:
         ({"limit": 5000}, "only 1442 training images"),
         ({"limit": 4}, "classes have no training"),
         ({"validation": 0.999}, "too little"),
-        ({"name": "mnits"}, r"name: unknown data set .*did you mean 'mnist'"),
+        ({"name": "mnits"}, r"unknown data set .*did you mean 'mnist'"),
         ({"name": "hub:"}, "hub:OWNER/NAME"),
     ],
 )

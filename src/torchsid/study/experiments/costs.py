@@ -26,9 +26,9 @@ from torchsid.bench.workload import SHARED, Workload
 from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError
 from torchsid.study.experiments.experiment import read
-from torchsid.training.durable import write_text
+from torchsid.training.durable import replace_file
 from torchsid.training.provenance import now, provenance
-from torchsid.training.schema import dotted_names, problems_of
+from torchsid.training.recipes import dotted_names, problems_of
 
 Count = Annotated[int, Field(ge=1)]
 Found = dict[str, Any]
@@ -257,7 +257,7 @@ class Measured:
         """
         self.lines.append({"asked": self._question(asked), "date": now(), "found": found})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines))
+        replace_file(self.path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines))
         return found
 
     def _question(self, asked: Mapping[str, Any]) -> Found:

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from torchsid.errors import ConfigError, unknown_name
 from torchsid.study.metrics import METRICS
-from torchsid.training.schema import dotted_names, problems_of
+from torchsid.training.recipes import dotted_names, problems_of
 
 Size = Literal["small", "medium"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -10,8 +10,8 @@ from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.grid import Job, configuration
 from torchsid.study.experiments.torchrun import train_on_workers
 from torchsid.training import RunDirectory, train
+from torchsid.training.config import differences
 from torchsid.training.run import check_directory
-from torchsid.training.schema import differences
 
 _BEFORE_TRAINING = {"config.toml", ".config.toml.new", ".manifest.json.new"}  # all that a run killed at its start has left
 

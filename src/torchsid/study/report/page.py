@@ -155,7 +155,7 @@ def _beliefs(result: Comparison) -> Iterator[Part]:
 def _show(run: RunRecord) -> Show:
     """Return how the task of a run shows a sample; not at all, where this version cannot read its settings."""
     from torchsid.training import open_run
-    from torchsid.training.build import build_task
+    from torchsid.training.setup import build_task
 
     try:
         return build_task(open_run(run.path).config()).show

@@ -47,13 +47,12 @@ class CifarArchive(Source):
     archive: str
     train: tuple[str, ...]
     test: str
-    label: str
-    names_file: str
-    names_key: str
+    names: str
+    """The file with the names of the classes."""
 
     def patterns(self) -> Mapping[str, Sequence[str]]:
         """See `Source`; a part is a member of the archive, in the folder, without it, or in the archive itself."""
-        return {name: [f"{self.folder}/{name}", name, self.archive] for name in (*self.train, self.test, self.names_file)}
+        return {name: [f"{self.folder}/{name}", name, self.archive] for name in (*self.train, self.test, self.names)}
 
     def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
         """See `Source`; there are no single bad samples here, a damaged file is an error."""
@@ -61,9 +60,9 @@ class CifarArchive(Source):
         members = self._extract(files[packed[0]][0], packed) if packed else {}
         members |= {name: path.read_bytes() for name, (path,) in files.items() if name not in packed}
         train = [self._batch(name, members[name]) for name in self.train]
-        names = _unpickle(self.names_file, members[self.names_file]).get(self.names_key.encode())
+        names = _one_of(_unpickle(self.names, members[self.names]), b"label_names", b"fine_label_names")
         if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
-            raise DataError(f"{self.names_file} has no list {self.names_key!r}")
+            raise DataError(f"{self.names} has no list 'label_names' or 'fine_label_names'")
         return RawSet(
             train=RawPart.complete(*(np.concatenate(arrays) for arrays in zip(*train, strict=True))),
             test=RawPart.complete(*self._batch(self.test, members[self.test])),
@@ -86,11 +85,11 @@ class CifarArchive(Source):
     def _batch(self, name: str, data: bytes) -> tuple[Any, Any]:
         """Return images uint8 `[N, 3, 32, 32]` and labels `[N]` of one file; pixels are stored plane by plane."""
         batch = _unpickle(name, data)
-        pixels, labels = batch.get(b"data"), batch.get(self.label.encode())
+        pixels, labels = batch.get(b"data"), _one_of(batch, b"labels", b"fine_labels")
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
             raise DataError(f"{name}: 'data' is no uint8 array [N, 3072]")
         if not isinstance(labels, list) or len(labels) != len(pixels):
-            raise DataError(f"{name}: '{self.label}' is no list with one label for each of {len(pixels)} images")
+            raise DataError(f"{name}: 'labels' or 'fine_labels' is no list with one label for each of {len(pixels)} images")
         return pixels.reshape(-1, 3, 32, 32), np.asarray(labels, dtype=np.int64)
 
 
@@ -104,3 +103,8 @@ def _unpickle(name: str, data: bytes) -> dict[bytes, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{name} holds no dictionary")
     return value
+
+
+def _one_of(entries: dict[bytes, Any], *keys: bytes) -> Any:
+    """Return what CIFAR-10 or CIFAR-100 has under its name for it."""
+    return next((entries[key] for key in keys if key in entries), None)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.raw import Images, Labels, RawPart
+from torchsid.tasks.images.raw import Labels, Pixels, RawPart
 from torchsid.tasks.images.sources import OnBadSample
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read_image(path: str | os.PathLike[str], channels: int, size: int | tuple[in
         raise DataError(f"{path}: {_problem(error)}") from error
 
 
-def decode(data: bytes | None, channels: int | None = None, size: tuple[int, int] | None = None) -> Images:
+def decode(data: bytes | None, channels: int | None = None, size: tuple[int, int] | None = None) -> Pixels:
     """Decode one image to uint8 `[C, H, W]`; without `channels`, grey images keep one and all others get three.
 
     Raises:
@@ -74,7 +74,7 @@ def decode(data: bytes | None, channels: int | None = None, size: tuple[int, int
         raise DataError("of no image format that Pillow knows, or truncated") from None
 
 
-def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | None = None) -> Images:
+def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | None = None) -> Pixels:
     """Return the pixels of a Pillow image as uint8 `[C, H, W]`."""
     image.load()
     if image.mode.startswith(("I", "F")):
@@ -91,7 +91,7 @@ def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | 
 
 
 def decode_all(
-    read: Callable[[int], Images], labels: Labels, *, where: Callable[[int], str], on_bad_sample: OnBadSample
+    read: Callable[[int], Pixels], labels: Labels, *, where: Callable[[int], str], on_bad_sample: OnBadSample
 ) -> tuple[RawPart, tuple[str, ...]]:
     """Read the image of every label, on all cores: Pillow releases the interpreter's lock, so threads do.
 
@@ -108,7 +108,7 @@ def decode_all(
         DataError: with `"error"`, or where none is good, names the bad samples.
     """
 
-    def attempt(i: int) -> Images | str:
+    def attempt(i: int) -> Pixels | str:
         try:
             return read(i)
         except Exception as error:  # decoders raise errors of every kind
@@ -120,7 +120,7 @@ def decode_all(
         found = list(pool.map(attempt, range(len(labels))))
     shapes = Counter(image.shape for image in found if not isinstance(image, str))
     usual = shapes.most_common(1)[0][0] if shapes else ()
-    good: dict[int, Images] = {}
+    good: dict[int, Pixels] = {}
     problems: list[str] = []
     for i, image in enumerate(found):
         if not isinstance(image, str) and image.shape == usual:

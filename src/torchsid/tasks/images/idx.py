@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.raw import Images, RawPart, RawSet
+from torchsid.tasks.images.raw import Pixels, RawPart, RawSet
 from torchsid.tasks.images.sources import Files, OnBadSample, Source
 
 _UNSIGNED_BYTES = 0x08
@@ -39,7 +39,7 @@ class IdxSource(Source):
         return RawSet(train=train, test=test, class_names=self.class_names)
 
 
-def read_idx(path: Path, dimensions: int) -> Images:
+def read_idx(path: Path, dimensions: int) -> Pixels:
     """Read an IDX file of unsigned bytes with so many dimensions.
 
     Raises:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from torchsid.errors import DataError
 
-Images = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
@@ -16,12 +16,12 @@ Labels = NDArray[np.int64]
 class RawPart:
     """Images `[N, C, H, W]`, labels `[N]`, and `rows` `[N]`: which row of the source each one was."""
 
-    images: Images
+    images: Pixels
     labels: Labels
     rows: Labels
 
     @classmethod
-    def complete(cls, images: Images, labels: NDArray[np.integer]) -> "RawPart":
+    def complete(cls, images: Pixels, labels: NDArray[np.integer]) -> "RawPart":
         """A part of which no row was left out."""
         return cls(images=images, labels=labels.astype(np.int64), rows=np.arange(len(labels), dtype=np.int64))
 

@@ -4,10 +4,11 @@ import base64
 import hashlib
 import io
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
 from torchsid.errors import DataError, unknown_name
@@ -22,6 +23,16 @@ from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes
 from torchsid.tasks.images.sources import Request, file_sha256
 
 
+def _known(name: str) -> str:
+    """Return the name of a data set that may exist; see `Images.name`."""
+    if name.startswith(HUB_PREFIX):
+        if not name.removeprefix(HUB_PREFIX).strip("/ "):
+            raise ValueError(f"name = {name!r} lacks the name: write hub:OWNER/NAME")
+    elif ":" not in name and name not in DATASETS.names():
+        raise ValueError(unknown_name("data set", name, [*DATASETS.names(), "hub:OWNER/NAME"]))
+    return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Images(Task):
     """Images `[N, channels, S, S]`, uint8, each of one class; square.
@@ -33,7 +44,7 @@ class Images(Task):
         ValueError: the data set's name is unknown.
     """
 
-    name: str = "digits"
+    name: Annotated[str, AfterValidator(_known)] = "digits"
     """A name of `torchsid list data`, `hub:OWNER/NAME`, or `package.module:function`."""
     path: str = ""
     """Folder of the files; not needed for `digits`. For `hub:` an optional folder for what is downloaded."""
@@ -53,11 +64,7 @@ class Images(Task):
     """What is done to the images of a training batch."""
 
     def __post_init__(self) -> None:
-        if self.name.startswith(HUB_PREFIX):
-            if not self.name.removeprefix(HUB_PREFIX).strip("/ "):
-                raise ValueError(f"name = {self.name!r} lacks the name: write hub:OWNER/NAME")
-        elif ":" not in self.name and self.name not in DATASETS.names():
-            raise ValueError(f"name: {unknown_name('data set', self.name, [*DATASETS.names(), 'hub:OWNER/NAME'])}")
+        _known(self.name)
 
     @property
     def memory_format(self) -> torch.memory_format:  # type: ignore[override]

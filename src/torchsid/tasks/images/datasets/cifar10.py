@@ -11,9 +11,7 @@ ARCHIVE = CifarArchive(
     archive="cifar-10-python.tar.gz",
     train=tuple(f"data_batch_{i}" for i in range(1, 6)),
     test="test_batch",
-    label="labels",
-    names_file="batches.meta",
-    names_key="label_names",
+    names="batches.meta",
 )
 
 

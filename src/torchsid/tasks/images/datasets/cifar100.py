@@ -11,9 +11,7 @@ ARCHIVE = CifarArchive(
     archive="cifar-100-python.tar.gz",
     train=("train",),
     test="test",
-    label="fine_labels",
-    names_file="meta",
-    names_key="fine_label_names",
+    names="meta",
 )
 
 

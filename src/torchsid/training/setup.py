@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,12 +17,13 @@ from torchsid.errors import ConfigError
 from torchsid.settings import build
 from torchsid.tasks.domain import About, Splits, Task
 from torchsid.training.batches import Batches
-from torchsid.training.choices import CHOICES
-from torchsid.training.config import RunConfig
+from torchsid.training.config import CHOICES, RunConfig
 from torchsid.training.optimization import build_optimizer
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,6 @@ class Setup:
 
     config: RunConfig
     device: torch.device
-    task: Task
     splits: Splits
     batches: Batches
     learner: Learner
@@ -43,6 +43,10 @@ class Setup:
     def leads(self) -> bool:
         """Whether this process writes the run."""
         return self.world is None or self.world.leads
+
+    def from_lead(self, value: T) -> T:
+        """Return on every worker what the lead passes."""
+        return self.world.on_lead(lambda: value) if self.world else value
 
 
 def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
@@ -65,7 +69,7 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
         module.eval()
         answer = learner.log_beliefs(batches.first(2).x).shape[2:]
     learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
-    return Setup(config=config, device=device, task=task, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
+    return Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
 
 
 @contextmanager
@@ -100,10 +104,8 @@ def build_task(config: RunConfig) -> Task:
     Raises:
         ConfigError: its settings do not fit.
     """
-    try:
+    with _refusals("data."):
         task: Task = CHOICES["data"].chosen({}, config.task)(**vars(config.data))
-    except ValueError as error:
-        raise ConfigError([f"data.{error}"]) from None
     return task
 
 
@@ -115,12 +117,8 @@ def build_network(config: RunConfig, task: Task, about: About) -> nn.Module:
     """
     settings = asdict(config.model)
     network = CHOICES["model"].chosen(settings, config.task)
-    try:
+    with _refusals(f"model.network = {config.model.network!r}: "):
         module: nn.Module = build(network, settings, task.example(about), about["num_classes"], task.positions)
-    except ConfigError as error:
-        raise ConfigError([f"model: {problem}" for problem in error.problems]) from None
-    except ValueError as error:
-        raise ConfigError([f"model.network = {config.model.network!r}: {error}"]) from None
     return module
 
 
@@ -131,11 +129,18 @@ def build_learner(module: nn.Module, config: RunConfig) -> Learner:
         ConfigError: the method cannot train this network.
     """
     settings: dict[str, Any] = asdict(config.learner)
-    try:
+    with _refusals(f"learner.name = {config.learner.name!r}: "):
         learner: Learner = build(CHOICES["learner"].chosen(settings, config.task), settings, module)
-    except ValueError as error:
-        raise ConfigError([f"learner.name = {config.learner.name!r}: {error}"]) from None
     return learner
+
+
+@contextmanager
+def _refusals(setting: str) -> Iterator[None]:
+    """Make problems of the configuration, which begin with a setting's name, of what a constructor refuses."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError([setting + problem for problem in getattr(error, "problems", [str(error)])]) from None
 
 
 def place(module: nn.Module, config: RunConfig, task: Task, device: torch.device) -> nn.Module:

@@ -1,0 +1,186 @@
+"""From a configuration to what is trained, on which batches, and what the manifest says of it."""
+
+import json
+import subprocess
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from torchsid import SID, StagedCascade, __version__
+from torchsid.core.learner import Learner
+from torchsid.errors import ConfigError
+from torchsid.tasks import Splits
+from torchsid.training import resolve
+from torchsid.training.batches import Batches
+from torchsid.training.provenance import git_state, new_manifest, provenance
+from torchsid.training.setup import build_learner, build_network, build_task, choose_device, place, set_up
+
+NARROW = "model.width=32"
+
+
+def built(recipe: str, *overrides: str) -> Any:
+    """The learner of a recipe, on digits."""
+    config = resolve(recipe, overrides)
+    task = build_task(config)
+    torch.manual_seed(0)
+    module = build_network(config, task, {"num_classes": 10, "channels": 1, "image_size": 8})
+    return build_learner(place(module, config, task, torch.device("cpu")), config)
+
+
+def cuts(learner: Learner) -> list[str]:
+    assert isinstance(learner.module, StagedCascade)
+    assert learner.module.plan is not None
+    return [stage.cut for stage in learner.module.plan.stages]
+
+
+def test_settings_reach_network_and_method() -> None:
+    settings = ["learner.alpha=[0.9, 0.1]", "learner.label_smoothing=0.1", "learner.temperature=3", "model.depth=2"]
+    learner = built("digits", *settings, "model.extractor=simple-cnn", "model.init=zero")
+    assert (type(learner), learner.objective.alphas(2)) == (SID, (0.9, 0.1))
+    assert (learner.objective.label_smoothing, learner.objective.temperature) == (0.1, 3.0)
+    torch.testing.assert_close(learner.log_beliefs(torch.randn(3, 1, 8, 8)), torch.full((3, 3, 10), 0.1).log())
+
+
+def test_settings_reach_a_staged_network() -> None:
+    staged = built("digits-staged", NARROW, "learner.window=2")
+    assert (staged.module.depth, staged.window, staged.optimizer) == (4, 2, None)
+    assert cuts(built("digits-staged", NARROW, 'model.cuts=["stem", "blocks.6"]', "model.depth=3")) == ["stem", "blocks.6", ""]
+    assert cuts(built("digits-staged", NARROW, "model.balance=equal")) != cuts(staged)
+    residual = built("digits-staged", NARROW, "model.stage=residual").log_beliefs(torch.randn(3, 1, 8, 8))
+    torch.testing.assert_close(residual[1], residual[0])  # it begins as the identity on beliefs
+    twin = built("digits-staged-bp", NARROW).module  # the same trunk with the same weights
+    weights = staged.module.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in twin.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model.depth=30"], r"model\.network = 'staged': stages=30"),
+        (['model.cuts=["blocks.1"]', "model.depth=3"], r"set depth = 2"),
+        (["model.head=conv"], "stage 1, .*head 'conv'"),
+        (["model.trunk=vgg-11"], "image_size=8 must be 32 or more"),
+    ],
+)
+def test_a_trunk_that_cannot_be_cut_so_is_a_problem_of_the_configuration(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        built("digits-staged", NARROW, *overrides)
+
+
+@pytest.mark.parametrize("override", ["model.by=graph", "data.channels_last=true"])
+def test_how_a_trunk_is_cut_and_laid_out_does_not_change_its_gradients(override: str) -> None:
+    """Of 8 channels: with 4, PyTorch 2.13 corrupts memory in channels-last convolutions."""
+    x, gradients = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)), []
+    for overrides in ([], [override]):
+        settings = ["model.trunk=resnet-18", "model.width=8", "model.max_head_share=9.0"]
+        learner = built("digits-staged", *settings, *overrides)
+        learner.backward(x, torch.arange(6))
+        gradients.append([parameter.grad for parameter in learner.module.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_compilation_takes_the_stages_and_the_heads_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
+    module = built("digits-staged", NARROW, "model.by=graph", "training.compile=true").module
+    assert compiled == [*module.segments.modules, *module.heads]
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    if not torch.cuda.is_available():
+        assert choose_device("auto") == torch.device("cpu")
+        with pytest.raises(ConfigError, match=r"training\.device"):
+            choose_device("cuda")
+
+
+def batches(*overrides: str, device: str = "cpu") -> tuple[Splits, Batches]:
+    config = resolve("digits", ["data.limit=300", "training.batch_size=64", *overrides])
+    task = build_task(config)
+    splits = task.load(0)
+    return splits, Batches(task, splits, config.training, torch.device(device))
+
+
+def test_every_sample_comes_once_an_epoch_in_a_new_order() -> None:
+    splits, source = batches("data.validation=0.0")
+    orders = [torch.cat([batch.samples for batch in source.epoch(epoch)]) for epoch in (1, 2)]
+    assert source.steps == 5
+    assert [len(batch.target) for batch in source.epoch(1)] == [64, 64, 64, 64, 44]
+    assert not torch.equal(*orders)
+    for order in orders:
+        assert torch.equal(order.sort().values, torch.arange(300))
+    first = next(source.epoch(1))
+    assert torch.equal(first.target, splits.train.target[first.samples])
+
+
+def test_a_later_start_gives_the_same_batches() -> None:
+    _, source = batches("data.augment.crop=1", "data.augment.mixup=0.3")
+    whole = list(source.epoch(3))
+    for start in range(source.steps + 1):
+        for late, batch in zip(source.epoch(3, start), whole[start:], strict=True):
+            assert torch.equal(late.x, batch.x)
+            assert torch.equal(late.target, batch.target)
+
+
+def test_the_thread_of_other_devices_gives_the_same_batches() -> None:
+    """The meta device stands for an accelerator: shapes and order without values."""
+    (_, source), (_, other) = batches(), batches(device="meta")
+    assert [batch.x.shape for batch in other.epoch(1, 2)] == [batch.x.shape for batch in source.epoch(1, 2)]
+    assert list(other.epoch(1, other.steps)) == []
+
+
+def test_memory_format_and_finiteness() -> None:
+    _, source = batches("data.channels_last=true")
+    batch = next(source.epoch(1))
+    assert batch.x.is_contiguous(memory_format=torch.channels_last)
+    assert batch.finite
+    assert len(source.first(1000).samples) == len(source.first(1000).target) == 270
+
+
+CUTS = 'model.cuts=["stem", "blocks.3", "blocks.5"]'
+
+
+def test_it_names_date_versions_and_hardware_and_is_json() -> None:
+    found = json.loads(json.dumps(provenance()))
+    assert datetime.fromisoformat(found["date"]).tzinfo is not None
+    assert (found["versions"]["torchsid"], found["versions"]["torch"]) == (__version__, torch.__version__)
+    assert (found["hardware"]["threads"], found["hardware"]["device"]) == (torch.get_num_threads(), "cpu")
+
+
+def test_git_state_is_none_outside_a_repository_and_sees_changes_in_one(tmp_path: Path) -> None:
+    assert git_state(tmp_path) is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    clean = git_state(tmp_path)
+    assert clean is not None
+    assert (len(clean["commit"]), clean["dirty"]) == (40, False)
+    (tmp_path / "new").touch()
+    assert git_state(tmp_path) == {**clean, "dirty": True}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "verdict", "words"),
+    [
+        ("digits-staged", [CUTS], "local", "12 ordered pairs"),
+        ("digits-staged", [CUTS, "learner.window=2"], "windowed", "more than 2 of 4"),
+        ("digits-staged", [CUTS, "learner.window=4"], "global", "4 stages reaches the input"),
+        ("digits-staged-bp", [], "global", "crosses all stages"),
+    ],
+)
+def test_the_manifest_of_a_cut_trunk_and_its_twin(recipe: str, settings: list[str], verdict: str, words: str) -> None:
+    setup = set_up(resolve(recipe, ["data.limit=100", "model.width=32", *settings]), torch.device("cpu"))
+    manifest = new_manifest(setup, "torchsid train")
+    assert manifest["locality"]["verdict"] == verdict
+    assert words in manifest["locality"]["detail"]
+    if not settings:
+        assert (manifest["plan"], manifest["head_share"]) == (None, None)
+        return
+    assert manifest["head_share"] == setup.learner.module.plan.head_share > 0
+    assert [stage["cut"] for stage in manifest["plan"]] == ["stem", "blocks.3", "blocks.5", ""]
+    assert sum(stage["parameters"] + stage["head_parameters"] for stage in manifest["plan"]) == manifest["parameters"]
