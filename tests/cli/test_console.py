@@ -100,8 +100,3 @@ def test_rows_name_their_columns_and_none_is_a_dash(capsys: Output) -> None:
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["stage", "loss"], ["1", "–"], []]
     Console().rows([])
     assert capsys.readouterr().out == ""
-
-
-def test_a_file_is_shown_as_an_address(tmp_path: Path, capsys: Output) -> None:
-    Console().file("report", tmp_path / "a b.html")
-    assert f"file://{tmp_path}/a%20b.html" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchsid.show.tables import Table
 from torchsid.study.files import write_file
 from torchsid.study.files import write_json as write_value
 from torchsid.training.reporter import Silent
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from torchsid.show.svg import Drawing
-    from torchsid.show.tables import Table
 
 MAX_STAGES_SHOWN = 11  # with the prior, all of a cascade of ten
 MISSING = "–"
@@ -84,7 +84,7 @@ class Console(Silent):
             Page(file=page, width=10_000, color_system=None).print(table)
             print("\n".join(line.rstrip() for line in page.getvalue().splitlines()), flush=True)
 
-    def show(self, table: "Table", *, by_stage: bool = False) -> None:
+    def show(self, table: Table, *, by_stage: bool = False) -> None:
         """Print a table with its caption; if its rows are stages, of many the ends alone."""
         lines = table.lines()
         if by_stage:
