@@ -5,12 +5,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+
+import pytest
+
+import torchsid
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "torchsid"
 MODULES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 FOUNDATION = {"errors", "lazy", "registry", "settings", "__about__", "__init__", "__main__"}  # every room may use these
+LAZY = ("torchsid", "torchsid.tasks.images", "torchsid.training")  # packages whose public names are loaded on first use
 PICKLES = {"pickle", "_pickle", "cPickle", "pickle5", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 RESTRICTED_READER = PACKAGE / "tasks" / "images" / "cifar.py"  # CIFAR's own files are pickles; nothing but arrays is let through
 
@@ -70,6 +76,11 @@ def test_no_pickle() -> None:
         assert not {"torch.load", "torch.save"} & (calls | names), path
 
 
+def test_importing_the_packages_leaves_torch_alone() -> None:
+    code = f"import sys, {', '.join(LAZY)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_help_and_lists_import_nothing_heavy() -> None:
     for arguments, heavy in ((["--help"], {"torch", "numpy", "pydantic", "rich"}), (["list"], {"torch"})):
         command = [sys.executable, "-X", "importtime", "-m", "torchsid", *arguments]
@@ -78,3 +89,17 @@ def test_help_and_lists_import_nothing_heavy() -> None:
         modules = set(re.findall(r"^import time:.*\| +(\S+)$", result.stderr, flags=re.MULTILINE))
         assert "torchsid.cli.main" in modules
         assert not modules & heavy, arguments
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_public_names_are_there_and_no_others(package: str) -> None:
+    module = import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+        assert name in dir(module)
+    with pytest.raises(AttributeError, match=rf"module '{package}' has no attribute 'nonsense'"):
+        module.nonsense  # noqa: B018
+
+
+def test_a_subpackage_is_loaded_as_a_module() -> None:
+    assert torchsid.models.names() == import_module("torchsid.models").names()

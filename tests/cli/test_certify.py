@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from torchsid.cli.main import main
+from torchsid.errors import RunError
+from torchsid.study.certify import page
 
 Output = pytest.CaptureFixture[str]
 Measured = Callable[..., dict[str, Any]]
@@ -20,6 +22,17 @@ def noisy(trained: Trained) -> Path:
     return trained("digits", *noise, "learner.direction=reverse", "learner.label_smoothing=0.1", "learner.alpha=[0.8, 0.3]")
 
 
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all the rest."""
+
+    def refuse(*_: object) -> None:
+        raise RunError("not now")
+
+    monkeypatch.setattr(page, "certificate_page", refuse)
+
+
+@pytest.mark.usefixtures("no_page")
 def test_every_split_has_a_certificate_that_agrees_with_the_evaluation(runs: Path, measured: Measured, capsys: Output) -> None:
     found = measured("certify", runs / "digits", "--weights", "last")
     splits = [(part["split"], part["labels"]) for part in found["certificates"]]
@@ -42,6 +55,7 @@ def test_every_split_has_a_certificate_that_agrees_with_the_evaluation(runs: Pat
     assert shown.count("\nstage 2, α = 0.5") == shown.count("\nevery stage") == 3
 
 
+@pytest.mark.usefixtures("no_page")
 def test_under_noise_the_clean_labels_have_certificates_of_their_own(noisy: Path, measured: Measured, capsys: Output) -> None:
     found = measured("certify", noisy)
     parts = {(part["split"], part["labels"]): part for part in found["certificates"]}
@@ -69,11 +83,13 @@ def test_splits_can_be_chosen(runs: Path, capsys: Output) -> None:
     assert "validation" not in shown
 
 
+@pytest.mark.usefixtures("no_page")
 def test_stages_trained_end_to_end_are_measured_and_named_as_such(runs: Path, capsys: Output) -> None:
     assert main(["certify", str(runs / "digits-bp"), "--split", "test"]) == 0
     assert "trained end to end" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_staged_network(trained: Trained, capsys: Output) -> None:
     assert main(["certify", str(trained("digits-staged")), "--split", "test"]) == 0
     assert capsys.readouterr().out.count("\nstage ") == 2

@@ -70,7 +70,7 @@ def test_a_terminal_shows_progress_and_gets_its_cursor_back(terminal: FakeTermin
     with redirect_stdout(terminal):
         report_all(Console())
     shown = terminal.getvalue()
-    assert all(part in shown for part in ("epoch 3/5", "75/150", "0.6000", "1,000", "85.0 95.0", "[odd]"))
+    assert all(part in shown for part in ("epoch 3/5", "50%", "0.6000", "1,000", "85.0 95.0", "[odd]"))
     assert shown.count(LOCALITY) == 1
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") > 0  # the cursor was hidden and is shown again
 
@@ -100,8 +100,3 @@ def test_rows_name_their_columns_and_none_is_a_dash(capsys: Output) -> None:
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["stage", "loss"], ["1", "–"], []]
     Console().rows([])
     assert capsys.readouterr().out == ""
-
-
-def test_a_file_is_shown_as_an_address(tmp_path: Path, capsys: Output) -> None:
-    Console().file("report", tmp_path / "a b.html")
-    assert f"file://{tmp_path}/a%20b.html" in capsys.readouterr().out

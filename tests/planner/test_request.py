@@ -8,7 +8,7 @@ from torchsid.planner.forecast import METHODS
 from torchsid.planner.model import ModelSpec
 from torchsid.planner.request import PlanRequest, resolve, usual_micro_batches
 from torchsid.planner.speed import this_machine
-from torchsid.planner.sweep import MAX_DEVICES, Scaling, sweep
+from torchsid.planner.sweep import MAX_DEVICES, Points, end_of_scaling, sweep
 
 MLP = ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=2)
 
@@ -86,31 +86,31 @@ def test_every_piece_is_measured_and_nothing_is_disturbed(model: ModelSpec) -> N
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def swept(axis: str, **changes: object) -> Scaling:
+def swept(axis: str, **changes: object) -> tuple[Points, list[str]]:
     return sweep(resolve(ask(devices="4xH100", batch_size=64, utilisation=1e-3, latency="0s", sweep=axis, **changes)))
 
 
 def test_devices_from_one_to_thousands() -> None:
-    found = swept("devices")
-    assert list(found.points) == [2**n for n in range(MAX_DEVICES.bit_length())]
-    for devices, methods in found.points.items():
+    points, _ = swept("devices")
+    assert list(points) == [2**n for n in range(MAX_DEVICES.bit_length())]
+    for devices, methods in points.items():
         assert all(method.mesh.devices == devices and method.mesh.ranks <= 4 for method in methods.values())
-    assert all(found.end(name) for name in METHODS)
+    assert all(end_of_scaling(points, name) for name in METHODS)
 
 
 def test_a_slow_link_ends_the_scaling_and_is_named() -> None:
-    found = swept("devices", link="1kB/s")
-    assert found.end("FSDP") == "to 1, then traffic"
-    assert found.end("SID").startswith("to 1, then ")
+    points, _ = swept("devices", link="1kB/s")
+    assert end_of_scaling(points, "FSDP") == "to 1, then traffic"
+    assert end_of_scaling(points, "SID").startswith("to 1, then ")
 
 
 @pytest.mark.parametrize(
     ("axis", "values"), [("depth", [2, 4, 8]), ("width", [16, 32, 64, 128, 256]), ("batch", [16, 32, 64, 128, 256])]
 )
 def test_the_model_or_the_batch_from_a_quarter_to_four_times(axis: str, values: list[int]) -> None:
-    found = swept(axis)
-    assert list(found.points) == values
-    if axis == "depth":
-        assert [note.partition(":")[0] for note in found.left_out] == ["depth 1"]  # too shallow for four stages
-    rates = [methods["SID"].images_per_second for methods in found.points.values()]
+    points, left_out = swept(axis)
+    assert list(points) == values
+    # One block is too shallow for four stages.
+    assert [note.partition(":")[0] for note in left_out] == (["depth 1"] if axis == "depth" else [])
+    rates = [methods["SID"].images_per_second for methods in points.values()]
     assert axis == "batch" or rates == sorted(rates, reverse=True)

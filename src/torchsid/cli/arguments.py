@@ -4,15 +4,11 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torchsid
+from torchsid import tasks, training
 from torchsid.cli.console import Console
 from torchsid.errors import DataError, RunError
-
-if TYPE_CHECKING:
-    from torchsid.core.cascade import Cascade
-    from torchsid.tasks import Samples
-    from torchsid.training import LoadedNetwork
 
 SPLITS = ("train", "validation", "test")
 MANIFEST = "manifest.json"  # every run directory has one
@@ -68,8 +64,8 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_samples(
-    network: "LoadedNetwork", args: argparse.Namespace, screen: Console, wanted: Sequence[str] = ()
-) -> "dict[str, Samples]":
+    network: "training.LoadedNetwork", args: argparse.Namespace, screen: Console, wanted: Sequence[str] = ()
+) -> "dict[str, tasks.Samples]":
     """Return samples that the network of RUN was trained with, from where the data lie now; warn of others than the run knew.
 
     Args:
@@ -81,7 +77,6 @@ def load_samples(
     Raises:
         DataError: a split that is wanted has none.
     """
-    from torchsid import training
     from torchsid.training.setup import build_task
 
     config = network.config
@@ -100,16 +95,14 @@ def load_samples(
     return {name: samples for name, samples in found.items() if name not in empty}
 
 
-def cascade_of(network: "LoadedNetwork", run: Path) -> "Cascade":
+def cascade_of(network: "training.LoadedNetwork", run: Path) -> "torchsid.Cascade":
     """Return the network of a run, which must have stages.
 
     Raises:
         RunError: it is a plain network.
     """
-    from torchsid.core.cascade import Cascade
-
     module = network.learner.module
-    if isinstance(module, Cascade):
+    if isinstance(module, torchsid.Cascade):
         return module
     why = "there is nothing to certify, and no stage to leave at; train with model.network = 'cascade' or 'staged'"
     raise RunError(f"{run} is a plain network, without stages: {why}")

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchsid import training
 from torchsid.cli.arguments import add_data, add_json, add_run, load_samples, positive
 from torchsid.cli.console import Console, command_of, percent, write_json
+from torchsid.show.tables import Table, table
+from torchsid.show.text import minus
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from torchsid.show.tables import Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +28,6 @@ def run(args: argparse.Namespace) -> int:
     """Print the most suspicious labels, how many are disputed and, where the true ones are known, how many were found."""
     import torch
 
-    from torchsid import training
-    from torchsid.show.text import minus
     from torchsid.study.audit import audit, audit_page, beliefs_that_judge, detection, disputes, rankings, suspect
     from torchsid.study.files import write_page
 
@@ -87,20 +86,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ranking(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> "Table":
+def _ranking(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
     """Return the first rows of the ranking."""
-    from torchsid.show.tables import table
-
     columns = ["training sample", "row", "label", "suggested", "score", "agrees from", *(["true"] if "true" in rows[0] else [])]
     classes = ("label", "suggested", "true")
     shown = [row | {"score": f"{row['score']:+.3f}"} | {key: names[row[key]] for key in classes if key in row} for row in rows]
     return table(columns, [map(str, row.values()) for row in shown])
 
 
-def _summary(labels: Mapping[str, Any], count: int, stages: int | None) -> "Table":
+def _summary(labels: Mapping[str, Any], count: int, stages: int | None) -> Table:
     """Return what was found in all samples."""
-    from torchsid.show.tables import table
-
     judges = f"all {stages} stages" if stages else "the last stage alone, the others were not trained to answer"
     rows = [["judged by", judges], ["labels", f"{count:,}"], ["disputed", f"{labels['disputed']:,}"]]
     if labels.get("wrong"):
@@ -113,10 +108,8 @@ def _summary(labels: Mapping[str, Any], count: int, stages: int | None) -> "Tabl
     return table(["labels of", "the training samples"], rows)
 
 
-def _detection(found: Mapping[str, Any]) -> "Iterator[Table]":
+def _detection(found: Mapping[str, Any]) -> Iterator[Table]:
     """Yield how well each ranking does, where the true labels are known."""
-    from torchsid.show.tables import table
-
     if "rankings" in found:
         wrong = found["labels"]["wrong"]
         rows = [

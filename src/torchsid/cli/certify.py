@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchsid import tasks, training
 from torchsid.cli.arguments import SPLITS, add_data, add_json, add_run, cascade_of, load_samples
 from torchsid.cli.console import Console, write_json
 from torchsid.errors import ConfigError, RunError, unknown_name
@@ -13,8 +14,6 @@ from torchsid.errors import ConfigError, RunError, unknown_name
 if TYPE_CHECKING:
     from torchsid.core.objective import LocalObjective
     from torchsid.study.certify.page import Certified, Subject
-    from torchsid.tasks import Samples
-    from torchsid.training import LoadedNetwork
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what theory says of the run, then for each split and set of labels a table of the stages; write the page."""
-    from torchsid import training
     from torchsid.study.certify.page import statement_table
     from torchsid.training.descent import objective_of
 
@@ -57,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _certified(network: "LoadedNetwork", split: str, samples: "Samples", objective: "LocalObjective") -> "Certified":
+def _certified(network: "training.LoadedNetwork", split: str, samples: "tasks.Samples", objective: "LocalObjective") -> "Certified":
     """Return the certificates of a split, and what its pictures need, from one pass over the samples."""
     from torchsid.study.certify.answers import Answers
     from torchsid.study.certify.certificate import certify
@@ -70,7 +68,7 @@ def _certified(network: "LoadedNetwork", split: str, samples: "Samples", objecti
     return Certified(split=split, samples=samples, certificates=found, answers=Answers.joined(parts))
 
 
-def _subject(network: "LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
+def _subject(network: "training.LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
     from torchsid.study.certify.page import Subject
     from torchsid.study.certify.theory import caveats, scope
     from torchsid.training.evaluation import predict

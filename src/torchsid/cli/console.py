@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchsid.show.tables import Table
 from torchsid.study.files import write_file
 from torchsid.study.files import write_json as write_value
 from torchsid.training.reporter import Silent
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from torchsid.show.svg import Drawing
-    from torchsid.show.tables import Table
 
 MAX_STAGES_SHOWN = 11  # with the prior, all of a cascade of ten
 MISSING = "–"
@@ -84,7 +84,7 @@ class Console(Silent):
             Page(file=page, width=10_000, color_system=None).print(table)
             print("\n".join(line.rstrip() for line in page.getvalue().splitlines()), flush=True)
 
-    def show(self, table: "Table", *, by_stage: bool = False) -> None:
+    def show(self, table: Table, *, by_stage: bool = False) -> None:
         """Print a table with its caption; if its rows are stages, of many the ends alone."""
         lines = table.lines()
         if by_stage:
@@ -100,28 +100,20 @@ class Console(Silent):
 
     def started(self, manifest: Mapping[str, Any], locality_text: str) -> None:
         """Print the locality result, and open the progress bar; what is printed meanwhile appears above it."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         self.note(locality_text)
-        if not self._terminal:
-            return
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} samples/s  remaining"),
-            TimeRemainingColumn(),
-            transient=True,
-        )
-        self._task = self._progress.add_task("", total=None, loss=float("nan"), speed=0.0)
-        self._progress.start()
+        if self._terminal:
+            from rich.progress import Progress
+
+            self._progress = Progress(transient=True)
+            self._task = self._progress.add_task("", total=None)
+            self._progress.start()
 
     def step(self, epoch: int, steps_done: int, steps_total: int, loss: float, samples_per_second: float) -> None:
         """Move the bar."""
         if self._progress is not None:
             done, total = (epoch - 1) * steps_total + steps_done, self._epochs * steps_total
-            where = f"epoch {epoch}/{self._epochs}"
-            self._progress.update(self._task, description=where, completed=done, total=total, loss=loss, speed=samples_per_second)
+            where = f"epoch {epoch}/{self._epochs}  loss {loss:.4f}  {samples_per_second:,.0f} samples/s"
+            self._progress.update(self._task, description=where, completed=done, total=total)
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Print the epoch's line."""

@@ -3,13 +3,13 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from torchsid import training
 from torchsid.cli.arguments import add_data, add_json, add_run, cascade_of, load_samples
 from torchsid.cli.console import Console, percent, stage_name, write_json
 from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
     from torchsid.anytime import EarlyExit
-    from torchsid.training import LoadedNetwork
 
 MEASURES = ("confidence", "entropy")
 
@@ -33,7 +33,6 @@ def add_exit_when(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure accuracy, divergence and calibration after every stage, and early exit where it is asked for."""
-    from torchsid import training
     from torchsid.study.early_exit import exit_curve, measure_exits, operations
     from torchsid.training.evaluation import evaluate, predict
 
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def early_exit(network: "LoadedNetwork", args: argparse.Namespace) -> "EarlyExit | None":
+def early_exit(network: "training.LoadedNetwork", args: argparse.Namespace) -> "EarlyExit | None":
     """Return a trained network that leaves early, if `--exit-when` asks for one.
 
     Raises:

@@ -18,7 +18,7 @@ from torchsid.planner.devices import Bytes, Count, Seconds, Share
 if TYPE_CHECKING:
     from torchsid.planner.forecast import Forecast, Rank
     from torchsid.planner.request import Planned
-    from torchsid.planner.sweep import Scaling
+    from torchsid.planner.sweep import Points
     from torchsid.show.svg import Drawing
 
 OPTIONS = (  # flag, how it is read, default, what stands for its value, help
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.planner.forecast import METHODS, SID, forecast
     from torchsid.planner.model import ModelSpec
     from torchsid.planner.request import PlanRequest, resolve
-    from torchsid.planner.sweep import sweep
+    from torchsid.planner.sweep import end_of_scaling, sweep
 
     model = ModelSpec(name=args.model, classes=args.classes, image_size=args.image_size, width=args.width, depth=args.depth)
     asked: dict[str, Any] = {name: getattr(args, name) for name in PlanRequest.__dataclass_fields__ if name != "model"}
@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
         "methods": [_method(name, method) for name, method in methods.items()],
     }
     if args.sweep:
-        swept = sweep(planned, progress=screen.note)
-        along = [{swept.axis: value, **_method(name, point[name])} for name in METHODS for value, point in swept.points.items()]
-        ends = [{"method": name, "keeps half of the ideal throughput": swept.end(name)} for name in METHODS if along]
-        found |= {"sweep": along, "ends": ends, "left out": [{"left out": note} for note in swept.left_out]}
+        points, left_out = sweep(planned, progress=screen.note)
+        along = [{args.sweep: value, **_method(name, point[name])} for name in METHODS for value, point in points.items()]
+        ends = [{"method": name, "keeps half of the ideal throughput": end_of_scaling(points, name)} for name in METHODS if along]
+        found |= {"sweep": along, "ends": ends, "left out": [{"left out": note} for note in left_out]}
         if args.figure:
-            draw(screen, args.figure, *_drawings(swept, model.name))
+            draw(screen, args.figure, *_drawings(points, args.sweep, model.name))
     for rows in found.values():
         screen.rows(rows)
     learnt = {"mesh": planned.mesh, "pieces": planned.trace.pieces, "seconds a sample": planned.speed}
@@ -121,7 +121,7 @@ def _rank(planned: "Planned", place: int, rank: "Rank") -> dict[str, object]:
         "trains": Count(rank.parameters),
         **{what: Bytes(size) for what, size in rank.memory.items()},
         "memory": Bytes(sum(rank.memory.values())),
-        "computes": Seconds(rank.trunk + rank.heads + rank.update),
+        "computes": Seconds(rank.seconds),
         "sends": Bytes(rank.sent),
     }
 
@@ -142,17 +142,17 @@ def _method(name: str, method: "Forecast") -> dict[str, object]:
     }
 
 
-def _drawings(swept: "Scaling", model: str) -> "Iterator[Drawing]":
+def _drawings(points: "Points", axis: str, model: str) -> "Iterator[Drawing]":
     from torchsid.planner.forecast import METHODS
     from torchsid.show.plots.curves import Line, curves
 
-    values, ticks = list(swept.points), {float(value): str(value) for value in swept.points}
+    values, ticks = list(points), {float(value): str(value) for value in points}
     panels = (("images a second", "images_per_second", 1, "xy"), ("efficiency, %", "efficiency", 100, "x"))
     for title, name, scale, logarithmic in panels:
         lines = []
         for method in METHODS:
-            along = [point[method] for point in swept.points.values()]
+            along = [point[method] for point in points.values()]
             numbers = [scale * getattr(each, name) for each in along]
             lines.append(Line(method, values, numbers, [not each.fits for each in along]))
         hollow = "hollow: does not fit the memory"
-        yield curves(f"{model}: {title}", lines, x=swept.axis, y=hollow, logarithmic=logarithmic, ticks=ticks)
+        yield curves(f"{model}: {title}", lines, x=axis, y=hollow, logarithmic=logarithmic, ticks=ticks)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchsid import training
 from torchsid.cli.arguments import add_run, positive
 from torchsid.cli.console import Console, abridged, stage_name
 from torchsid.cli.evaluate import add_exit_when, early_exit, print_cost
@@ -12,8 +13,6 @@ from torchsid.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from torchsid.training import LoadedNetwork
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one table an image: the most likely classes, and the belief in them after every stage, or at the first sure one."""
-    from torchsid import training
     from torchsid.study.early_exit import operations
     from torchsid.training.evaluation import predict
 
@@ -54,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(names: Sequence[Path], network: "LoadedNetwork") -> "Tensor":
+def _read(names: Sequence[Path], network: "training.LoadedNetwork") -> "Tensor":
     """Return the samples as they are stored, `[N, ...]`.
 
     Raises:

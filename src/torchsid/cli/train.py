@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from torchsid import training
 from torchsid.cli.arguments import positive
 from torchsid.cli.compare import print_comparison
 from torchsid.cli.console import Console, command_of
 from torchsid.errors import CheckpointError, ConfigError, RunError
-
-if TYPE_CHECKING:
-    from torchsid.training import RunConfig
 
 DEFAULT_OUT = Path("runs")
 
@@ -77,22 +74,20 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return [*(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None), *args.set]
 
 
-def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> "dict[Path, RunConfig]":
+def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> "dict[Path, training.RunConfig]":
     """Return what is to be trained, by the directory that it goes to; nothing is written.
 
     Raises:
         ConfigError: a recipe or a setting is wrong, or two trainings would share a directory; names all problems.
     """
-    from torchsid.training import resolve
-
     problems: list[str] = []
     configs = []
     for recipe in recipes:
         try:
-            configs.append(resolve(recipe, settings))
+            configs.append(training.resolve(recipe, settings))
         except ConfigError as error:
             problems += error.problems
-    jobs: dict[Path, RunConfig] = {}
+    jobs: dict[Path, training.RunConfig] = {}
     for config in configs:
         for seed in range(config.training.seed, config.training.seed + seeds):
             directory = (out or DEFAULT_OUT) / (f"{config.recipe}-seed{seed}" if seeds > 1 else config.recipe)
@@ -104,7 +99,7 @@ def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, ou
     return {out: configs[0]} if out and len(jobs) == 1 else jobs
 
 
-def check_directories(jobs: "Mapping[Path, RunConfig]", *, resume: bool) -> None:
+def check_directories(jobs: "Mapping[Path, training.RunConfig]", *, resume: bool) -> None:
     """Refuse directories that cannot be written, hold something already, or hold a run that cannot be resumed.
 
     Raises:
@@ -126,10 +121,8 @@ def check_directories(jobs: "Mapping[Path, RunConfig]", *, resume: bool) -> None
         raise RunError("\n".join(problems))
 
 
-def _train(config: "RunConfig", out: Path, screen: Console, args: argparse.Namespace) -> int:
+def _train(config: "training.RunConfig", out: Path, screen: Console, args: argparse.Namespace) -> int:
     """Train one of them and return 0, or the exit code of an interruption."""
-    from torchsid import training
-
     command = command_of(args)
     screen.expect(config.training.epochs)
     try:

@@ -21,21 +21,17 @@ need for themselves is not known here."""
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """What one device does: consecutive pieces of the trunk, as consecutive stages."""
+    """What one device holds and sends, and of SID what it does: consecutive pieces of the trunk, as consecutive stages."""
 
-    stages: tuple[tuple[int, int], ...]
-    """First piece and behind the last of each; one for backpropagation."""
     parameters: int
     """Whose gradients the replicas of the device sum."""
     memory: Memory
-    trunk: float
-    """Seconds of forward and backward of its pieces in a step."""
-    heads: float = 0.0
-    """Likewise."""
-    update: float
-    """Seconds."""
     sent: float
     """Bytes that it hands to its neighbours in a step."""
+    stages: tuple[tuple[int, int], ...] = ()
+    """First piece and behind the last of each."""
+    seconds: float = 0.0
+    """That it computes in a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,14 +132,18 @@ def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
     links = _links(trace, mesh, samples)
     stages = assign(work, heads, links, mesh.stages)
     own = [sum(work[a:b]) + heads[b - 1] for a, b in stages]
+    groups = [stages[a:b] for a, b in assign(own, [0.0] * len(own), [links[b - 1] for _, b in stages], mesh.ranks)]
+    trunk = [sum(work[inside[0][0] : inside[-1][1]]) for inside in groups]
+    ends = [sum(heads[b - 1] for _, b in inside) for inside in groups]
+    updates: list[float] = []
     ranks: list[Rank] = []
-    received = FLOAT * samples * trace.image
-    for first, behind in assign(own, [0.0] * len(own), [links[b - 1] for _, b in stages], mesh.ranks):
-        inside = stages[first:behind]
-        (start, _), (_, end) = inside[0], inside[-1]
+    received, beliefs = FLOAT * samples * trace.image, 1  # the prior
+    for place, inside in enumerate(groups):
+        end, beliefs = inside[-1][1], beliefs + len(inside)
         sizes = [sum(piece.parameters for piece in pieces[a:b]) + pieces[b - 1].head_parameters for a, b in inside]
-        # What crosses the cut, the beliefs so far in float32 (the prior first), a header.
-        message = samples * (mesh.wire * trace.crossing[end - 1] + FLOAT * (behind + 1) * trace.classes) + _HEADER
+        updates.append(mesh.update_bytes(sum(sizes)) / speed.bandwidth)
+        # What crosses the cut, the beliefs so far in float32, a header.
+        message = samples * (mesh.wire * trace.crossing[end - 1] + FLOAT * beliefs * trace.classes) + _HEADER
         sent = message if end < len(pieces) else 0.0
         memory = holding(
             mesh,
@@ -152,20 +152,11 @@ def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
             kept=max(trace.kept_bytes(a, b, samples, local=True) for a, b in inside),
             messages=mesh.queue * sent + received,
         )
-        ranks.append(
-            Rank(
-                stages=inside,
-                parameters=sum(sizes),
-                memory=memory,
-                trunk=sum(work[start:end]),
-                heads=sum(heads[b - 1] for _, b in inside),
-                update=mesh.update_bytes(sum(sizes)) / speed.bandwidth,
-                sent=sent,
-            )
-        )
+        seconds = trunk[place] + ends[place] + updates[place]
+        ranks.append(Rank(parameters=sum(sizes), memory=memory, sent=sent, stages=inside, seconds=seconds))
         received = sent
-    trunks, ends, updates, messages = zip(*((rank.trunk, rank.heads, rank.update, rank.sent) for rank in ranks), strict=True)
-    return _with_replicas(mesh, ranks, sid(trunks, ends, updates, messages, mesh.link, queue=mesh.queue))
+    step = sid(trunk, ends, updates, [rank.sent for rank in ranks], mesh.link, queue=mesh.queue)
+    return _with_replicas(mesh, ranks, step)
 
 
 def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Forecast]:
@@ -187,10 +178,9 @@ def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Forecast]:
             kept=fixed + under_way * (trace.kept_bytes(a, b, micro, local=False) - fixed),
             messages=2 * both_ways or FLOAT * micro * trace.image,  # activations and their gradients
         )
-        trunk, sent = count * (forward[place] + backward[place]), count * both_ways
-        update = mesh.update_bytes(parameters) / speed.bandwidth
-        ranks.append(Rank(stages=((a, b),), parameters=parameters, memory=memory, trunk=trunk, update=update, sent=sent))
-    shared = (forward, backward, [rank.update for rank in ranks], crossing, mesh.link)
+        ranks.append(Rank(parameters=parameters, memory=memory, sent=count * both_ways))
+    updates = [mesh.update_bytes(rank.parameters) / speed.bandwidth for rank in ranks]
+    shared = (forward, backward, updates, crossing, mesh.link)
     steps = {name: pipeline(*shared, micro_batches=count, zero_bubble=name == ZB_H1) for name in (ONE_F_ONE_B, ZB_H1)}
     return {name: _with_replicas(mesh, ranks, step) for name, step in steps.items()}
 
@@ -211,9 +201,8 @@ def _full_sharding(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
     traffic = 3 * len(pieces) * collective(travels / len(pieces), devices, mesh.link)
     update = mesh.update_bytes(share) / speed.bandwidth
     step = {WORK: work, "batch": compute - work, "update": update, "traffic": max(0.0, traffic - compute)}
-    sent = 3 * (devices - 1) / devices * travels
     # No parameters whose gradients the replicas would sum: the traffic of the step has done that.
-    whole = Rank(stages=((0, len(pieces)),), parameters=0, memory=memory, trunk=compute, update=update, sent=sent)
+    whole = Rank(parameters=0, memory=memory, sent=3 * (devices - 1) / devices * travels)
     return _with_replicas(replace(mesh, ranks=1, data=devices), [whole], step)
 
 

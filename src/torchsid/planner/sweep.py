@@ -1,65 +1,57 @@
 """How throughput and efficiency go with the devices, the depth, the width or the batch, and what ends the scaling."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torchsid.errors import ConfigError
 from torchsid.planner.forecast import METHODS, Forecast, forecast
-from torchsid.planner.request import Planned, PlanRequest, resolve, usual_micro_batches
+from torchsid.planner.request import Planned, resolve, usual_micro_batches
 
 MAX_DEVICES = 4096
 _FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _ENOUGH = 0.5  # of the ideal throughput: below, scaling has ended
 
-
-@dataclass(frozen=True)
-class Scaling:
-    """The forecasts at each number of devices, blocks, units of width or samples, ascending, and why some had to be left out."""
-
-    axis: str
-    points: Mapping[int, Mapping[str, Forecast]]
-    left_out: Sequence[str] = ()
-
-    def end(self, name: str) -> str:
-        """Return how far a method keeps half of the ideal throughput, and what ends it."""
-        found = [(value, point[name]) for value, point in self.points.items()]
-        good = [place for place, (_, method) in enumerate(found) if method.fits and method.efficiency >= _ENOUGH]
-        if not good:
-            return f"nowhere: {found[-1][1].limit}"
-        value, behind = found[good[-1]][0], found[good[-1] + 1 :]
-        return f"to {value}, then {behind[0][1].limit}" if behind else f"to {value} and beyond"
+Points = dict[int, Mapping[str, Forecast]]
+"""The forecasts at each number of devices, blocks, units of width or samples, ascending."""
 
 
-def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) -> Scaling:
-    """Return the forecasts along the axis that the plan's request asks for.
+def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) -> tuple[Points, list[str]]:
+    """Return the forecasts along the axis that the plan's request asks for, and why some had to be left out.
 
     * `"devices"`: 1, 2, 4 … 4096. The samples a device stay what they are in the plan; every method takes the pipeline length
       (a power of two, up to the pieces of the model) that fits and is fastest, and as many replicas as there are devices for.
     * `"depth"`, `"width"`, `"batch"`: a quarter to four times the plan's, on its mesh; `progress` is told each of them.
     """
-    request, axis = planned.request, planned.request.sweep
-    assert axis is not None
+    request, model, axis = planned.request, planned.request.model, planned.request.sweep
     if axis == "devices":
-        return Scaling(axis, {2**n: _on_devices(planned, 2**n) for n in range(MAX_DEVICES.bit_length())})
-    own = request.batch_size if axis == "batch" else request.model.own(axis)
+        return {2**n: _on_devices(planned, 2**n) for n in range(MAX_DEVICES.bit_length())}, []
+    own = model.own(axis) if axis == "depth" or axis == "width" else request.batch_size
     assert own is not None  # `resolve` has refused others
-    points: dict[int, Mapping[str, Forecast]] = {}
+    points: Points = {}
     left_out: list[str] = []
     for value in sorted({max(round(own * factor), 1) for factor in _FACTORS}):
         progress(f"{axis} {value}")
+        changed = {
+            "depth": replace(request, model=replace(model, depth=value)),
+            "width": replace(request, model=replace(model, width=value)),
+            "batch": replace(request, batch_size=value, micro_batches=None),
+        }
         try:
-            found = resolve(_changed(request, axis, value))
+            found = resolve(changed[str(axis)])
             points[value] = forecast(found.trace, found.speed, found.mesh)
         except ConfigError as error:
             left_out += [f"{axis} {value}: {problem}" for problem in error.problems]
-    return Scaling(axis, points, left_out)
+    return points, left_out
 
 
-def _changed(request: PlanRequest, axis: str, value: int) -> PlanRequest:
-    if axis == "batch":
-        return replace(request, batch_size=value, micro_batches=None)
-    model = replace(request.model, depth=value) if axis == "depth" else replace(request.model, width=value)
-    return replace(request, model=model)
+def end_of_scaling(points: Points, name: str) -> str:
+    """Return how far a method keeps half of the ideal throughput, and what ends it."""
+    found = [(value, point[name]) for value, point in points.items()]
+    good = [place for place, (_, method) in enumerate(found) if method.fits and method.efficiency >= _ENOUGH]
+    if not good:
+        return f"nowhere: {found[-1][1].limit}"
+    value, behind = found[good[-1]][0], found[good[-1] + 1 :]
+    return f"to {value}, then {behind[0][1].limit}" if behind else f"to {value} and beyond"
 
 
 def _on_devices(planned: Planned, devices: int) -> Mapping[str, Forecast]:
