@@ -61,7 +61,8 @@ class MLPHead(nn.Module):
         """Return logits `[B, ..., C]` from features `[B, F]` or `[B, ..., F]` and the previous belief `[B, ..., C]`."""
         belief = log_belief.exp().to(features.dtype)
         u = torch.cat([belief.flatten(1) if self.slots else belief, features], -1)
-        correction: Tensor = self.output(self.hidden(u).relu()).view_as(belief)
+        correction: Tensor = self.output(self.hidden(u).relu())
+        correction = correction.view_as(belief) if self.slots else correction
         return log_belief + correction if self.kind == "residual" else correction
 
 

@@ -58,7 +58,8 @@ class BeliefHead(nn.Module):
         read = features if self.factor == 1 else F.avg_pool2d(features, self.factor, ceil_mode=True)
         v = self.body(read)
         belief = log_belief.exp().to(v.dtype)
-        correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1)).view_as(belief)
+        correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1))
+        correction = correction.view_as(belief) if self.slots else correction
         return log_belief + correction if self.residual else correction
 
 
