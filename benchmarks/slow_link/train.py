@@ -14,13 +14,11 @@ from slow_link.link import slow_link
 from slow_link.record import table, write
 from slow_link.workers import run_workers
 from torchsid.bench.comparisons import DEEP, PipelineSettings, plan_pipelines
-from torchsid.bench.contenders import BACKPROP, SID
 from torchsid.bench.contenders import Procedure as Method
-from torchsid.bench.pieces import backprop_seconds
+from torchsid.bench.pieces import seconds_of_stages
 from torchsid.bench.pipeline.contenders import SID_PIPELINE
 from torchsid.bench.pipeline.rivals import GPIPE, ONE_F_ONE_B
 from torchsid.bench.pipeline.turn import Turn, sent_a_step, steady_step_seconds, step_seconds
-from torchsid.distributed.assign import stage_seconds
 from torchsid.show.svg import standalone
 
 DELAYS_MS = (0.0, 25.0, 50.0, 100.0)
@@ -77,11 +75,10 @@ def run(args: argparse.Namespace) -> None:
     (workload,) = plan_pipelines([args.model], settings, blocks=blocks, batch_size=args.batch_size)
     torch.set_num_threads(1)
     # Measured once: on every line each worker has the same stages.
-    cascade = workload.new_cascade(*workload.stages, by="graph")
     job = {
         "workload": asdict(workload),
         "settings": asdict(settings),
-        "seconds": {SID: stage_seconds(cascade, *workload.batch()), BACKPROP: backprop_seconds(workload)},
+        "seconds": seconds_of_stages(workload),
         "contenders": [asdict(each) for each in contenders(args)],
     }
     # All are compared with the first.

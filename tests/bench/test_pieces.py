@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from torchsid.bench.pieces import Chain, backprop_seconds, cut, sid_seconds
+from torchsid.bench.pieces import Chain, cut, seconds_of_stages, sid_seconds
 from torchsid.bench.workload import Workload
 
 RESNET = Workload(model="resnet-18", stages=(4,), width=2, batch_size=4, image_size=16)
@@ -27,5 +27,5 @@ def test_every_stage_takes_time_in_every_part() -> None:
     assert len(seconds) == 4
     assert all(set(stage) == {"forward", "head", "backward", "update"} for stage in seconds)
     assert min(value for stage in seconds for value in stage.values()) > 0
-    assert len(backprop_seconds(RESNET)) == 4
-    assert min(backprop_seconds(RESNET)) > 0
+    both = seconds_of_stages(RESNET)
+    assert all(0 < trunk < stage for trunk, stage in zip(both["backprop"], both["sid"], strict=True))

@@ -17,7 +17,7 @@ from torchsid.distributed.channel import Handover, Incoming, Outgoing, _pack, _u
 from torchsid.distributed.world import join
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool)
-NOTHING = Handover((), torch.empty(0))
+NOTHING = Handover((), torch.empty(0), torch.empty(0))
 
 
 @st.composite
@@ -52,7 +52,7 @@ def random_handover(number: int) -> Handover:
     generator = torch.Generator().manual_seed(number)
     sizes = torch.randint(0, 2000, (2,), generator=generator).tolist()
     values = (torch.randn(int(sizes[0]), generator=generator), number, "text", None, torch.tensor([float("nan"), float("inf")]))
-    return Handover(values, torch.randn(int(sizes[1]), 1, 4, generator=generator), request=number)
+    return Handover(values, torch.randn(int(sizes[1]), 1, 4, generator=generator), torch.empty(0), request=number)
 
 
 def same(one: Handover, other: Handover) -> bool:
@@ -62,7 +62,7 @@ def same(one: Handover, other: Handover) -> bool:
 
 def exchange(rank: int, queue: int, step: int) -> int:
     """Return how many messages came as they were sent; the sender returns the bytes sent."""
-    largest = Handover((torch.empty(2000), 0, "text", None, torch.empty(2)), torch.empty(2000, 1, 4))
+    largest = Handover((torch.empty(2000), 0, "text", None, torch.empty(2)), torch.empty(2000, 1, 4), torch.empty(0))
     with join(timeout=60) as world:
         if rank == (0 if step > 0 else 1):
             outgoing, right = Outgoing(world, largest, queue=queue, step=step), 0

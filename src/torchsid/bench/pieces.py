@@ -1,14 +1,12 @@
 """The pieces of a cut network: as modules, of which pipelines are made, and what each of them takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
-from time import perf_counter
 
-import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
+from torchsid.bench import contenders
 from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE, Recorder
 from torchsid.bench.workload import Workload
 from torchsid.core.staged import StagedCascade
@@ -16,7 +14,8 @@ from torchsid.cut.graph import GraphSegments
 from torchsid.learners.sid import SID
 
 HEAD = "head"
-_REPEATS = 3  # that are timed, after one that warms up
+Seconds = Mapping[str, Sequence[float]]
+"""What each stage takes, with its belief head (`sid`) and without (`backprop`)."""
 
 
 class Chain(nn.Module):
@@ -82,23 +81,9 @@ def sid_seconds(
     return [dict(zip(kinds, seconds[first:], strict=False)) for first in range(0, len(seconds), len(kinds))]
 
 
-def backprop_seconds(workload: Workload) -> list[float]:
-    """Return the median seconds that forward and backward of each stage take on the whole batch, without its belief head."""
-    _, stages = cut(workload)
-    x, target = workload.batch()
-    rounds = [_forward_and_backward(stages, x, target) for _ in range(1 + _REPEATS)]
-    return [median(column) for column in zip(*rounds[1:], strict=True)]
-
-
-def _forward_and_backward(stages: Sequence[nn.Module], x: Tensor, target: Tensor) -> list[float]:
-    values: tuple[Tensor, ...] = (x,)
-    seconds = []
-    for stage in stages:
-        start = perf_counter()
-        outputs = stage(*values)
-        if isinstance(outputs, Tensor):
-            outputs = (F.cross_entropy(outputs, target),)
-        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
-        seconds.append(perf_counter() - start)
-        values = tuple(output.detach().requires_grad_() for output in outputs)
-    return seconds
+def seconds_of_stages(workload: Workload) -> Seconds:
+    """Return the median seconds that forward and backward of each stage take on the whole batch."""
+    cascade, _ = cut(workload)
+    parts = sid_seconds(cascade, *workload.batch(), SGD(cascade.parameters(), lr=0.01))
+    trunk = [each[FORWARD] + each[BACKWARD] for each in parts]
+    return {contenders.SID: [own + each[HEAD] for own, each in zip(trunk, parts, strict=True)], contenders.BACKPROP: trunk}

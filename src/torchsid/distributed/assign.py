@@ -32,8 +32,7 @@ def problems(
         micro_batches: as of `PipelinedSID`.
         staleness: as there.
     """
-    shared = issubclass(network, SharedCascade)
-    if shared:
+    if shared := issubclass(network, SharedCascade):
         if replicas > 1:
             yield f"distributed.replicas = {replicas} is for staged networks: a shared cascade has one of each stage, set it to 1"
         elif positions < 2:
@@ -44,15 +43,9 @@ def problems(
             yield "learner.combine = 'pcgrad' needs the gradients of all stages in one place: set it to 'sum' or 'mean'"
     else:
         if method.teachers != "same-batch":
-            yield (
-                f"learner.teachers = {method.teachers!r} spares no waiting in a staged network, whose stages wait for features: "
-                "set it to 'same-batch'"
-            )
+            yield f"learner.teachers = {method.teachers!r} spares a staged network no waiting for features: set it to 'same-batch'"
         if staleness:
-            yield (
-                f"distributed.staleness = {staleness} is for the extractor of a shared cascade: stages of a staged network wait "
-                "for no gradient, set it to 0"
-            )
+            yield f"distributed.staleness = {staleness} is for a shared extractor, which waits for a gradient: set it to 0"
         if method.window != 1:
             yield f"learner.window = {method.window} sends gradients back over the cuts: set learner.window = 1"
     if positions - shared > depth:

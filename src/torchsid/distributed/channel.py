@@ -8,7 +8,7 @@ worker slows the others, and memory does not grow.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -34,20 +34,22 @@ class Handover:
     Attributes:
         values: what crosses: tensors, and plain numbers, texts and None.
         log_beliefs: `p_0 … p_i`, `[i+1, B, ..., C]`; empty, `[0]`, where no stage has run.
-        stage_losses: of the stages so far, `[i]`; None outside training.
+        stage_losses: of the stages so far, `[i]`; empty outside training.
+        trains: whether it belongs to a training step.
         request: travels with a batch from the first worker to the last.
     """
 
     values: tuple[Any, ...]
     log_beliefs: Tensor
-    stage_losses: Tensor | None = None
+    stage_losses: Tensor
+    trains: bool = False
     request: int = 0
 
     def followed_by(self, log_beliefs: Sequence[Tensor], stage_losses: Sequence[Tensor]) -> "Handover":
         """Return this without values, after more stages: each has a belief `[B, ..., C]` and in training a loss."""
         beliefs = torch.cat([self.log_beliefs, *(each.unsqueeze(0) for each in log_beliefs)])
-        losses = None if self.stage_losses is None else torch.cat([self.stage_losses, *(each.view(1) for each in stage_losses)])
-        return Handover((), beliefs, losses, self.request)
+        losses = torch.cat([self.stage_losses, *(each.view(1) for each in stage_losses)])
+        return replace(self, values=(), log_beliefs=beliefs, stage_losses=losses)
 
 
 class _End:
@@ -146,22 +148,21 @@ def _encode(handover: Handover, wire: Wire, device: torch.device) -> tuple[list[
         for value in handover.values
         if isinstance(value, Tensor)
     ]
-    tensors.append(handover.log_beliefs)
-    if handover.stage_losses is not None:
-        tensors += [handover.stage_losses, torch.get_rng_state()]
-        tensors += [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return tensors, {"values": values, "trains": handover.stage_losses is not None, "request": handover.request}
+    tensors += [handover.log_beliefs, handover.stage_losses]
+    if handover.trains:
+        tensors += [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    return tensors, {"values": values, "trains": handover.trains, "request": handover.request}
 
 
 def _decode(tensors: Sequence[Tensor], facts: Mapping[str, Any], device: torch.device) -> Handover:
     left = iter(tensors)
     values = tuple(next(left).to(getattr(torch, each["dtype"])) if "dtype" in each else each["value"] for each in facts["values"])
-    log_beliefs, stage_losses = next(left), next(left) if facts["trains"] else None
-    if stage_losses is not None:
+    handover = Handover(values, next(left), next(left), facts["trains"], facts["request"])
+    if handover.trains:
         torch.set_rng_state(next(left).cpu().clone())
     for state in left:
         torch.cuda.set_rng_state(state.cpu().clone(), device)
-    return Handover(values, log_beliefs, stage_losses, facts["request"])
+    return handover
 
 
 def _pack(buffer: Tensor, tensors: Sequence[Tensor], facts: Mapping[str, Any]) -> int:

@@ -169,10 +169,8 @@ class PipelinedSID(Learner):
         self.request = found[-1].request
         if len(parts) > 1:
             self._update_all()
-        weighed = [
-            each.stage_losses * of_rows for each, (_, of_rows) in zip(found, parts, strict=True) if each.stage_losses is not None
-        ]
-        losses, log_beliefs = torch.stack(weighed).sum(0), torch.cat([each.log_beliefs for each in found], dim=1)
+        losses = torch.stack([each.stage_losses * of_rows for each, (_, of_rows) in zip(found, parts, strict=True)]).sum(0)
+        log_beliefs = torch.cat([each.log_beliefs for each in found], dim=1)
         losses, log_beliefs = self._replicas.join(losses, log_beliefs, len(target), share)
         for stage, log_belief in enumerate(log_beliefs[1:]):
             on_belief(stage, log_belief)
@@ -189,7 +187,7 @@ class PipelinedSID(Learner):
             Beliefs and losses of the stages so far.
         """
         place, nothing, last = self._place, torch.empty(0), len(self._own) - 1
-        arrived = place.receive(x, Handover((), nothing, nothing if new_step else None, self.request))
+        arrived = place.receive(x, Handover((), nothing, nothing, trains=new_step is not None, request=self.request))
         before = cache(lambda: place.before(arrived))
         begins, remembers = not len(arrived.log_beliefs), new_step and self._sid.memory
         first = None if begins or remembers else before().log_beliefs[-1]
@@ -247,7 +245,7 @@ class PipelinedSID(Learner):
             size = min(limit, count - start)
             rows, share = self._replicas.split(size)
             log_beliefs = self._pass(_rows(x, slice(start + rows.start, start + rows.stop))).log_beliefs
-            found.append(self._replicas.join(log_beliefs.new_zeros(0), log_beliefs, size, share)[1])
+            found.append(self._replicas.join(torch.empty(0), log_beliefs, size, share)[1])
         return torch.cat(found, dim=1)
 
     def settle(self) -> None:

@@ -160,7 +160,7 @@ class Group(Place):
         features = self._features_in.receive()
         for channel in self._features_out:
             channel.send(features)
-        features.values[0].requires_grad_(features.stage_losses is not None)
+        features.values[0].requires_grad_(features.trains)
         return features
 
     def before(self, arrived: Handover) -> Handover:
@@ -170,11 +170,11 @@ class Group(Place):
     def send(self, arrived: Handover, found: Handover) -> None:
         """Send answers on with `Σ_i ∂L_i/∂z`; the last group sends that back to the extractor, and after an evaluation nothing."""
         gradient = arrived.values[0].grad
-        values = () if gradient is None else (gradient,)
-        if not self._is_last:
-            self._answers_out.send(replace(found, values=values))
-        elif values:
-            self._answers_out.send(Handover(values, torch.empty(0)))
+        answers = replace(found, values=() if gradient is None else (gradient,))
+        if self._is_last:
+            answers = Handover(answers.values, torch.empty(0), torch.empty(0))
+        if answers.values or not self._is_last:
+            self._answers_out.send(answers)
 
 
 class Extractor(Place):
@@ -206,19 +206,19 @@ class Extractor(Place):
     def receive(self, x: Inputs, empty: Handover) -> Handover:
         """Return `z` and the prior; in training, keep `z` until its gradient is back."""
         weights: dict[str, Tensor] = dict(self._extractor.named_parameters())
-        if self._staleness and empty.stage_losses is not None:
+        if self._staleness and empty.trains:
             weights = {name: nn.Parameter(each.detach().clone(), each.requires_grad) for name, each in weights.items()}
             z = functional_call(self._extractor, weights, x if isinstance(x, tuple) else (x,))
         else:
             z = self.cascade.features(x)
-        if empty.stage_losses is not None:
+        if empty.trains:
             self._waiting.append((z, weights))
         return replace(empty, values=(z.detach(),), log_beliefs=self.cascade.prior(z.detach()).unsqueeze(0))
 
     def send(self, arrived: Handover, found: Handover) -> None:
         """Send on `z`, and apply the gradient of the batch that is `staleness` back."""
         self.outgoing[0].send(arrived)
-        self.settle(self._staleness if arrived.stage_losses is not None else len(self._waiting))
+        self.settle(self._staleness if arrived.trains else len(self._waiting))
 
     def settle(self, left: int = 0) -> None:
         """Apply the gradients that are still to come, but of the last few batches."""
@@ -318,4 +318,4 @@ def _messages(cascade: SharedCascade, layout: Layout) -> tuple[Handover, list[Ha
 def _largest(values: tuple[Any, ...], depth: int, prior: Tensor) -> Handover:
     """Return the largest handover behind stage `depth`: in double precision, which beliefs and losses have in such a network."""
     beliefs = torch.empty(depth + 1, *prior.shape, dtype=torch.float64, device="meta")
-    return Handover(values, beliefs, torch.empty(depth, dtype=torch.float64, device="meta"))
+    return Handover(values, beliefs, torch.empty(depth, dtype=torch.float64, device="meta"), trains=True)

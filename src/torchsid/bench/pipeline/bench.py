@@ -9,16 +9,16 @@ import torch
 import torch.distributed as dist
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.contenders import BACKPROP, SID, Procedure
-from torchsid.bench.pieces import backprop_seconds, cut
-from torchsid.bench.pipeline.contenders import Seconds, build, pipeline_contenders
+from torchsid.bench.contenders import Procedure
+from torchsid.bench.pieces import Seconds, seconds_of_stages
+from torchsid.bench.pipeline.contenders import build, pipeline_contenders
 from torchsid.bench.pipeline.turn import Turn, Turns, best_of_each_method, lanes, new_row
 from torchsid.bench.processes import in_fresh_processes, launched
 from torchsid.bench.steps import peak_mib
 from torchsid.bench.trainable import Trainable
 from torchsid.bench.turns import take_turns
 from torchsid.bench.workload import Workload
-from torchsid.distributed.assign import assign, stage_seconds
+from torchsid.distributed.assign import assign
 from torchsid.distributed.world import World, join
 
 
@@ -107,7 +107,7 @@ def _time(workload: Workload, settings: PipelineSettings, world: World) -> Times
     measured: Seconds = {}
     if world.rank == 0:
         print(f"{workload.title}: measuring the stages, then taking turns", flush=True)
-        measured = {SID: stage_seconds(cut(workload)[0], *workload.batch()), BACKPROP: backprop_seconds(workload)}
+        measured = seconds_of_stages(workload)
     seconds = world.gather(measured)[0]
     compared, _ = pipeline_contenders(settings.micro_batches, workers=settings.workers, stages=settings.stages)
     built = {each.name: build(workload, each, settings, world, seconds) for each in compared}

@@ -1,6 +1,6 @@
 """Who is compared on several workers, and the part of each on every worker; the pipelines of backpropagation are in `rivals`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from torchsid.bench.comparisons import PipelineSettings
 from torchsid.bench.contenders import BACKPROP, SID, Procedure
-from torchsid.bench.pieces import cut
+from torchsid.bench.pieces import Seconds, cut
 from torchsid.bench.pipeline.rivals import ONE_F_ONE_B, RIVALS, ZERO_BUBBLE, ZERO_BUBBLE_V, pipeline
 from torchsid.bench.recorder import Recorder
 from torchsid.bench.trainable import Trainable, new_optimizer
@@ -27,9 +27,6 @@ SID_ALONE: Final = "sid, one worker"
 BACKPROP_ALONE: Final = "backprop, one worker"
 SID_PIPELINE: Final = "sid pipeline"
 DATA_PARALLEL: Final = "data parallel"
-
-Seconds = Mapping[str, Sequence[float]]
-"""What each stage takes, with its belief head (`sid`) and without (`backprop`)."""
 
 
 def pipeline_contenders(micro_batches: Sequence[int], *, workers: int, stages: int) -> tuple[list[Procedure], list[str]]:
