@@ -138,7 +138,6 @@ CLASHES: list[tuple[str, dict[str, object], str]] = [
     ("cascade", {"schedule": "two_phase", "teachers": "last-epoch"}, "schedule"),
     ("cascade", {"alpha": [0.5, 0.5]}, "alpha"),
     ("cascade", {"alpha": 0.5, "alpha_over": "epochs"}, "alpha_over"),
-    ("cascade", {"temperature": 0.0}, "temperature"),
     ("staged", {"schedule": "batched"}, "schedule"),
     ("staged", {"combine": "pcgrad"}, "combine"),
     ("staged", {"window": 4}, "window"),
@@ -160,6 +159,8 @@ def test_misspelt_names_are_refused_all_at_once() -> None:
     with pytest.raises(ValueError, match=r"did you mean 'streaming'") as caught:
         SID(small_cascade(3), direction="backward", **wrong)  # type: ignore[arg-type]
     assert all(f"unknown {name} " in str(caught.value) for name in [*wrong, "direction"])
+    with pytest.raises(ValueError, match=r"temperature=0.0: .*; label_smoothing=2.0: .*; window=0: "):
+        SID(small_cascade(3), temperature=0.0, label_smoothing=2.0, window=0)
 
 
 def test_all_problems_are_told_at_once_and_defaults_have_none() -> None:

@@ -1,9 +1,7 @@
 """A domain that is not images, written here: it goes through the same commands, with a belief at every position of a sample."""
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from torchsid.errors import ConfigError, DataError
 from torchsid.settings import Count
 from torchsid.tasks import About, Samples, Splits, Task
 from torchsid.tasks.domain import generator_at
-from torchsid.training import Interrupted, RunDirectory, load_network, resolve, train
+from torchsid.training import RunDirectory, load_network, resolve, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,22 +93,6 @@ def test_it_learns_at_every_position(run: RunDirectory) -> None:
 def test_what_is_masked_counts_nowhere(run: RunDirectory, tmp_path: Path) -> None:
     other = train(resolve("digits", [*SETTINGS, "data.padding=1"]), tmp_path / "other")
     assert what_was_learnt(RunDirectory(other)) == what_was_learnt(run)
-
-
-def test_an_interrupted_run_resumes_to_the_same_bytes(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = iter(range(100))
-
-    def interrupted(self: Parity, *arguments: Any) -> Any:
-        if next(steps) == 20:
-            signal.raise_signal(signal.SIGINT)
-        return Task.training_batch(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Parity, "training_batch", interrupted)
-        with pytest.raises(Interrupted):
-            train(run.config(), tmp_path / "again")
-    train(run.config(), tmp_path / "again", resume=True)
-    assert what_was_learnt(RunDirectory(tmp_path / "again")) == what_was_learnt(run)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "certify", "report"])

@@ -26,6 +26,7 @@ VARIANTS = {
     "last epoch's teachers": ["learner.teachers=last-epoch"],
     "α over the epochs": ["learner.alpha_over=epochs", "learner.alpha=linear:1.0:0.2", "learner.temperature=2"],
     "staged": [*STAGED, "optimizer.weight_decay=0.1", "optimizer.weight_decay_on=weights"],
+    "a task of one's own": [*BITS, "watch.conflict=false", "watch.certify=true"],
     "stage by stage": [*STAGED, "learner.update=stage"],
     **{name: [f"learner.name={name}"] for name in LEARNERS.names() if LEARNERS.load(name).remembers_samples},
 }

@@ -151,18 +151,6 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
     return True
 
 
-def append(path: Path, event: str, **values: object) -> dict[str, Any]:
-    """Append a line to a metrics.jsonl and return what it says.
-
-    Raises:
-        RunError: the operating system refuses.
-    """
-    record = {"event": event, **values}
-    with os_errors(path), path.open("ab") as file:
-        file.write(json.dumps(record).encode() + b"\n")
-    return record
-
-
 def synced_size(path: Path) -> int:
     """Wait until all lines of a metrics.jsonl are on the disk, and return its size in bytes."""
     with os_errors(path), path.open("ab") as file:

@@ -1,5 +1,6 @@
 """A run in progress: where it stands, how it begins or goes on, and how it is saved."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +14,7 @@ from torchsid.training.durable import os_errors, previous, replace_file
 from torchsid.training.interruption import CheckpointTiming, Interrupted, PipelineLearner, stop_on_signal
 from torchsid.training.optimization import Sums, learning_rate
 from torchsid.training.reporter import Reporter, tensorboard
-from torchsid.training.run import RunDirectory, Which, append, cut_back, synced_size
+from torchsid.training.run import RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
 
 LASTING = 2  # epochs in a row in which a stage has lost descent for good; deep ones often lag behind for the first
@@ -69,8 +70,11 @@ class Session:
         return learning_rate(step, config.training.epochs * self.setup.batches.steps, config.optimizer)
 
     def log(self, event: str, **values: object) -> dict[str, Any]:
-        """Write a line of metrics.jsonl and return what it says."""
-        return append(self.log_file, event, **values)
+        """Append a line to metrics.jsonl and return what it says."""
+        record = {"event": event, **values}
+        with os_errors(self.log_file), self.log_file.open("ab") as file:
+            file.write(json.dumps(record).encode() + b"\n")
+        return record
 
     def warn(self, message: str) -> None:
         """Tell the log and the user."""
