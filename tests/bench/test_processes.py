@@ -3,9 +3,7 @@ import os
 import pytest
 
 from torchsid.bench import processes
-from torchsid.bench.contenders import Procedure
 from torchsid.bench.processes import in_fresh_processes
-from torchsid.bench.steps import memory_row
 from torchsid.bench.workload import Workload
 from torchsid.distributed.world import join
 from torchsid.errors import RunError
@@ -13,21 +11,15 @@ from torchsid.errors import RunError
 MLP = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)
 
 
-@pytest.mark.slow
-def test_a_process_of_its_own_finds_the_same() -> None:
-    found = in_fresh_processes(memory_row, MLP, Procedure("sid", 2), 1)
-    assert found["kept_bytes"] == memory_row(MLP, Procedure("sid", 2))["kept_bytes"]
-
-
-def gather(words: str) -> list[str]:
+def gather(workload: Workload) -> list[str]:
     with join() as world:
-        return world.gather(f"{words} {world.rank} {os.getpid()}")
+        return world.gather(f"{workload.model} {world.rank} {os.getpid()}")
 
 
 @pytest.mark.slow
 def test_workers_find_each_other() -> None:
-    first, second = in_fresh_processes(gather, "worker", workers=2)
-    assert (first.split()[:2], second.split()[:2]) == (["worker", "0"], ["worker", "1"])
+    first, second = in_fresh_processes(gather, MLP, workers=2)
+    assert (first.split()[:2], second.split()[:2]) == (["mlp", "0"], ["mlp", "1"])
     assert len({first.split()[2], second.split()[2], str(os.getpid())}) == 3
 
 

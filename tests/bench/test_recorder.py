@@ -1,25 +1,6 @@
 import pytest
 
-from torchsid.bench.recorder import PARTS, Recorder, Span, bound, seconds_by_kind, shares
-
-
-def test_what_begins_ends_what_was_under_way() -> None:
-    recorder = Recorder()
-    recorder.begin("forward")
-    with recorder.during("backward"):
-        pass
-    recorder.begin("update")
-    first, second, third = recorder.take()
-    assert (first.what, second.what, third.what) == ("forward", "backward", "update")
-    assert first.end == second.start < second.end <= third.start
-
-
-def test_the_rest_fills_the_gaps() -> None:
-    recorder = Recorder("rest")
-    recorder.end()
-    with recorder.during("something"):
-        pass
-    assert [each.what for each in recorder.take()] == ["rest", "something", "rest"]
+from torchsid.bench.recorder import PARTS, Span, bound, seconds_by_kind, shares
 
 
 def test_seconds_add_up() -> None:

@@ -1,6 +1,4 @@
-import pytest
-
-from torchsid.bench.turns import ratios, spread, take_turns
+from torchsid.bench.turns import spread, take_turns
 
 
 def test_everyone_has_a_turn_a_round_and_the_order_rotates() -> None:
@@ -13,12 +11,6 @@ def test_everyone_has_a_turn_a_round_and_the_order_rotates() -> None:
     results = take_turns(["a", "b", "c"], turn, rounds=3)
     assert "".join(calls) == "cab" + "abc" + "bca" + "cab"
     assert results == {"a": [4, 9, 11], "b": [5, 7, 12], "c": [6, 8, 10]}  # without the round of warm-up
-
-
-def test_ratios_are_taken_within_a_round() -> None:
-    assert ratios([2, 20, 300], [1, 10, 100]) == [2, 2, 3]
-    with pytest.raises(ValueError, match="shorter"):
-        ratios([1, 2], [1])
 
 
 def test_a_spread_is_median_and_quartiles() -> None:

@@ -165,13 +165,6 @@ def test_a_checkpoint_under_way_is_not_read(saved: Path) -> None:
     assert {path.name for path in saved.parent.iterdir()} == {"last", "last-previous"}
 
 
-def test_the_one_before_is_kept(saved: Path) -> None:
-    learner = learner_of(None)
-    before = durable.previous(saved)
-    assert checkpoint.load(before, learner.module, learner.optimizer, config_sha256="abc") == {"step": 0}
-    assert_equal(dict(learner.module.state_dict()), dict(crossing_cascade().state_dict()))
-
-
 def save_on_a_full_disk(rank: int, path: Path, full: int) -> str:
     with join(timeout=60) as world:
         learner = pipelined(crossing_cascade(), world, adam)

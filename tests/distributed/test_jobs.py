@@ -133,9 +133,3 @@ def test_the_error_of_the_worker_that_failed_is_the_one_to_see(tmp_path: Path) -
     assert "NonFiniteError: out of luck" in cause
     others = "".join(log.read_text() for log in tmp_path.glob("logs/**/stderr.log"))
     assert "worker 1 failed: NonFiniteError" in others
-
-
-def test_more_workers_than_stages_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    cause = launch(3, tmp_path / "run", "--set=model.depth=2").partition("Root Cause")[2]
-    assert "3 workers for 2 stages" in cause
-    assert not (tmp_path / "run").exists()

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.distributed.networks import (
     CLASSES,
-    Batches,
     Settings,
     adam,
     alone,
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torchsid.core.cascade import Cascade
 from torchsid.core.shared import SharedCascade, Stage
 from torchsid.core.staged import StagedCascade
+from torchsid.distributed.replicas import shares
 from torchsid.distributed.world import World, join
 
 LAST_EPOCH = {"teachers": "last-epoch"}
@@ -105,10 +106,21 @@ def test_workers_are_one_process_to_the_bit(size: int, method: Settings, setting
         assert [worker["sent"] > 0 for worker in workers] == [*(size - 1) * [True], False]
 
 
-@pytest.mark.parametrize("seconds", [(1, 1, 1, 9), (9, 1, 1, 1)])
-def test_the_stages_are_shared_out_by_their_cost(seconds: tuple[int, ...]) -> None:
-    workers = in_workers(partial(train_in_worker, seconds=seconds))
-    assert workers[0]["stages"] == ([0, 1, 2] if seconds[-1] == 9 else [0])
+def test_the_stages_are_shared_out_by_their_cost() -> None:
+    first, last = in_workers(partial(train_in_worker, seconds=(1, 1, 1, 9)))
+    assert (first["stages"], last["stages"]) == ([0, 1, 2], [3])
+
+
+@given(st.integers(0, 9), st.lists(st.floats(0, 5), min_size=1, max_size=30), st.integers(1, 7))
+def test_parts_cover_the_rows_and_their_shares_are_of_what_counts(first: int, counts: list[float], number: int) -> None:
+    rows, weight = slice(first, first + len(counts)), torch.tensor(first * [9.0] + counts, dtype=torch.float64)
+    for counted_by, whole in ((None, float(len(counts))), (weight, sum(counts))):
+        parts = shares(rows, number, counted_by)
+        assert len(parts) == number
+        assert [row for part, _ in parts for row in range(part.start, part.stop)] == list(range(rows.start, rows.stop))
+        for part, share in parts:
+            counted = float(part.stop - part.start) if counted_by is None else float(weight[part].sum())
+            assert share == pytest.approx(counted / whole if whole else 0.0)
 
 
 def test_a_rounding_wire_halves_the_traffic_and_changes_little() -> None:
@@ -274,44 +286,19 @@ def test_what_cannot_be_spread_is_refused_on_every_worker() -> None:
             assert all(word in error for word in words.split("|"))
 
 
-def accumulated(parts: int, data: Batches) -> dict[str, Any]:
-    """What one process makes of gradients gathered over parts of every batch."""
-    learner = alone(crossing_cascade(quiet=True))
-    losses = []
-    for x, target in [*data, *data]:
-        bounds = [len(x) * part // parts for part in range(parts + 1)]
-        learner.optimizer.zero_grad()  # type: ignore[union-attr]
-        outs = [
-            (stop - start, learner.backward(x[start:stop], target[start:stop], scale=(stop - start) / len(x)))
-            for start, stop in pairwise(bounds)
-            if stop > start
-        ]
-        learner.optimizer.step()  # type: ignore[union-attr]
-        losses.append(sum(count * out.stage_losses for count, out in outs) / len(x))
-    return {"losses": torch.stack(losses), **weights_of(learner)}
-
-
 @pytest.mark.parametrize("parts", [2, 6])
 def test_micro_batches_are_gathered_gradients(parts: int) -> None:
+    """Without BatchNorm the parts do not show."""
     build = partial(crossing_cascade, quiet=True)
-    workers, one = in_workers(partial(train_in_worker, build=build, micro_batches=parts)), accumulated(parts, batches())
+    workers, one = in_workers(partial(train_in_worker, build=build, micro_batches=parts)), trained(alone(build()), batches())
     torch.testing.assert_close(workers[-1]["losses"], one["losses"])
     torch.testing.assert_close(union(workers), weights(one))
 
 
-def test_an_extractor_that_runs_ahead_learns_from_older_gradients() -> None:
-    exact = trained(alone(extractor_cascade()), batches())
-    ahead, again = (in_workers(partial(train_in_worker, build=extractor_cascade, staleness=2), 3) for _ in range(2))
-    assert not torch.equal(ahead[-1]["losses"], exact["losses"])
-    assert torch.equal(ahead[-1]["losses"][0], exact["losses"][0])
-    torch.testing.assert_close(ahead[-1]["losses"], exact["losses"], rtol=0.1, atol=0.1)
-    for each, other in zip(ahead, again, strict=True):  # however the workers are timed
-        assert all(torch.equal(each[name], other[name]) for name in weights(each))
-
-
-def test_staleness_is_a_delay_of_the_gradient() -> None:
+@pytest.mark.parametrize(("size", "staleness"), [(2, 1), (3, 2)])
+def test_staleness_is_a_delay_of_the_gradient(size: int, staleness: int) -> None:
     """Weights that are k updates old compute z; the gradient is theirs, and is applied to the newest."""
-    ahead = in_workers(partial(train_in_worker, build=extractor_cascade, staleness=1), 2)
+    ahead = in_workers(partial(train_in_worker, build=extractor_cascade, staleness=staleness), size)
     network = extractor_cascade()
     optimizer = torch.optim.SGD(network.extractor.parameters(), lr=0.1, momentum=0.9)
     stages = alone(SharedCascade(nn.Identity(), network.stages, CLASSES))  # type: ignore[arg-type]
@@ -327,7 +314,7 @@ def test_staleness_is_a_delay_of_the_gradient() -> None:
         assert torch.equal(out.stage_losses, ahead[-1]["losses"][step]), step
         parameters = list(network.extractor.parameters())
         late.append(torch.autograd.grad(z, parameters, leaf.grad))
-        if len(late) > 1:
+        if len(late) > staleness:
             for parameter, gradient in zip(parameters, late.pop(0), strict=True):
                 parameter.grad = gradient
             optimizer.step()

@@ -45,6 +45,7 @@ def test_the_first_replica_of_the_last_stage_writes_and_a_restart_is_noticed(wor
     ("recipe", "overrides"),
     [
         ("digits-bp", ["learner.name=backprop"]),
+        ("digits-staged", ["model.depth=1"]),
         ("digits-staged", ["learner.teachers=last-epoch"]),
         ("digits-staged", ["distributed.staleness=1"]),
         ("digits-staged", ["learner.window=2", "optimizer.clip_gradient=1", "training.on_non_finite=skip"]),

@@ -63,25 +63,21 @@ def train(rank: int, workload: Workload, contenders: list[Procedure]) -> dict[st
 
 
 @pytest.mark.parametrize("workload", [MLP, VIT], ids=lambda workload: workload.model)
-def test_rivals_have_the_gradients_of_one_process(workload: Workload) -> None:
-    rivals = [Procedure(method, 4, micro_batches=4) for method in RIVALS]
-    both = in_workers(partial(train, workload=workload, contenders=rivals))
-    for method in RIVALS:
-        first, last = (worker[method] for worker in both)
-        assert first["compared"] + last["compared"] == len(list(workload.new_model().parameters()))
+def test_all_have_the_gradients_of_one_process(workload: Workload) -> None:
+    compared = [Procedure(DATA_PARALLEL), *(Procedure(method, 4, micro_batches=4) for method in RIVALS)]
+    both = in_workers(partial(train, workload=workload, contenders=compared))
+    whole = len(list(workload.new_model().parameters()))
+    for contender in compared:
+        first, last = (worker[contender.method] for worker in both)
         assert set(first["kinds"]) == {"forward", "backward", "update"}
         assert first["kinds"].count("update") == 2
+        if contender.method == DATA_PARALLEL:
+            assert first["compared"] == last["compared"] == whole
+            continue
+        assert first["compared"] + last["compared"] == whole
         if workload is MLP:
-            crossings = 2 if method == ZERO_BUBBLE_V else 1  # of a worker's outputs and of its inputs, in two steps
+            crossings = 2 if contender.method == ZERO_BUBBLE_V else 1  # of a worker's outputs and of its inputs, in two steps
             assert first["sent"] + last["sent"] == 2 * 2 * crossings * ACTIVATIONS
-
-
-def test_data_parallelism_has_the_gradients_of_one_process() -> None:
-    first, last = (
-        worker[DATA_PARALLEL] for worker in in_workers(partial(train, workload=MLP, contenders=[Procedure(DATA_PARALLEL)]))
-    )
-    assert first["compared"] == last["compared"] == len(list(MLP.new_model().parameters()))
-    assert first["kinds"] == 2 * ["forward", "backward", "update"]
 
 
 def step_once(rank: int) -> list[int]:
