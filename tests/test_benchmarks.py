@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torchsid.study.experiments import load
+from torchsid.study.experiments.experiment import load
 from torchsid.study.experiments.grid import check
 from torchsid.training import resolve, train
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from torchsid.cli.main import main
-from torchsid.study.experiments import names
+from torchsid.study.experiments.experiment import names
 
 TINY = """
 question = "Which is better?"

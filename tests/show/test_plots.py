@@ -2,19 +2,17 @@
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
 from math import inf, nan
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from torchsid.show.plots.curves import Line, curves
+from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point, points
 from torchsid.show.plots.river import river
 from torchsid.show.plots.simplex import simplex
-from torchsid.show.plots.stages import by_stage
 from torchsid.show.plots.timeline import timeline
 from torchsid.show.plots.tradeoff import Mark, front, tradeoff
 from torchsid.show.svg import Drawing, standalone
@@ -24,8 +22,8 @@ THIRDS = np.full((3, 3), 1 / 3)
 PLOTS: dict[str, Callable[[], Drawing]] = {
     "curves": lambda: curves("T", [Line(name, [1, 2, 4], [Point(1, 0, 2), 2.0, nan]) for name in NAMES], x="epoch"),
     "stages": lambda: by_stage("T", {name: [2.0, Point(1, 0.5, 1.5), inf] for name in NAMES}),
-    "points": lambda: points("T", {name: {"SID": Point(1, 0, 2), "BP": Point(2)} for name in NAMES}, x="accuracy"),
-    "heat": lambda: heat("T", np.array([[1, -0.5, nan]] * 3), NAMES, NAMES, text=[["1", "2", ""]] * 3, square=True),
+    "points": lambda: points("T", {name: {"SID": Point(1, 0, 2), "BP": Point(2)} for name in NAMES}),
+    "heat": lambda: heat("T", np.array([[1, -0.5, nan]] * 3), NAMES, NAMES, text=[["1", "2", ""]] * 3),
     "river": lambda: river(np.array([[1 / 3] * 3, [0.6, 0.2, 0.2], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]), NAMES, 0),
     "simplex": lambda: simplex("T", np.stack([THIRDS, np.eye(3)]), np.stack([THIRDS, np.eye(3)]), np.arange(3), NAMES),
     "timeline": lambda: timeline("T", {name: [[("forward", 0.0, 1.0)], [("backward", 1.0, 2.5)]] for name in NAMES}),
@@ -56,7 +54,7 @@ def test_an_interval_far_wider_than_the_others_does_not_squeeze_the_lines() -> N
 
 
 def test_a_plain_network_among_cascades_is_a_level() -> None:
-    svg = by_stage("T", {"SID": [0.1, 0.5, 0.9], "plain": [0.1, 0.7]}, prior=False).svg
+    svg = by_stage("T", {"SID": [0.5, 0.9], "plain": [0.7]}, prior=False).svg
     flat = [path for path in re.findall(r'<path d="([^"]*)"[^>]*stroke: var\(--s2\)', svg) if len(path.split()) == 6]
     assert any(path.split()[2] == path.split()[5] for path in flat)
 
@@ -81,9 +79,7 @@ def test_the_front_is_what_no_other_beats() -> None:
     assert list(front(marks, higher=True)) == [(0.5, 9)]
 
 
-def test_names_of_a_tradeoff_do_not_cover_each_other() -> None:
-    svg = tradeoff("T", [Mark(f"method {k}", 10, Point(50)) for k in range(6)], x="x", y="y").svg
-    named = [element for element in ElementTree.fromstring(svg).iter("text") if "method" in (element.text or "")]
-    heights = sorted(float(element.attrib["y"]) for element in named)
-    assert len(heights) == 6
-    assert all(b - a >= 10 for a, b in pairwise(heights))
+@pytest.mark.parametrize(("low", "high"), [(1.2, 1.9), (3.0, 40.0), (1e-5, 3.0)])
+def test_a_logarithmic_axis_has_numbers_wherever_it_begins(low: float, high: float) -> None:
+    drawn = curves("T", [Line("SID", [1, 2], [low, high])], x="epoch", ticks={}, logarithmic="y")
+    assert len([text for text in texts(drawn) if text.replace(".", "").replace("e-", "").isdigit()]) >= 2

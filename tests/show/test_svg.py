@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from torchsid.errors import RunError
-from torchsid.show.svg import INK, SERIES, Drawing, canvas, finish, look, standalone
+from torchsid.show.svg import INK, SERIES, Drawing, canvas, finish, standalone
 
 
 def drawn(text: str = "text", title: str = "A title") -> Drawing:
@@ -45,15 +45,6 @@ def test_two_drawings_share_no_identifiers_and_find_their_own() -> None:
     assert not found[0] & found[1]
     for svg, ids in zip((first, second), found, strict=True):
         assert set(re.findall(r'(?:url\(|href=")#([\w.-]+)', svg)) == ids
-
-
-def test_drawing_is_reproducible_and_loads_nothing() -> None:
-    assert drawn() == drawn()
-    assert "http" not in drawn().svg
-
-
-def test_series_differ_in_colour_or_line() -> None:
-    assert len({look(index)[:2] for index in range(3 * len(SERIES))}) == 3 * len(SERIES)
 
 
 def test_a_file_holds_drawings_one_below_the_other_in_colours_of_its_own() -> None:

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
-Floats = NDArray[np.float64]
+from torchsid.tasks import Samples
+from torchsid.training.evaluation import choose, evaluate
+
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
@@ -79,7 +83,7 @@ def write(path: Path, fake: Fake) -> Path:
     return path
 
 
-def beliefs(fake: Fake, salt: int) -> tuple[Floats, NDArray[np.int64]]:
+def beliefs(fake: Fake, salt: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Simulate `[L+1, n, C]` log-beliefs and `[n]` labels: evidence grows by stage; some change their mind, some err."""
     classes, salts = len(fake.names), [salt, fake.seed, sum(map(ord, fake.label))]
     labels = np.random.default_rng(salt).integers(classes, size=fake.n)  # every method meets the same test set
@@ -99,31 +103,8 @@ def beliefs(fake: Fake, salt: int) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def split(fake: Fake, salt: int) -> dict[str, Any]:
-    log_beliefs, labels = beliefs(fake, salt)
-    answers = log_beliefs.argmax(axis=2)
-    kl = -log_beliefs[:, np.arange(fake.n), labels]
-    confusion = np.zeros((len(fake.names), len(fake.names)), dtype=int)
-    np.add.at(confusion, (labels, answers[-1]), 1)
-    bins = [calibration(np.exp(stage), labels) for stage in log_beliefs]
-    ece = [sum(c * abs(a - p) for p, a, c in zip(*b.values(), strict=True)) / fake.n for b in bins]
-    return {
-        "n": fake.n,
-        "accuracy": (answers == labels).mean(axis=1).tolist(),
-        "kl": kl.mean(axis=1).tolist(),
-        "ece": ece,
-        "confusion": confusion.tolist(),
-        "calibration": bins[-1],
-        "correct": "".join("1" if right else "0" for right in answers[-1] == labels),
-        "kl_quantiles": {str(q): np.quantile(kl, q, axis=1).tolist() for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
-    }
-
-
-def calibration(probabilities: Floats, labels: NDArray[np.int64], bins: int = 15) -> dict[str, list[float]]:
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    count = np.bincount(place, minlength=bins)
-    mean = [np.bincount(place, weights=value, minlength=bins) / np.maximum(count, 1) for value in (confidence, right)]
-    return {"confidence": mean[0].tolist(), "accuracy": mean[1].tolist(), "count": count.tolist()}
+    log_beliefs, labels = (torch.from_numpy(each) for each in beliefs(fake, salt))
+    return evaluate(lambda x: log_beliefs[:, x], Samples(torch.arange(fake.n), labels), prepare=lambda x: x)
 
 
 def evaluation(fake: Fake) -> dict[str, Any]:
@@ -132,19 +113,12 @@ def evaluation(fake: Fake) -> dict[str, Any]:
     return {"best": {**best, "test": split(fake, 2)}, "last": {**last, "test": split(replace(fake, seed=fake.seed + 50), 2)}}
 
 
-def samples(fake: Fake) -> dict[str, Any]:
-    log_beliefs, labels = beliefs(fake, 2)
-    answers = log_beliefs.argmax(axis=2)
-    wrong = np.flatnonzero(answers[-1] != labels)[:5]
-    late = np.flatnonzero((answers[-1] == labels) & (answers[1] != labels))[:6]
-    quick = np.flatnonzero((answers[1:] == labels).all(axis=0))[:6]
-    chosen = np.concatenate([quick, late, wrong])
-    return {
-        "inputs": np.random.default_rng(0).integers(0, 255, (len(chosen), 1, 4, 4), dtype=np.uint8),
-        "target": labels[chosen].astype(np.int64),
-        "log_beliefs": np.ascontiguousarray(log_beliefs[:, chosen], dtype=np.float32),
-        "indices": chosen.astype(np.int64),
-    }
+def samples(fake: Fake) -> dict[str, Tensor]:
+    log_beliefs, labels = (torch.from_numpy(each) for each in beliefs(fake, 2))
+    chosen = choose(log_beliefs, Samples(torch.arange(fake.n), labels), 17)
+    inputs = torch.randint(255, (len(chosen), 1, 4, 4), dtype=torch.uint8)
+    shown = {"inputs": inputs, "target": labels[chosen], "log_beliefs": log_beliefs[:, chosen].float(), "indices": chosen}
+    return {name: tensor.contiguous() for name, tensor in shown.items()}
 
 
 def events(fake: Fake) -> list[dict[str, Any]]:
@@ -202,3 +176,10 @@ def manifest(path: Path, fake: Fake) -> dict[str, Any]:
         "train_seconds": 9.6 + fake.depth / 3 + fake.seed / 10,
         "peak_memory_mib": 402.5 + 6 * fake.depth,
     }
+
+
+def believing(answers: Tensor, num_classes: int, sure: float = 0.7) -> Tensor:
+    """Log-beliefs `[L+1, N, C]` of stages that give these answers `[L, N]`, after a uniform prior."""
+    rest = (1 - sure) / (num_classes - 1)
+    stages = torch.full((*answers.shape, num_classes), rest).scatter(-1, answers.unsqueeze(-1), sure)
+    return torch.cat([torch.full_like(stages[:1], 1 / num_classes), stages]).log()

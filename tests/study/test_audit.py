@@ -2,7 +2,6 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +11,8 @@ from tests.show.parsed import parsed
 
 from torchsid.show.tables import table
 from torchsid.study import audit as audit_module
-from torchsid.study.audit import Verdicts, audit, audit_page, auroc, detection, disputes, judge, rankings, suspect
+from torchsid.study.audit import Verdicts, audit, audit_page, auroc, detection, disputes, judge, rankings
+from torchsid.study.figures import card
 from torchsid.tasks import Samples
 from torchsid.training import load_network, resolve, train
 
@@ -32,17 +32,12 @@ def test_a_case_done_by_hand() -> None:
         [[0.1, 0.6, 0.3], [0.0, 1.0, 0.0]],  # never, and in the end not at all
         labels=[0, 0, 0],
     )
+    assert verdicts_of([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.6, 0.2, 0.2]], labels=[0]).agrees_from.tolist() == [3]  # lost again
     assert found.score.tolist() == pytest.approx([(0.5 + 0.7) / 2, (-0.5 + 0.2) / 2, (-0.5 - 1.0) / 2])
     assert found.agrees_from.tolist() == [1, 2, 3]
     assert found.suggested.tolist() == [0, 1, 1]
     assert found.last_margin.tolist() == pytest.approx([0.7, 0.2, -1.0])
     assert found.self_confidence.tolist() == pytest.approx([0.8, 0.5, 0.0])
-
-
-def test_agreement_that_was_lost_again_does_not_count() -> None:
-    stages = [[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.6, 0.2, 0.2]]
-    found = verdicts_of(stages, labels=[0])
-    assert found.agrees_from.tolist() == [3]
 
 
 def test_what_the_last_stage_cannot_tell_apart_the_earlier_ones_can() -> None:
@@ -96,29 +91,13 @@ def test_disputes_by_hand() -> None:
 
 
 def test_cleanlab_is_asked_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def get_label_quality_scores(labels: np.ndarray, pred_probs: np.ndarray, *, method: str) -> np.ndarray:
-        own = pred_probs[np.arange(len(labels)), labels]
-        others = pred_probs.copy()
-        others[np.arange(len(labels)), labels] = -1
-        return own if method == "self_confidence" else (own - others.max(1) + 1) / 2
-
-    rank = ModuleType("cleanlab.rank")
-    rank.get_label_quality_scores = get_label_quality_scores  # type: ignore[attr-defined]
+    rank = SimpleNamespace(get_label_quality_scores=lambda labels, probabilities, method: probabilities[:, 1])
     monkeypatch.setitem(sys.modules, "cleanlab", ModuleType("cleanlab"))
-    monkeypatch.setitem(sys.modules, "cleanlab.rank", rank)
+    monkeypatch.setitem(sys.modules, "cleanlab.rank", rank)  # type: ignore[arg-type]
     log_beliefs, labels = torch.randn(3, 20, 4).log_softmax(-1), torch.randint(4, (20,))
     scores = rankings(judge(log_beliefs, labels), labels)
-    assert set(scores) >= {"cleanlab normalized_margin", "cleanlab self_confidence"}
-    torch.testing.assert_close(scores["cleanlab self_confidence"].float(), scores["last self-confidence"])
-    torch.testing.assert_close(scores["cleanlab normalized_margin"].float(), (scores["last margin"] + 1) / 2)
-
-
-def test_our_formulas_are_cleanlabs() -> None:
-    pytest.importorskip("cleanlab", reason="pip install cleanlab")
-    log_beliefs, labels = torch.randn(3, 50, 4).log_softmax(-1), torch.randint(4, (50,))
-    scores = rankings(judge(log_beliefs, labels), labels)
-    torch.testing.assert_close(scores["cleanlab self_confidence"].float(), scores["last self-confidence"])
-    assert scores["cleanlab normalized_margin"].argsort().tolist() == scores["last margin"].argsort().tolist()
+    for method in ("normalized_margin", "self_confidence"):
+        torch.testing.assert_close(scores[f"cleanlab {method}"].float(), log_beliefs[-1].exp()[:, 1])
 
 
 def test_the_size_of_a_chunk_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,13 +135,11 @@ def test_only_positions_that_count_are_judged() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_the_page_shows_the_beliefs_in_the_label_and_in_what_is_suggested() -> None:
-    log_beliefs, names = torch.tensor([PRIOR, [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]]).log(), ["<cat>", "dog", "owl"]
-    cards = [suspect(f"<p>{label}</p>", log_beliefs, names, label, 1, ["row 7"]) for label in (0, 1)]
+def test_the_page_shows_what_was_found_and_the_samples() -> None:
+    cards = [card("<p>7</p>", torch.tensor([PRIOR, [0.1, 0.8, 0.1]]).log(), ["<cat>", "dog", "owl"], 0, "<cat> → dog", ["row 7"])]
     page = parsed(audit_page(cards, [table(["a", "b"], [["disputed", "1"]])], title="T", subtitle="", command="x").html())
     assert page.sections == ["found", "samples", "repeat"]
     assert "<cat> → dog" in page.words
-    assert [tag for tag, _ in page.tags].count("polygon") == 3 + 2  # the rest, the label, and the suggestion where it differs
 
 
 def test_injected_noise_is_found(tmp_path: Path) -> None:

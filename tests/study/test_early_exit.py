@@ -117,5 +117,6 @@ def test_a_measurement_is_what_the_cascade_does() -> None:
         assert row["share"] == pytest.approx(float(here.double().mean()))
         assert row["accuracy"] == (float(right[here].double().mean()) if here.any() else None)
 
-    with pytest.raises(ValueError, match="no samples"):
-        measure_exits(EarlyExit(cascade, rule), data.take(slice(0)), prepare=lambda inputs: inputs)
+    for wrong, message in ((data.take(slice(0)), "no samples"), (Samples(data.inputs, torch.zeros(50, 2)), "one outcome")):
+        with pytest.raises(ValueError, match=message):
+            measure_exits(EarlyExit(cascade, rule), wrong, prepare=lambda inputs: inputs)

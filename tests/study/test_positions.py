@@ -1,8 +1,8 @@
 import torch
-from tests.study.helpers import believing
+from tests.study.fake import believing
 
-from torchsid.study.cards import mixed_cards, settled_stage
-from torchsid.study.positions import flatten, outcomes
+from torchsid.study.figures import cards_of, of_each_kind
+from torchsid.study.positions import flatten, settled, spread
 
 
 def test_a_classifier_has_one_position_a_sample() -> None:
@@ -29,21 +29,26 @@ def test_rows_stay_rows() -> None:
     rows = torch.rand(2, 3, 4).softmax(-1)
     flat = flatten(torch.randn(2, 2, 3, 4).log_softmax(-1), rows)
     assert torch.equal(flat.target, rows.reshape(6, 4))
-    assert torch.equal(outcomes(flat.target), rows.argmax(-1).flatten())
-    assert torch.equal(outcomes(torch.tensor([2, 1])), torch.tensor([2, 1]))
+    assert torch.equal(flat.outcome, rows.argmax(-1).flatten())
 
 
 def test_cards_are_shared_out_over_the_kinds() -> None:
     answers = torch.tensor([[0] * 10, [0] * 8 + [1, 1], [0] * 7 + [2, 1, 1]])  # seven at once, one wrong, two late
     truth = torch.tensor([0] * 8 + [1, 1])
     flat = flatten(believing(answers, 3), truth)
-    assert settled_stage(flat.log_beliefs).tolist() == [1] * 7 + [3, 2, 2]
-    cards = mixed_cards(flat, torch.arange(10), lambda sample: f"<p>{int(sample)}</p>", ["a", "b", "c"], 5)
-    assert [card.title for card in cards] == ["decided at once"] * 2 + ["changed its mind"] * 2 + ["wrong"]
-    assert [card.sample for card in cards] == ["<p>0</p>", "<p>1</p>", "<p>8</p>", "<p>9</p>", "<p>7</p>"]
+    assert settled(answers).tolist() == [1] * 7 + [3, 2, 2]
+    lines = of_each_kind(answers, flat.outcome, ["a", "b", "c"], 6)
+    assert [words[0] for words in lines.values()] == ["decided at once"] * 2 + ["changed its mind"] * 2 + ["wrong"]
+    assert list(lines) == [0, 3, 8, 9, 7]
 
 
-def test_a_position_is_named_where_samples_have_several() -> None:
-    flat = flatten(torch.randn(3, 2, 2, 3).log_softmax(-1), torch.randint(3, (2, 2)))
-    cards = mixed_cards(flat, torch.zeros(2, 2), lambda sample: "", ["a", "b", "c"], 4)
-    assert {line for card in cards for line in card.lines if "position" in line} == {"position 0", "position 1"}
+def test_cards_show_what_was_believed_and_name_positions_where_samples_have_several() -> None:
+    flat = flatten(torch.randn(3, 2, 2, 3).log_softmax(-1), torch.randint(3, (2, 2))).take([1, 2])
+    cards = cards_of(flat, torch.arange(2), lambda sample: f"<p>{int(sample)}</p>", ["a", "b", "c"], [["one"], ["two"]])
+    assert [card.sample for card in cards] == ["<p>0</p>", "<p>1</p>"]
+    assert [card.lines for card in cards] == [["one", "position 1"], ["two", "position 0"]]
+
+
+def test_what_is_shown_is_evenly_spread() -> None:
+    assert spread(torch.ones(10, dtype=torch.bool), 4) == [0, 2, 5, 7]
+    assert spread(torch.arange(10) > 7, 4) == [8, 9]

@@ -7,6 +7,7 @@ from safetensors.numpy import load_file, save_file
 from tests.study.fake import Make
 
 from torchsid.errors import RunError
+from torchsid.study.frame import METRICS
 from torchsid.study.runs import load_run, names_of_classes
 
 
@@ -19,7 +20,7 @@ def test_a_finished_run_is_read_whole(make_run: Make) -> None:
     assert (run.name, run.label, run.seed) == ("first", "SID", 3)
     assert [event["epoch"] for event in run.epochs] == list(range(1, 13))
     scores = run.scores["best", "test"]
-    assert (scores.split, scores.epoch, set(scores.by_stage)) == ("test", 9, {"accuracy", "kl", "ece"})
+    assert (scores.split, set(scores.by_stage)) == ("test", {"accuracy", "kl", "ece"})
     assert {len(values) for values in scores.by_stage.values()} == {6}
     assert scores.correct is not None
     assert scores.correct.mean() == pytest.approx(scores.last("accuracy"))
@@ -42,27 +43,14 @@ def test_an_unfinished_run_has_no_scores(make_run: Make) -> None:
     assert (run.scores, run.held_out(), run.samples(), len(run.epochs)) == ({}, None, None, 12)
 
 
-def test_runs_of_the_first_version_are_read(make_run: Make) -> None:
-    path = make_run()
-    tensors = load_file(path / "samples.safetensors")
-    old = {"inputs": "images", "target": "labels"}
-    save_file({old.get(name, name): tensor for name, tensor in tensors.items()}, path / "samples.safetensors")
-    metrics = path / "metrics.jsonl"
-    metrics.write_text(metrics.read_text().replace("samples_per_second", "images_per_second"))
-    run = load_run(path)
-    assert run.samples() is not None
-    assert run.throughput is not None
-
-
 def test_throughput_is_the_median_over_epochs(make_run: Make) -> None:
     run = load_run(make_run(epochs=4))
-    assert run.throughput == pytest.approx(np.median([epoch["samples_per_second"] for epoch in run.epochs]))
+    assert METRICS["throughput"].of(run) == pytest.approx(np.median([epoch["samples_per_second"] for epoch in run.epochs]))
 
 
 def test_clean_labels_are_no_noise(make_run: Make) -> None:
-    pair = {"kind": "pair", "rate": 0.2, "measured": 0.21}
-    assert load_run(make_run("a", noise={"kind": "none", "rate": 0.0, "measured": 0.0})).noise is None
-    assert load_run(make_run("b", noise=pair)).noise == pair
+    assert load_run(make_run("a", noise={"kind": "none", "rate": 0.0, "measured": 0.0})).noise_share == 0
+    assert load_run(make_run("b", noise={"kind": "pair", "rate": 0.2, "measured": 0.21})).noise_share == 0.21
 
 
 def test_classes_without_names_have_numbers(make_run: Make) -> None:
@@ -76,18 +64,18 @@ def test_classes_without_names_have_numbers(make_run: Make) -> None:
 
 def test_training_time_falls_back_to_the_epochs(make_run: Make) -> None:
     path = make_run(epochs=5)
-    assert load_run(path).train_seconds == pytest.approx(9.6 + 5 / 3)
+    assert METRICS["seconds"].of(load_run(path)) == pytest.approx(9.6 + 5 / 3)
     rewrite(path / "manifest.json", train_seconds=0.0)
-    assert load_run(path).train_seconds == pytest.approx(5 * 0.8)
+    assert METRICS["seconds"].of(load_run(path)) == pytest.approx(5 * 0.8)
 
 
 def test_all_that_is_missing_is_named_at_once(make_run: Make, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="nowhere is not a run directory"):
+    with pytest.raises(RunError, match="nowhere is no directory"):
         load_run(tmp_path / "nowhere")
     path = make_run()
     (path / "config.toml").unlink()
-    (path / "metrics.jsonl").unlink()
-    with pytest.raises(RunError, match=r"lacks config\.toml, metrics\.jsonl"):
+    (path / "manifest.json").unlink()
+    with pytest.raises(RunError, match=r"config\.toml and manifest\.json missing"):
         load_run(path)
     path = make_run("other")
     manifest = json.loads((path / "manifest.json").read_text())
@@ -100,7 +88,7 @@ def test_all_that_is_missing_is_named_at_once(make_run: Make, tmp_path: Path) ->
 def test_a_finished_run_without_evaluation_is_an_error(make_run: Make) -> None:
     path = make_run()
     (path / "evaluation.json").unlink()
-    with pytest.raises(RunError, match=r"evaluation\.json is missing"):
+    with pytest.raises(RunError, match=r"evaluation\.json does not exist"):
         load_run(path)
 
 
@@ -108,11 +96,10 @@ def test_a_finished_run_without_evaluation_is_an_error(make_run: Make) -> None:
     ("name", "content", "message"),
     [
         ("config.toml", "a = ", "is not TOML"),
-        ("manifest.json", "{", "is not JSON"),
-        ("manifest.json", "[]", "JSON object is needed"),
+        ("manifest.json", "{", "cannot read"),
+        ("manifest.json", "[]", "lacks torchsid, status"),
         ("evaluation.json", '{"best": {"a": 1}}', "is incomplete or damaged"),
         ("metrics.jsonl", '{"event":\n{"event": "end"}\n', "line 1"),
-        ("metrics.jsonl", "3\n", "line 1"),
         ("samples.safetensors", "no tensors here", "not a readable safetensors file"),
     ],
 )
@@ -127,7 +114,7 @@ def test_damage_is_reported_with_its_place(make_run: Make, name: str, content: s
 def test_samples_without_a_tensor_are_named(make_run: Make) -> None:
     path = make_run() / "samples.safetensors"
     save_file({name: tensor for name, tensor in load_file(path).items() if name != "target"}, path)
-    with pytest.raises(RunError, match="lacks the tensors target"):
+    with pytest.raises(RunError, match="lacks the tensor 'target'"):
         load_run(path.parent).samples()
 
 

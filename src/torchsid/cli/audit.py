@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the most suspicious labels, how many are disputed and, where the true ones are known, how many were found."""
     import torch
 
-    from torchsid.study.audit import audit, audit_page, beliefs_that_judge, detection, disputes, rankings, suspect
+    from torchsid.study.audit import audit, audit_page, beliefs_that_judge, detection, disputes, rankings
+    from torchsid.study.figures import card
     from torchsid.study.files import write_page
 
     screen, network = Console(), training.load_network(args.directory, args.weights)
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
             lines = [f"row {row['row']}", f"score {score}", f"agrees: {row['agrees_from']}"]
             lines += [f"true: {names[row['true']]}"] if "true" in row else []
             image = network.task.show(inputs[place])
-            cards.append(suspect(image, log_beliefs[:, place], names, row["label"], row["suggested"], lines))
+            title = " → ".join(dict.fromkeys((names[row["label"]], names[row["suggested"]])))
+            cards.append(card(image, log_beliefs[:, place], names, row["label"], title, lines))
         page = audit_page(
             cards,
             tables,

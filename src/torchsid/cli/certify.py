@@ -69,8 +69,8 @@ def _certified(network: "training.LoadedNetwork", split: str, samples: "tasks.Sa
 
 
 def _subject(network: "training.LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":
+    from torchsid.study.certify.certificate import caveats, scope
     from torchsid.study.certify.page import Subject
-    from torchsid.study.certify.theory import caveats, scope
     from torchsid.training.evaluation import predict
 
     config = network.config
@@ -104,16 +104,15 @@ def _corners(names: Sequence[str], class_names: Sequence[str]) -> tuple[int, int
 
 def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[Certified]", screen: Console) -> None:
     """Write the page and its figures; where nobody asked for them, the tables stand without it."""
-    from torchsid.show.svg import standalone
     from torchsid.study.certify.page import certificate_page
-    from torchsid.study.files import write_file, write_page
+    from torchsid.study.files import write_figures, write_page
 
     out = args.page or args.directory / "certificate.html"
     try:
         page = certificate_page(subject, found)
         write_page(out, page)
-        for name, drawing in page.drawings().items() if args.figures else ():
-            write_file(args.figures / f"{name}.svg", standalone(drawing))
+        if args.figures:
+            write_figures(args.figures, page.drawings())
     except RunError as error:
         if args.page or args.figures:
             raise

@@ -28,14 +28,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: no such experiment, or its settings do not fit; names all problems.
     """
-    from torchsid.study import experiments
-    from torchsid.study.experiments import costs, record
-    from torchsid.study.experiments.analysis import Analysis
-    from torchsid.study.experiments.page import tables
+    from torchsid.study.experiments import costs, costs_page, experiment, page, runner
 
     screen = Console()
     if args.list:
-        screen.table(["experiment", "question"], [list(row) for row in experiments.names().items()])
+        screen.table(["experiment", "question"], [list(row) for row in experiment.names().items()])
         return 0
     if args.name is None:
         raise ConfigError(["name an experiment, or see --list"], source="command")
@@ -43,27 +40,23 @@ def run(args: argparse.Namespace) -> int:
     if is_cost and (unused := [name for name, given in (("--data", args.data), ("--workers", args.workers != 1)) if given]):
         problems = [f"{args.name} measures batches of its own in one process: leave {name} out" for name in unused]
         raise ConfigError(problems, source="command")
-    chosen = costs.load(args.name) if is_cost else experiments.choose(args.name, data=bool(args.data), minutes=args.budget)
-    record.check_packages()  # now, and not after hours of training
+    chosen = costs.load(args.name) if is_cost else experiment.choose(args.name, data=bool(args.data), minutes=args.budget)
+    page.check_packages()  # now, and not after hours of training
     screen.note(f"{chosen.name}, {chosen.size}: {chosen.question}")
     out = args.out or DEFAULT_OUT / f"{chosen.name}-{chosen.size}"
     command = shlex.join(["torchsid", *("DIR" if args.data and word == args.data else word for word in args.command)])
-    if isinstance(chosen, experiments.Experiment):
-        results = experiments.run(
+    if isinstance(chosen, experiment.Experiment):
+        found = runner.run(
             chosen, out, data=args.data or "", minutes=args.budget, workers=args.workers, command=command, say=screen.note
         )
-        found = Analysis.of(results)
-        files = record.write(found, out)
-        for table in tables(found):
-            print()
-            screen.show(table)
+        files, tables = page.write(found, out), page.tables(found)
     else:
-        from torchsid.study.experiments import costs_page
-
         measured = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
-        files = costs_page.write(measured, out)
-        for sentence in ("", costs_page.headline(measured), *costs_page.notes(measured)):
-            print(sentence)
+        files, tables = costs_page.write(measured, out), costs_page.tables(measured)
+        print("", *costs_page.notes(measured), sep="\n")
+    for table in tables:
+        print()
+        screen.show(table)
     for kind, path in files.items():
         screen.file(kind, path)
     return 0

@@ -4,7 +4,7 @@ Throughout, `log_beliefs` are `p_0 … p_L`, log-probabilities `[L+1, ..., C]`, 
 says what α_i and D are. All results are in nats, one a sample and position, `[...]`.
 
 The paper has D(p, q) = KL(p ‖ q), `direction="reverse"`. Propositions 2 and 4 use no more of D than D(p, p) = 0, so that the same
-inequalities hold in the other direction, for the other divergence; see `torchsid.study.certify.theory`.
+inequalities hold in the other direction, for the other divergence; see `torchsid.study.certify.certificate.scope`.
 """
 
 import torch

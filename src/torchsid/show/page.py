@@ -1,4 +1,4 @@
-"""One self-contained HTML page: a title, at most one sentence as its result, and sections of plots and tables.
+"""One self-contained HTML page: a title, and sections of plots and tables.
 
 A page has no script and loads nothing; it is made for a telephone, a screen, dark or light, and paper.
 """
@@ -23,7 +23,6 @@ class Figures:
     drawings: Sequence[Drawing]
     narrow: bool = False
     """Whether three share a row."""
-    kind: str = "figures"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ class Cards:
 
     title: str
     cards: Sequence[Card]
-    kind: str = "cards"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,6 @@ class Code:
 
     title: str
     text: str
-    kind: str = "code"
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,6 @@ class Folded:
 
     title: str
     parts: Sequence["Part"]
-    kind: str = "folded"
 
 
 Part = Figures | Cards | Code | Table | Folded
@@ -85,7 +81,6 @@ class Page:
     title: str
     subtitle: str
     sections: Sequence[Section]
-    headline: str = ""
     notes: Sequence[str] = ()
     """What limits what is shown, a sentence each."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from html import escape
 from importlib.resources import files
 from io import StringIO
 from textwrap import wrap
@@ -65,74 +66,54 @@ def key(figure: "Figure", names: Sequence[str], handles: Sequence[Any]) -> None:
     longest = max(map(len, names))
     columns = min(len(names), 4 if longest <= 12 else 3 if longest <= 20 else 2 if longest <= 34 else 1)
     figure.set_figheight(figure.get_figheight() + (12 + 15 * -(-len(names) // columns)) / 72)
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower left",
-        ncols=columns,
-        frameon=False,
-        fontsize=10,
-        handlelength=1.8,
-        columnspacing=1.4,
-        borderpad=0.5,
-    )
+    figure.legend(handles, names, loc="outside lower left", ncols=columns)
 
 
 def finish(figure: "Figure", title: str, description: str) -> Drawing:
-    """Return the figure, drawn within `canvas`, as a `Drawing`; `description` is read to those who cannot see it."""
+    """Return the figure, drawn within `canvas`, as an element of a page: no identifiers that clash, colours from CSS.
+
+    Args:
+        figure: that of `canvas`.
+        title: what it shows.
+        description: read to those who cannot see it.
+    """
     buffer = StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Drawing(title, inline(buffer.getvalue(), f"{title}. {description}"))
-
-
-def inline(svg: str, description: str) -> str:
-    """Turn a matplotlib SVG file into an element of an HTML page: no identifiers that clash, colours from CSS."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
-    prefix = "f" + sha256((description + body).encode()).hexdigest()[:8]
-    tags = "".join(re.findall(r"<[^>]*>", body))
-    used = set(re.findall(r'href="#([\w.-]+)"|url\(#([\w.-]+)\)', tags))
-    names = {first or second for first, second in used}
+    body = buffer.getvalue().partition("<svg")[2]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", f"<svg{body}", flags=re.DOTALL)
+    prefix = "f" + sha256((title + description + body).encode()).hexdigest()[:8]
+    used = set(re.findall(r'(?:href="#|url\(#)([\w.-]+)', "".join(re.findall(r"<[^>]*>", body))))
     # Only tags are rewritten: the text between them is the user's.
-    body = re.sub(r"<[^>]*>", lambda tag: _restyle(tag[0], prefix, names), body)
+    body = re.sub(r"<[^>]*>", lambda tag: _restyle(tag[0], prefix, used), body)
     box = re.search(r'viewBox="([^"]+)"', body)
     assert box is not None
-    return element(box[1], body[body.index(">") + 1 :].strip().removesuffix("</svg>"), description)
+    return Drawing(title, element(box[1], body[body.index(">") + 1 :].strip().removesuffix("</svg>"), f"{title}. {description}"))
 
 
 def element(box: str, body: str, description: str) -> str:
     """Return an SVG element of a page, at most a fifth larger than it was drawn; `box` is its `viewBox`."""
     limit = round(1.2 * float(box.split()[2]))
-    return f'<svg viewBox="{box}" style="max-width: {limit}px" role="img" aria-label="{escaped(description)}">{body}</svg>'
-
-
-def escaped(text: str) -> str:
-    """Return text that is safe within SVG, as an attribute too."""
-    return text.translate({38: "&amp;", 34: "&quot;", 60: "&lt;", 62: "&gt;"})
+    return f'<svg viewBox="{box}" style="max-width: {limit}px" role="img" aria-label="{escape(description)}">{body}</svg>'
 
 
 def standalone(*drawings: Drawing) -> str:
     """Return the text of an SVG file with drawings one below the other, each under its title: in the page's colours by day."""
     style = files("torchsid.show").joinpath("style.css").read_text("utf-8")
     colours = dict(re.findall(r"--([\w-]+): (#\w+);", style[: style.index("}")]))
-    parts, labels, across, down = [], [], 0.0, 0.0
+    parts, across, down = [], 0.0, 0.0
     for drawing in drawings:
-        match = re.fullmatch(r'<svg viewBox="([^"]*)"[^>]*aria-label="([^"]*)">(.*)</svg>', drawing.svg, flags=re.DOTALL)
-        assert match is not None
-        box, label, body = match.groups()
-        left, top, width, height = (float(size) for size in box.split())
+        width, height = map(float, drawing.svg.split('"', 2)[1].split()[2:])  # of its viewBox
         for line in wrap(drawing.title, int(width / 7.4), break_on_hyphens=False):  # 7.4: the width of a letter
-            bold = f'font-size="14" font-weight="bold" fill="{colours["ink"]}"'
-            parts.append(f'<text x="6" y="{down + 19:g}" {bold}>{escaped(line)}</text>')
             down += 18
-        parts.append(f'<g transform="translate({-left:g} {down + 10 - top:g})">{body}</g>')
-        labels.append(label)
+            parts.append(
+                f'<text x="6" y="{down + 1:g}" font-size="14" font-weight="bold" fill="currentColor">{escape(line)}</text>'
+            )
+        parts.append(drawing.svg.replace("<svg", f'<svg y="{down + 10:g}" width="{width:g}" height="{height:g}"', 1))
         across, down = max(across, width), down + height + 16
     body = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], "\n".join(parts)).replace("currentColor", colours["ink"])
     size = f'viewBox="0 0 {across:g} {down:g}" width="{across:g}pt" height="{down:g}pt"'
-    about = f'{size} font-family="Helvetica, Arial, sans-serif" role="img" aria-label="{"; ".join(labels)}"'
     paper = f'<rect width="{across:g}" height="{down:g}" fill="{colours["paper"]}"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {about}>\n{paper}\n{body}\n</svg>\n'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Helvetica, Arial, sans-serif">\n{paper}\n{body}\n</svg>\n'
 
 
 def _restyle(tag: str, prefix: str, used: set[str]) -> str:

@@ -13,14 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from torchsid.show.page import Card, Cards, Code, Page, Section
-from torchsid.show.plots.river import river
 from torchsid.show.tables import Table
-from torchsid.study.positions import flatten, outcomes
+from torchsid.study.positions import flatten
 from torchsid.tasks import Samples
 from torchsid.training.evaluation import Predictor, predict, unbroken
 
@@ -74,7 +72,7 @@ def audit(predictor: Predictor, samples: Samples, *, prepare: Callable[[Tensor],
         part = samples.take(slice(start, start + CHUNK))
         log_beliefs = beliefs_that_judge(predictor, part.inputs, prepare=prepare, last_alone=last_alone)
         flat = flatten(log_beliefs, part.target, part.weight)
-        found.append(judge(flat.log_beliefs, outcomes(flat.target)))
+        found.append(judge(flat.log_beliefs, flat.outcome))
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
@@ -173,28 +171,17 @@ def _share(some: Tensor, of: Tensor) -> float | None:
 
 def audit_page(cards: Sequence[Card], tables: Sequence[Table], *, title: str, subtitle: str, command: str) -> Page:
     """Return the page of an audit: what was found in all samples, and the most suspicious ones in their order."""
+    found = "A label is disputed where the stages believe more in another class, which they suggest."
+    rivers = (
+        "A river goes from the prior through every stage: the belief in the label given rises from below, in green, above it lie "
+        "those in other classes. The row is that of the data set's file, from 0."
+    )
     return Page(
         title=title,
         subtitle=subtitle,
         sections=[
-            Section("found", "What was found", _FOUND, tables),
-            Section("samples", "The most suspicious", _RIVERS, [Cards("", cards)]),
+            Section("found", "What was found", found, tables),
+            Section("samples", "The most suspicious", rivers, [Cards("", cards)]),
             Section("repeat", "To repeat it", "", [Code("", command)]),
         ],
     )
-
-
-_FOUND = "A label is disputed where the stages believe more in another class, which they suggest."
-_RIVERS = (
-    "A river goes from the prior through every stage: the belief in the label given rises from below, in green, "
-    "above it lies that in the suggested class. The row is that of the data set's file, from 0."
-)
-
-
-def suspect(sample: str, log_beliefs: Tensor, names: Sequence[str], label: int, suggested: int, lines: Sequence[str]) -> Card:
-    """Return a sample, shown as HTML, with the beliefs `[L+1, C]` in its label and in what is suggested."""
-    shown = list(dict.fromkeys((label, suggested)))
-    beliefs = log_beliefs[:, shown].double().exp()
-    rest = 1 - beliefs.sum(1, keepdim=True)
-    drawn = river(np.hstack([beliefs, rest]), [*(names[name] for name in shown), ""], 0, shown=len(shown))
-    return Card(sample, " → ".join(names[name] for name in shown), lines, drawn)

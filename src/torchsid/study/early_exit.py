@@ -74,10 +74,11 @@ def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor]
         multiply-adds of ordinary inference; `whole_batches`, see `EarlyExit`.
 
     Raises:
-        ValueError: there are no samples.
+        ValueError: there are no samples, or they have several positions.
     """
     if not len(data.target):
         raise ValueError("no samples to measure early exit on: choose another split")
+    _check_single(data.target)
     cascade, parts = early.cascade, []
     with without_side_effects(cascade):
         cascade.eval()
@@ -103,7 +104,12 @@ def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor]
     }
 
 
-class Sweep(NamedTuple):
+def _check_single(target: Tensor) -> None:
+    if target.ndim > 1:
+        raise ValueError(f"targets of shape {list(target.shape)}: early exit is measured where a sample has one outcome, `[N]`")
+
+
+class ExitSweep(NamedTuple):
     """Early exit at every threshold that makes a difference, from the loosest on; each `[T]`, float64."""
 
     threshold: Tensor
@@ -112,7 +118,7 @@ class Sweep(NamedTuple):
     """On average; rises from 1 to L."""
 
 
-def sweep(log_beliefs: Tensor, labels: Tensor, measure: Measure) -> Sweep:
+def sweep(log_beliefs: Tensor, labels: Tensor, measure: Measure) -> ExitSweep:
     """Return accuracy and average depth at all thresholds, exactly.
 
     A sample leaves stage i < L for the next one where the threshold reaches the most that it was sure up to i. In the order of
@@ -133,7 +139,7 @@ def sweep(log_beliefs: Tensor, labels: Tensor, measure: Measure) -> Sweep:
     threshold = torch.cat([first if len(first) else first.new_zeros(1), reached]).double()
     last = torch.cat([threshold.diff() != 0, torch.tensor([True])])  # of each group of equal thresholds: all of them count
     threshold = threshold if measure == "confidence" else -threshold
-    return Sweep(threshold[last], accuracy[last], depth[last])
+    return ExitSweep(threshold[last], accuracy[last], depth[last])
 
 
 def exit_depth(log_beliefs: Tensor, rule: ExitRule) -> Tensor:
@@ -161,7 +167,12 @@ def exit_curve(
         `measure`, `validation_n`, `test_n`, and `points`, one for each δ: `loss`, `rule`, `threshold`, and for `validation` and
         `test` each `accuracy` and `average_depth`; for `test` also `operations`, the share of the multiply-adds of ordinary
         inference when every sample leaves its batch.
+
+    Raises:
+        ValueError: samples have several positions.
     """
+    for _, labels in (validation, test):
+        _check_single(labels)
     found = sweep(*validation, measure)
     log_beliefs, labels = test
     full, points = float(found.accuracy[-1]), []

@@ -1,16 +1,26 @@
-"""Figures that several pages show, from rows of the frame."""
+"""What several pages show: figures from rows of the frame, and single samples with what the stages believed about them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
-from torchsid.show.page import Figures, Part
-from torchsid.show.plots.curves import Line, curves
-from torchsid.show.plots.stages import by_stage
+from torchsid.show.page import Card, Figures, Part
+from torchsid.show.plots.curves import Line, by_stage, curves
+from torchsid.show.plots.river import river
 from torchsid.show.plots.tradeoff import Mark, tradeoff
 from torchsid.show.svg import Drawing
-from torchsid.study.frame import Row
-from torchsid.study.metrics import BY_STAGE, METRICS
+from torchsid.study.frame import BY_STAGE, METRICS, Frame, Place, Row
+from torchsid.study.positions import Flat, settled, spread
+
+Show = Callable[[Tensor], str]
+"""From one sample to HTML."""
+
+RIVERS = (
+    "A river goes from the prior on the left through every stage; a band is as high as the belief in a class. "
+    "The true class is green and at the bottom, what is left between the bands went to others."
+)
+CALIBRATION = "On the dashed diagonal confidence and accuracy agree; the area of a mark is the share of the samples in its bin."
 
 
 def side_by_side(drawings: Iterable[Drawing | None], *, narrow: bool = False) -> list[Part]:
@@ -19,30 +29,19 @@ def side_by_side(drawings: Iterable[Drawing | None], *, narrow: bool = False) ->
     return [Figures(drawn, narrow)] if drawn else []
 
 
-def capitalised(text: str) -> str:
-    """Return a label as a title."""
-    return f"{text[0].upper()}{text[1:]}"
-
-
 def stage_figure(name: str, lines: Mapping[str, Sequence[Row]], where: str = "") -> Drawing | None:
     """Draw a number of `BY_STAGE` after every stage, from rows `[L+1]` by name; None without any."""
-    label, factor = BY_STAGE[name]
-    drawn = {who: [row.point(factor) for row in rows] for who, rows in lines.items() if rows}
-    bottom = None if name == "accuracy" else 0
-    return by_stage(capitalised(label) + where, drawn, prior=name == "kl", bottom=bottom) if drawn else None
+    (title, factor), prior = BY_STAGE[name], name == "kl"  # that of the prior would only stretch the other axes
+    drawn = {who: [row.point(factor) for row in rows[not prior :]] for who, rows in lines.items() if rows}
+    return by_stage(title + where, drawn, prior=prior, bottom=None if name == "accuracy" else 0) if drawn else None
 
 
-def tradeoff_figures(names: Sequence[str], mean: Callable[[int, str], Row | None]) -> dict[str, Drawing]:
-    """Draw accuracy against what was kept and against time, where two at least have both.
-
-    Args:
-        names: of what is compared.
-        mean: the mean of a metric for one of them.
-    """
+def tradeoff_figures(frame: Frame, places: Mapping[str, Place]) -> dict[str, Drawing]:
+    """Draw accuracy against what was kept and against time, where two places at least have both; they are given by name."""
     found = {}
     for cost in ("kept", "seconds"):
         metric, reached = METRICS[cost], METRICS["accuracy"]
-        both = [(name, mean(place, cost), mean(place, "accuracy")) for place, name in enumerate(names)]
+        both = [(name, frame.mean(place, cost), frame.mean(place, "accuracy")) for name, place in places.items()]
         marks = [Mark(name, metric.factor * x.value, y.point(reached.factor)) for name, x, y in both if x and y]
         if len(marks) > 1:
             found[cost] = tradeoff(f"Accuracy against {metric.label}", marks, x=metric.title, y=reached.title, higher=True)
@@ -57,3 +56,29 @@ def reliability(title: str, bins: Mapping[str, Mapping[str, Sequence[float]]], s
         x, y = (100 * np.array(each[key])[count > 0] for key in ("confidence", "accuracy"))
         lines.append(Line(name, x.tolist(), y.tolist(), sizes=(count[count > 0] / count.sum()).tolist()))
     return curves(title, lines, x="confidence, %", diagonal=True, bottom=0, size=size) if lines else None
+
+
+def card(sample: str, log_beliefs: Tensor, names: Sequence[str], outcome: int, title: str, lines: Sequence[str]) -> Card:
+    """Return a sample, shown as HTML, with the river of the beliefs `[L+1, C]` about it."""
+    return Card(sample, title, lines, river(log_beliefs.double().exp().numpy(), names, outcome))
+
+
+def cards_of(flat: Flat, inputs: Tensor, show: Show, names: Sequence[str], lines: Iterable[Sequence[str]]) -> list[Card]:
+    """Return the positions of some inputs with the beliefs about them, and what is said of each."""
+    cards, several = [], bool((flat.position > 0).any())
+    for place, said in enumerate(lines):
+        truth, shown = int(flat.outcome[place]), show(inputs[int(flat.sample[place])])
+        where = [f"position {int(flat.position[place])}"] if several else []
+        cards.append(card(shown, flat.log_beliefs[:, place], names, truth, f"true {names[truth]}", [*said, *where]))
+    return cards
+
+
+def of_each_kind(answers: Tensor, truth: Tensor, names: Sequence[str], limit: int) -> dict[int, list[str]]:
+    """Return places of all kinds of answers `[L, P]`, evenly spread, with what is to be said of them: up to `limit`."""
+    right, first = answers[-1] == truth, settled(answers)
+    kinds = {"decided at once": right & (first == 1), "changed its mind": right & (first > 1), "wrong": ~right}
+    return {
+        place: [kind, f"answer {names[int(answers[-1, place])]} from stage {int(first[place])}"]
+        for kind, those in kinds.items()
+        for place in spread(those, limit // len(kinds))
+    }

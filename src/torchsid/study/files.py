@@ -1,36 +1,58 @@
-"""What is found, written whole or not at all: JSON for other programs, pages for people."""
+"""What is found, written whole or not at all: JSON and Parquet for other programs, pages and figures for people.
+
+Where the operating system refuses, all raise RunError.
+"""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import RunError
 from torchsid.training.durable import os_errors, replace_file
 
 if TYPE_CHECKING:
     from torchsid.show.page import Page
+    from torchsid.show.svg import Drawing
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write a text file; its directory is made.
-
-    Raises:
-        RunError: the operating system refuses.
-    """
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file; its directory is made."""
     with os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text)
+    replace_file(path, content)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON: dataclasses by their fields; NaN and infinity, which JSON lacks, become null.
-
-    Raises:
-        RunError: the operating system refuses.
-    """
+    """Write a value as JSON: dataclasses by their fields; NaN and infinity, which JSON lacks, become null."""
     text = json.dumps(value, default=lambda each: str(each) if isinstance(each, Path) else asdict(each))
     write_file(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Write rows with these columns; what a row lacks is null.
+
+    Args:
+        path: replaced if it is there.
+        rows: by name of the column.
+        columns: name and type, as Arrow calls it: `string`, `int64`, `float64`.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in columns.items()])
+    buffer = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer)
+    write_file(path, buffer.getvalue().to_pybytes())
+
+
+def write_figures(folder: Path, drawings: "Mapping[str, Drawing]") -> None:
+    """Write every drawing to an SVG file of its name."""
+    from torchsid.show.svg import standalone
+
+    for name, drawing in drawings.items():
+        write_file(folder / f"{name}.svg", standalone(drawing))
 
 
 def write_page(path: Path, page: "Page") -> None:

@@ -1,15 +1,23 @@
-"""The one tidy frame of results: a row a number, with all that tells it apart; means over seeds and paired differences of rows."""
+"""The one tidy frame of results: a row a number, with all that tells it apart; means over seeds and paired differences of rows.
+
+`METRICS` are the numbers of whole runs, with the name and the unit in which they are shown.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
-from typing import Any
+from itertools import pairwise
+from math import isfinite, nan
+from statistics import fmean, median
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from torchsid.show.plots.points import Point
-from torchsid.study.metrics import METRICS
-from torchsid.study.runs import RunRecord, samples_per_second
+from torchsid.show.text import duration, minus, number, signed
+from torchsid.study.runs import RunRecord
 from torchsid.study.statistics import (
-    Interval,
+    Estimate,
     PairedDifference,
     holm,
     mean_interval,
@@ -17,6 +25,104 @@ from torchsid.study.statistics import (
     paired_seeds,
     proportion_interval,
 )
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a run; `of` returns None where the run does not have it."""
+
+    label: str
+    unit: str
+    of: Callable[[RunRecord], float | None]
+    factor: float = 1.0
+    """From the number to what is shown."""
+    share: bool = False
+    """Whether it is the share of the held-out samples that are answered rightly."""
+
+    @property
+    def title(self) -> str:
+        """Label and unit."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    def text(self, value: float) -> str:
+        """Return a value as it is shown: per cent with two decimals, anything else with three digits."""
+        shown = self.factor * value
+        return duration(shown) if self.unit == "s" else minus(f"{shown:.2f}") if self.unit == "%" else number(shown)
+
+    def difference(self, value: float) -> str:
+        """Return a difference as it is shown, with its sign."""
+        shown = self.factor * value
+        return signed(minus(f"{round(shown, 2) + 0.0:.2f}") if self.unit == "%" else number(shown))  # + 0.0 turns −0.0 into 0.0
+
+
+def conflict(run: RunRecord) -> list[tuple[int, NDArray[np.float64]]]:
+    """Return epoch and cosines `[L, L]` between the stages' gradients for every epoch that recorded them, L ≥ 2."""
+    matrices = [(event["epoch"], np.array(event.get("conflict"), dtype=float)) for event in run.epochs]
+    return [(epoch, matrix) for epoch, matrix in matrices if matrix.ndim == 2 and len(matrix) > 1]
+
+
+def mean_cosine(matrix: NDArray[np.float64]) -> float:
+    """Return the mean of what lies beside the diagonal of cosines `[L, L]`; NaN where none is finite."""
+    found = _mean(matrix[~np.eye(len(matrix), dtype=bool)])
+    return nan if found is None else found
+
+
+def _of(metric: str, which: Literal["best", "last"]) -> Callable[[RunRecord], float | None]:
+    """Return what reads a number of the last stage off the held-out evaluation of some weights."""
+
+    def read(run: RunRecord) -> float | None:
+        scores = run.held_out(which) if which == "last" or run.chosen == "best" else None
+        return scores.last(metric) if scores else None
+
+    return read
+
+
+def _seconds(run: RunRecord) -> float | None:
+    """Return the training time; the sum over the epochs while the manifest does not have it yet."""
+    return run.manifest.get("train_seconds") or sum(event.get("seconds") or 0.0 for event in run.epochs) or None
+
+
+def _throughput(run: RunRecord) -> float | None:
+    """Return the median over epochs: the first one pays for warming up, and a busy machine makes outliers."""
+    rates = [rate for event in run.epochs if (rate := event.get("samples_per_second")) is not None]
+    return median(rates) if rates else None
+
+
+def _speed(run: RunRecord) -> float | None:
+    return _mean(event["validation"]["accuracy"][-1] for event in run.epochs if event.get("validation"))
+
+
+def _rising(run: RunRecord) -> float | None:
+    scores = run.held_out("last")
+    return sum(b > a for a, b in pairwise(scores.by_stage["kl"][1:])) if scores else None
+
+
+def _cosine(run: RunRecord) -> float | None:
+    return _mean(mean_cosine(matrix) for _, matrix in conflict(run))
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = [value for value in values if isfinite(value)]
+    return fmean(known) if known else None
+
+
+METRICS = {
+    "accuracy": Metric("accuracy, last epoch", "%", _of("accuracy", "last"), 100, share=True),
+    "best": Metric("accuracy, best epoch by validation", "%", _of("accuracy", "best"), 100, share=True),
+    "kl": Metric("KL of the last stage", "nats", _of("kl", "last")),
+    "ece": Metric("calibration error", "%", _of("ece", "last"), 100),
+    "speed": Metric("validation accuracy, mean over the epochs", "%", _speed, 100),
+    "rising": Metric("stages at which KL rises", "", _rising),
+    "cosine": Metric("cosine between the stages' gradients", "", _cosine),
+    "kept": Metric("kept for backward", "MiB", lambda run: run.manifest.get("kept_bytes"), 2.0**-20),
+    "seconds": Metric("training time", "s", _seconds),
+    "throughput": Metric("samples a second", "", _throughput),
+    "memory": Metric("peak memory of the process", "MiB", lambda run: run.manifest.get("peak_memory_mib")),
+}
+"""Numbers of a whole run."""
+
+BY_STAGE = {"accuracy": ("Accuracy, %", 100.0), "kl": ("KL(target ‖ belief), nats", 1.0), "ece": ("Calibration error, %", 100.0)}
+"""Numbers after every stage: title, and factor to what is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +151,21 @@ class Row:
         return Point(factor * self.value, *(None if end is None else factor * end for end in (self.low, self.high)))
 
 
-Place = tuple[str, str]
-"""A method, and a value along the axis."""
+class Place(NamedTuple):
+    """A method, and a value of the setting along which methods are compared; the value is empty where there is none."""
+
+    method: str
+    at: str = ""
+
+    def __str__(self) -> str:
+        return " at ".join(filter(None, self))
+
 
 _OF_EPOCHS: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "train_loss": lambda event: event.get("train_loss"),
     "train_accuracy": lambda event: (event.get("train_accuracy") or [None])[-1],
     "validation_accuracy": lambda event: event["validation"]["accuracy"][-1] if event.get("validation") else None,
-    "samples_per_second": samples_per_second,
+    "samples_per_second": lambda event: event.get("samples_per_second"),
     "memory_mib": lambda event: event.get("memory_mib"),
 }
 
@@ -80,6 +193,11 @@ def rows_of(run: RunRecord, method: str, at: str = "") -> Iterator[Row]:
                 yield row(name, value, epoch=event["epoch"])
 
 
+def select(rows: Iterable[Row], **where: object) -> list[Row]:
+    """Return the rows with these values."""
+    return [row for row in rows if all(getattr(row, name) == value for name, value in where.items())]
+
+
 def over_seeds(rows: Iterable[Row], *, intervals: bool = True) -> list[Row]:
     """Return one row for all that differ in nothing but their seed: the mean, and with `intervals` its 95 % interval.
 
@@ -88,37 +206,17 @@ def over_seeds(rows: Iterable[Row], *, intervals: bool = True) -> list[Row]:
     groups: dict[Row, list[Row]] = {}
     for row in rows:
         groups.setdefault(replace(row, value=0.0, seed=None, n=0), []).append(row)
-    return [_mean(head, members, intervals=intervals) for head, members in groups.items()]
-
-
-def _mean(head: Row, members: Sequence[Row], *, intervals: bool) -> Row:
-    only = members[0]
-    if not intervals or (len(members) == 1 and not only.n):
-        found = Interval(sum(row.value for row in members) / len(members), None, None, len(members))
-    elif len(members) == 1:
-        found = proportion_interval(round(only.value * only.n), only.n)
-    else:
-        found = mean_interval([row.value for row in members])
-    return replace(head, value=found.mean, low=found.low, high=found.high, n=found.n)
-
-
-def select(rows: Iterable[Row], **where: object) -> list[Row]:
-    """Return the rows with these values."""
-    return [row for row in rows if all(getattr(row, name) == value for name, value in where.items())]
-
-
-def whole(rows: Iterable[Row], metric: str, method: str, at: str = "") -> Row | None:
-    """Return a number of whole runs, of rows over seeds; None where there is none."""
-    return next(iter(select(rows, metric=metric, method=method, at=at, stage=None, epoch=None)), None)
-
-
-def of_runs(rows: Iterable[Row], metric: str) -> dict[Place, dict[int, float]]:
-    """Return a number of whole runs by method and value, and by seed."""
-    found: dict[Place, dict[int, float]] = {}
-    for row in rows:
-        if row.metric == metric and row.stage is None and row.epoch is None and row.seed is not None:
-            found.setdefault((row.method, row.at), {})[row.seed] = row.value
-    return found
+    means = []
+    for head, members in groups.items():
+        values, n = [row.value for row in members], members[0].n
+        if intervals and len(values) > 1:
+            found = mean_interval(values)
+        elif intervals and n:
+            found = proportion_interval(round(values[0] * n), n)
+        else:
+            found = Estimate(fmean(values), None, None, len(values))
+        means.append(replace(head, value=found.mean, low=found.low, high=found.high, n=found.n))
+    return means
 
 
 @dataclass(frozen=True)
@@ -137,19 +235,43 @@ class Difference:
     """The p-value after Holm's correction for the number of comparisons of this metric."""
 
 
-def differences(rows: Iterable[Row], pairs: Mapping[Place, Place], metric: str) -> dict[Place, Difference]:
-    """Return the differences in a number of whole runs, paired over common seeds; pairs without any are left out.
+@dataclass(frozen=True)
+class Frame:
+    """All numbers of some runs, and what follows from them."""
 
-    Args:
-        rows: of all runs.
-        pairs: what is compared with what.
-        metric: a name of `METRICS`.
-    """
-    values = of_runs(rows, metric)
-    found = []
-    for place, reference in pairs.items():
-        a, b = values.get(place, {}), values.get(reference, {})
-        if a.keys() & b.keys():
-            found.append(Difference(place, reference, metric, paired_seeds(a, b), effect=paired_effect(a, b)))
-    corrected = holm([each.paired.p_value for each in found])
-    return {each.place: replace(each, corrected=p) for each, p in zip(found, corrected, strict=True)}
+    rows: Sequence[Row]
+    means: Sequence[Row]
+    """Every number over the seeds."""
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], *, intervals: bool = True) -> Self:
+        """Return rows with their means, see `over_seeds`."""
+        rows = list(rows)
+        return cls(rows, over_seeds(rows, intervals=intervals))
+
+    def mean(self, place: Place, metric: str) -> Row | None:
+        """Return a number of whole runs over the seeds, if there is one."""
+        return next(iter(select(self.means, metric=metric, method=place.method, at=place.at, stage=None, epoch=None)), None)
+
+    def by_seed(self, metric: str) -> dict[Place, dict[int, float]]:
+        """Return a number of whole runs by method and value, and by seed."""
+        found: dict[Place, dict[int, float]] = {}
+        for row in select(self.rows, metric=metric, stage=None, epoch=None):
+            if row.seed is not None:
+                found.setdefault(Place(row.method, row.at), {})[row.seed] = row.value
+        return found
+
+    def differences(self, pairs: Mapping[Place, Place], metric: str) -> dict[Place, Difference]:
+        """Return the differences in a number of whole runs, paired over common seeds; pairs without any are left out.
+
+        Args:
+            pairs: what is compared with what.
+            metric: a name of `METRICS`.
+        """
+        values, found = self.by_seed(metric), []
+        for place, reference in pairs.items():
+            a, b = values.get(place, {}), values.get(reference, {})
+            if a.keys() & b.keys():
+                found.append(Difference(place, reference, metric, paired_seeds(a, b), effect=paired_effect(a, b)))
+        corrected = holm([each.paired.p_value for each in found])
+        return {each.place: replace(each, corrected=p) for each, p in zip(found, corrected, strict=True)}

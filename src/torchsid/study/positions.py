@@ -1,9 +1,12 @@
 """Beliefs at positions as beliefs about as many samples; tokens, actions or pixels count by their weight."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from torchsid.training.evaluation import outcome_of, unbroken
 
 
 class Flat(NamedTuple):
@@ -19,6 +22,15 @@ class Flat(NamedTuple):
     """Which of the samples it is a position of, `[P]`."""
     position: Tensor
     """Its place within the sample, from 0, `[P]`."""
+
+    @property
+    def outcome(self) -> Tensor:
+        """The outcome, or the likeliest one of a row, int64 `[P]`."""
+        return outcome_of(self.target)
+
+    def take(self, places: Sequence[int] | Tensor) -> "Flat":
+        """Return the positions at some places."""
+        return Flat(self.log_beliefs[:, places], *(each[places] for each in self[1:]))
 
 
 def flatten(log_beliefs: Tensor, target: Tensor, weight: Tensor | None = None) -> Flat:
@@ -38,6 +50,12 @@ def flatten(log_beliefs: Tensor, target: Tensor, weight: Tensor | None = None) -
     return Flat(kept, rows[places], flat[places], places // each, places % each)
 
 
-def outcomes(target: Tensor) -> Tensor:
-    """Return the likeliest outcome `[P]` of targets, which may be rows `[P, C]`."""
-    return target.argmax(-1) if target.ndim == 2 else target
+def settled(answers: Tensor) -> Tensor:
+    """Return the first stage (from 1) from which on every stage gives the final answer, int64 `[P]`, for answers `[L, P]`."""
+    return len(answers) + 1 - unbroken(answers == answers[-1])
+
+
+def spread(candidates: Tensor, count: int) -> list[int]:
+    """Return up to `count` places where `candidates` (bool `[P]`) is true, evenly spread over them, ascending."""
+    places: list[int] = candidates.nonzero().flatten().tolist()
+    return [places[step * len(places) // count] for step in range(count)] if len(places) > count else places

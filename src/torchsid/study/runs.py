@@ -1,12 +1,10 @@
 """A run directory, read into typed, immutable records; every gap is reported by name."""
 
-import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchsid.tasks import Samples
+    from torchsid.training.run import RunDirectory, Which
 
-_REQUIRED = ("config.toml", "manifest.json", "metrics.jsonl")
 _MANIFEST_KEYS = ("torchsid", "status", "label", "recipe", "seed", "versions", "hardware", "data")
-
-Which = Literal["best", "last"]
-"""Weights: the best on validation, or those after the last epoch."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,6 @@ class Scores:
     """How one set of weights answers one split; what a run did not record is empty."""
 
     split: str
-    epoch: int
     n: int
     by_stage: Mapping[str, tuple[float, ...]]
     """`accuracy`, `kl` (mean KL(target || p_i) in nats), `ece` (expected calibration error), each `[L+1]`: index 0 is the prior."""
@@ -83,29 +77,17 @@ class RunRecord:
         return dict(self.manifest["data"].get("fingerprint") or {})
 
     @property
-    def noise(self) -> Mapping[str, Any] | None:
-        """The label noise as applied, or None when the labels are clean."""
-        noise = self.manifest["data"].get("noise")
-        return noise if noise and noise_share(noise) else None
+    def noise_share(self) -> float:
+        """The share of the labels that noise has changed, as measured, or as it was asked for; 0 when the labels are clean."""
+        noise = self.manifest["data"].get("noise") or {}
+        return float(noise.get("share") or noise.get("measured") or noise.get("rate") or 0)
 
     @property
-    def train_seconds(self) -> float | None:
-        """The training time; the sum over the epochs while the manifest does not have it yet."""
-        total = self.manifest.get("train_seconds") or sum(event.get("seconds") or 0.0 for event in self.epochs)
-        return float(total) or None
-
-    @property
-    def throughput(self) -> float | None:
-        """Samples a second, the median over epochs: the first one pays for warming up, and a busy machine makes outliers."""
-        rates = [rate for event in self.epochs if (rate := samples_per_second(event)) is not None]
-        return median(rates) if rates else None
-
-    @property
-    def chosen(self) -> Which:
+    def chosen(self) -> "Which":
         """The weights to quote: the best on validation; the last ones where there is no validation to choose by."""
         return "best" if ("best", "validation") in self.scores else "last"
 
-    def held_out(self, which: Which | None = None) -> Scores | None:
+    def held_out(self, which: "Which | None" = None) -> Scores | None:
         """Return the scores of weights, by default the chosen ones, on the test split, or on validation where there is none."""
         which = which or self.chosen
         return self.scores.get((which, "test")) or self.scores.get((which, "validation"))
@@ -116,22 +98,21 @@ class RunRecord:
         Raises:
             RunError: their file is damaged.
         """
-        path = self.path / "samples.safetensors"
-        if not path.is_file():
-            return None
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from torchsid.tasks import Samples
 
-        old = {"images": "inputs", "labels": "target"}  # as runs of version 0.1 call them
+        path = self.path / "samples.safetensors"
         try:
-            tensors = {old.get(name, name): tensor for name, tensor in load_file(path).items()}
+            tensors = load_file(path)
+            return Samples(tensors["inputs"], tensors["target"]), tensors["log_beliefs"]
+        except FileNotFoundError:
+            return None
+        except KeyError as error:
+            raise RunError(f"{path} lacks the tensor {error}") from None
         except SafetensorError as error:
             raise RunError(f"{path} is not a readable safetensors file: {error}") from None
-        if missing := [name for name in ("inputs", "target", "log_beliefs") if name not in tensors]:
-            raise RunError(f"{path} lacks the tensors {', '.join(missing)}")
-        return Samples(tensors["inputs"], tensors["target"]), tensors["log_beliefs"]
 
 
 def load_run(path: str | Path) -> RunRecord:
@@ -140,27 +121,29 @@ def load_run(path: str | Path) -> RunRecord:
     Raises:
         RunError: The directory or one of its files is missing, damaged or incomplete; all such problems are named.
     """
-    path = Path(path).resolve()
-    if not path.is_dir():
-        raise RunError(f"{path} is not a run directory; `torchsid train RECIPE --out {path.name}` makes one")
-    if missing := [name for name in _REQUIRED if not (path / name).is_file()]:
-        raise RunError(f"{path} is not a complete run directory: it lacks {', '.join(missing)}")
-    config_text = (path / "config.toml").read_text(encoding="utf-8")
+    from torchsid.training.run import open_run
+
+    run = open_run(Path(path).resolve())
+    manifest = run.manifest()
+    missing = [key for key in _MANIFEST_KEYS if key not in manifest]
+    missing += ["data.name"] if "data" in manifest and "name" not in manifest["data"] else []
+    if missing:
+        raise RunError(f"{run.path / 'manifest.json'} lacks {', '.join(missing)}")
+    config_text = run.config_file.read_text(encoding="utf-8")
     try:
         config = tomllib.loads(config_text)
     except tomllib.TOMLDecodeError as error:
-        raise RunError(f"{path / 'config.toml'} is not TOML: {error}") from None
-    manifest = _manifest(path / "manifest.json")
-    events = _events(path / "metrics.jsonl")
+        raise RunError(f"{run.config_file} is not TOML: {error}") from None
+    events = run.metrics()
     epochs = {event["epoch"]: event for event in events if event.get("event") == "epoch" and "epoch" in event}
     return RunRecord(
-        path=path,
+        path=run.path,
         config_text=config_text,
         config=config,
         manifest=manifest,
         epochs=tuple(epochs[epoch] for epoch in sorted(epochs)),  # after a resume the later line of an epoch counts
         warnings=tuple(str(event.get("message", "")) for event in events if event.get("event") == "warning"),
-        scores=_evaluation(path / "evaluation.json", finished=manifest["status"] == "finished"),
+        scores=_scores(run, finished=manifest["status"] == "finished"),
     )
 
 
@@ -170,62 +153,23 @@ def names_of_classes(record: RunRecord, count: int) -> Sequence[str]:
     return [str(name) for name in names] if len(names) == count else [str(number) for number in range(count)]
 
 
-def noise_share(noise: Mapping[str, Any]) -> float:
-    """Return the share of the labels that noise has changed, as measured, or as it was asked for."""
-    return float(noise.get("share") or noise.get("measured") or noise.get("rate") or 0)
+def dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested tables by dotted names."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
-def samples_per_second(event: Mapping[str, Any]) -> float | None:
-    """Return the throughput of an epoch."""
-    found = event.get("samples_per_second", event.get("images_per_second"))  # the latter until version 0.1
-    return None if found is None else float(found)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise RunError(f"{path} holds a {type(value).__name__}; a JSON object is needed")
-    return value
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    manifest = _json(path)
-    missing = [key for key in _MANIFEST_KEYS if key not in manifest]
-    if isinstance(manifest.get("data"), dict) and "name" not in manifest["data"]:
-        missing.append("data.name")
-    if missing:
-        raise RunError(f"{path} lacks {', '.join(missing)}")
-    return manifest
-
-
-def _events(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    events: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            if number == len(lines):
-                break  # a run that was killed may leave half a line at the end
-            raise RunError(f"{path}, line {number}, is not JSON: {line[:60]!r}") from None
-        if not isinstance(event, dict):
-            raise RunError(f"{path}, line {number}, is not a JSON object: {line[:60]!r}")
-        events.append(event)
-    return events
-
-
-def _evaluation(path: Path, *, finished: bool) -> dict[tuple[str, str], Scores]:
-    if not path.is_file():
-        if finished:
-            raise RunError(f"{path} is missing, although the manifest says that the run finished")
+def _scores(run: "RunDirectory", *, finished: bool) -> dict[tuple[str, str], Scores]:
+    path = run.path / "evaluation.json"
+    if not finished and not path.is_file():
         return {}
-    evaluation = _json(path)
+    evaluation = run.evaluation()
     try:
         return {
-            (which, split): _scores(split, int(weights["epoch"]), weights[split])
+            (which, split): _scores_of(split, weights[split])
             for which in ("best", "last")
             if (weights := evaluation[which])
             for split in ("validation", "test")
@@ -235,12 +179,11 @@ def _evaluation(path: Path, *, finished: bool) -> dict[tuple[str, str], Scores]:
         raise RunError(f"{path} is incomplete or damaged: {type(error).__name__} at {error}") from None
 
 
-def _scores(split: str, epoch: int, entry: Mapping[str, Any]) -> Scores:
+def _scores_of(split: str, entry: Mapping[str, Any]) -> Scores:
     stages, correct = len(entry["kl"]), entry.get("correct")
     by_stage = {key: value for key, value in entry.items() if isinstance(value, list) and len(value) == stages}
     return Scores(
         split=split,
-        epoch=epoch,
         n=int(entry["n"]),
         by_stage={key: _floats(value) for key, value in by_stage.items() if not isinstance(value[0], list)},
         kl_quantiles={float(key): _floats(values) for key, values in sorted((entry.get("kl_quantiles") or {}).items())},

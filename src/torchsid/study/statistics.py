@@ -1,4 +1,7 @@
-"""Intervals and paired differences, so that no number is shown without its uncertainty. Everything is deterministic."""
+"""Intervals and paired differences, so that no number is shown without its uncertainty. Everything is deterministic.
+
+All intervals cover 95 %.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +12,11 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_UPPER = 0.975  # the quantile at which an interval of 95 % ends
+
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """A mean of `n` values with its confidence interval; `low` and `high` are None when `n` is too small for one."""
 
     mean: float
@@ -33,81 +38,58 @@ class PairedDifference:
     p_value: float | None
     n: int
 
-    @property
-    def resolved(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
-
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float]) -> Estimate:
     """Return the mean and Student's interval `mean ± t · s / sqrt(n)` with n - 1 degrees of freedom.
 
     Args:
         values: One number a repetition, for example a test accuracy for each seed.
-        confidence: Coverage, in (0, 1).
 
     Raises:
-        ValueError: `values` is empty or holds NaN or infinity, or `confidence` is out of range.
+        ValueError: `values` is empty or holds NaN or infinity.
     """
-    sample = _finite(values, confidence)
+    sample = _finite(values)
     n, mean = sample.size, float(sample.mean())
     if n == 1:
-        return Interval(mean, None, None, 1)
-    half = float(_scipy_stats().t.ppf((1 + confidence) / 2, n - 1) * sample.std(ddof=1)) / sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+        return Estimate(mean, None, None, 1)
+    half = float(_scipy_stats().t.ppf(_UPPER, n - 1) * sample.std(ddof=1)) / sqrt(n)
+    return Estimate(mean, mean - half, mean + half, n)
 
 
-def bootstrap_interval(values: Sequence[float], confidence: float = 0.95, *, resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Return the mean and its percentile bootstrap interval (Efron, 1979), for skewed values and many of them.
+def bootstrap_interval(values: Sequence[float]) -> Estimate:
+    """Return the mean and its percentile bootstrap interval (Efron, 1979) of 10,000 resamples, for skewed values and many of them.
 
-    Of few values it is too narrow. Of three it is their range, because each end takes 1/27 of all resamples, more than 2.5 %; the
-    range of three covers the centre of a symmetric distribution with the probability 1 - 2/8 = 75 %.
-
-    Args:
-        values: The sample; with fewer than about 20 values prefer `mean_interval`.
-        confidence: Coverage, in (0, 1).
-        resamples: How many samples are drawn with replacement.
-        seed: Of the private generator.
+    Of few values it is too narrow: of three it is their range, which covers the centre of a symmetric distribution with the
+    probability 1 - 2/8 = 75 %. With fewer than about 20 values prefer `mean_interval`.
 
     Raises:
-        ValueError: As for `mean_interval`, or `resamples` is less than 1.
+        ValueError: As for `mean_interval`.
     """
-    sample = _finite(values, confidence)
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}; allowed: 1 or more")
-    n, mean = sample.size, float(sample.mean())
-    if n == 1:
-        return Interval(mean, None, None, 1)
-    found = (
-        _scipy_stats()
-        .bootstrap(
-            (sample,),
-            np.mean,
-            confidence_level=confidence,
-            n_resamples=resamples,
-            batch=max(1, 1_000_000 // n),  # keeps one block of drawn indices near 8 MB
-            method="percentile",
-            random_state=np.random.default_rng(seed),
-        )
-        .confidence_interval
+    sample = _finite(values)
+    if sample.size == 1:
+        return Estimate(float(sample[0]), None, None, 1)
+    batch = max(1, 1_000_000 // sample.size)  # keeps one block of drawn indices near 8 MB
+    generator = np.random.default_rng(0)
+    drawn = _scipy_stats().bootstrap(
+        (sample,), np.mean, n_resamples=10_000, batch=batch, method="percentile", random_state=generator
     )
-    return Interval(mean, float(found.low), float(found.high), n)
+    found = drawn.confidence_interval
+    return Estimate(float(sample.mean()), float(found.low), float(found.high), sample.size)
 
 
-def proportion_interval(correct: int, n: int, confidence: float = 0.95) -> Interval:
+def proportion_interval(correct: int, n: int) -> Estimate:
     """Return `correct / n` with Wilson's score interval (1927), which stays in [0, 1] and holds near 0 and 1.
 
     Raises:
-        ValueError: `n` is less than 1, `correct` is not in [0, n], or `confidence` is out of range.
+        ValueError: `n` is less than 1, or `correct` is not in [0, n].
     """
-    _check_confidence(confidence)
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n}; allowed: n of 1 or more, and 0 <= correct <= n")
-    found = _scipy_stats().binomtest(correct, n).proportion_ci(confidence, method="wilson")
-    return Interval(correct / n, float(found.low), float(found.high), n)
+    found = _scipy_stats().binomtest(correct, n).proportion_ci(method="wilson")
+    return Estimate(correct / n, float(found.low), float(found.high), n)
 
 
-def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, confidence: float = 0.95) -> PairedDifference:
+def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
     """Return `accuracy(a) - accuracy(b)` of two classifiers on the same samples.
 
     Only the samples on which the two disagree count: with `a_only` right by a alone and `b_only` by b alone the
@@ -118,24 +100,21 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike, confidence: fl
     Args:
         correct_a: Booleans `[N]`, whether a is right on each sample.
         correct_b: Booleans `[N]` in the same order.
-        confidence: Coverage, in (0, 1).
 
     Raises:
         ValueError: The two differ in length, or are empty.
     """
-    _check_confidence(confidence)
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.ndim != 1 or a.shape != b.shape or a.size == 0:
         raise ValueError(f"the shapes are {a.shape} and {b.shape}; allowed: two equal, non-empty [N]")
     n, a_only, b_only = a.size, int(np.sum(a & ~b)), int(np.sum(b & ~a))
     p_value = float(_scipy_stats().binomtest(a_only, a_only + b_only).pvalue) if a_only + b_only else 1.0
     adjusted = (a_only - b_only) / (n + 2)
-    z = float(_scipy_stats().norm.ppf((1 + confidence) / 2))
-    half = z * sqrt((a_only + b_only + 1) / (n + 2) - adjusted**2) / sqrt(n + 2)
+    half = float(_scipy_stats().norm.ppf(_UPPER)) * sqrt((a_only + b_only + 1) / (n + 2) - adjusted**2) / sqrt(n + 2)
     return PairedDifference((a_only - b_only) / n, max(-1.0, adjusted - half), min(1.0, adjusted + half), p_value, n)
 
 
-def paired_seeds(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> PairedDifference:
+def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> PairedDifference:
     """Return the mean of `a[seed] - b[seed]` over the seeds that both have, with Student's interval and t-test.
 
     Raises:
@@ -144,12 +123,12 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float], confidence: flo
     differences = _differences(a, b)
     if not differences:
         raise ValueError(f"no seed in common: {sorted(a)} and {sorted(b)}; train both methods with the same seeds")
-    interval = mean_interval(differences, confidence)
-    if interval.n == 1:
-        return PairedDifference(interval.mean, None, None, None, 1)
-    error = float(np.std(differences, ddof=1)) / sqrt(interval.n)  # by hand: SciPy's test warns where there is hardly any
-    p_value = float(2 * _scipy_stats().t.sf(abs(interval.mean) / error, interval.n - 1)) if error > 0 else float(interval.mean == 0)
-    return PairedDifference(interval.mean, interval.low, interval.high, p_value, interval.n)
+    found = mean_interval(differences)
+    if found.n == 1:
+        return PairedDifference(found.mean, None, None, None, 1)
+    error = float(np.std(differences, ddof=1)) / sqrt(found.n)  # by hand: SciPy's test warns where there is hardly any
+    p_value = float(2 * _scipy_stats().t.sf(abs(found.mean) / error, found.n - 1)) if error > 0 else float(found.mean == 0)
+    return PairedDifference(found.mean, found.low, found.high, p_value, found.n)
 
 
 def paired_effect(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
@@ -178,17 +157,11 @@ def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
     return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
 
 
-def _finite(values: Sequence[float], confidence: float) -> NDArray[np.float64]:
-    _check_confidence(confidence)
+def _finite(values: Sequence[float]) -> NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64).reshape(-1)
     if sample.size == 0 or not np.isfinite(sample).all():
         raise ValueError(f"{sample.size} values given, {int(np.sum(~np.isfinite(sample)))} of them not finite")
     return sample
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; allowed: between 0 and 1, both excluded, for example 0.95")
 
 
 def _scipy_stats() -> ModuleType:

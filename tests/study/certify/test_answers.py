@@ -4,11 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.study.helpers import believing
+from tests.study.fake import believing
 from torch import Tensor
 
-from torchsid.study.certify.answers import Answers
-from torchsid.study.certify.wrong_labels import wrong_labels
+from torchsid.study.certify.answers import Answers, entangled, of_three
 from torchsid.study.positions import flatten
 
 
@@ -29,11 +28,11 @@ TRUTH = torch.tensor([0, 0, 1, 2])
 def test_what_is_kept_is_what_was_believed() -> None:
     found = answers_of(believing(ANSWERS, 4), {"given": torch.tensor([1, 0, 1, 2]), "clean": TRUTH})
     assert found.answers.tolist() == ANSWERS.tolist()
-    assert (found.answers.dtype, found.num_classes) == (torch.int16, 4)
+    assert (found.answers.dtype, found.depth, len(found.class_sizes)) == (torch.int16, 3, 4)
     assert found.truth.tolist() == TRUTH.tolist()
     torch.testing.assert_close(found.confidence, torch.full((3, 4), 0.7))
-    torch.testing.assert_close(found.belief_in["clean"][:, 0], torch.tensor([0.25, 0.7, 0.1, 0.7]))
-    torch.testing.assert_close(found.belief_in["given"][:, 0], torch.tensor([0.25, 0.1, 0.7, 0.1]))
+    torch.testing.assert_close(found.in_truth[:, 0], torch.tensor([0.25, 0.7, 0.1, 0.7]))
+    torch.testing.assert_close(found.in_given[:, 0], torch.tensor([0.25, 0.1, 0.7, 0.1]))
     assert found.class_beliefs[2, 0].tolist() == pytest.approx([0.4, 0.4, 0.1, 0.1])  # one of two answered with 1
     assert found.class_beliefs[:, 3].count_nonzero() == 0
 
@@ -41,7 +40,7 @@ def test_what_is_kept_is_what_was_believed() -> None:
 def test_answers_settle_at_the_last_flip_and_absent_classes_have_no_accuracy() -> None:
     found = answers_of(believing(ANSWERS, 4), {"given": TRUTH})
     assert found.settled.tolist() == [3, 1, 3, 2]
-    assert found.accuracy.tolist() == [0.75, 0.75, 0.75]
+    assert found.mean(found.right).tolist() == [0.75, 0.75, 0.75]
     assert found.class_accuracy[:, :3].tolist() == [[1, 1, 0], [0.5, 1, 1], [1, 0, 1]]
     assert found.class_accuracy[:, 3].isnan().all()
 
@@ -50,7 +49,7 @@ def test_positions_count_by_their_weight_and_belong_to_samples() -> None:
     log_beliefs = believing(ANSWERS, 3).unflatten(1, (2, 2))
     found = answers_of(log_beliefs, {"given": TRUTH.reshape(2, 2)}, torch.tensor([[1.0, 0.0], [2.0, 1.0]]), batch_size=1)
     assert found.sample.tolist() == [0, 1, 1]
-    assert found.accuracy.tolist() == [0.75, 0.75, 0.5]
+    assert found.mean(found.right).tolist() == [0.75, 0.75, 0.5]
     assert found.class_accuracy[2].tolist() == [1, 0, 1]
     assert found.class_beliefs[3, 1].tolist() == pytest.approx([0.15, 0.15, 0.7])
 
@@ -65,7 +64,7 @@ def test_counts_agree_and_batches_do_not_matter(depth: int, count: int, num_clas
     torch.testing.assert_close(found.class_beliefs, at_once.class_beliefs)
     present = found.class_sizes > 0
     by_class = found.class_accuracy[:, present] @ found.class_sizes[present].double()
-    torch.testing.assert_close(by_class, count * found.accuracy)
+    torch.testing.assert_close(by_class, count * found.mean(found.right))
     for place, settled in enumerate(found.settled.tolist()):
         answers = found.answers[:, place]
         assert (answers[settled - 1 :] == answers[-1]).all()
@@ -79,23 +78,30 @@ GIVEN = torch.tensor([1, 2, 0, 0, 2])  # the last is right
 
 def test_every_wrong_label_is_found_or_memorised_or_neither() -> None:
     log_beliefs = believing(torch.tensor([[0, 0, 2, 2, 2], [1, 0, 2, 0, 1]]), 3, sure=0.8)
-    found = wrong_labels(answers_of(log_beliefs, {"given": GIVEN, "clean": CLEAN}))
-    assert found is not None
-    assert found.wrong.tolist() == [True] * 4 + [False]
-    assert found.memorised_by.tolist() == [True, False, False, True, False]
-    assert found.found.tolist() == [0.75, 0.25]
-    assert found.memorised.tolist() == [0, 0.5]
-    assert found.other.tolist() == [0.25, 0.25]
-    assert found.agreed.tolist() == [1, 0]
-    torch.testing.assert_close(found.in_truth.float(), torch.tensor([1 / 3, (3 * 0.8 + 0.1) / 4, (0.8 + 3 * 0.1) / 4]))
-    torch.testing.assert_close(found.in_label.float(), torch.tensor([1 / 3, 0.1, (2 * 0.8 + 2 * 0.1) / 4]))
-    torch.testing.assert_close(found.in_right.float(), torch.tensor([1 / 3, 0.8, 0.1]))
+    shares, beliefs = answers_of(log_beliefs, {"given": GIVEN, "clean": CLEAN}).of_wrong_labels()
+    assert [share.tolist() for share in shares.values()] == [[0.75, 0.25], [0, 0.5], [0.25, 0.25], [1, 0]]
+    expected = [[1 / 3, (3 * 0.8 + 0.1) / 4, (0.8 + 3 * 0.1) / 4], [1 / 3, 0.1, (2 * 0.8 + 2 * 0.1) / 4], [1 / 3, 0.8, 0.1]]
+    for believed, by_hand in zip(beliefs.values(), expected, strict=True):
+        assert believed.tolist() == pytest.approx(by_hand)
 
 
-def test_where_none_or_every_label_is_wrong() -> None:
-    log_beliefs = believing(CLEAN.unsqueeze(0), 3)
-    assert wrong_labels(answers_of(log_beliefs, {"given": CLEAN})) is None
-    found = wrong_labels(answers_of(log_beliefs, {"given": (CLEAN + 1) % 3, "clean": CLEAN}))
-    assert found is not None
-    assert found.found.tolist() == [1]
-    assert found.agreed.isnan().all()
+def test_where_every_label_is_wrong() -> None:
+    found = answers_of(believing(CLEAN.unsqueeze(0), 3), {"given": (CLEAN + 1) % 3, "clean": CLEAN})
+    shares, _ = found.of_wrong_labels()
+    assert shares["found"].tolist() == [1]
+    assert shares["right labels: agreed"].isnan().all()
+
+
+def test_beliefs_are_restricted_to_three_and_renormalised() -> None:
+    beliefs = torch.tensor([[0.0, 0.2, 0.0, 0.0], [0.4, 0.3, 0.2, 0.1], [1.0, 0.0, 0.0, 0.0]])
+    expected = torch.tensor([[1, 0, 0], [0.5, 1 / 3, 1 / 6], [1 / 3, 1 / 3, 1 / 3]], dtype=torch.float64)
+    torch.testing.assert_close(of_three(beliefs, (1, 2, 3)), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_those_taken_for_each_other_are_chosen_and_without_errors_belief_decides() -> None:
+    truth, answers = torch.tensor([0, 1, 2, 3, 4, 4, 1, 3]), torch.tensor([0, 4, 2, 1, 1, 3, 1, 3])
+    assert entangled(answers, truth, torch.eye(5)) == (1, 4, 3)
+    beliefs = torch.eye(4)
+    beliefs[1, 3], beliefs[3, 2] = 0.3, 0.2
+    assert entangled(torch.arange(4), torch.arange(4), beliefs) == (1, 3, 2)
+    assert entangled(torch.tensor([0]), torch.tensor([1]), torch.eye(2)) is None

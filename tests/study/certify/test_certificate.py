@@ -1,15 +1,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import combinations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from torchsid import LocalObjective
+from torchsid import SID, Backprop, LocalObjective, shared_cascade
 from torchsid.errors import TargetError
-from torchsid.study.certify.certificate import Certificate, certificate, certify
-from torchsid.study.certify.samples import measure
+from torchsid.learners.deep_supervision import DeepSupervision
+from torchsid.study.certify.certificate import Certificate, caveats, certificate, certify, measure, scope
 from torchsid.study.positions import Flat
 from torchsid.tasks import Samples
 
@@ -19,7 +20,7 @@ LABELS = torch.tensor([0, 0, 1, 2])
 def certificate_of(probabilities: list[list[list[float]]], labels: Tensor = LABELS, **settings: object) -> Certificate:
     objective = LocalObjective(**settings)  # type: ignore[arg-type]
     log_beliefs = torch.tensor(probabilities, dtype=torch.float64).log()
-    return certificate(measure(log_beliefs, labels, objective), labels, log_beliefs.shape[-1], objective)
+    return certificate(measure(log_beliefs, labels, objective), log_beliefs.shape[-1], objective)
 
 
 def test_shares_failures_and_the_worst_sample() -> None:
@@ -51,7 +52,7 @@ def test_an_ideal_cascade_holds_everywhere() -> None:
     log_beliefs = [torch.full((4, 3), 1 / 3, dtype=torch.float64).log()]
     for alpha in objective.alphas(2):
         log_beliefs.append(objective.minimiser(log_target, log_beliefs[-1], alpha))
-    found = certificate(measure(torch.stack(log_beliefs), LABELS, objective), LABELS, 3, objective)
+    found = certificate(measure(torch.stack(log_beliefs), LABELS, objective), 3, objective)
     assert found.premise_everywhere == found.descent_everywhere == 1
     for stage, left in zip(found.stages, (0.5, 0.4), strict=True):
         assert (stage.premise, stage.conclusion, stage.mean_descends) == (1, 1, True)
@@ -116,7 +117,7 @@ def test_positions_count_by_their_weight() -> None:
     places = [(0, 0), (0, 2), (0, 2), (1, 0), (1, 1)]
     flat = torch.stack([log_beliefs[:, sample, place] for sample, place in places], dim=1)
     labels = torch.stack([target[place] for place in places])
-    expected = certificate(measure(flat, labels, LocalObjective()), labels, 4, LocalObjective())
+    expected = certificate(measure(flat, labels, LocalObjective()), 4, LocalObjective())
     assert found.n == 4
     for stage, by_hand in zip(found.stages, expected.stages, strict=True):
         for name in ("premise", "conclusion", "descent"):
@@ -133,3 +134,47 @@ def test_the_propositions_take_the_previous_belief_as_it_is_whatever_the_tempera
         certify(lambda _: log_beliefs, samples, LocalObjective(temperature=t), prepare=lambda x: x.float()) for t in (1.0, 2.0)
     )
     assert cold == warm
+
+
+def test_float32_beliefs_that_do_not_change_hold_everywhere() -> None:
+    belief = (30 * torch.randn(50, 10)).log_softmax(-1)
+    nearly = (belief + 1e-6 * torch.rand(50, 1)).log_softmax(-1)
+    numbers = measure(torch.stack([belief, nearly, belief]), torch.randint(10, (50,)), LocalObjective(label_smoothing=0.1))
+    assert numbers["premise"].all()
+    assert numbers["conclusion"].all()
+    assert numbers["descent"].all()
+
+
+def test_targets_are_smoothed_as_the_objective_says() -> None:
+    log_beliefs, labels = torch.randn(2, 5, 4).log_softmax(-1), torch.randint(4, (5,))
+    smoothed = 0.8 * torch.nn.functional.one_hot(labels, 4).double() + 0.05
+    by_label = measure(log_beliefs, labels, LocalObjective(direction="reverse", label_smoothing=0.2))
+    by_row = measure(log_beliefs, smoothed, LocalObjective(direction="reverse"))
+    torch.testing.assert_close(by_label["kl"], by_row["kl"])
+    with pytest.raises(TargetError, match="label_smoothing"):
+        measure(log_beliefs, labels, LocalObjective(direction="reverse"))
+
+
+def test_every_case_has_a_text_of_its_own() -> None:
+    smoothed = LocalObjective(direction="reverse", label_smoothing=0.1)
+    cases = [scope(smoothed), scope(LocalObjective()), scope(LocalObjective(label_smoothing=0.1))]
+    assert all(a != b for a, b in combinations(cases, 2))
+    assert len(set.intersection(*map(set, cases))) == 3  # what Propositions 2 and 4 leave open holds for all of them
+
+
+def test_a_training_that_differs_from_what_is_measured_is_said_to() -> None:
+    cascade = shared_cascade(nn.Flatten(), num_classes=3, depth=2, feature_dim=4)
+    assert caveats(SID(cascade)) == ()
+    found = [
+        caveats(learner)
+        for learner in (
+            SID(cascade, temperature=2.0),
+            SID(cascade, alpha="linear:1.0:0.5", alpha_over="epochs"),
+            SID(cascade, alpha=[0.0, 0.5]),
+            SID(cascade, teachers="last-epoch"),
+            Backprop(cascade),
+        )
+    ]
+    assert [len(each) for each in found] == [1] * 5
+    assert len(set(found)) == 5
+    assert caveats(DeepSupervision(cascade)) == found[-1]

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchsid import LocalObjective
 from torchsid.study.certify.answers import Answers
 from torchsid.study.certify.certificate import certify
-from torchsid.study.certify.page import Certified, Subject, certificate_page, spread
+from torchsid.study.certify.page import Certified, Subject, certificate_page
 from torchsid.tasks import Samples
 
 NAMES = ["<cat>", "a & b", "{{ 7*7 }}", "owl"]
@@ -88,8 +88,3 @@ def test_positions_of_a_sample_have_cards_of_their_own() -> None:
 def test_corners_can_be_chosen() -> None:
     page = certificate_page(subject(classes=(3, 0, 1)), [certified("test")])
     assert {"owl", "<cat>", "a & b"} <= set(page.drawings()["triangle-1"].title.removeprefix("Beliefs in ").split(", "))
-
-
-def test_what_is_shown_is_evenly_spread() -> None:
-    assert spread(torch.ones(10, dtype=torch.bool), 4) == [0, 2, 5, 7]
-    assert spread(torch.arange(10) > 7, 4) == [8, 9]

@@ -1,15 +1,20 @@
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
+from tests.show.parsed import parsed
 
 from torchsid.bench.contenders import BACKPROP
 from torchsid.bench.recorder import PARTS
 from torchsid.errors import ConfigError
-from torchsid.study.experiments import costs
-from torchsid.study.experiments.costs import Costs, Measured, Result, Shared, Staged, is_cost, load, points
+from torchsid.study.experiments import costs, costs_page
+from torchsid.study.experiments.costs import Costs, Shared, Staged, is_cost, load, points
+
+Found = dict[str, Any]
 
 SHARED = {"extractor": "mlp", "hidden": 8, "batch_size": 8, "image_size": 4}
 CUT = {"model": "mlp", "blocks": 4, "width": 32, "batch_size": 8, "image_size": 4}
@@ -17,6 +22,7 @@ TIMING = Costs(
     kind="timing",
     name="t",
     question="Where?",
+    claim="Somebody says so.",
     rounds=2,
     shared=[Shared(**SHARED, depths=[2, 4])],
     staged=[Staged(**CUT, stages=[2, 4])],
@@ -24,34 +30,41 @@ TIMING = Costs(
 MEMORY = Costs(
     kind="memory",
     name="m",
-    question="What?",
+    question="Where?",
+    claim="Somebody says so.",
     shared=[Shared(**SHARED, depths=[2, 4, 8], widths=[8, 16], depth=4)],
     staged=[Staged(**CUT, stages=[2, 4], windows=[1, 2, 4])],
 )
 
 
-def run(experiment: Costs, out: Path, minutes: float | None = None) -> tuple[Result, list[str]]:
+def run(experiment: Costs, out: Path, minutes: float | None = None) -> tuple[Found, list[str]]:
     said: list[str] = []
     return costs.run(experiment, out, minutes=minutes, command="a command", say=said.append), said
 
 
-def kept(result: Result, axis: str, method: str) -> dict[int, float]:
+def kept(result: Found, axis: str, method: str) -> dict[int, float]:
     """The kept bytes of a method along an axis."""
     return {row["value"]: row["median"] for row in select(result, "kept bytes", axis=axis, method=method)}
 
 
-def select(result: Result, quantity: str, **fields: Any) -> Iterator[dict[str, Any]]:
+def select(result: Found, quantity: str, **fields: Any) -> Iterator[Found]:
     wanted = {"quantity": quantity, **fields}
-    return (row for row in result.rows if wanted.items() <= row.items())
+    return (row for row in result["rows"] if wanted.items() <= row.items())
 
 
 @pytest.fixture(scope="module")
-def memory(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+def memory(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Path]:
     out = tmp_path_factory.mktemp("memory")
     return run(MEMORY, out)[0], out
 
 
-def test_streaming_is_constant_in_depth_and_the_reference_procedure_grows(memory: tuple[Result, Path]) -> None:
+@pytest.fixture(scope="module")
+def timing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Path]:
+    out = tmp_path_factory.mktemp("timing")
+    return run(TIMING, out)[0], out
+
+
+def test_streaming_is_constant_in_depth_and_the_reference_procedure_grows(memory: tuple[Found, Path]) -> None:
     for method in ("two_phase", "streaming", "batched", "plain"):
         assert len(set(kept(memory[0], "depth", method).values())) == 1
     for method in ("reference", BACKPROP):
@@ -59,7 +72,7 @@ def test_streaming_is_constant_in_depth_and_the_reference_procedure_grows(memory
         assert eight - four == 2 * (four - two) > 0  # linear, from 2 over 4 to 8 stages
 
 
-def test_wider_stages_and_windows_keep_more_and_more_stages_less(memory: tuple[Result, Path]) -> None:
+def test_wider_stages_and_windows_keep_more_and_more_stages_less(memory: tuple[Found, Path]) -> None:
     streaming, reference = kept(memory[0], "width", "streaming"), kept(memory[0], "width", "reference")
     assert streaming[16] - streaming[8] == 8 * (16 - 8) * 4  # of 8 images, one hidden layer more of one stage
     assert reference[16] - reference[8] == 4 * 8 * (16 - 8) * 4  # of all 4 stages
@@ -69,26 +82,19 @@ def test_wider_stages_and_windows_keep_more_and_more_stages_less(memory: tuple[R
     assert {row["median"] for row in select(memory[0], "kept over", method=BACKPROP)} == {1.0}
 
 
-def test_what_is_measured_is_not_measured_again(memory: tuple[Result, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "build", lambda *asked: pytest.fail("measured again"))
-    again, said = run(MEMORY, memory[1], minutes=1e-9)
-    assert (again.rows, again.dropped) == (memory[0].rows, [])
-    assert all(line.endswith("already there") for line in said)
-
-
-def test_a_budget_leaves_out_the_largest_points_and_says_so(tmp_path: Path) -> None:
+def test_a_budget_leaves_out_the_largest_points_and_the_same_again_measures_these_alone(tmp_path: Path) -> None:
     result, _ = run(MEMORY, tmp_path, minutes=1e-9)
     assert set(kept(result, "depth", "streaming")) == {2, 4}
-    assert result.dropped == ["depth 8 of mlp extractor", "window 4 of mlp, 4 blocks, width 32, 4 stages"]
+    assert result["ran"]["dropped"] == ["depth 8 of mlp extractor", "window 4 of mlp, 4 blocks, width 32, 4 stages"]
+    assert costs_page.notes(result)[0].endswith("left out depth 8 of mlp extractor, window 4 of mlp, 4 blocks, width 32, 4 stages.")
     result, said = run(MEMORY, tmp_path)
-    assert not result.dropped
+    assert not result["ran"]["dropped"]
     assert sum("already there" not in line for line in said) == 2
 
 
-def test_times_have_their_quantities(tmp_path: Path) -> None:
-    result, _ = run(TIMING, tmp_path)
-    assert result.command == "a command"
-    assert result.finished > "2026"
+def test_times_have_their_quantities(timing: tuple[Found, Path]) -> None:
+    result, _ = timing
+    assert result["finished"] > "2026"
     for method, parts in (("two_phase", set(PARTS)), ("sid", set(PARTS[1:]))):
         of = {"method": method, "value": 4, "stages": 4}
         assert {row["of"] for row in select(result, "share", **of)} == parts
@@ -96,30 +102,43 @@ def test_times_have_their_quantities(tmp_path: Path) -> None:
         bounds = {row["of"]: row for row in select(result, "bound", **of)}
         assert set(bounds) == {"2 workers", "4 workers"}
         assert bounds["4 workers"]["low"] <= 1 / (serial["median"] + (1 - serial["median"]) / 4) <= bounds["4 workers"]["high"]
-    assert all(row["low"] <= row["median"] <= row["high"] and row["rounds"] == 2 for row in result.rows)
+    assert all(row["low"] <= row["median"] <= row["high"] and row["rounds"] == 2 for row in result["rows"])
     assert {row["median"] for row in select(result, "over", method=BACKPROP, of=BACKPROP)} == {1.0}
 
 
-def test_a_killed_experiment_measures_what_is_missing(tmp_path: Path) -> None:
-    first, _ = run(TIMING, tmp_path)
-    path = tmp_path / "measured.jsonl"
-    path.write_text(path.read_text()[:-20] + "\n[1]\n")
-    second, said = run(TIMING, tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "axes", "figures"), [("timing", ["depth", "stages"], 1 + 2 + 2), ("memory", ["depth", "width", "stages", "window"], 4)]
+)
+def test_rows_summary_figures_and_page_are_written(
+    kind: str, axes: list[str], figures: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    result, _ = request.getfixturevalue(kind)
+    files = costs_page.write(result, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.svg"))) == figures
+    found = json.loads(files["summary"].read_text())
+    assert (found["experiment"]["question"], found["experiment"]["size"], found["command"]) == ("Where?", "small", "a command")
+    assert found["rows"] == result["rows"]
+    assert parquet.read_table(files["rows"]).num_rows == len(result["rows"])
+    page = parsed(files["report"].read_text())
+    assert page.sections == [*axes, "repeat"]
+    assert all(words in page.words for words in ("Where?", "Somebody says so.", "a command"))
+    assert [table.caption for table in costs_page.tables(result)] == axes
+
+
+def test_a_killed_experiment_measures_what_is_missing_and_another_machine_all(
+    timing: tuple[Found, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, out = timing
+    path, lines = tmp_path / "measured.jsonl", (out / "measured.jsonl").read_text()
+    rounds = [json.loads(line)["found"]["rounds"] for line in lines.splitlines()]
+    monkeypatch.setattr(costs, "take_rounds", lambda made, _: next(each for each in rounds[::-1] if each.keys() == made.keys()))
+    path.write_text(lines[:-20] + "\n[1]\n")
+    again, said = run(TIMING, tmp_path)
     assert [line.endswith("already there") for line in said] == [True, True, False]
-    missing = list(points(TIMING))[1]
-    assert [row for row in second.rows if row["value"] == 2] == [row for row in first.rows if row["value"] == 2]
-    assert said[2].startswith(missing.network)
-    assert len(path.read_text().splitlines()) == 3
-
-
-def test_findings_belong_to_a_question_and_a_machine(tmp_path: Path) -> None:
-    path = tmp_path / "out" / "measured.jsonl"
-    measured = Measured(path, {"cpu": "a"})
-    assert measured.find({"depth": 2}) is None
-    assert not path.parent.exists()
-    assert measured.add({"depth": 2, "stages": (1, 2)}, {"kept": 1}) == {"kept": 1}
-    assert Measured(path, {"cpu": "a"}).find({"depth": 2, "stages": [1, 2]}) == {"kept": 1}
-    assert Measured(path, {"cpu": "b"}).find({"depth": 2, "stages": [1, 2]}) is None
+    assert again["rows"] == first["rows"]
+    assert path.read_text().count("\n") == 3
+    monkeypatch.setattr(costs, "provenance", lambda: {**first, "hardware": {"cpu": "of another machine"}})
+    assert not any("already there" in line for line in run(TIMING, tmp_path)[1])
 
 
 @pytest.mark.parametrize("name", ["timing", "memory"])
@@ -127,7 +146,6 @@ def test_the_shipped_ones(name: str) -> None:
     found = load(name)
     assert is_cost(name)
     assert (found.kind, found.name, found.size) == (name, name, "small")
-    assert found.question.endswith("?")
     assert {point.axis for point in points(found)} == {"depth", "stages"} | ({"width", "window"} if name == "memory" else set())
 
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 from tests.study.fake import Make
 
 from torchsid.errors import RunError
+from torchsid.study.frame import Place
 from torchsid.study.report import compare, cost_table, stage_table, summary_table
-from torchsid.study.report.compare import Comparison, as_json
+from torchsid.study.report.compare import Comparison, as_json, gather
 from torchsid.study.runs import load_run
-from torchsid.study.statistics import PairedDifference, mean_interval, paired_difference, paired_seeds, proportion_interval
+from torchsid.study.statistics import PairedDifference, paired_difference, paired_seeds
 
 
 def correct(path: Path, weights: str = "last") -> list[bool]:
@@ -23,22 +25,6 @@ def accuracy(path: Path) -> float:
 
 def difference(result: Comparison, metric: str = "accuracy") -> PairedDifference | None:
     return next((each.paired for each in result.differences if each.metric == metric), None)
-
-
-def test_one_seed_has_the_interval_of_its_test_samples(make_run: Make) -> None:
-    path = make_run()
-    row = compare([path]).mean("SID", "best")
-    expected = proportion_interval(sum(correct(path, "best")), 360)
-    assert row is not None
-    assert (row.value, row.low, row.high) == (expected.mean, expected.low, expected.high)
-
-
-def test_several_seeds_have_the_interval_of_their_mean(make_run: Make) -> None:
-    paths = [make_run(f"run-{seed}", seed=seed) for seed in range(3)]
-    row = compare(paths).mean("SID", "accuracy")
-    expected = mean_interval([accuracy(path) for path in paths])
-    assert row is not None
-    assert (row.value, row.low, row.n) == (pytest.approx(expected.mean), pytest.approx(expected.low), 3)
 
 
 def test_one_seed_each_is_paired_over_the_test_samples(make_run: Make) -> None:
@@ -54,9 +40,10 @@ def test_common_seeds_are_paired_over_the_seeds(make_run: Make) -> None:
     first = {seed: make_run(f"a{seed}", seed=seed) for seed in (0, 1, 2)}
     second = {seed: make_run(f"b{seed}", seed=seed, label="Backprop") for seed in (1, 2, 3)}
     result = compare([*first.values(), *second.values()])
-    assert difference(result) == paired_seeds(
-        {seed: accuracy(path) for seed, path in second.items()}, {seed: accuracy(path) for seed, path in first.items()}
-    )
+    ours, theirs = ({seed: accuracy(path) for seed, path in own.items()} for own in (second, first))
+    found = difference(result)
+    assert found is not None
+    assert astuple(found) == pytest.approx(astuple(paired_seeds(ours, theirs)))
     assert [each.over for each in result.differences] == ["seeds", "seeds"]
 
 
@@ -83,8 +70,8 @@ def test_seeds_that_cut_their_own_validation_part_share_the_test_samples(make_ru
 
 def test_an_unfinished_run_has_costs_and_no_scores(make_run: Make) -> None:
     result = compare([make_run("a"), make_run("b", label="Backprop", status="interrupted")])
-    assert result.mean("Backprop", "accuracy") is None
-    assert result.mean("Backprop", "throughput") is not None
+    assert result.frame.mean(Place("Backprop"), "accuracy") is None
+    assert result.frame.mean(Place("Backprop"), "throughput") is not None
     assert difference(result) is None
     assert result.notes
 
@@ -113,7 +100,7 @@ def test_without_scipy_there_are_means_alone(make_run: Make, monkeypatch: pytest
     with pytest.raises(ImportError, match=r"pip install 'torchsid\[report\]'"):
         compare(paths)
     result = compare(paths, intervals=False)
-    row = result.mean("SID", "accuracy")
+    row = result.frame.mean(Place("SID"), "accuracy")
     assert row is not None
     assert (row.value, row.low, result.differences) == (pytest.approx(accuracy(paths[0])), None, ())
 
@@ -123,3 +110,39 @@ def test_a_run_given_twice_counts_once_and_none_is_an_error(make_run: Make) -> N
     assert len(compare([path, path, load_run(path)]).runs) == 1
     with pytest.raises(RunError, match="name one run directory"):
         compare([])
+
+
+def names(*paths: Path) -> list[str]:
+    return [method.name for method in gather([load_run(path) for path in paths])]
+
+
+def test_runs_that_differ_in_their_seed_are_one_method_ordered_by_seed(make_run: Make) -> None:
+    runs = [load_run(make_run(f"run-{seed}", seed=seed)) for seed in (2, 0, 1)]
+    (method,) = gather(runs)
+    assert [run.seed for run in method.runs] == [0, 1, 2]
+
+
+def test_what_does_not_change_the_training_does_not_make_a_method(make_run: Make) -> None:
+    settings = {"watch.conflict": True, "watch.tensorboard": True, "training.threads": 4, "distributed.queue": 3}
+    assert names(make_run("a"), make_run("b", seed=1, settings=settings)) == ["SID"]
+
+
+def test_methods_keep_the_order_given(make_run: Make) -> None:
+    assert names(make_run("b", label="Backprop"), make_run("a")) == ["Backprop", "SID"]
+
+
+def test_the_same_label_is_told_apart_by_the_settings_that_differ_if_they_are_few(make_run: Make) -> None:
+    a, b = (make_run(f"run-{alpha}", settings={"learner.alpha": alpha}) for alpha in (0.5, 0.7))
+    assert names(a, b) == ["SID (alpha = 0.5)", "SID (alpha = 0.7)"]
+    other = make_run("much", settings={f"model.setting_{k}": k for k in range(9)})
+    assert names(a, other) == ["SID (alpha = 0.5)", "SID (much)"]
+
+
+def test_a_repeated_seed_keeps_its_runs_apart_by_directory(make_run: Make) -> None:
+    assert names(make_run("monday"), make_run("tuesday")) == ["SID (monday)", "SID (tuesday)"]
+
+
+def test_the_example_is_the_evaluated_run_of_the_lowest_seed(make_run: Make) -> None:
+    runs = [load_run(make_run("a", seed=0, status="running")), load_run(make_run("b", seed=1))]
+    (method,) = gather(runs)
+    assert method.example is runs[1]

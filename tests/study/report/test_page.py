@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +6,8 @@ from tests.study.fake import PLAN, Make
 
 from torchsid.errors import RunError
 from torchsid.study.report import render
+from torchsid.study.report.page import cut_table, provenance_table
+from torchsid.study.runs import load_run
 
 NOISE = {"kind": "symmetric", "rate": 0.2, "measured": 0.1981}
 ALWAYS = ["summary", "curves", "stages", "beliefs", "confusion", "calibration", "cost"]
@@ -64,7 +65,34 @@ def test_an_existing_report_survives_a_failure(make_run: Make, tmp_path: Path) -
         render([make_run("other")], tmp_path)
 
 
-def test_without_the_extra_it_is_named(make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(RunError, match=r"pip install 'torchsid\[report\]'"):
-        render([make_run()], tmp_path / "report.html")
+def test_a_run_tells_all_of_its_manifest(make_run: Make) -> None:
+    table = provenance_table([load_run(make_run(noise={"kind": "pair", "rate": 0.2, "measured": 0.198}))])
+    said = {name.value: value.value for name, value in table.rows}
+    assert said["versions.torch"] == "2.13.0"
+    assert said["hardware.memory_gib"] == "31.3"
+    assert said["git.dirty"] == "True"
+    assert said["data.train"] == "1257"
+    assert said["data.noise.measured"] == "0.198"
+    assert said["data.fingerprint.digits.csv.gz"] == "cd" * 32
+    assert not any(name.startswith(("command", "locality", "data.class_names")) for name in said)
+
+
+def test_what_holds_for_all_runs_is_said_once(make_run: Make) -> None:
+    runs = [load_run(make_run("a")), load_run(make_run("b", label="Backprop", status="interrupted"))]
+    rows = {row[0].value: [cell.value for cell in row[1:]] for row in provenance_table(runs).rows}
+    assert rows["recipe"] == ["digits", ""]
+    assert rows["label"] == ["SID", "Backprop"]
+    assert rows["finished"][1] == "–"
+
+
+@pytest.mark.parametrize("plan", [None, PLAN])
+def test_a_trunk_that_was_cut_has_a_row_a_stage(make_run: Make, plan: list[dict[str, object]] | None) -> None:
+    found = cut_table("SID", load_run(make_run(plan=plan)).manifest)
+    if plan is None:
+        assert found is None
+        return
+    assert found is not None
+    assert [row[1].value for row in found.rows] == ["layer1", "layer2.0", "the model"]
+    assert all(len(row) == len(found.columns) for row in found.rows)
+    assert found.rows[0][2].value == "64×8×8"
+    assert found.rows[2][-1].value == "–"  # its own head costs nothing more

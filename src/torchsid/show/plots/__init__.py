@@ -1,1 +1,1 @@
-"""Eight general plots, one a file; each takes plain numbers and names and returns a `torchsid.show.svg.Drawing`."""
+"""General plots; each takes plain numbers and names and returns a `torchsid.show.svg.Drawing`."""

@@ -1,4 +1,4 @@
-"""Curves over a numeric axis, such as epochs, depth or confidence, with their intervals."""
+"""Curves over a numeric axis, such as epochs, stages or confidence, with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MARKED = 24  # up to so many points each has its mark
 _CROWDED = 0.07  # of the axis: nearer ticks share a text
+_FEW = 12  # stages that all have a tick
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,44 @@ def curves(
         return finish(figure, title, "; ".join(ends) or "Nothing recorded")
 
 
+def by_stage(
+    title: str,
+    lines: Mapping[str, Sequence[float | Point]],
+    *,
+    prior: bool = True,
+    logarithmic: bool = False,
+    bottom: float | None = None,
+    size: tuple[float, float] = (460, 270),
+) -> Drawing:
+    """Draw values after each stage.
+
+    Args:
+        title: of the figure, with the unit.
+        lines: by name one value a stage, `[L]`, or with the prior's first, `[L+1]`. A network of one stage among deeper ones is a
+            level.
+        prior: whether the values begin with the prior's.
+        logarithmic: whether the vertical axis is.
+        bottom: where the vertical axis begins.
+        size: width and height in CSS pixels.
+    """
+    depth = max((len(values) - prior for values in lines.values()), default=1)
+    step = 1 if depth <= _FEW else depth // 8
+    stages = [0] * prior + [stage for stage in range(1, depth + 1) if stage in {1, depth} or stage % step == 0]
+    levels = {name for name, values in lines.items() if len(values) - prior == 1 and depth > 1}
+    return curves(
+        title,
+        [
+            Line(name, (), values[-1:]) if name in levels else Line(name, range(1 - prior, 1 - prior + len(values)), values)
+            for name, values in lines.items()
+        ],
+        x="stage",
+        logarithmic="y" if logarithmic else "",
+        bottom=bottom,
+        ticks={stage: str(stage) if stage else "prior" for stage in stages},
+        size=size,
+    )
+
+
 def _draw(axes: "Axes", index: int, line: Line, lines: Sequence[Line]) -> object:
     """Draw one line and return what stands for it in the key."""
     colour, style, shape = look(index)
@@ -119,9 +158,10 @@ def _arrays(line: Line) -> NDArray[np.float64]:
 
 
 def _ticks(axes: "Axes", lines: Sequence[Line], ticks: Mapping[float, str] | None) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
     if axes.get_yscale() == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # powers alone may all lie outside
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.minorticks_off()
     if ticks is None:

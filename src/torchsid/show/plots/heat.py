@@ -26,9 +26,8 @@ def heat(
     text: Sequence[Sequence[str]] | None = None,
     x: str = "",
     y: str = "",
-    square: bool = False,
 ) -> Drawing:
-    """Draw one cell an entry: blue above 0, red below, the stronger the larger.
+    """Draw one cell an entry: blue above 0, red below, the stronger the larger. With as many rows as columns cells are square.
 
     Args:
         title: of the figure.
@@ -38,40 +37,32 @@ def heat(
         text: what is written into the cells, where these are not too many.
         x: name of the columns.
         y: name of the rows.
-        square: whether cells are.
     """
-    written = max(len(rows), len(columns)) <= _WRITTEN
-    side = min(max(len(rows), 4) * 38, 440)
-    with canvas(460, (side if square else min(22 * len(rows), 500)) + 62) as (figure, axes):
+    from matplotlib.patches import Rectangle
+
+    square = len(rows) == len(columns)
+    side = min(max(len(rows), 4) * 38, 440) if square else min(22 * len(rows), 500)
+    opacity = np.minimum(np.abs(np.nan_to_num(strength)), 1)
+    with canvas(460, side + 62) as (figure, axes):
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        if square:
-            axes.set_aspect("equal")
+        axes.set_aspect("equal" if square else "auto")
         axes.set(xlim=(-0.5, max(len(columns), 4) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-        if written:
+        if max(len(rows), len(columns)) <= _WRITTEN:
             for row, column in np.argwhere(np.isfinite(strength)):
-                _cell(axes, row, column, float(strength[row, column]), text[row][column] if text else "")
+                look = {"color": SERIES[int(strength[row, column] < 0)], "alpha": opacity[row, column], "lw": 0}
+                axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, **look))
+                ink = PAPER if opacity[row, column] > _STRONG else INK
+                words = text[row][column] if text else ""
+                axes.text(column, row, words, ha="center", va="center", fontsize=9.5, color=ink, in_layout=False)
         else:
-            axes.imshow(_picture(strength), interpolation="nearest", aspect="equal" if square else "auto")
+            picture = np.dstack([np.where(strength[..., None] < 0, _RED, _BLUE), opacity])
+            axes.imshow(picture, interpolation="nearest", aspect="equal" if square else "auto")
         _names(axes, rows, columns)
         axes.set_xlabel(x, loc="left")
         axes.set_title(y)
         return finish(figure, title, f"{len(rows)} rows, {len(columns)} columns")
-
-
-def _cell(axes: "Axes", row: int, column: int, strength: float, text: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    opacity = min(abs(strength), 1.0)
-    axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=SERIES[strength < 0], alpha=opacity, lw=0))
-    ink = PAPER if opacity > _STRONG else INK
-    axes.text(column, row, text, ha="center", va="center", fontsize=9.5, color=ink, in_layout=False)
-
-
-def _picture(strength: NDArray[np.float64]) -> NDArray[np.float64]:
-    colours = np.where(strength[..., None] < 0, _RED, _BLUE)
-    return np.concatenate([colours, np.minimum(np.abs(np.nan_to_num(strength)), 1)[..., None]], axis=-1)
 
 
 def _names(axes: "Axes", rows: Sequence[str], columns: Sequence[str]) -> None:

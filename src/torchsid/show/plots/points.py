@@ -18,13 +18,12 @@ class Point(NamedTuple):
     high: float | None = None
 
 
-def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, x: str = "", zero: bool = False) -> Drawing:
+def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, zero: bool = False) -> Drawing:
     """Draw a mark at every value and a line along its interval.
 
     Args:
-        title: of the figure.
+        title: of the figure, with the unit.
         lanes: by name the points of its series; a lane with one needs no key.
-        x: name and unit of the values, if the title does not say it.
         zero: whether the axis begins at 0.
     """
     names = list(dict.fromkeys(name for lane in lanes.values() for name in lane))
@@ -40,7 +39,7 @@ def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, x: str = "",
                 handles[name] = axes.plot(point.value, y, shape, color=colour, ms=5.5)[0]
             middles.append(top + height / 2)
             top += height
-        axes.set(xlabel=x, ylim=(max(top, 1), 0))
+        axes.set_ylim(max(top, 1), 0)
         if zero:
             axes.set_xlim(left=0)
         axes.set_yticks(middles, [shortened(name, _LETTERS) for name in lanes], fontsize=10, color=INK)
@@ -49,9 +48,7 @@ def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, x: str = "",
         axes.grid(visible=True, axis="x")
         if any(len(lane) > 1 for lane in lanes.values()):
             key(figure, names, [handles[name] for name in names])
-        described = (f"{name}: {', '.join(_words(lane))}" for name, lane in lanes.items())
-        return finish(figure, title, "; ".join(described))
-
-
-def _words(lane: Mapping[str, Point]) -> list[str]:
-    return [number(point.value) if len(lane) == 1 else f"{name} {number(point.value)}" for name, point in lane.items()]
+        said = {
+            lane: ", ".join(f"{name} {number(point.value)}".strip() for name, point in own.items()) for lane, own in lanes.items()
+        }
+        return finish(figure, title, "; ".join(f"{lane}: {points}" for lane, points in said.items()))

@@ -1,11 +1,12 @@
 """A river of beliefs: how the stages shared out their belief about one sample."""
 
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchsid.show.svg import Drawing, element, escaped
+from torchsid.show.svg import Drawing, element
 from torchsid.show.text import percent, shortened
 
 _WIDTH, _HEIGHT = 330, 120
@@ -52,4 +53,4 @@ def _text(x: float, y: float, text: str, colour: str = "") -> str:
     side = "start" if x < 0.25 * _WIDTH else "end" if x > 0.75 * _WIDTH else "middle"
     where = f'x="{x + {"start": 4, "end": -4, "middle": 0}[side]:.1f}" y="{_HEIGHT * (1 - y) + 4:.1f}" text-anchor="{side}"'
     style = f'font-size="11" fill="var(--{colour})"' if colour else 'font-size="12" font-weight="600" fill="currentColor"'
-    return f"<text {where} {style}>{escaped(shortened(text, 22))}</text>"
+    return f"<text {where} {style}>{escape(shortened(text, 22))}</text>"

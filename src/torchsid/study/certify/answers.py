@@ -5,22 +5,24 @@ the labels, and the mean belief about every class. P are the positions that coun
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from torchsid.study.positions import Flat, outcomes
-from torchsid.training.evaluation import unbroken
+from torchsid.study.positions import Flat, settled
 
 
 @dataclass(frozen=True)
 class Answers:
     """The answers of stages 1 … L to P positions; index 0 of `[L+1, …]` is the prior, which gives none."""
 
-    labels: Mapping[str, Tensor]
-    """Outcomes by the name of the labels, int64 `[P]`; the last are taken for the truth."""
+    given: Tensor
+    """The labels as they were given, int64 `[P]`."""
+    truth: Tensor
+    """The true classes, int64 `[P]`: the clean labels, where noise has changed some."""
     weight: Tensor
     """Of each position, float64 `[P]`."""
     sample: Tensor
@@ -29,20 +31,17 @@ class Answers:
     """The class with the largest belief, int16 `[L, P]`."""
     confidence: Tensor
     """Its probability, float32 `[L, P]`."""
-    belief_in: Mapping[str, Tensor]
-    """For each set of labels the probability of the label, float32 `[L+1, P]`."""
+    in_given: Tensor
+    """The probability of the label given, float32 `[L+1, P]`."""
+    in_truth: Tensor
+    """The probability of the true class, float32 `[L+1, P]`."""
     belief_sums: Tensor
     """The weighted sum of the beliefs about each true class (rows), float64 `[L+1, C, C]`."""
 
     @property
-    def truth(self) -> Tensor:
-        """The true classes, int64 `[P]`: the clean labels, where noise has changed some."""
-        return list(self.labels.values())[-1]
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes, C."""
-        return self.belief_sums.shape[-1]
+    def depth(self) -> int:
+        """The number of stages, L."""
+        return len(self.answers)
 
     @cached_property
     def right(self) -> Tensor:
@@ -52,12 +51,12 @@ class Answers:
     @cached_property
     def settled(self) -> Tensor:
         """The stage (from 1) from which on every stage gives the final answer, int64 `[P]`; above 1 it is that of the last flip."""
-        return len(self.answers) + 1 - unbroken(self.answers == self.answers[-1])
+        return settled(self.answers)
 
     @cached_property
     def class_sizes(self) -> Tensor:
         """How many positions there are of each true class, int64 `[C]`."""
-        return torch.bincount(self.truth, minlength=self.num_classes)
+        return torch.bincount(self.truth, minlength=self.belief_sums.shape[-1])
 
     @property
     def class_beliefs(self) -> Tensor:
@@ -65,15 +64,10 @@ class Answers:
         return self.belief_sums / self.belief_sums.sum(-1, keepdim=True).clamp(min=1e-12)
 
     @property
-    def accuracy(self) -> Tensor:
-        """The share answered rightly at each stage, float64 `[L]`."""
-        return self.mean(self.right)
-
-    @property
     def class_accuracy(self) -> Tensor:
         """The share of each class answered rightly at each stage, float64 `[L, C]`; NaN for a class that does not occur."""
-        weights = self.weight.new_zeros(self.num_classes).index_add(0, self.truth, self.weight)
-        right = self.weight.new_zeros(len(self.right), self.num_classes).index_add(1, self.truth, self.right * self.weight)
+        weights = self.weight.new_zeros(len(self.class_sizes)).index_add(0, self.truth, self.weight)
+        right = self.weight.new_zeros(self.depth, len(weights)).index_add(1, self.truth, self.right * self.weight)
         return right / weights
 
     def mean(self, values: Tensor, where: Tensor | None = None) -> Tensor:
@@ -81,36 +75,76 @@ class Answers:
         weight = self.weight if where is None else self.weight * where
         return (values.double() * weight).sum(-1) / weight.sum()
 
+    def of_wrong_labels(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return what became of wrong labels, by what is to be said of it; NaN where there are none.
+
+        Returns:
+            The shares of answers to wrongly labelled samples that are the true class (found), the label (memorised) or neither, and
+            beside them of the rightly labelled that are the label, `[L]`; the mean beliefs in these classes, `[L+1]`.
+        """
+        wrong = self.given != self.truth
+        found, memorised = self.mean(self.right, wrong), self.mean(self.answers == self.given, wrong)
+        agreed = self.mean(self.right, ~wrong)
+        return (
+            {"found": found, "memorised": memorised, "a third class": 1 - found - memorised, "right labels: agreed": agreed},
+            {
+                "in the true class": self.mean(self.in_truth, wrong),
+                "in the wrong label": self.mean(self.in_given, wrong),
+                "in a right label": self.mean(self.in_given, ~wrong),
+            },
+        )
+
     @classmethod
-    def of(cls, flat: Mapping[str, Flat]) -> "Answers":
-        """Return the answers to some samples, given with each set of labels."""
-        *_, last = flat.values()
-        beliefs, truth = last.log_beliefs.exp(), outcomes(last.target)
+    def of(cls, flat: Mapping[str, Flat]) -> Self:
+        """Return the answers to some samples, given with each set of labels: the first are as given, the last the true ones."""
+        given, *_, last = flat.values() if len(flat) > 1 else list(flat.values()) * 2
+        beliefs, truth = last.log_beliefs.exp(), last.outcome
         best = beliefs[1:].max(-1)
-        labels = {name: outcomes(each.target) for name, each in flat.items()}
         sums = torch.zeros(len(beliefs), beliefs.shape[-1], beliefs.shape[-1], dtype=torch.float64)
+
+        def in_class(labels: Tensor) -> Tensor:
+            return beliefs.gather(-1, labels.expand(len(beliefs), -1).unsqueeze(-1)).squeeze(-1)
+
         return cls(
-            labels=labels,
+            given=given.outcome,
+            truth=truth,
             weight=last.weight,
             sample=last.sample,
             answers=best.indices.short(),
             confidence=best.values,
-            belief_in={
-                name: beliefs.gather(-1, own.expand(len(beliefs), -1).unsqueeze(-1)).squeeze(-1) for name, own in labels.items()
-            },
+            in_given=in_class(given.outcome),
+            in_truth=in_class(truth),
             belief_sums=sums.index_add_(1, truth, beliefs.double() * last.weight.unsqueeze(-1)),
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Answers"]) -> "Answers":
+    def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the answers to several batches, at least one, as those to one."""
-        first = parts[0]
-        return cls(
-            labels={name: torch.cat([part.labels[name] for part in parts]) for name in first.labels},
-            weight=torch.cat([part.weight for part in parts]),
-            sample=torch.cat([part.sample for part in parts]),
-            answers=torch.cat([part.answers for part in parts], dim=1),
-            confidence=torch.cat([part.confidence for part in parts], dim=1),
-            belief_in={name: torch.cat([part.belief_in[name] for part in parts], dim=1) for name in first.belief_in},
-            belief_sums=torch.stack([part.belief_sums for part in parts]).sum(0),
-        )
+        columns = {entry.name: [getattr(part, entry.name) for part in parts] for entry in fields(cls)}
+        sums = torch.stack(columns.pop("belief_sums")).sum(0)
+        return cls(**{name: torch.cat(column, dim=-1) for name, column in columns.items()}, belief_sums=sums)
+
+
+def of_three(beliefs: Tensor, classes: tuple[int, int, int]) -> Tensor:
+    """Return beliefs `[..., C]`, restricted to three classes and renormalised, `[..., 3]`; 1/3 each where they have none."""
+    three = beliefs[..., list(classes)].double()
+    total = three.sum(-1, keepdim=True)
+    return torch.where(total > 0, three / total.where(total > 0, 1.0), 1 / 3)
+
+
+def entangled(answers: Tensor, truth: Tensor, class_beliefs: Tensor) -> tuple[int, int, int] | None:
+    """Return the two classes most often taken for each other, and the one most often taken for either; None of fewer than three.
+
+    Args:
+        answers: of one stage, `[N]`.
+        truth: the true classes, int64 `[N]`.
+        class_beliefs: mean belief `[C, C]` of that stage by true class, which decides between classes confused equally often.
+    """
+    count = len(class_beliefs)
+    if count < 3:
+        return None
+    confused = torch.bincount(truth * count + answers.long(), minlength=count**2).reshape(count, count) + 1e-3 * class_beliefs
+    pairs = (confused + confused.T).fill_diagonal_(-torch.inf)
+    first, second = divmod(int(pairs.argmax()), count)
+    third = int((pairs[first] + pairs[second]).argmax())
+    return min(first, second), max(first, second), third

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from torchsid.core import propositions
+from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
-from torchsid.core.propositions import error_bounds, ideal_residuals, rounding
-from torchsid.study.certify.samples import SampleNumbers, measure
-from torchsid.study.positions import Flat, flatten, outcomes
+from torchsid.study.positions import Flat, flatten
 from torchsid.tasks import Samples
-from torchsid.training.evaluation import Predictor, predict
+from torchsid.training.evaluation import Predictor, outcome_of, predict
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def certify(
     targets = {"given": samples.target}
     if samples.clean_target is not None and not torch.equal(samples.target, samples.clean_target):
         targets["clean"] = samples.clean_target
-    parts: dict[str, list[tuple[SampleNumbers, Flat]]] = {name: [] for name in targets}
+    parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in targets}
     num_classes = 0
     for start in range(0, len(samples), batch_size):
         batch = slice(start, start + batch_size)
@@ -128,76 +128,150 @@ def certify(
         num_classes = log_beliefs.shape[-1]
         weight = None if samples.weight is None else samples.weight[batch]
         flat = {name: flatten(log_beliefs, target[batch], weight) for name, target in targets.items()}
-        flat = {name: each._replace(sample=each.sample + start) for name, each in flat.items()}
         if onlooker:
-            onlooker(flat)
+            onlooker({name: each._replace(sample=each.sample + start) for name, each in flat.items()})
         for name, each in flat.items():
-            numbers = measure(each.log_beliefs, each.target, objective)
-            parts[name].append((numbers, each._replace(log_beliefs=each.weight)))  # the beliefs of all would be too many
+            parts[name].append(measure(each.log_beliefs, each.target, objective, each.weight))
+    joined = {name: {key: torch.cat([part[key] for part in own], dim=-1) for key in own[0]} for name, own in parts.items()}
+    return {name: certificate(numbers, num_classes, objective) for name, numbers in joined.items()}
+
+
+def measure(log_beliefs: Tensor, target: Tensor, objective: LocalObjective, weight: Tensor | None = None) -> dict[str, Tensor]:
+    """Return what the propositions say of every sample.
+
+    Args:
+        log_beliefs: `[L+1, P, C]`, in any precision; they are normalised and computed with in float64.
+        target: classes `[P]` or probability rows `[P, C]`; smoothed as the objective says.
+        objective: what each stage minimises.
+        weight: `[P]`; None counts all alike.
+
+    Returns:
+        Numbers of stages and samples, `[L, P]`, by their names in `StageCertificate`; `rise`, by how much a stage raises the
+        divergence to the target, and `rounding`, by how much it may; `prior_kl`, `label` and `weight`, `[P]`.
+
+    Raises:
+        TargetError: the target does not fit; see `LocalObjective.log_target`.
+        ValueError: the objective has another number of α than there are stages.
+    """
+    log_beliefs = log_beliefs.double().log_softmax(-1)
+    believed = log_beliefs, objective.log_target(target, log_beliefs.shape[-1], dtype=torch.float64), objective
+    to_target, left = propositions.divergence(*believed), propositions.residuals(*believed)
+    excess, rise, rounding = propositions.excess_losses(*believed), to_target.diff(dim=0), propositions.rounding(to_target)
+    epsilon = excess.clamp(min=0)
+    bound = propositions.error_bounds(to_target, epsilon, objective.alphas(len(excess)))
     return {
-        name: certificate(
-            SampleNumbers.joined([numbers for numbers, _ in found]),
-            torch.cat([outcomes(each.target) for _, each in found]),
-            num_classes,
-            objective,
-            weight=torch.cat([each.weight for _, each in found]),
-        )
-        for name, found in parts.items()
+        "label": outcome_of(target),
+        "weight": log_beliefs.new_ones(len(target)) if weight is None else weight,
+        "prior_kl": to_target[0],
+        "loss": propositions.local_losses(*believed),
+        "epsilon": epsilon,
+        "kl": to_target[1:],
+        "premise": excess <= rounding,
+        "conclusion": propositions.descent_margins(*believed) >= -rounding,
+        "descent": rise <= rounding,
+        "rise": rise,
+        "rounding": rounding,
+        "bound": bound,
+        "slack": bound - to_target[1:],
+        "distance": propositions.distances_to_minimiser(*believed),
+        "residual": left[1:] / left[0].clamp(min=torch.finfo(torch.float64).tiny),
     }
 
 
-def certificate(
-    numbers: SampleNumbers, labels: Tensor, num_classes: int, objective: LocalObjective, *, weight: Tensor | None = None
-) -> Certificate:
-    """Sum up the numbers of P positions with labels `[P]` and weights `[P]`, which are 1 by default."""
-    weight = torch.ones(len(labels), dtype=torch.float64) if weight is None else weight
-    alphas = objective.alphas(len(numbers.loss))
-    epsilon = numbers.excess.clamp(min=0)
-    bound = error_bounds(numbers.to_target, epsilon, alphas)
-    slack = bound - numbers.to_target[1:]
-    share_left = numbers.residual[1:] / numbers.residual[0].clamp(min=torch.finfo(torch.float64).tiny)
+def certificate(numbers: Mapping[str, Tensor], num_classes: int, objective: LocalObjective) -> Certificate:
+    """Sum up what `measure` returned."""
+    alphas, labels, weight = objective.alphas(len(numbers["kl"])), numbers["label"], numbers["weight"]
 
     def mean(values: Tensor) -> float:
         return float((values.double() * weight).sum() / weight.sum())
 
-    def largest(values: Tensor) -> Summary:
+    def summary(values: Tensor) -> Summary:
         return Summary(mean(values), float(values.max()))
 
-    def stage(index: int, alpha: float) -> StageCertificate:
+    def by_class(places: Tensor | slice) -> tuple[int, ...]:
+        return tuple(torch.bincount(labels[places], minlength=num_classes).tolist())
+
+    def stage(index: int) -> StageCertificate:
+        of = {name: values[index] for name, values in numbers.items() if values.ndim == 2}
+        order = of["rise"].argsort(descending=True, stable=True)
+        failing = order[~of["descent"][order]]
         return StageCertificate(
             stage=index + 1,
-            alpha=alpha,
-            loss=largest(numbers.loss[index]),
-            epsilon=largest(epsilon[index]),
-            kl=largest(numbers.to_target[index + 1]),
-            premise=mean(numbers.premise[index]),
-            conclusion=mean(numbers.conclusion[index]),
-            descent=mean(numbers.descends[index]),
-            mean_descends=mean(numbers.rise[index]) <= mean(rounding(numbers.to_target)[index]),
-            bound=largest(bound[index]),
-            slack=Summary(mean(slack[index]), float(slack[index].min())),
-            distance=largest(numbers.distance[index]),
-            residual=largest(share_left[index]),
-            ideal_residual=float(ideal_residuals(alphas)[index]),
-            failures=_failures(numbers.rise[index], numbers.descends[index], labels, num_classes),
+            alpha=alphas[index],
+            loss=summary(of["loss"]),
+            epsilon=summary(of["epsilon"]),
+            kl=summary(of["kl"]),
+            premise=mean(of["premise"]),
+            conclusion=mean(of["conclusion"]),
+            descent=mean(of["descent"]),
+            mean_descends=mean(of["rise"]) <= mean(of["rounding"]),
+            bound=summary(of["bound"]),
+            slack=Summary(mean(of["slack"]), float(of["slack"].min())),
+            distance=summary(of["distance"]),
+            residual=summary(of["residual"]),
+            ideal_residual=float(propositions.ideal_residuals(alphas)[index]),
+            failures=Failures(by_class(failing), tuple(failing.tolist()), tuple(of["rise"][failing].tolist())),
         )
 
     return Certificate(
         n=len(labels),
-        class_sizes=_counts(labels, num_classes),
-        prior_kl=largest(numbers.to_target[0]),
-        premise_everywhere=mean(numbers.premise.all(dim=0)),
-        descent_everywhere=mean(numbers.descends.all(dim=0)),
-        contradictions=int((numbers.premise & ~numbers.conclusion).sum()),
-        stages=tuple(stage(index, alpha) for index, alpha in enumerate(alphas)),
+        class_sizes=by_class(slice(None)),
+        prior_kl=summary(numbers["prior_kl"]),
+        premise_everywhere=mean(numbers["premise"].all(dim=0)),
+        descent_everywhere=mean(numbers["descent"].all(dim=0)),
+        contradictions=int((numbers["premise"] & ~numbers["conclusion"]).sum()),
+        stages=tuple(stage(index) for index in range(len(alphas))),
     )
 
 
-def _failures(rise: Tensor, descends: Tensor, labels: Tensor, num_classes: int) -> Failures:
-    order = rise.argsort(descending=True, stable=True)
-    failing = order[~descends[order]]
-    return Failures(_counts(labels[failing], num_classes), tuple(failing.tolist()), tuple(rise[failing].tolist()))
+_REVERSE = (
+    "The stages minimise D(p, q) = KL(p ‖ q) against a smoothed target, as the theory has it: "
+    "Propositions 1, 2 and 4 apply as the paper states them, for KL(p_i ‖ p_y)."
+)
+_FORWARD = (
+    "The stages minimise D(p, q) = KL(q ‖ p). The paper's propositions are about KL(p ‖ q) and say nothing of this run; what is "
+    "certified are their counterparts for KL(p_y ‖ p_i), which the same algebra gives, as it needs no more than D(p, p) = 0."
+)
+_ONE_HOT = "With one-hot targets KL(p_i ‖ p_y), the quantity of the paper, is infinite at every stage."
+_SMOOTHED = "That KL(p_y ‖ p_i) falls does not imply that KL(p_i ‖ p_y), the quantity of the paper, falls too."
+_IMPLICATION = (
+    "Proposition 2 is an implication, sample by sample: where a stage's loss is no larger than that of handing the previous belief "
+    "on, the belief has come closer to the label. That the premise holds is nowhere proven, on no data: it is measured here."
+)
+_HELD_OUT = "On labels that were not trained on nothing enforces the premise, and what is found is an observation."
+_BOUND = "Proposition 4's bound is never below the prior's own divergence: it limits harm and promises no improvement."
+
+_END_TO_END = "The stages were trained end to end: none of them minimised the local loss that is measured here."
+_WINDOW = "A stage was trained for losses of later stages too, not for its own alone."
+_LAST_EPOCH = "The stages learnt from beliefs of the epoch before; here p_{i−1} is what the previous stage believes now."
+_TEMPERATURE = "The stages learnt from the previous belief softened or sharpened by a temperature, which is 1 here."
+_OVER_EPOCHS = "α is that of the last epoch."
+_NO_TARGET = "Where α = 0 a stage's loss does not know the label: there Propositions 2 and 4 say nothing of it."
 
 
-def _counts(labels: Tensor, num_classes: int) -> tuple[int, ...]:
-    return tuple(torch.bincount(labels, minlength=num_classes).tolist())
+def scope(objective: LocalObjective) -> tuple[str, ...]:
+    """Return what the theory says of stages trained by this objective, and what not: no more than is proven and no less.
+
+    arXiv 2510.03273 proves its propositions for D(p, q) = KL(p ‖ q) and targets with full support. For the other direction the
+    counterparts of Propositions 2 and 4 follow by the same algebra: `L_i(p_{i−1}) = α D(p_{i−1}, p_y)` because `D(p, p) = 0`, so
+    that `L_i(p_i) ≤ L_i(p_{i−1}) + ε_i` reads
+
+        D(p_i, p_y) ≤ D(p_{i−1}, p_y) − ((1−α)/α) · D(p_i, p_{i−1}) + ε_i / α.
+    """
+    forward = (_FORWARD, _SMOOTHED if objective.label_smoothing else _ONE_HOT)
+    return (*((_REVERSE,) if objective.direction == "reverse" else forward), _IMPLICATION, _HELD_OUT, _BOUND)
+
+
+def caveats(learner: Learner) -> tuple[str, ...]:
+    """Return in what the training differed from what is measured."""
+    if learner.window is None:
+        return (_END_TO_END,)
+    objective = getattr(learner, "objective", LocalObjective())
+    found = {
+        _WINDOW: learner.window > 1,
+        _LAST_EPOCH: learner.remembers_samples,
+        _TEMPERATURE: objective.temperature != 1,
+        _OVER_EPOCHS: getattr(learner, "alpha_over", "stages") == "epochs",
+        _NO_TARGET: 0 in objective.alphas(getattr(learner.module, "depth", 1)),
+    }
+    return tuple(sentence for sentence, holds in found.items() if holds)

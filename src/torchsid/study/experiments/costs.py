@@ -12,27 +12,25 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from torchsid.bench.comparisons import possible_stages
+from torchsid.bench.comparisons import LEAST_BATCH, possible_stages
 from torchsid.bench.contenders import BACKPROP, BASES, CHECKPOINTING, SID, TWO_PHASE, Procedure, contenders
 from torchsid.bench.recorder import PARTS, bound, serial_share, shares
-from torchsid.bench.rows import Rounds, step_seconds
+from torchsid.bench.rows import step_seconds
 from torchsid.bench.steps import take_rounds
 from torchsid.bench.trainable import build
 from torchsid.bench.turns import ratios, spread
 from torchsid.bench.workload import SHARED, Workload
 from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError
-from torchsid.study.experiments.experiment import read
-from torchsid.training.durable import replace_file
+from torchsid.study.experiments.experiment import read, validated
+from torchsid.study.files import write_file
 from torchsid.training.provenance import now, provenance
-from torchsid.training.recipes import dotted_names, problems_of
 
 Count = Annotated[int, Field(ge=1)]
 Found = dict[str, Any]
-
 MEASURED = "measured.jsonl"
 LEAST = {"timing": 1, "memory": 2}
 """Places of every axis that no budget takes away: a single one shows no growth."""
@@ -68,7 +66,7 @@ class Staged:
     """Windows w to go through, with the most stages."""
     blocks: Count | None = None
     width: Count | None = None
-    batch_size: Annotated[int, Field(ge=8)] = 128  # four micro-batches of two images, which BatchNorm needs
+    batch_size: Annotated[int, Field(ge=LEAST_BATCH)] = 128
     image_size: Count = 32
     classes: Annotated[int, Field(ge=2)] = 10
 
@@ -96,7 +94,7 @@ class Costs:
             raise ConfigError(problems)
 
 
-class Point(NamedTuple):
+class CostPoint(NamedTuple):
     """A workload, and its place on an axis along which the network stays the same."""
 
     network: str
@@ -107,20 +105,6 @@ class Point(NamedTuple):
     """On its axis, from 0; larger ones cost more."""
     workload: Workload
     contenders: tuple[Procedure, ...]
-
-
-class Result(NamedTuple):
-    """A finished experiment."""
-
-    experiment: Costs
-    rows: Sequence[Found]
-    """Tidy: one a number; see `COLUMNS`."""
-    dropped: Sequence[str]
-    """What the budget did not allow, in words."""
-    command: str
-    provenance: Mapping[str, Any]
-    finished: str
-    """When the last number was measured: ISO 8601, UTC."""
 
 
 COLUMNS = {
@@ -147,47 +131,36 @@ def load(name_or_path: str) -> Costs:
         ConfigError: no such experiment, unreadable TOML, or what it says does not fit; names all problems.
     """
     name, table = read(name_or_path)
-    try:
-        return TypeAdapter(Costs).validate_python({**table, "name": name})
-    except ValidationError as error:
-        names = {key: section for key, section in dotted_names(Costs).items() if key not in ("shared", "staged")}
-        raise ConfigError(problems_of(error, names), source=f"experiment {name!r}") from None
+    return validated(Costs, {**table, "name": name}, "shared", "staged")
 
 
-def points(experiment: Costs) -> Iterator[Point]:
+def points(experiment: Costs) -> Iterator[CostPoint]:
     """Yield what is measured, axis by axis; of `timing` a classifier's stages are one point, measured in the same turns."""
     for each in experiment.shared:
-        one, name = _workload(each, model=SHARED, extractor=each.extractor, stages=(each.depth,)), f"{each.extractor} extractor"
-        depths = [replace(one, stages=(depth,), width=each.hidden) for depth in each.depths]
-        yield from _along("depth", name, each.depths, depths)
-        yield from _along("width", f"{name}, L = {each.depth}", each.widths, [replace(one, width=width) for width in each.widths])
+        batch: dict[str, Any] = {"batch_size": each.batch_size, "image_size": each.image_size, "classes": each.classes}
+        name, one = f"{each.extractor} extractor", Workload(model=SHARED, extractor=each.extractor, stages=(each.depth,), **batch)
+        yield from _along("depth", name, {depth: replace(one, stages=(depth,), width=each.hidden) for depth in each.depths})
+        yield from _along("width", f"{name}, L = {each.depth}", {width: replace(one, width=width) for width in each.widths})
     for cut in experiment.staged:
-        one = _workload(cut, model=cut.model, stages=tuple(cut.stages), blocks=cut.blocks, width=cut.width)
+        batch = {"batch_size": cut.batch_size, "image_size": cut.image_size, "classes": cut.classes}
+        one = Workload(model=cut.model, stages=tuple(cut.stages), blocks=cut.blocks, width=cut.width, **batch)
         most = max(cut.stages)
-        if experiment.kind == "timing":
-            yield from _along("stages", one.title, [most], [one])
-            continue
-        yield from _along("stages", one.title, cut.stages, [replace(one, stages=(stages,)) for stages in cut.stages])
-        for point in _along(
-            "window", f"{one.title}, {most} stages", cut.windows, len(cut.windows) * [replace(one, stages=(most,))]
-        ):
+        cuts = {most: one} if experiment.kind == "timing" else {each: replace(one, stages=(each,)) for each in cut.stages}
+        yield from _along("stages", one.title, cuts)
+        for point in _along("window", f"{one.title}, {most} stages", dict.fromkeys(cut.windows, replace(one, stages=(most,)))):
             against = (Procedure(BACKPROP), Procedure(CHECKPOINTING, most), Procedure(SID, most, window=point.value))
             yield point._replace(contenders=against)
 
 
-def _workload(network: Shared | Staged, **more: Any) -> Workload:
-    return Workload(batch_size=network.batch_size, image_size=network.image_size, classes=network.classes, **more)
-
-
-def _along(axis: str, network: str, values: Sequence[int], workloads: Sequence[Workload]) -> Iterator[Point]:
-    for place, (value, workload) in enumerate(zip(values, workloads, strict=True)):
-        yield Point(network, axis, value, place, workload, tuple(contenders(workload)))
+def _along(axis: str, network: str, workloads: Mapping[int, Workload]) -> Iterator[CostPoint]:
+    for place, (value, workload) in enumerate(workloads.items()):
+        yield CostPoint(network, axis, value, place, workload, tuple(contenders(workload)))
 
 
 def run(
     experiment: Costs, out: Path, *, minutes: float | None = None, command: str = "", say: Callable[[str], None] = print
-) -> Result:
-    """Measure what is missing, in this process, and return all of it.
+) -> Found:
+    """Measure what is missing, in this process, and return all of it, as JSON can hold it.
 
     The smallest points of all axes go first, until the time is up.
 
@@ -198,6 +171,10 @@ def run(
         command: what was typed.
         say: called with one line a point.
 
+    Returns:
+        `experiment`, `command`, `rows` (tidy, one a number, see `COLUMNS`), `ran` (what the budget `dropped`), `versions`,
+        `hardware`, `git`, and `finished`: when the last number was measured.
+
     Raises:
         ConfigError: a network cannot be built or cut as asked; names all problems, before anything is measured.
         RunError: `out` cannot be written.
@@ -205,64 +182,43 @@ def run(
     everything = list(points(experiment))
     if problems := dict.fromkeys(why for point in everything for why in possible_stages(point.workload)[1]):
         raise ConfigError(list(problems), source="experiment")
-    found: dict[Point, Found] = {}
+    path, found = out / MEASURED, dict[CostPoint, Found]()
+    measured = _measured(path)
     with threads(experiment.threads):
         origin, start = provenance(), time.perf_counter()
-        measured = Measured(out / MEASURED, {key: origin[key] for key in ("versions", "hardware")})
+        environment = {key: origin[key] for key in ("versions", "hardware")}  # on another machine everything is measured anew
         for point in sorted(everything, key=lambda each: each.place):
             late = minutes is not None and time.perf_counter() - start > 60 * minutes
             asked: Found = {"kind": experiment.kind, "rounds": experiment.rounds, "workload": asdict(point.workload)}
-            asked["contenders"] = [asdict(each) for each in point.contenders]
-            known = measured.find(asked)
-            if known is None and late and point.place >= LEAST[experiment.kind]:
+            asked |= {"contenders": [asdict(each) for each in point.contenders], "environment": environment}
+            key = json.dumps(asked, sort_keys=True)
+            known = key in measured
+            if not known and late and point.place >= LEAST[experiment.kind]:
                 continue
-            found[point] = known or measured.add(asked, _measure(point, experiment))
+            if not known:
+                measured[key] = {"asked": asked, "date": now(), "found": _measure(point, experiment)}
+                write_file(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in measured.values()))
+            found[point] = measured[key]["found"]
             say(f"{point.network:36s} {point.axis} {point.value:<5d} {'already there' if known else ''}".rstrip())
-    return Result(
-        experiment=experiment,
-        rows=[row for point in everything if point in found for row in _rows(point, found[point])],
-        dropped=[f"{point.axis} {point.value} of {point.network}" for point in everything if point not in found],
-        command=command,
-        provenance=origin,
-        finished=max(line["date"] for line in measured.lines),
-    )
+    dropped = [f"{point.axis} {point.value} of {point.network}" for point in everything if point not in found]
+    return {
+        "command": command,
+        "experiment": {**asdict(experiment), "size": experiment.size},
+        "ran": {"dropped": dropped},
+        **{key: origin[key] for key in ("versions", "hardware", "git")},
+        "finished": max(line["date"] for line in measured.values()),
+        "rows": [row for point in everything if point in found for row in _rows(point, found[point])],
+    }
 
 
-class Measured:
-    """What was measured so far, a line each: a killed experiment goes on with what is missing. A broken line counts for nothing.
-
-    Args:
-        path: of the lines; made when the first finding comes.
-        environment: belongs to every question: versions, hardware. On another machine everything is measured anew.
-    """
-
-    def __init__(self, path: Path, environment: Mapping[str, Any]) -> None:
-        self.path, self.environment = path, environment
-        self.lines: list[Found] = []
-        for text in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
-            with suppress(ValueError, KeyError, TypeError):
-                line = json.loads(text)
-                self.lines.append({key: line[key] for key in ("asked", "date", "found")})
-
-    def find(self, asked: Mapping[str, Any]) -> Found | None:
-        """Return what was found, or None."""
-        question = self._question(asked)
-        return next((line["found"] for line in self.lines if line["asked"] == question), None)
-
-    def add(self, asked: Mapping[str, Any], found: Found) -> Found:
-        """Keep a finding, and return it.
-
-        Raises:
-            RunError: the file cannot be written.
-        """
-        self.lines.append({"asked": self._question(asked), "date": now(), "found": found})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines))
-        return found
-
-    def _question(self, asked: Mapping[str, Any]) -> Found:
-        question: Found = json.loads(json.dumps({**asked, "environment": self.environment}))  # lists for tuples, as after reading
-        return question
+def _measured(path: Path) -> dict[str, Found]:
+    """Return what was measured so far, by what was asked; a broken line counts for nothing."""
+    lines: dict[str, Found] = {}
+    for text in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            line = json.loads(text)
+            lines[json.dumps(line["asked"], sort_keys=True)] = {key: line[key] for key in ("asked", "date", "found")}
+    return lines
 
 
 def _problems(experiment: Costs) -> Iterator[str]:
@@ -280,30 +236,33 @@ def _problems(experiment: Costs) -> Iterator[str]:
                     yield f"{given}: allowed is 1 to {most}, the most stages"
 
 
-def _measure(point: Point, experiment: Costs) -> Found:
+def _measure(point: CostPoint, experiment: Costs) -> Found:
     made = {contender.name: build(point.workload, contender) for contender in point.contenders}
     if experiment.kind == "timing":
         return {"rounds": take_rounds(made, experiment.rounds)}
     return {"kept": {name: trainable.kept_bytes() for name, trainable in made.items()}}
 
 
-def _rows(point: Point, found: Found) -> Iterator[Found]:
+def _rows(point: CostPoint, found: Found) -> Iterator[Found]:
     """Yield one row a number."""
     of_point = {"network": point.network, "axis": point.axis, "value": point.value, "batch_size": point.workload.batch_size}
     for contender in point.contenders:
         about = {**of_point, "contender": contender.name, "method": contender.method, "stages": contender.stages}
-        for quantity, of, values in _quantities(contender, found):
+        for quantity, of, values in _kept(contender, found["kept"]) if "kept" in found else _times(contender, found["rounds"]):
             middle, low, high = spread(values)
             yield {**about, "rounds": len(values), "quantity": quantity, "of": of, "median": middle, "low": low, "high": high}
 
 
-def _quantities(contender: Procedure, found: Found) -> Iterator[tuple[str, str | None, list[float]]]:
-    """Yield each quantity, what it is measured against or a part of, and its value in every round."""
-    if kept := found.get("kept"):
-        yield "kept bytes", None, [kept[contender.name]]
-        yield "kept over", BACKPROP, [kept[contender.name] / kept[BACKPROP]]
-        return
-    rounds: Rounds = found["rounds"]
+Quantity = tuple[str, str | None, list[float]]
+"""Its name, what it is measured against or a part of, and its value in every round."""
+
+
+def _kept(contender: Procedure, kept: Mapping[str, int]) -> Iterator[Quantity]:
+    yield "kept bytes", None, [kept[contender.name]]
+    yield "kept over", BACKPROP, [kept[contender.name] / kept[BACKPROP]]
+
+
+def _times(contender: Procedure, rounds: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[Quantity]:
     own = step_seconds(rounds[contender.name])
     yield "seconds", None, own
     yield from (("over", base, ratios(own, step_seconds(rounds[base]))) for base in BASES if base in rounds)

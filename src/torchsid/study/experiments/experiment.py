@@ -6,19 +6,20 @@ The file states the small size; a table `[medium]` says what is different where 
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from torchsid.errors import ConfigError, unknown_name
-from torchsid.study.metrics import METRICS
+from torchsid.study.frame import METRICS
 from torchsid.training.recipes import dotted_names, problems_of
 
+T = TypeVar("T")
 Size = Literal["small", "medium"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Settings = dict[str, Any]
@@ -28,7 +29,7 @@ _SHIPPED = files("torchsid.study.experiments")
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Contender:
+class ContenderConfig:
     """One side of the comparison: what it sets, and what it does not share with the others."""
 
     settings: Settings = field(default_factory=dict)
@@ -98,7 +99,7 @@ class Experiment:
     """Learning rates that every contender is tuned over."""
     seeds: Annotated[list[int], Field(min_length=1)]
     """Seeds of all runs; the first one is that of the tuning."""
-    contenders: Annotated[dict[str, Annotated[Contender, BeforeValidator(_with_settings_apart)]], Field(min_length=1)]
+    contenders: Annotated[dict[str, Annotated[ContenderConfig, BeforeValidator(_with_settings_apart)]], Field(min_length=1)]
     """By name; the first one is the reference of the differences."""
     axis: Axis | None = None
     """What changes besides the contender."""
@@ -113,13 +114,17 @@ class Experiment:
         if problems := [*self._doubles(), *self._contradictions()]:
             raise ConfigError(problems)
 
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The points of the axis, by name; none without one."""
+        return self.axis.names() if self.axis else ()
+
     def _doubles(self) -> Iterator[str]:
-        points = self.axis.names() if self.axis else ()
         lists: dict[str, list[Any]] = {
             "rates": self.rates,
             "seeds": self.seeds,
             "contenders (as names of directories)": [slug(name) for name in self.contenders],
-            "axis values (as names of directories)": [slug(name) for name in points],
+            "axis values (as names of directories)": [slug(name) for name in self.points],
         }
         for what, values in lists.items():
             yield from (f"{what}: {value!r} stands there twice" for value, count in Counter(values).items() if count > 1)
@@ -137,19 +142,14 @@ class Experiment:
         if axis := self.axis:
             if bool(axis.points) == bool(axis.setting and axis.values):
                 yield "axis: give either `setting` and `values`, or `points`"
-            if axis.reference and axis.reference not in axis.names():
-                yield f"axis.reference: {unknown_name('value', axis.reference, axis.names())}"
+            if axis.reference and axis.reference not in self.points:
+                yield f"axis.reference: {unknown_name('value', axis.reference, self.points)}"
 
 
-def names(kind: str = "") -> dict[str, str]:
-    """Return the shipped experiments, all or those of one kind: name and question, in alphabetical order.
-
-    Args:
-        kind: `training`, or what a file says by `kind`: `timing`, `memory`.
-    """
+def names() -> dict[str, str]:
+    """Return the shipped experiments: name and question, in alphabetical order."""
     stems = sorted(entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml"))
-    tables = {stem: tomllib.loads((_SHIPPED / f"{stem}.toml").read_text("utf-8")) for stem in stems}
-    return {name: table["question"] for name, table in tables.items() if kind in ("", table.get("kind", "training"))}
+    return {name: read(name)[1]["question"] for name in stems}
 
 
 def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
@@ -162,16 +162,14 @@ def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
     """
     path = Path(name_or_path)
     is_file = path.suffix == ".toml" or len(path.parts) > 1
-    problem = ""
-    if not is_file and name_or_path not in names():
-        problem = unknown_name("experiment", name_or_path, names()) + "; a file of your own ends in .toml"
-    else:
-        try:
-            return path.stem, tomllib.loads((path if is_file else _SHIPPED / f"{path}.toml").read_text("utf-8"))
-        except OSError as error:
-            problem = f"cannot read {name_or_path}: {error.strerror or error}"
-        except ValueError as error:
-            problem = f"{name_or_path} is not valid TOML: {error}"
+    try:
+        return path.stem, tomllib.loads((path if is_file else _SHIPPED / f"{path}.toml").read_text("utf-8"))
+    except OSError as error:
+        problem = f"cannot read {name_or_path}: {error.strerror or error}"
+        if not is_file:
+            problem = unknown_name("experiment", name_or_path, names()) + "; a file of your own ends in .toml"
+    except ValueError as error:
+        problem = f"{name_or_path} is not valid TOML: {error}"
     raise ConfigError([problem], source="experiment")
 
 
@@ -189,11 +187,20 @@ def load(name_or_path: str, size: Size = "small") -> Experiment:
     if size == "medium":
         # Of `settings` and `axis` the larger size says what differs, anything else it says anew.
         table |= medium | {key: {**table.get(key, {}), **medium[key]} for key in ("settings", "axis") if key in medium}
+    return validated(Experiment, {**table, "name": name, "size": size if medium else "small"}, "contenders")
+
+
+def validated(kind: type[T], table: Mapping[str, Any], *inner: str) -> T:
+    """Return a table as what it is to be; of the sections `inner` a problem names the entry.
+
+    Raises:
+        ConfigError: names all that does not fit.
+    """
     try:
-        return TypeAdapter(Experiment).validate_python({**table, "name": name, "size": size if medium else "small"})
+        return TypeAdapter(kind).validate_python(table)
     except ValidationError as error:
-        known = {key: section for key, section in dotted_names(Experiment).items() if key != "contenders"}  # name the contender
-        raise ConfigError(problems_of(error, known), source=f"experiment {name!r}") from None
+        known = {key: section for key, section in dotted_names(kind).items() if key not in inner}
+        raise ConfigError(problems_of(error, known), source=f"experiment {table['name']!r}") from None
 
 
 def choose(name_or_path: str, *, data: bool, minutes: float | None) -> Experiment:

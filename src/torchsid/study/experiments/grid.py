@@ -7,86 +7,76 @@ from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import ConfigError
 from torchsid.study.experiments.experiment import Experiment, Settings, slug
+from torchsid.study.frame import Place
 
 if TYPE_CHECKING:
     from torchsid.training.config import RunConfig
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A contender at a point of the axis; the point is empty beside the axis, and without one."""
-
-    contender: str
-    point: str = ""
-
-    def __str__(self) -> str:
-        return " at ".join(filter(None, (self.contender, self.point)))
-
-
-@dataclass(frozen=True)
 class Job:
     """One run."""
 
-    cell: Cell
+    cell: Place
+    """A contender at a point of the axis; the point is empty beside the axis, and without one."""
     rate: float
     seed: int
 
     @property
     def directory(self) -> str:
         """The name of its run directory."""
-        parts = [slug(self.cell.contender), slug(self.cell.point), f"rate{self.rate:g}", f"seed{self.seed}"]
+        parts = [*map(slug, self.cell), f"rate{self.rate:g}", f"seed{self.seed}"]
         return "-".join(filter(None, parts))
 
 
-def cells(experiment: Experiment) -> list[Cell]:
+def cells(experiment: Experiment) -> list[Place]:
     """Return the cells, the most important ones first: beside the axis, at its start, its reference, its end, and then between."""
-    points = [""]
-    if axis := experiment.axis:
-        names = axis.names()
+    axis, points, names = experiment.axis, [""], experiment.points
+    if axis:
         points += filter(None, (names[0], axis.reference, names[-1], *names))
     beside = {name: axis is None or axis.setting in each.settings for name, each in experiment.contenders.items()}
-    return [Cell(name, point) for point in dict.fromkeys(points) for name in beside if beside[name] == (not point)]
+    return [Place(name, point) for point in dict.fromkeys(points) for name in beside if beside[name] == (not point)]
 
 
 def tuning(experiment: Experiment) -> list[Job]:
     """Return the runs that choose the learning rates, cell by cell: every rate on the first seed."""
-    tuned = (cell for cell in cells(experiment) if not experiment.contenders[cell.contender].of)
+    tuned = (cell for cell in cells(experiment) if not experiment.contenders[cell.method].of)
     return [Job(cell, rate, experiment.seeds[0]) for cell in tuned for rate in experiment.rates]
 
 
-def repeats(experiment: Experiment, rates: Mapping[Cell, float]) -> list[Job]:
+def repeats(experiment: Experiment, rates: Mapping[Place, float]) -> list[Job]:
     """Return all runs at the chosen rates, those of the tuning included, seed by seed; a cell without a rate is left out."""
     known = [(cell, rate) for cell in cells(experiment) if (rate := _rate(experiment, cell, rates)) is not None]
     fewer = {name: each.seeds or experiment.seeds for name, each in experiment.contenders.items()}
-    return [Job(cell, rate, seed) for seed in experiment.seeds for cell, rate in known if seed in fewer[cell.contender]]
+    return [Job(cell, rate, seed) for seed in experiment.seeds for cell, rate in known if seed in fewer[cell.method]]
 
 
-def _rate(experiment: Experiment, cell: Cell, rates: Mapping[Cell, float]) -> float | None:
+def _rate(experiment: Experiment, cell: Place, rates: Mapping[Place, float]) -> float | None:
     """Return the rate of a cell; that of an ablation is a multiple of the one that was chosen for what it changes."""
-    contender, axis = experiment.contenders[cell.contender], experiment.axis
+    contender, axis = experiment.contenders[cell.method], experiment.axis
     if not contender.of:
         return rates.get(cell)
-    point = cell.point or (axis.reference or axis.names()[0] if axis else "")
-    found = rates.get(Cell(contender.of, point), rates.get(Cell(contender.of)))
+    point = cell.at or (axis.reference or experiment.points[0] if axis else "")
+    found = rates.get(Place(contender.of, point), rates.get(Place(contender.of)))
     return None if found is None else found * contender.times
 
 
 def position(experiment: Experiment, point: str) -> float | None:
     """Return where a point lies on a numeric axis; None for a name."""
     axis = experiment.axis
-    value = axis.values[axis.names().index(point)] if axis and axis.values and point else None
+    value = axis.values[experiment.points.index(point)] if axis and axis.values and point else None
     return None if value is None or isinstance(value, str) else float(value)
 
 
-def settings_of(experiment: Experiment, cell: Cell) -> list[tuple[str, Any]]:
+def settings_of(experiment: Experiment, cell: Place) -> list[tuple[str, Any]]:
     """Return what a cell sets, one on top of the other: that of all runs, of the axis, of the contender.
 
     A contender beside the axis sets the axis' own setting first, so that its method or network need not have it.
     """
-    axis, own = experiment.axis, dict(experiment.contenders[cell.contender].settings)
+    axis, own = experiment.axis, dict(experiment.contenders[cell.method].settings)
     along: Settings = {}
-    if axis and cell.point:
-        along = axis.points[cell.point] if axis.points else {axis.setting: axis.values[axis.names().index(cell.point)]}
+    if axis and cell.at:
+        along = axis.points[cell.at] if axis.points else {axis.setting: axis.values[experiment.points.index(cell.at)]}
     elif axis and axis.setting in own:
         along = {axis.setting: own.pop(axis.setting)}
     return [*experiment.settings.items(), *along.items(), *own.items()]
@@ -116,13 +106,13 @@ def check(experiment: Experiment, data: str) -> None:
     Raises:
         ConfigError: names all problems, each with the first cell that has it.
     """
-    from torchsid.study.experiments import torchrun
+    from torchsid.study.experiments import processes
 
-    where: dict[str, list[Cell]] = {}
+    where: dict[str, list[Place]] = {}
     for cell in cells(experiment):
         try:
             config = configuration(experiment, Job(cell, experiment.rates[0], experiment.seeds[0]), data)
-            found = tuple(torchrun.problems(config, experiment.contenders[cell.contender].workers))
+            found = tuple(processes.problems(config, experiment.contenders[cell.method].workers))
         except ConfigError as error:
             found = error.problems
         for problem in found:

@@ -1,21 +1,28 @@
-"""The page of an experiment: question, figures, numbers, differences, tuning, and all that is needed to repeat it."""
+"""The files of an experiment: rows, a summary in JSON, figures, and the page with all that is needed to judge and repeat it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
+from torchsid.errors import RunError
 from torchsid.show.page import Code, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
-from torchsid.show.plots.points import points
+from torchsid.show.plots.points import Point, points
 from torchsid.show.svg import Drawing
 from torchsid.show.tables import MARKS, Cell, Table, facts, table
 from torchsid.show.text import duration, percent
 from torchsid.study.experiments import grid
-from torchsid.study.experiments.analysis import SHOWN, Analysis
-from torchsid.study.figures import capitalised, side_by_side, stage_figure, tradeoff_figures
-from torchsid.study.frame import Row, select
-from torchsid.study.metrics import METRICS
-from torchsid.study.report.compare import difference_cell, mean_cell
-from torchsid.study.report.provenance import shared_entries
+from torchsid.study.experiments.results import COLUMNS, SHOWN, Results
+from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures
+from torchsid.study.files import write_figures, write_json, write_page, write_parquet
+from torchsid.study.frame import METRICS, Place, select
+from torchsid.study.report.compare import number_table
+from torchsid.study.report.page import provenance_table
+from torchsid.study.statistics import bootstrap_interval
 
+_NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
 _OF_ALL = ("torchsid", "versions", "hardware", "git", "data")  # what belongs to the experiment
 _RESULTS = (
     "Held-out data, means with Student's 95 % intervals over seeds. “Last” is the last epoch, “best” that with the best validation "
@@ -27,140 +34,197 @@ _TUNING = (
 )
 
 
-def experiment_page(found: Analysis, drawings: dict[str, Drawing]) -> Page:
+def check_packages() -> None:
+    """Raise before hours of training what would stop their result from being written.
+
+    Raises:
+        RunError: packages are missing; names the extras that bring them.
+    """
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        extras = ",".join(sorted({_NEEDED[package] for package in missing}))
+        raise RunError(f"experiments need {', '.join(missing)}: pip install 'torchsid[{extras}]'")
+
+
+def write(found: Results, out: Path) -> dict[str, Path]:
+    """Write `results.parquet`, `results.json`, one SVG a figure and `report.html` into `out`, and return them by kind.
+
+    Raises:
+        RunError: the operating system refuses.
+    """
+    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
+    drawn = figures(found)
+    write_parquet(files["rows"], found.rows(), COLUMNS)
+    write_json(files["summary"], as_json(found))
+    write_figures(out, drawn)
+    write_page(files["report"], experiment_page(found, drawn))
+    return files
+
+
+def as_json(found: Results) -> dict[str, Any]:
+    """Return question, tuning, means and differences, with all their digits."""
+    runs = list(found.runs.values())
+    manifest: Mapping[str, Any] = runs[0].manifest if runs else {}
+    return {
+        "command": found.command,
+        "experiment": asdict(found.experiment),
+        "no_data": {str(cell): reason for cell, reason in found.no_data.items()},
+        "not_run": {str(cell): number for cell, number in found.not_run.items()},
+        "diverged": {job.directory: reason for job, reason in found.diverged.items()},
+        **{name: manifest.get(name) for name in ("versions", "hardware", "git")},
+        "finished": max((str(run.manifest.get("finished")) for run in runs), default=None),
+        "data": {run.manifest["data"]["name"]: run.fingerprint for run in runs},
+        "tuning": [
+            {**_named(job.cell), "rate": job.rate, **{name: scores and scores.last(name) for name in ("accuracy", "kl")}}
+            for job, scores in found.tried.items()
+        ],
+        "summary": [
+            {**_named(cell), "rate": found.rates[cell], "metrics": {name: _summary(found, cell, name) for name in found.metrics}}
+            for cell in found.cells
+        ],
+        "differences": [asdict(each) for name in found.metrics for each in found.differences(name).values()],
+        "units": {name: METRICS[name].title for name in found.metrics},
+    }
+
+
+def _named(cell: Place) -> dict[str, str]:
+    return {"contender": cell.method, "point": cell.at}
+
+
+def _summary(found: Results, cell: Place, name: str) -> dict[str, Any] | None:
+    """Return a mean over the seeds with Student's interval, the bootstrap's beside it, and what it is made of."""
+    row, by_seed = found.frame.mean(cell, name), found.frame.by_seed(name).get(cell, {})
+    if row is None:
+        return None
+    bootstrap = bootstrap_interval(list(by_seed.values()))
+    student = {"mean": row.value, "low": row.low, "high": row.high, "n": len(by_seed)}
+    return {**student, "bootstrap_low": bootstrap.low, "bootstrap_high": bootstrap.high, "by_seed": by_seed}
+
+
+def experiment_page(found: Results, drawings: Mapping[str, Drawing]) -> Page:
     """Return the page with the figures."""
-    experiment = found.experiment
-    seconds = sum(run.train_seconds or 0.0 for run in found.runs.values())
+    experiment, runs = found.experiment, list(found.runs.values())
+    seconds = sum(METRICS["seconds"].of(run) or 0.0 for run in runs)
     parts = [f"Experiment {experiment.name}, {experiment.size}", f"recipe {experiment.recipe}"]
-    parts += [f"{len(found.runs)} runs at the chosen rates, {duration(seconds)} of training"]
-    names = "\n".join(job.directory for job in found.runs)
+    parts += [f"{len(runs)} runs at the chosen rates, {duration(seconds)} of training"]
     repeat: list[Part] = [
-        Code("", found.results.command or f"torchsid experiment {experiment.name}"),
-        Folded(f"{len(found.runs)} runs; torchsid train RUN/config.toml repeats one", [Code("", names)]),
-        *([shared_entries(list(found.runs.values()), _OF_ALL)] if found.runs else []),
+        Code("", found.command or f"torchsid experiment {experiment.name}"),
+        Folded(
+            f"{len(runs)} runs; torchsid train RUN/config.toml repeats one",
+            [Code("", "\n".join(job.directory for job in found.runs))],
+        ),
+        *([provenance_table(runs, _OF_ALL, apart=False)] if runs else []),
     ]
-    results = [mean_table(found), difference_table(found, found.metrics), limits_table(found)]
     return Page(
         title=experiment.question,
         subtitle=" · ".join(parts),
         notes=[f"The claim: {experiment.claim}"] if experiment.claim else [],
         sections=[
             Section("figures", "Figures", "", side_by_side(drawings.values())),
-            Section("results", "Results", _RESULTS, results),
+            Section("results", "Results", _RESULTS, tables(found, found.metrics)),
             Section("tuning", "Learning rates", _TUNING, [tuning_table(found)]),
             Section("repeat", "To repeat it", "", repeat),
         ],
     )
 
 
-def mean_table(found: Analysis) -> Table:
+def tables(found: Results, compared: Sequence[str] = SHOWN) -> list[Table]:
+    """Return the means, the differences in some metrics, and what limits the experiment: on a terminal those of accuracy."""
+    return [mean_table(found), difference_table(found, compared), limits_table(found)]
+
+
+def mean_table(found: Results) -> Table:
     """Return one row a cell: rate, number of seeds, every metric with its interval."""
-    rows: list[list[Cell | str]] = [
-        [
-            *_place(found, cell),
-            f"{found.results.rates[cell]:g}",
-            str(sum(job.cell == cell for job in found.runs)),
-            *(mean_cell(found.mean(cell, name)) for name in found.metrics),
-        ]
+    begin = {
+        cell: [*_begin(found, cell), f"{found.rates[cell]:g}", str(sum(job.cell == cell for job in found.runs))]
         for cell in found.cells
-    ]
-    return table([*_heads(found), "Rate", "Seeds", *(METRICS[name].title for name in found.metrics)], rows)
+    }
+    return number_table(found.frame, begin, [*_heads(found), "Rate", "Seeds"], found.metrics)
 
 
-def difference_table(found: Analysis, metrics: Sequence[str]) -> Table:
+def difference_table(found: Results, metrics: Sequence[str]) -> Table:
     """Return one row a cell that has a reference: the differences in some metrics, marked where they are resolved."""
-    differences = {name: found.differences(name) for name in metrics}
-    rows: list[list[Cell | str]] = []
-    for cell in found.cells:
-        own = [differences[name].get((cell.contender, cell.point)) for name in metrics]
-        if any(own):
-            rows.append([*_place(found, cell), str(found.reference_of(cell)), *map(difference_cell, own)])
-    heads = [METRICS[name].title for name in metrics]
-    return table([*_heads(found), "Less", *heads], rows, f"Differences to another cell, paired over seeds; {MARKS}")
+    differences = {METRICS[name].title: found.differences(name) for name in metrics}
+    compared = [cell for cell in found.cells if any(cell in own for own in differences.values())]
+    begin = {cell: [*_begin(found, cell), str(found.reference_of(cell))] for cell in compared}
+    caption = f"Differences to another cell, paired over seeds; {MARKS}"
+    return number_table(found.frame, begin, [*_heads(found), "Less"], (), caption, differences)
 
 
-def tuning_table(found: Analysis) -> Table:
+def tuning_table(found: Results) -> Table:
     """Return one row a tuned cell: the validation accuracy with every rate, the chosen one marked."""
     rows = []
     for cell in found.cells:
-        row: list[Cell | str] = [*_place(found, cell)]
+        row: list[Cell | str] = _begin(found, cell)
         own = {job.rate: scores for job, scores in found.tried.items() if job.cell == cell}
         for rate in found.experiment.rates if own else ():
-            scores, chosen = own.get(rate), "chosen" if found.results.rates[cell] == rate else ""
+            scores, chosen = own.get(rate), "chosen" if found.rates[cell] == rate else ""
             row.append(Cell(percent(scores.last("accuracy")) if scores else "diverged" if rate in own else "–", chosen))
         rows += [row] if own else []
     return table([*_heads(found), *(f"{rate:g}" for rate in found.experiment.rates)], rows, "Validation accuracy by learning rate")
 
 
-def limits_table(found: Analysis) -> Table:
+def limits_table(found: Results) -> Table:
     """Return what limits the experiment: what was left out or diverged, rates at the edge of the grid, single seeds."""
-    results = found.results
-    edge = {min(found.experiment.rates), max(found.experiment.rates)} if len(found.experiment.rates) > 2 else set()
+    rates = found.experiment.rates
+    edge = {min(rates), max(rates)} if len(rates) > 2 else set()
     tuned = {job.cell for job in found.tried}
     workers = {name: each.workers for name, each in found.experiment.contenders.items() if each.workers > 1}
     limits = {
-        "left out, no data": [f"{cell}: {reason}" for cell, reason in results.no_data.items()],
-        "left out, no time": [f"{cell}: {number} runs" for cell, number in results.not_run.items()],
-        "diverged": [job.directory for job in results.diverged],
-        "best rate at an end of the grid": [str(cell) for cell in found.cells if cell in tuned and results.rates[cell] in edge],
+        "left out, no data": [f"{cell}: {reason}" for cell, reason in found.no_data.items()],
+        "left out, no time": [f"{cell}: {number} runs" for cell, number in found.not_run.items()],
+        "diverged": [job.directory for job in found.diverged],
+        "best rate at an end of the grid": [str(cell) for cell in found.cells if cell in tuned and found.rates[cell] in edge],
         "trained by several processes": [f"{name}: {number}" for name, number in workers.items()],
         "one seed, no interval": [str(cell) for cell in found.cells if sum(job.cell == cell for job in found.runs) == 1],
     }
-    rows = [[what, "; ".join(which) or "none"] for what, which in limits.items()]
-    return facts(["Limit", "Where"], rows)
+    return facts(["Limit", "Where"], [[what, "; ".join(which) or "none"] for what, which in limits.items()])
 
 
-def figures(found: Analysis) -> dict[str, Drawing]:
-    """Return the drawings by name: every metric against the axis, or what accuracy costs where there is none; and by stage."""
-    drawn = {}
-    for name in found.metrics if len(found.points) > 1 else ():
-        if any(found.mean(cell, name) for cell in found.cells):
-            drawn[name] = _against(found, name)
-    if len(found.points) < 2:
-        drawn |= tradeoff_figures([str(cell) for cell in found.cells], lambda place, name: found.mean(found.cells[place], name))
-    return drawn | {f"{name}-by-stage": each for name in found.experiment.by_stage if (each := _by_stage(found, name))}
-
-
-def _against(found: Analysis, name: str) -> Drawing:
-    axis, metric = found.experiment.axis, METRICS[name]
-    assert axis is not None
-    title = capitalised(metric.title)
-    places = [grid.position(found.experiment, point) for point in found.points]
-    numbers = [place for place in places if place is not None]
-    if len(numbers) < len(places):
-        lanes: dict[str, dict[str, Row]] = {}
-        for cell in found.cells:
-            if row := found.mean(cell, name):
-                lanes.setdefault(cell.point or f"any {axis.name}", {})[cell.contender] = row
-        shown = {lane: {who: row.point(metric.factor) for who, row in rows.items()} for lane, rows in lanes.items()}
-        return points(title, shown)
-    lines = []
-    for contender in found.experiment.contenders:
-        own = [row for cell in found.cells if cell.contender == contender and (row := found.mean(cell, name))]
-        where = [grid.position(found.experiment, row.at) for row in own if row.at]
-        lines.append(Line(contender, [place for place in where if place is not None], [row.point(metric.factor) for row in own]))
-    ticks = dict(zip(numbers, found.points, strict=True))
-    logarithmic = "x" if axis.log and min(numbers) > 0 else ""
-    return curves(title, [line for line in lines if line.y], x=axis.name, logarithmic=logarithmic, ticks=ticks, size=(460, 300))
-
-
-def _by_stage(found: Analysis, name: str) -> Drawing | None:
-    """Draw a number after every stage, at the last point of the axis, on held-out data."""
-    last, axis = found.points[-1] if found.points else "", found.experiment.axis
-    split = "test" if select(found.means, split="test") else "validation"
-    rows = [row for row in select(found.means, metric=name, weights="last", split=split) if row.at in ("", last)]
-    lines = {contender: select(rows, method=contender) for contender in found.experiment.contenders}
-    return stage_figure(name, lines, f", {axis.name} = {last}" if axis and last else "")
-
-
-def _heads(found: Analysis) -> list[str]:
+def _heads(found: Results) -> list[str]:
     return ["Contender", found.experiment.axis.name] if found.experiment.axis else ["Contender"]
 
 
-def _place(found: Analysis, cell: grid.Cell) -> list[str]:
-    return [cell.contender, cell.point or "–"] if found.experiment.axis else [cell.contender]
+def _begin(found: Results, cell: Place) -> list[Cell | str]:
+    return [cell.method, cell.at or "–"] if found.experiment.axis else [cell.method]
 
 
-def tables(found: Analysis) -> Sequence[Table]:
-    """Return what the terminal shows."""
-    return [mean_table(found), difference_table(found, SHOWN), limits_table(found)]
+def figures(found: Results) -> dict[str, Drawing]:
+    """Return the drawings by name: every metric against the axis, or what accuracy costs where there is none; and by stage."""
+    if len(found.points) > 1:
+        drawn = {name: each for name in found.metrics if (each := _against(found, name))}
+    else:
+        drawn = tradeoff_figures(found.frame, {str(cell): cell for cell in found.cells})
+    return drawn | {f"{name}-by-stage": each for name in found.experiment.by_stage if (each := _by_stage(found, name))}
+
+
+def _against(found: Results, name: str) -> Drawing | None:
+    """Draw a metric along the axis, contender by contender; None where there are no numbers."""
+    axis, metric = found.experiment.axis, METRICS[name]
+    rows = {cell: row.point(metric.factor) for cell in found.cells if (row := found.frame.mean(cell, name))}
+    if axis is None or not rows:
+        return None
+    title = f"{metric.title[0].upper()}{metric.title[1:]}"
+    places = {point: grid.position(found.experiment, point) for point in found.points}
+    numbers = {place: point for point, place in places.items() if place is not None}
+    if len(numbers) < len(places):
+        lanes: dict[str, dict[str, Point]] = {}
+        for cell, point in rows.items():
+            lanes.setdefault(cell.at or f"any {axis.name}", {})[cell.method] = point
+        return points(title, lanes)
+    lines = []
+    for contender in found.experiment.contenders:
+        own = {cell.at: point for cell, point in rows.items() if cell.method == contender}
+        if own:
+            lines.append(Line(contender, [places[at] or 0.0 for at in own if at], list(own.values())))
+    logarithmic = "x" if axis.log and min(numbers) > 0 else ""
+    return curves(title, lines, x=axis.name, logarithmic=logarithmic, ticks=numbers, size=(460, 300))
+
+
+def _by_stage(found: Results, name: str) -> Drawing | None:
+    """Draw a number after every stage, at the last point of the axis, on held-out data."""
+    last, axis, means = found.points[-1] if found.points else "", found.experiment.axis, found.frame.means
+    split = "test" if select(means, split="test") else "validation"
+    rows = [row for row in select(means, metric=name, weights="last", split=split) if row.at in ("", last)]
+    lines = {contender: select(rows, method=contender) for contender in found.experiment.contenders}
+    return stage_figure(name, lines, f", {axis.name} = {last}" if axis and last else "")

@@ -4,21 +4,90 @@ Every run is an ordinary run directory. What is finished is kept, what was inter
 how an experiment is resumed. Runs are made in the order of their importance, so that it can end whenever the time is up.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain, takewhile
 from math import inf
 from pathlib import Path
-from time import monotonic
+from time import monotonic, perf_counter
 
-from torchsid.errors import DataError
+from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError
 from torchsid.study.experiments.experiment import Experiment
-from torchsid.study.experiments.grid import Cell, Job, check, repeats, tuning
-from torchsid.study.experiments.parquet import write_parquet
-from torchsid.study.experiments.pool import at_once
-from torchsid.study.experiments.results import COLUMNS, Results, validation_of
-from torchsid.study.experiments.trainer import Outcome, Trainer
+from torchsid.study.experiments.grid import Job, check, configuration, repeats, tuning
+from torchsid.study.experiments.processes import at_once, train_on_workers
+from torchsid.study.experiments.results import Results
+from torchsid.study.frame import Place
+from torchsid.study.runs import RunRecord, Scores, load_run
+from torchsid.training import RunDirectory, train
+from torchsid.training.config import differences
+from torchsid.training.run import check_directory
+
+_BEFORE_TRAINING = {"config.toml", ".config.toml.new", ".manifest.json.new"}  # all that a run killed at its start has left
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: it diverged, its data could not be read, or there is an evaluation."""
+
+    seconds: float = 0.0
+    """From start to evaluation; 0 where it had finished before."""
+    diverged: str = ""
+    """Where it met NaN or infinity."""
+    no_data: str = ""
+    """Why its data cannot be read."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains the runs of an experiment; plain data, so that it can be sent to another process."""
+
+    experiment: Experiment
+    runs: Path
+    """The folder of the run directories."""
+    data: str
+    """The folder of the data files, empty for none."""
+    command: str
+    """What was typed, for the manifests."""
+
+    def has_finished(self, job: Job) -> bool:
+        """Return whether a run needs no training.
+
+        Raises:
+            CheckpointError: it was begun under another configuration.
+        """
+        run, config = RunDirectory(self.runs / job.directory), configuration(self.experiment, job, self.data)
+        if run.path.is_dir() and {entry.name for entry in run.path.iterdir()} <= _BEFORE_TRAINING:
+            shutil.rmtree(run.path)  # nothing of it is worth going on with
+        if not check_directory(run, config, resume=True):
+            return False
+        # Settings of `distributed` are no part of a run's identity, but of a contender's.
+        if changed := differences(run.config().distributed, config.distributed, "distributed."):
+            raise CheckpointError(f"{run.path} was begun otherwise: {', '.join(changed)}; name another directory by --out")
+        return bool(run.manifest()["status"] == "finished")
+
+    def __call__(self, job: Job) -> Outcome:
+        """Train a run that has not finished; one that was interrupted goes on.
+
+        Raises:
+            Interrupted: a signal came; the run is saved.
+            RunError: its workers failed, or it cannot be written.
+        """
+        config, path = configuration(self.experiment, job, self.data), self.runs / job.directory
+        workers, started = self.experiment.contenders[job.cell.method].workers, perf_counter()
+        diverged = no_data = ""
+        try:
+            if workers > 1:
+                train_on_workers(config, path, workers)
+            else:
+                train(config, path, resume=True, command=self.command)
+        except NonFiniteError as error:
+            diverged = str(error).partition(";")[0]
+        except DataError as error:
+            no_data = str(error)
+        return Outcome(perf_counter() - started, diverged, no_data)
 
 
 def run(
@@ -31,7 +100,7 @@ def run(
     command: str = "",
     say: Callable[[str], None] = print,
 ) -> Results:
-    """Run what is missing of an experiment, write `results.parquet`, and return all of it.
+    """Run what is missing of an experiment, and return all of it.
 
     Args:
         experiment: from `load` or `choose`.
@@ -53,64 +122,63 @@ def run(
     trainer = Trainer(experiment, out / "runs", data, command)
     until = inf if minutes is None else monotonic() + 60 * minutes
     outcomes: dict[Job, Outcome] = {}
+    finished: dict[Job, RunRecord] = {}
 
-    def train(jobs: Sequence[Job]) -> None:
+    def make(jobs: Sequence[Job]) -> None:
         """Train those without an outcome, as long as there is time."""
         new = [job for job in jobs if job not in outcomes]
-        finished = [job for job in new if trainer.has_finished(job)]
-        due = takewhile(lambda _: monotonic() < until, (job for job in new if job not in finished))
+        known = [job for job in new if trainer.has_finished(job)]
+        due = takewhile(lambda _: monotonic() < until, (job for job in new if job not in known))
         with closing(at_once(trainer, due, workers)) as trained:
-            for job, outcome in chain(((job, Outcome()) for job in finished), trained):
+            for job, outcome in chain(((job, Outcome()) for job in known), trained):
                 outcomes[job] = outcome
-                say(_line(trainer, job, outcome))
+                result = outcome.no_data or f"diverged: {outcome.diverged}"
+                if not (outcome.diverged or outcome.no_data):
+                    finished[job] = load_run(trainer.runs / job.directory)
+                    scores = validation_of(finished[job])
+                    result = "validation " + ", ".join(f"{metric} {scores.last(metric):.4g}" for metric in scores.by_stage)
+                say(f"{job.directory:44s} {result}  {'already there' if job in known else f'{outcome.seconds:.1f} s'}")
 
     tries = tuning(experiment)
-    train(tries)
-    rates = _choose(trainer, tries, outcomes)
+    make(tries)
+    rates = _choose(tries, finished, outcomes)
     chosen = repeats(experiment, rates)
-    train(chosen)
+    make(chosen)
 
     no_data = {job.cell: outcome.no_data for job, outcome in outcomes.items() if outcome.no_data}
     if outcomes and all(outcome.no_data for outcome in outcomes.values()):
         raise DataError(next(iter(no_data.values())))
-    finished = [job for job, outcome in outcomes.items() if outcome.finished]
-    results = Results(
+    # The rate of a cell that was not tuned with all rates is unknown, the number of its runs is not.
+    untuned = {job.cell: job.rate for job in tries if job not in outcomes}
+    every = dict.fromkeys([*tries, *repeats(experiment, {**untuned, **rates})])
+    return Results(
         experiment=experiment,
-        runs={job: trainer.run_of(job).path for job in finished},
+        finished=finished,
         rates={job.cell: job.rate for job in chosen},
         diverged={job: outcome.diverged for job, outcome in outcomes.items() if outcome.diverged},
         no_data=no_data,
-        not_run=_not_run(experiment, rates, outcomes),
+        not_run=Counter(job.cell for job in every if job not in outcomes),
         command=command,
     )
-    write_parquet(results.rows(), COLUMNS, out / "results.parquet")
-    return results
 
 
-def _line(trainer: Trainer, job: Job, outcome: Outcome) -> str:
-    took = f"{outcome.seconds:.1f} s" if outcome.seconds else "already there"
-    if outcome.finished:
-        scores = validation_of(trainer.run_of(job).path)
-        result = "validation " + ", ".join(f"{metric} {scores.last(metric):.4g}" for metric in scores.by_stage)
-    else:
-        result = outcome.no_data or f"diverged: {outcome.diverged}"
-    return f"{job.directory:44s} {result}  {took}"
+def validation_of(run: RunRecord) -> Scores:
+    """Return how the last weights answer the validation data, by which learning rates are chosen; test data have no part in it.
+
+    Raises:
+        RunError: the run has no validation data.
+    """
+    if found := run.scores.get(("last", "validation")):
+        return found
+    raise RunError(f"{run.path} has no validation data to choose a learning rate by: set data.validation above 0")
 
 
-def _choose(trainer: Trainer, tries: Sequence[Job], outcomes: Mapping[Job, Outcome]) -> dict[Cell, float]:
+def _choose(tries: Sequence[Job], finished: Mapping[Job, RunRecord], outcomes: Mapping[Job, Outcome]) -> dict[Place, float]:
     """Return the best rate of every cell; one that was not tuned with all rates has had less of a chance, and gets none."""
-    scores: dict[Cell, dict[float, tuple[float, float]]] = {}
+    scores: dict[Place, dict[float, tuple[float, float]]] = {}
     for job in tries:
-        if job in outcomes and outcomes[job].finished:
-            validation = validation_of(trainer.run_of(job).path)
+        if job in finished:
+            validation = validation_of(finished[job])
             scores.setdefault(job.cell, {})[job.rate] = (validation.last("accuracy"), -validation.last("kl"))
     untuned = {job.cell for job in tries if job not in outcomes}
     return {cell: max(own, key=own.__getitem__) for cell, own in scores.items() if cell not in untuned}
-
-
-def _not_run(experiment: Experiment, rates: Mapping[Cell, float], outcomes: Mapping[Job, Outcome]) -> dict[Cell, int]:
-    """Return how many runs of a cell are missing: the rate of those not tuned yet is unknown, their number is not."""
-    tries = tuning(experiment)
-    untuned = {job.cell: job.rate for job in tries if job not in outcomes}
-    every = dict.fromkeys([*tries, *repeats(experiment, {**untuned, **rates})])
-    return Counter(job.cell for job in every if job not in outcomes)

@@ -1,32 +1,44 @@
-"""Methods side by side: every number with its interval, every difference paired."""
+"""Methods side by side: runs gathered into methods, every number with its interval, every difference paired."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torchsid.errors import RunError
 from torchsid.show.tables import MARKS, NOTHING, Cell, Table, resolved, table
-from torchsid.study.frame import Difference, Place, Row, differences, over_seeds, rows_of, select, whole
-from torchsid.study.metrics import METRICS
-from torchsid.study.report.methods import Method, gather
-from torchsid.study.runs import RunRecord, load_run
+from torchsid.study.frame import METRICS, Difference, Frame, Place, Row, rows_of, select
+from torchsid.study.runs import RunRecord, dotted, load_run
 from torchsid.study.statistics import paired_difference
 
-_COLUMNS = {"best": "Accuracy, best", "accuracy": "Accuracy, last", "kl": "KL", "ece": "ECE"}
-_COSTS = {"seconds": "Training", "throughput": "Samples/s", "memory": "Memory", "kept": "Kept for backward"}
+_SCORES = ("best", "accuracy", "kl", "ece")
+_COSTS = ("seconds", "throughput", "memory", "kept")
 _COMPARED = ("accuracy", "best")
+_SIDE_EFFECTS = ("distributed.", "watch.")  # sections that a repetition may change without being another method
+_NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.checkpoint_every_seconds", "training.threads"}
+_FEW = 3  # settings that a name can tell
+
+
+@dataclass(frozen=True)
+class MethodRuns:
+    """One method and its runs, ordered by seed."""
+
+    name: str
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def example(self) -> RunRecord:
+        """The run that stands for the method where seeds cannot be averaged: of those evaluated, that of the lowest seed."""
+        return next((run for run in self.runs if run.scores), self.runs[0])
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Methods in the order given, the first being the reference; `notes` says what limits the comparison."""
 
-    methods: tuple[Method, ...]
-    rows: tuple[Row, ...]
+    methods: tuple[MethodRuns, ...]
+    frame: Frame
     """Every number of every run."""
-    means: tuple[Row, ...]
-    """The same over the seeds, with intervals."""
     differences: tuple[Difference, ...]
     """In accuracy, to the first method."""
     notes: tuple[str, ...]
@@ -36,15 +48,12 @@ class Comparison:
         """The runs, method by method."""
         return tuple(run for method in self.methods for run in method.runs)
 
-    def mean(self, method: str, metric: str) -> Row | None:
-        """Return a number of whole runs, if there is one."""
-        return whole(self.means, metric, method)
-
-    def by_stage(self, method: Method, metric: str) -> list[Row]:
-        """Return the held-out numbers `[L+1]` of the weights to quote; empty without an evaluation."""
-        scores, which = method.example.held_out(), method.example.chosen
-        rows = select(self.means, method=method.name, metric=metric, weights=which, split=scores.split) if scores else []
-        return [row for row in rows if row.stage is not None]
+    def by_stage(self, method: MethodRuns, metric: str, weights: str = "") -> list[Row]:
+        """Return held-out numbers `[L+1]`, by default of the weights to quote; empty without an evaluation."""
+        run = method.example
+        which = "last" if weights == "last" else run.chosen
+        split = scores.split if (scores := run.held_out(which)) else "none"
+        return select(self.frame.means, method=method.name, metric=metric, weights=which, split=split)
 
 
 def compare(runs: Sequence[str | Path | RunRecord], *, intervals: bool = True) -> Comparison:
@@ -66,78 +75,153 @@ def compare(runs: Sequence[str | Path | RunRecord], *, intervals: bool = True) -
         raise RunError("no runs given; name one run directory at least")
     records = [run if isinstance(run, RunRecord) else load_run(run) for run in runs]
     methods = gather(list({record.path: record for record in records}.values()))
-    rows = tuple(row for method in methods for run in method.runs for row in rows_of(run, method.name))
-    return Comparison(
-        methods=tuple(methods),
-        rows=rows,
-        means=tuple(over_seeds(rows, intervals=intervals)),
-        differences=_differences(methods, rows) if intervals else (),
-        notes=tuple(_notes(methods)),
-    )
+    rows = (row for method in methods for run in method.runs for row in rows_of(run, method.name))
+    frame = Frame.of(rows, intervals=intervals)
+    found = tuple(_differences(methods, frame)) if intervals else ()
+    return Comparison(tuple(methods), frame, found, tuple(_notes(methods)))
+
+
+def gather(runs: Sequence[RunRecord]) -> list[MethodRuns]:
+    """Group runs that differ in nothing but their seed; the order is that of each method's first run.
+
+    Methods that share a label are told apart by the few settings in which they differ, as in `SID (alpha = 0.7)`, or by their
+    recipes; runs that repeat a method and its seed by the name of their directory.
+    """
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for run in runs:
+        groups.setdefault((run.label, repr(sorted(_settings(run.config).items()))), []).append(run)
+    parts: list[list[RunRecord]] = []
+    for members in groups.values():
+        repeated = len({run.seed for run in members}) < len(members)
+        parts += [[run] for run in members] if repeated else [sorted(members, key=lambda run: run.seed)]
+    return [MethodRuns(_name(part[0], [other[0] for other in parts]), tuple(part)) for part in parts]
+
+
+def _name(run: RunRecord, examples: Sequence[RunRecord]) -> str:
+    rivals = [other for other in examples if other.label == run.label]
+    if len(rivals) == 1:
+        return run.label
+    settings = [_settings(rival.config) for rival in rivals]
+    mine, recipe = _settings(run.config), run.manifest["recipe"]
+    differing = [key for key in sorted(mine) if any(other.get(key) != mine[key] for other in settings)]
+    if settings.count(mine) == 1 and 0 < len(differing) <= _FEW:
+        detail = ", ".join(f"{key.rpartition('.')[2]} = {mine[key]}" for key in differing)
+    else:
+        detail = recipe if sum(rival.manifest["recipe"] == recipe for rival in rivals) == 1 else run.name
+    return f"{run.label} ({detail})"
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `{dotted name: value}` of the settings that make up the method."""
+    return {key: value for key, value in dotted(config) if not key.startswith(_SIDE_EFFECTS) and key not in _NOT_THE_METHOD}
+
+
+def _differences(methods: Sequence[MethodRuns], frame: Frame) -> Iterator[Difference]:
+    first, *others = methods
+    for metric in _COMPARED:
+        over_seeds = frame.differences({Place(method.name): Place(first.name) for method in others}, metric)
+        for method in others:
+            found = over_seeds.get(Place(method.name))
+            if each := found if found and found.paired.n > 1 else _over_samples(method, first, metric):
+                yield each
+
+
+def _over_samples(method: MethodRuns, reference: MethodRuns, metric: str) -> Difference | None:
+    """Return the difference of one run each on the same held-out samples; None where they are others."""
+    theirs = {run.seed: run for run in reference.runs}
+    ours = next((run for run in method.runs if run.seed in theirs and run.scores), method.example)
+    yours = theirs.get(ours.seed, reference.example)
+    if _tested_on(ours) != _tested_on(yours) or (metric == "best" and "last" in (ours.chosen, yours.chosen)):
+        return None
+    a, b = (run.held_out("best" if metric == "best" else "last") for run in (ours, yours))
+    if a is None or b is None or a.correct is None or b.correct is None or a.correct.size != b.correct.size:
+        return None
+    paired = paired_difference(a.correct, b.correct)
+    return Difference(Place(method.name), Place(reference.name), metric, paired, over=f"{a.split} samples")
+
+
+def _tested_on(run: RunRecord) -> object:
+    """Return what tells its test samples apart; the seed cuts training and validation parts of its own."""
+    whole, data = run.fingerprint, run.manifest["data"]
+    return data["name"], whole.get("arrays/test", whole) if data.get("test") else whole
+
+
+def _notes(methods: Sequence[MethodRuns]) -> Iterator[str]:
+    runs = [run for method in methods for run in method.runs]
+    if any(not run.scores for run in runs):
+        yield "Some runs have not been evaluated: they are not in the scores."
+    if any(_tested_on(run) != _tested_on(runs[0]) for run in runs):
+        yield "The runs do not share their data: their accuracies measure different tasks."
+    if any(run.manifest["hardware"] != runs[0].manifest["hardware"] for run in runs):
+        yield "The runs were made on different hardware: time and throughput do not compare."
+    if len(methods) > 1 and all(len(method.runs) == 1 for method in methods):
+        yield "One seed a method: intervals cover the choice of test samples, not the luck of the seed."
 
 
 def summary_table(result: Comparison) -> Table:
     """Return one row a method: accuracy, KL, calibration, and the difference in accuracy after the last epoch to the first."""
-    found = {each.place[0]: each for each in result.differences if each.metric == "accuracy"}
-    cells = {method.name: [difference_cell(found.get(method.name))] for method in result.methods} if found else {}
+    found = {each.place: each for each in result.differences if each.metric == "accuracy"}
     caption = "Held-out data, with 95 % intervals" + (f"; differences are to the first method; {MARKS}" if found else "")
-    return _table(result, _COLUMNS, ["Difference, last"] if found else [], cells, caption)
+    return number_table(result.frame, _heads(result), ["Method"], _SCORES, caption, {"Difference, last": found} if found else {})
 
 
 def cost_table(result: Comparison) -> Table:
     """Return one row a method: time, throughput, memory."""
-    return _table(result, _COSTS, [], {}, "Costs, with 95 % intervals")
+    return number_table(result.frame, _heads(result), ["Method"], _COSTS, "Costs, with 95 % intervals")
 
 
-def _table(
-    result: Comparison, columns: Mapping[str, str], more: Sequence[str], cells: Mapping[str, Sequence[Cell]], caption: str
-) -> Table:
-    """Return one row a method with those metrics that some run has, then more cells."""
-    metrics = [name for name in columns if any(result.mean(method.name, name) for method in result.methods)]
-    rows = [
-        [
-            Cell(method.name, f"seed{'s' if len(method.runs) > 1 else ''} {', '.join(str(run.seed) for run in method.runs)}"),
-            *(mean_cell(result.mean(method.name, name)) for name in metrics),
-            *cells.get(method.name, ()),
-        ]
-        for method in result.methods
-    ]
-    return table(["Method", *(columns[name] for name in metrics), *more], rows, caption)
+def _heads(result: Comparison) -> dict[Place, list[Cell | str]]:
+    """Return how the row of each method begins."""
+    seeds = {method.name: [str(run.seed) for run in method.runs] for method in result.methods}
+    return {Place(name): [Cell(name, f"seed{'s' * (len(own) > 1)} {', '.join(own)}")] for name, own in seeds.items()}
 
 
 def stage_table(result: Comparison) -> Table:
     """Return the accuracy after each stage with the last weights, the mean over seeds, in per cent."""
-    rows = {}
-    for method in result.methods:
-        scores = method.example.held_out("last")
-        found = select(result.means, method=method.name, metric="accuracy", weights="last", split=scores.split if scores else "")
-        rows[method.name] = [f"{100 * row.value:.1f}" for row in found if row.stage]
+    found = {method.name: result.by_stage(method, "accuracy", "last") for method in result.methods}
+    rows = {name: [f"{100 * row.value:.1f}" for row in own if row.stage] for name, own in found.items()}
     depth = max(map(len, rows.values()))
     stages = [str(stage + 1) for stage in range(depth)]
     return table(["% by stage, last", *stages], [[name, *row, *[""] * (depth - len(row))] for name, row in rows.items()])
 
 
-def as_json(result: Comparison) -> dict[str, Any]:
-    """Return the comparison with all its digits: tidy rows, runs named by their directories."""
-    return {
-        "methods": [
-            {"name": method.name, "seeds": [run.seed for run in method.runs], "runs": [str(run.path) for run in method.runs]}
-            for method in result.methods
-        ],
-        "rows": [asdict(row) for row in result.means],
-        "differences": [asdict(each) for each in result.differences],
-        "notes": list(result.notes),
-    }
+def number_table(
+    frame: Frame,
+    places: Mapping[Place, Sequence[Cell | str]],
+    heads: Sequence[str],
+    metrics: Iterable[str],
+    caption: str = "",
+    differences: Mapping[str, Mapping[Place, Difference]] | None = None,
+) -> Table:
+    """Return one row a place: how it begins, those metrics that some place has, each with its interval, then differences.
+
+    Args:
+        frame: of all runs.
+        places: how the row of each begins.
+        heads: of these first columns.
+        metrics: names of `METRICS`.
+        caption: of the table.
+        differences: by the heads of their columns.
+    """
+    shown = [name for name in metrics if any(frame.mean(place, name) for place in places)]
+    rows = [
+        [
+            *cells,
+            *(_mean_cell(frame.mean(place, name)) for name in shown),
+            *(difference_cell(found.get(place)) for found in (differences or {}).values()),
+        ]
+        for place, cells in places.items()
+    ]
+    titles = [METRICS[name].label if METRICS[name].unit == "s" else METRICS[name].title for name in shown]  # times say their unit
+    return table([*heads, *titles, *(differences or {})], rows, caption)
 
 
-def mean_cell(row: Row | None) -> Cell:
+def _mean_cell(row: Row | None) -> Cell:
     """Return a number of whole runs with its interval."""
     if row is None:
         return NOTHING
     metric = METRICS[row.metric]
-    unit = f"\u00a0{metric.unit}" if metric.unit in ("%", "MiB") else ""
-    span = f"{metric.text(row.low)}–{metric.text(row.high)}" if row.low is not None and row.high is not None else ""
-    return Cell(f"{metric.text(row.value)}{unit}", span)
+    return Cell(metric.text(row.value), "–".join(metric.text(end) for end in (row.low, row.high) if end is not None))
 
 
 def difference_cell(found: Difference | None) -> Cell:
@@ -154,55 +238,14 @@ def difference_cell(found: Difference | None) -> Cell:
     return Cell(value, ", ".join(details), resolved(paired.difference, paired.low, paired.high))
 
 
-def locality(run: RunRecord) -> str:
-    """Return the verdict of a run's locality check."""
-    return str((run.manifest.get("locality") or {}).get("verdict", "not checked"))
-
-
-def _differences(methods: Sequence[Method], rows: Sequence[Row]) -> tuple[Difference, ...]:
-    first, *others = methods
-    found: list[Difference] = []
-    for metric in _COMPARED:
-        pairs: dict[Place, Place] = {(method.name, ""): (first.name, "") for method in others}
-        over = {place: each for place, each in differences(rows, pairs, metric).items() if each.paired.n > 1}
-        for method in others:
-            by_samples = _over_samples(method, first, metric)
-            if each := over.get((method.name, "")) or by_samples:
-                found.append(each)
-    return tuple(found)
-
-
-def _over_samples(method: Method, reference: Method, metric: str) -> Difference | None:
-    """Return the difference of one run each on the same held-out samples; None where they are others."""
-    theirs = {run.seed: run for run in reference.runs}
-    ours = next((run for run in method.runs if run.seed in theirs and run.scores), method.example)
-    yours = theirs.get(ours.seed, reference.example)
-    if not same_data(ours, yours) or (metric == "best" and "last" in (ours.chosen, yours.chosen)):
-        return None
-    a, b = (run.held_out("best" if metric == "best" else "last") for run in (ours, yours))
-    if a is None or b is None or a.correct is None or b.correct is None or a.correct.size != b.correct.size:
-        return None
-    paired = paired_difference(a.correct, b.correct)
-    return Difference((method.name, ""), (reference.name, ""), metric, paired, over=f"{a.split} samples")
-
-
-def same_data(a: RunRecord, b: RunRecord) -> bool:
-    """Return whether both were tested on the same samples; the seed cuts training and validation parts of its own."""
-
-    def tested_on(run: RunRecord) -> object:
-        whole = run.fingerprint
-        return whole.get("arrays/test", whole) if run.manifest["data"].get("test") else whole
-
-    return tested_on(a) == tested_on(b) and a.manifest["data"]["name"] == b.manifest["data"]["name"]
-
-
-def _notes(methods: Sequence[Method]) -> Iterator[str]:
-    runs = [run for method in methods for run in method.runs]
-    if any(not run.scores for run in runs):
-        yield "Some runs have not been evaluated: they are not in the scores."
-    if not all(same_data(runs[0], run) for run in runs):
-        yield "The runs do not share their data: their accuracies measure different tasks."
-    if len({str(run.manifest["hardware"]) for run in runs}) > 1:
-        yield "The runs were made on different hardware: time and throughput do not compare."
-    if len(methods) > 1 and all(len(method.runs) == 1 for method in methods):
-        yield "One seed a method: intervals cover the choice of test samples, not the luck of the seed."
+def as_json(result: Comparison) -> dict[str, Any]:
+    """Return the comparison with all its digits: tidy rows, runs named by their directories."""
+    return {
+        "methods": [
+            {"name": method.name, "seeds": [run.seed for run in method.runs], "runs": [str(run.path) for run in method.runs]}
+            for method in result.methods
+        ],
+        "rows": [asdict(row) for row in result.frame.means],
+        "differences": [asdict(each) for each in result.differences],
+        "notes": list(result.notes),
+    }

@@ -1,29 +1,35 @@
 """The report: one page of one run, or of several side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from torchsid.errors import ConfigError, RunError
 from torchsid.show.page import Cards, Code, Folded, Page, Part, Section
-from torchsid.show.plots.curves import Line, curves
+from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point
-from torchsid.show.plots.stages import by_stage
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Table, facts, table
-from torchsid.show.text import percent
-from torchsid.study.cards import RIVERS, Show, mixed_cards
-from torchsid.study.figures import reliability, side_by_side, stage_figure, tradeoff_figures
+from torchsid.show.tables import Cell, Table, facts, table
+from torchsid.show.text import minus, number, percent
+from torchsid.study.figures import (
+    CALIBRATION,
+    RIVERS,
+    Show,
+    cards_of,
+    of_each_kind,
+    reliability,
+    side_by_side,
+    stage_figure,
+    tradeoff_figures,
+)
 from torchsid.study.files import write_page
-from torchsid.study.frame import select
-from torchsid.study.metrics import BY_STAGE, conflict
+from torchsid.study.frame import BY_STAGE, Place, conflict, mean_cosine, select
 from torchsid.study.positions import flatten
-from torchsid.study.report.compare import Comparison, compare, cost_table, locality, summary_table
-from torchsid.study.report.methods import Method
-from torchsid.study.report.provenance import cut_table, provenance_table
-from torchsid.study.runs import RunRecord, Scores, names_of_classes, noise_share
+from torchsid.study.report.compare import Comparison, MethodRuns, compare, cost_table, summary_table
+from torchsid.study.runs import RunRecord, Scores, dotted, names_of_classes
 
 _CARDS = 12  # shared out over the methods
 _WRITTEN = 20  # classes up to which a confusion matrix has its counts
@@ -48,25 +54,31 @@ def render(runs: Sequence[str | Path], out: str | Path) -> Path:
 def report_page(result: Comparison) -> Page:
     """Return the report of a comparison."""
     data = ", ".join(dict.fromkeys(str(run.manifest["data"]["name"]) for run in result.runs))
+    warnings = [[run.name, message] for run in result.runs for message in dict.fromkeys(run.warnings)]
+    folded = [Folded(f"Warnings during training: {len(warnings)}", [facts(["Run", "Warning"], warnings)])] if warnings else []
+    lines = {name: {method.name: result.by_stage(method, name) for method in result.methods} for name in BY_STAGE}
+    stages = [*(stage_figure(name, rows) for name, rows in lines.items()), *map(_band, result.methods)]
+    accuracy = _over_epochs(result, "validation_accuracy", "Validation accuracy, %", 100)
+    accuracy = accuracy or _over_epochs(result, "train_accuracy", "Training accuracy, %", 100)
+    loss = _over_epochs(result, "train_loss", "Training loss")
+    bins = {method.name: scores.calibration for method, scores in _evaluated(result) if scores.calibration}
+    calibration = reliability("Accuracy by confidence of the last stage, %", bins, (460, 330))
     return Page(
         title=f"{data}: {' · '.join(method.name for method in result.methods)}",
         subtitle=_subtitle(result),
-        headline=_headline(result),
         notes=result.notes,
         sections=[
-            Section("summary", "Summary", _SUMMARY, [summary_table(result), *_warnings(result)]),
-            Section("curves", "Learning curves", "Means over the seeds; bands are 95 % intervals.", _curves(result)),
-            Section("stages", "What each stage adds", _STAGES, _stages(result)),
+            Section("summary", "Summary", _SUMMARY, [summary_table(result), *folded]),
+            Section("curves", "Learning curves", "Means over the seeds; bands are 95 % intervals.", side_by_side([accuracy, loss])),
+            Section("stages", "What each stage adds", _STAGES, side_by_side(stages)),
             Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
-            Section("calibration", "Calibration", _CALIBRATION, _calibration(result)),
+            Section("calibration", "Calibration", CALIBRATION, side_by_side([calibration])),
             Section("cost", "Time and memory", _COST, _cost(result)),
             Section("conflict", "Gradient conflict", _CONFLICT, _conflict(result)),
             Section("locality", "Locality", _LOCALITY, [_locality(result)]),
             Section("noise", "Label noise", _NOISE, _noise(result)),
-            Section(
-                "provenance", "Provenance", "A run is repeated by its command, with these versions and these data.", _repeat(result)
-            ),
+            Section("provenance", "Provenance", _PROVENANCE, _repeat(result)),
         ],
     )
 
@@ -79,7 +91,6 @@ _STAGES = "Held-out data; bands are 95 % intervals. The last figures show how th
 _CONFUSION = (
     "Rows are true classes, columns answers of the last stage; blue is right, red is wrong, the shade is the share of the row."
 )
-_CALIBRATION = "On the dashed diagonal confidence and accuracy agree; the area of a mark is the share of the samples in its bin."
 _COST = "Each run was timed by itself, so that small differences may be the machine's."
 _CONFLICT = "Cosines between the gradients that different stages send into the extractor they share: blue agrees, red conflicts."
 _LOCALITY = "Local: no stage's loss reaches another stage's parameters. This is checked at the start of every run."
@@ -92,30 +103,9 @@ def _subtitle(result: Comparison) -> str:
     data = first.manifest["data"]
     sizes = [f"{data[split]:,} {split}" for split in ("train", "validation", "test") if data.get(split)]
     recipes = ", ".join(dict.fromkeys(str(run.manifest["recipe"]) for run in result.runs))
-    finished = str(first.manifest.get("finished") or "")[:10]
     runs = f"{len(result.runs)} runs" if len(result.runs) > 1 else f"seed {first.seed}"
-    return " · ".join(filter(None, [f"Recipe {recipes}", f"samples: {', '.join(sizes)}" if sizes else "", runs, finished]))
-
-
-def _headline(result: Comparison) -> str:
-    found = []
-    for method in result.methods[:4]:
-        row = result.mean(method.name, "best") or result.mean(method.name, "accuracy")
-        if row:
-            span = f" ({100 * row.low:.1f}–{100 * row.high:.1f})" if row.low is not None and row.high is not None else ""
-            found.append(f"{method.name} {percent(row.value)}{span}")
-    return f"Held-out accuracy: {', '.join(found)}" if found else "No run has been evaluated yet."
-
-
-def _warnings(result: Comparison) -> list[Part]:
-    found = [[run.name, message] for run in result.runs for message in dict.fromkeys(run.warnings)]
-    return [Folded(f"Warnings during training: {len(found)}", [facts(["Run", "Warning"], found)])] if found else []
-
-
-def _curves(result: Comparison) -> list[Part]:
-    accuracy = _over_epochs(result, "validation_accuracy", "Validation accuracy, %", 100)
-    accuracy = accuracy or _over_epochs(result, "train_accuracy", "Training accuracy, %", 100)
-    return side_by_side([accuracy, _over_epochs(result, "train_loss", "Training loss")])
+    samples = f"samples: {', '.join(sizes)}" if sizes else ""
+    return " · ".join(filter(None, [f"Recipe {recipes}", samples, runs, str(first.manifest.get("finished") or "")[:10]]))
 
 
 def _over_epochs(
@@ -123,32 +113,29 @@ def _over_epochs(
 ) -> Drawing | None:
     lines = []
     for method in result.methods:
-        rows = [row for row in select(result.means, method=method.name, metric=metric) if row.epoch is not None]
+        rows = [row for row in select(result.frame.means, method=method.name, metric=metric) if row.epoch is not None]
         lines.append(Line(method.name, [row.epoch or 0 for row in rows], [row.point(factor) for row in rows]))
     return curves(title, lines, x="epoch", bottom=bottom, level=level) if any(line.x for line in lines) else None
 
 
-def _stages(result: Comparison) -> list[Part]:
-    lines = {metric: {method.name: result.by_stage(method, metric) for method in result.methods} for metric in BY_STAGE}
-    drawn = (stage_figure(metric, rows) for metric, rows in lines.items())
-    return side_by_side([*drawn, *map(_band, result.methods)])
-
-
-def _band(method: Method) -> Drawing | None:
+def _band(method: MethodRuns) -> Drawing | None:
     scores = method.example.held_out()
     if scores is None or not {0.05, 0.5, 0.95} <= scores.kl_quantiles.keys() or len(scores.by_stage["kl"]) < 3:
         return None
-    middle, low, high = ([max(value, 1e-5) for value in scores.kl_quantiles[each]] for each in (0.5, 0.05, 0.95))  # no log of 0
-    spread = [Point(*each) for each in zip(middle, low, high, strict=True)]
+    quantiles = (np.maximum(scores.kl_quantiles[each], 1e-5) for each in (0.5, 0.05, 0.95))  # no log of 0
+    spread = [Point(*each) for each in zip(*quantiles, strict=True)]
     lines: dict[str, Sequence[float | Point]] = {"median, middle 90 %": spread, "mean": scores.by_stage["kl"]}
     return by_stage(f"{method.name}: KL of single samples, nats", lines, logarithmic=True)
 
 
 def _beliefs(result: Comparison) -> Iterator[Part]:
-    sampled = [(method.name, run, found) for method, run in _examples(result) if (found := run.samples()) and len(found[1]) > 2]
+    examples = [(method.name, method.example) for method in result.methods]
+    sampled = [(name, run, found) for name, run in examples if (found := run.samples()) and len(found[1]) > 2]
     for name, run, (samples, log_beliefs) in sampled:
         names, limit = names_of_classes(run, log_beliefs.shape[-1]), max(4, _CARDS // len(sampled))
-        cards = mixed_cards(flatten(log_beliefs, samples.target), samples.inputs, _show(run), names, limit)
+        flat = flatten(log_beliefs, samples.target)
+        lines = of_each_kind(flat.log_beliefs[1:].argmax(-1), flat.outcome, names, limit)
+        cards = cards_of(flat.take(list(lines)), samples.inputs, _show(run), names, lines.values())
         yield Cards(f"{name}, seed {run.seed}", cards)
 
 
@@ -165,70 +152,65 @@ def _show(run: RunRecord) -> Show:
 
 def _confusion(result: Comparison) -> list[Part]:
     drawn, pairs = [], []
-    for method, run, scores in _evaluated(result):
-        matrix = scores.confusion
-        if not len(matrix):
+    for method, scores in _evaluated(result):
+        matrix, count = scores.confusion, len(scores.confusion)
+        if not count:
             continue
-        names = names_of_classes(run, len(matrix))
+        names, right = names_of_classes(method.example, count), np.eye(count, dtype=bool)
         share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        right = np.eye(len(matrix), dtype=bool)
         strength = np.where(right, 0.1 + 0.8 * share, -np.minimum(0.12 + 2.2 * share, 1))  # errors are rare, so theirs rises faster
-        text = [[str(count) for count in row] for row in matrix]
-        strength = np.where(matrix > 0, strength, np.nan)
-        drawn.append(heat(f"{method.name}: confusion", strength, names, names, text=text, x="answer", y="true class", square=True))
-        limit = 10 if len(names) > _WRITTEN else 3
+        strength[matrix == 0] = np.nan
+        text = [[str(number) for number in row] for row in matrix]
+        drawn.append(heat(f"{method.name}: confusion", strength, names, names, text=text, x="answer", y="true class"))
         wrong = np.where(right, 0, matrix)
-        for true, answer in (divmod(int(flat), len(wrong)) for flat in np.argsort(-wrong, axis=None, kind="stable")[:limit]):
-            if wrong[true, answer]:
-                pairs.append([method.name, names[true], names[answer], str(wrong[true, answer]), percent(share[true, answer], 1)])
+        most = np.argsort(-wrong, axis=None, kind="stable")[: 10 if count > _WRITTEN else 3]
+        for true, answer in zip(*np.unravel_index(most, wrong.shape), strict=True):
+            if times := wrong[true, answer]:
+                pairs.append([method.name, names[true], names[answer], str(times), percent(share[true, answer], 1)])
     columns = ["Method", "True class", "Answer", "Times", "Of the class"]
     return [*side_by_side(drawn), *([table(columns, pairs, "Confused most often")] if pairs else [])]
 
 
-def _calibration(result: Comparison) -> list[Part]:
-    bins = {method.name: scores.calibration for method, _, scores in _evaluated(result) if scores.calibration}
-    return side_by_side([reliability("Accuracy by confidence of the last stage, %", bins, (460, 330))])
-
-
 def _cost(result: Comparison) -> list[Part]:
     names = [method.name for method in result.methods]
-    drawn = [*tradeoff_figures(names, lambda place, metric: result.mean(names[place], metric)).values()]
+    drawn: list[Drawing | None] = [*tradeoff_figures(result.frame, {name: Place(name) for name in names}).values()]
     if len(names) == 1:
         over = {"samples_per_second": "Samples a second", "memory_mib": "Memory of the process, MiB"}
-        drawn = [each for metric, title in over.items() if (each := _over_epochs(result, metric, title, bottom=0))]
+        drawn = [_over_epochs(result, metric, title, bottom=0) for metric, title in over.items()]
     return [cost_table(result), *side_by_side(drawn)]
 
 
 def _conflict(result: Comparison) -> list[Part]:
     drawn, lines = [], []
-    for method, run in _examples(result):
-        if recorded := conflict(run):
+    for method in result.methods:
+        if recorded := conflict(method.example):
             epoch, matrix = recorded[-1]
-            cosines = np.array(matrix)
-            text = [[f"{value:.2f}".replace("-", "−") for value in row] for row in matrix]
+            text = [[minus(f"{value:.2f}") for value in row] for row in matrix]
             stages = [str(stage + 1) for stage in range(len(matrix))]
             title = f"{method.name}: cosines between stages, epoch {epoch}"
-            drawn.append(heat(title, cosines, stages, stages, text=text, x="stage", square=True))
-            over = [float(np.nanmean(np.where(np.eye(len(each)), np.nan, each))) for _, each in recorded]
+            drawn.append(heat(title, matrix, stages, stages, text=text, x="stage"))
+            over = [mean_cosine(each) for _, each in recorded]
             lines.append(Line(method.name, [epoch for epoch, _ in recorded], over))
     means = curves("Mean cosine between different stages", lines, x="epoch") if lines else None
     return side_by_side([*drawn, means])
 
 
 def _locality(result: Comparison) -> Table:
-    rows = [[run.name, locality(run), str((run.manifest.get("locality") or {}).get("detail") or "")] for run in result.runs]
+    found = [(run.name, run.manifest.get("locality") or {}) for run in result.runs]
+    rows = [[name, str(each.get("verdict", "not checked")), str(each.get("detail") or "")] for name, each in found]
     return facts(["Run", "Verdict", "What was found"], rows)
 
 
 def _noise(result: Comparison) -> list[Part]:
-    noisy = [(run, run.noise) for run in result.runs if run.noise]
+    noisy = [run for run in result.runs if run.noise_share]
     if not noisy:
         return []
+    asked = {run.name: run.manifest["data"]["noise"] for run in noisy}
     rows = [
-        [run.name, str(noise.get("kind")), percent(float(noise.get("rate") or 0), 1), percent(noise_share(noise), 1)]
-        for run, noise in noisy
+        [run.name, str(asked[run.name].get("kind")), percent(asked[run.name].get("rate") or 0, 1), percent(run.noise_share, 1)]
+        for run in noisy
     ]
-    true = 100 * (1 - noise_share(noisy[0][1]))
+    true = 100 * (1 - noisy[0].noise_share)
     drawn = _over_epochs(result, "train_accuracy", "Accuracy on the training labels, %", 100, level=true)
     return [table(["Run", "Kind", "Asked", "Labels changed"], rows), *side_by_side([drawn])]
 
@@ -237,19 +219,65 @@ def _repeat(result: Comparison) -> list[Part]:
     commands: dict[str, list[str]] = {}
     for run in result.runs:
         commands.setdefault(str(run.manifest.get("command") or "not recorded"), []).append(run.name)
-    cuts = [cut for method in result.methods if (cut := cut_table(method.name, method.runs[0].manifest))]
-    configs = [Folded(f"config.toml of {run.name}", [Code("", run.config_text)]) for run in result.runs]
     return [
         *(Code(", ".join(names), command) for command, names in commands.items()),
-        *cuts,
+        *(cut for method in result.methods if (cut := cut_table(method.name, method.runs[0].manifest))),
         provenance_table(result.runs),
-        *configs,
+        *(Folded(f"config.toml of {run.name}", [Code("", run.config_text)]) for run in result.runs),
     ]
 
 
-def _examples(result: Comparison) -> list[tuple[Method, RunRecord]]:
-    return [(method, method.example) for method in result.methods]
+def _evaluated(result: Comparison) -> list[tuple[MethodRuns, Scores]]:
+    return [(method, scores) for method in result.methods if (scores := method.example.held_out())]
 
 
-def _evaluated(result: Comparison) -> list[tuple[Method, RunRecord, Scores]]:
-    return [(method, run, scores) for method, run in _examples(result) if (scores := run.held_out())]
+_SHOWN_ELSEWHERE = ("command", "plan", "head_share", "locality.", "data.class_names", "data.noise.transitions")
+
+
+def provenance_table(runs: Sequence[RunRecord], names: tuple[str, ...] = ("",), *, apart: bool = True) -> Table:
+    """Return what the manifests say, one line an entry; nothing is left out but what is empty or shown elsewhere.
+
+    Args:
+        runs: whose they are.
+        names: beginnings of the entries.
+        apart: whether runs that differ have columns of their own; else every value is told once.
+    """
+    columns = [{name: value for name, value in dotted(run.manifest) if value not in (None, "", [])} for run in runs]
+    shown = (name for column in columns for name in column if name.startswith(names))
+    said = dict.fromkeys(name for name in shown if not name.startswith(_SHOWN_ELSEWHERE))
+    values = {name: [_text(column.get(name, "–")) for column in columns] for name in said}
+    if len(runs) == 1 or not apart:
+        return facts(["manifest.json", ""], [[name, "; ".join(dict.fromkeys(found))] for name, found in values.items()])
+    rows = [[name, *(found if len(set(found)) > 1 else [found[0], *[""] * (len(runs) - 1)])] for name, found in values.items()]
+    return facts(["manifest.json", *(run.name for run in runs)], rows, "A value that stands alone holds for every run")
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def cut_table(method: str, manifest: Mapping[str, Any]) -> Table | None:
+    """Return what each stage of a cut trunk and its belief head cost; None where no trunk was cut."""
+    plan = manifest.get("plan")
+    if not plan:
+        return None
+    columns = ["Stage", "Ends after", "Features", "Parameters", "Multiply-adds", "Kept for backward", "Belief head"]
+    rows = [
+        [
+            Cell(str(place)),
+            Cell(stage["cut"] or "the model"),
+            Cell("×".join(map(str, stage["features"]))),
+            Cell(f"{stage['parameters']:,}"),
+            Cell(_operations(stage["operations"])),
+            Cell(f"{stage['kept_bytes'] / 2**10:,.0f} KiB"),
+            Cell(stage["head"], f"{stage['head_parameters']:,} parameters" if stage["head_parameters"] else ""),
+            Cell(_operations(stage["head_operations"]) if stage["head_parameters"] else "–"),
+        ]
+        for place, stage in enumerate(plan, 1)
+    ]
+    share = percent(float(manifest.get("head_share") or 0), 1)
+    return table([*columns, "Its multiply-adds"], rows, f"{method}: its stages, for one sample; heads add {share} of multiply-adds")
+
+
+def _operations(count: int) -> str:
+    return f"{number(count / 1e6)} M" if count >= 10_000 else f"{count:,}"

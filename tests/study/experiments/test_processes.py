@@ -1,0 +1,136 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from torchsid.errors import DataError, NonFiniteError, RunError
+from torchsid.study.experiments.processes import at_once, problems, train_on_workers
+from torchsid.training import resolve, train
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_item_comes_with_its_result(processes: int) -> None:
+    squares = [float(k * k) for k in range(4)]
+    assert dict(at_once(math.sqrt, squares, processes)) == {square: math.sqrt(square) for square in squares}
+
+
+def test_an_item_is_taken_when_a_process_is_free() -> None:
+    taken = []
+    results = at_once(math.sqrt, (taken.append(k) or float(k) for k in range(4)), 2)  # type: ignore[func-returns-value]
+    next(results)
+    assert len(taken) <= 3
+    results.close()
+
+
+@pytest.mark.parametrize(("work", "item", "message"), [(math.sqrt, -1.0, "math domain"), (os._exit, 9, "exit code 9")])
+def test_what_failed_there_is_said_here(work: Callable[[float], object], item: float, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        list(at_once(work, [item], 2))
+
+
+def test_who_stops_asking_leaves_nothing_behind() -> None:
+    results = at_once(time.sleep, [0.0, 600.0], 2)
+    next(results)
+    results.close()  # waits for the processes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all(number: signal.Signals) -> None:
+    results = at_once(time.sleep, [0.0, 600.0, 600.0], 2)
+    next(results)
+    signal.raise_signal(number)
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "workers", "messages"),
+    [
+        ("digits", [], 1, []),
+        ("digits", ["distributed.staleness=4"], 3, []),
+        ("digits", [], 4, ["4 workers for 2 stages: at most 3"]),
+        ("digits", ["learner.combine=pcgrad"], 2, ["pcgrad"]),
+        ("digits", ["learner.name=backprop"], 2, ["trains in one process"]),
+        ("digits", ["distributed.staleness=1"], 1, ["distributed.staleness = 1 does nothing in one process"]),
+        ("digits-staged", ["distributed.replicas=2"], 4, []),
+        ("digits-staged", ["distributed.replicas=2"], 3, ["no multiple"]),
+        ("digits-staged", ["distributed.replicas=2"], 6, ["at most 4"]),
+    ],
+)
+def test_what_does_not_fit_the_workers_is_said(recipe: str, settings: list[str], workers: int, messages: list[str]) -> None:
+    found = problems(resolve(recipe, ["model.depth=2", *settings]), workers)
+    assert all(message in problem for message, problem in zip(messages, found, strict=True))
+
+
+LAUNCHER = """#!/bin/sh
+for each; do case "$each" in --log-dir=*) logs="${each#*=}"; esac; done
+mkdir -p "$logs/0" && echo '{"message": {"message": "%s"}}' > "$logs/0/error.json"
+exit 1
+"""
+
+
+@pytest.mark.parametrize("kind", [NonFiniteError, DataError, RunError])
+def test_the_error_of_a_worker_is_raised_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[ValueError]) -> None:
+    launcher = tmp_path / "launcher"
+    launcher.write_text(LAUNCHER % f"{kind.__name__}: epoch 1")
+    launcher.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(launcher))
+    with pytest.raises(kind):
+        train_on_workers(resolve("digits"), tmp_path / "run", 2)
+
+
+QUESTION = """
+question = "Does it?"
+recipe = "digits"
+rates = [0.001, 0.002]
+seeds = [0]
+settings = {{ "data.limit" = 200, "training.epochs" = 30, "training.checkpoint_every_seconds" = 0, "model.depth" = 2 }}
+contenders = {{ it = {{ {contender} }} }}
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torchsid", "experiment", "mine.toml", "--out", "out", *arguments]
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("contender", "arguments", "number"), [("", ["--workers", "2"], signal.SIGKILL), ("workers = 2", [], signal.SIGINT)]
+)
+def test_a_command_that_ends_leaves_no_process_and_the_same_again_goes_on_to_the_same_bytes(
+    tmp_path: Path, contender: str, arguments: list[str], number: signal.Signals
+) -> None:
+    """Several runs at a time, each in a process of its own; and one run by a job of several workers."""
+    (tmp_path / "mine.toml").write_text(QUESTION.format(contender=contender))
+    run, end = tmp_path / "out" / "runs" / "it-rate0.001-seed0", time.monotonic() + 100
+    first = start(tmp_path, *arguments)
+    while not (run / "checkpoints" / "last" / "state.json").exists():
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    family = psutil.Process(first.pid).children(recursive=True)
+    assert len(family) >= 2
+    first.send_signal(number)
+    first.communicate(timeout=60)
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
+    assert first.returncode == (130 if number == signal.SIGINT else -number)
+    again = start(tmp_path, *arguments)
+    said, _ = again.communicate(timeout=200)
+    assert again.returncode == 0, said
+    assert '"resume"' in (run / "metrics.jsonl").read_text()
+    assert bool(contender) == ("workers" in json.loads((run / "manifest.json").read_text()))
+    alone = train(resolve(run / "config.toml"), tmp_path / "alone")
+    assert (run / "evaluation.json").read_bytes() == (alone / "evaluation.json").read_bytes()
