@@ -7,7 +7,7 @@ import torch
 
 from torchsid.training import RunConfig, RunDirectory, open_run, resolve, train
 from torchsid.training import loop as loop_module
-from torchsid.training.reporter import Silent
+from torchsid.training.reporter import Reporter
 
 SMALL = ["data.limit=150", "data.validation=0.2", "training.epochs=2", "training.batch_size=50", "training.device=cpu"]
 """Two epochs of three steps each, of 50, 50 and 20 images."""
@@ -21,7 +21,7 @@ def small() -> Callable[..., RunConfig]:
     return lambda *overrides, recipe="digits": resolve(recipe, [*SMALL, *(NARROW if recipe == "digits" else []), *overrides])
 
 
-class Recorder(Silent):
+class Recorder(Reporter):
     """A reporter that remembers, and can do something at a step."""
 
     def __init__(self, at_step: Callable[[int, int], object] = lambda epoch, step: None) -> None:

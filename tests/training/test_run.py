@@ -106,6 +106,7 @@ def test_the_log_is_read_whole_and_cut_on_resume(tmp_path: Path) -> None:
     assert run.metrics() == [{"event": "start"}]
     with pytest.raises(RunError, match="shorter"):
         cut_back(path, 1000)
-    path.write_text('{"event": "start"}\n{"event": "st\n{"event": "end"}\n')
-    with pytest.raises(RunError, match="line 2"):
-        run.metrics()
+    for altered in ('{"event": "st', "3", "[1]"):
+        path.write_text(f'{{"event": "start"}}\n{altered}\n{{"event": "end"}}\n')
+        with pytest.raises(RunError, match="line 2"):
+            run.metrics()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torchsid.show.tables import Table
 from torchsid.study.files import write_file
 from torchsid.study.files import write_json as write_value
-from torchsid.training.reporter import Silent
+from torchsid.training.reporter import Reporter
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,8 +22,8 @@ MAX_STAGES_SHOWN = 11  # with the prior, all of a cascade of ten
 MISSING = "–"
 
 
-class Console(Silent):
-    """Prints warnings on stderr, all else on stdout. A `torchsid.training.Reporter`.
+class Console(Reporter):
+    """Prints warnings on stderr, all else on stdout.
 
     On a terminal tables are fitted to it, and a training has a progress bar; elsewhere a row, and an epoch, is a line.
 

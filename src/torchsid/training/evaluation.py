@@ -86,17 +86,13 @@ def evaluate(
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
     share, correct = weight / weight.sum(), answer == truth
-    confusion = None
-    if outcomes <= MAX_CONFUSION:
-        pairs = torch.bincount(truth * outcomes + answer[-1], minlength=outcomes**2)
-        confusion = pairs.view(outcomes, outcomes).tolist()
     bins = [calibration(stage, right, weight) for stage, right in zip(confidence, correct, strict=True)]
     return {
         "n": len(truth),
         "accuracy": (correct * share).sum(1).tolist(),
         "kl": (divergence * share).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
-        "confusion": confusion,
+        "confusion": confusion(truth, answer[-1], outcomes).tolist() if outcomes <= MAX_CONFUSION else None,
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
         # by NumPy, because `torch.quantile` takes 16 million values at most
@@ -150,6 +146,11 @@ def expected_calibration_error(bins: dict[str, list[float]]) -> float:
     """Return `Σ_b n_b/N · |accuracy_b − confidence_b|` of the bins that `calibration` gave."""
     gaps = (n * abs(a - c) for n, a, c in zip(bins["count"], bins["accuracy"], bins["confidence"], strict=True))
     return sum(gaps) / sum(bins["count"])
+
+
+def confusion(truth: Tensor, answers: Tensor, outcomes: int) -> Tensor:
+    """Return how often each outcome (rows) was taken for each (columns), int64 `[C, C]`."""
+    return torch.bincount(truth * outcomes + answers, minlength=outcomes**2).view(outcomes, outcomes)
 
 
 def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import evaluate, samples_to_show
 from torchsid.training.optimization import set_learning_rate, training_step
 from torchsid.training.provenance import new_manifest, now
-from torchsid.training.reporter import Reporter, Silent, tensorboard, write_scalars
+from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Session, begin, create_run, reopen_run
 from torchsid.training.setup import Setup, set_up, torch_settings
@@ -61,7 +61,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
     """
     run = RunDirectory(out)
     with workers(config) as world:
-        reporter = reporter if reporter and (world is None or world.leads) else Silent()
+        reporter = reporter if reporter and (world is None or world.leads) else Reporter()
         resume = on_lead(world, lambda: check_directory(run, config, resume=resume or was_restarted()))
         if resume and run.manifest()["status"] == "finished":
             reporter.warning(f"{out} has finished already: nothing to resume")

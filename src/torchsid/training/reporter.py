@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torchsid.errors import ConfigError
 
 
-class Reporter(Protocol):
-    """Receives the events of a run; every method returns at once and changes nothing in the run."""
+class Reporter:
+    """Receives the events of a run and does nothing; override what is to be told. A method returns at once and changes nothing."""
 
     def started(self, manifest: dict[str, Any], locality_text: str) -> None:
         """Training begins or goes on; `manifest` is what stands in manifest.json."""
@@ -27,14 +27,6 @@ class Reporter(Protocol):
 
     def interrupted(self, run: Path) -> None:
         """A signal ended the run early; it is saved and can be resumed."""
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def _nothing(self, *args: Any, **kwargs: Any) -> None: ...
-
-    started = step = epoch = finished = warning = interrupted = _nothing
 
 
 def tensorboard() -> Callable[..., Any]:

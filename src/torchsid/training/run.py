@@ -78,10 +78,12 @@ class RunDirectory:
             RunError: the file is missing, or a line other than the last is no JSON object.
         """
         *lines, _ = self._text(self.metrics_file).split("\n")
-        try:
-            records: list[dict[str, Any]] = json.loads("[" + ",\n".join(lines) + "]")
-        except json.JSONDecodeError as error:
-            raise RunError(f"{self.metrics_file}, line {error.lineno}: not a JSON object; the file was altered") from None
+        records: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, 1):
+            try:
+                records.append(dict(json.loads(line)))
+            except (TypeError, ValueError):
+                raise RunError(f"{self.metrics_file}, line {number}: not a JSON object; the file was altered") from None
         return records
 
     def manifest(self) -> dict[str, Any]:

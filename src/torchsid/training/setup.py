@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -104,8 +104,7 @@ def build_task(config: RunConfig) -> Task:
     Raises:
         ConfigError: its settings do not fit.
     """
-    with _refusals("data."):
-        task: Task = CHOICES["data"].chosen({}, config.task)(**vars(config.data))
+    task: Task = _make("data", config)
     return task
 
 
@@ -115,10 +114,7 @@ def build_network(config: RunConfig, task: Task, about: About) -> nn.Module:
     Raises:
         ConfigError: the network cannot read such samples, or cannot be cut so.
     """
-    settings = asdict(config.model)
-    network = CHOICES["model"].chosen(settings, config.task)
-    with _refusals(f"model.network = {config.model.network!r}: "):
-        module: nn.Module = build(network, settings, task.example(about), about["num_classes"], task.positions)
+    module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
     return module
 
 
@@ -128,18 +124,17 @@ def build_learner(module: nn.Module, config: RunConfig) -> Learner:
     Raises:
         ConfigError: the method cannot train this network.
     """
-    settings: dict[str, Any] = asdict(config.learner)
-    with _refusals(f"learner.name = {config.learner.name!r}: "):
-        learner: Learner = build(CHOICES["learner"].chosen(settings, config.task), settings, module)
+    learner: Learner = _make("learner", config, module)
     return learner
 
 
-@contextmanager
-def _refusals(setting: str) -> Iterator[None]:
-    """Make problems of the configuration, which begin with a setting's name, of what a constructor refuses."""
+def _make(section: str, config: RunConfig, *arguments: Any) -> Any:
+    """Return what a section chooses, made with its settings; what it refuses is a problem of the configuration."""
+    settings, choice = vars(getattr(config, section)), CHOICES[section]
     try:
-        yield
+        return build(choice.chosen(settings, config.task), settings, *arguments)
     except ValueError as error:
+        setting = f"{section}.{choice.key} = {settings[choice.key]!r}: " if choice.key else f"{section}."
         raise ConfigError([setting + problem for problem in getattr(error, "problems", [str(error)])]) from None
 
 
