@@ -15,7 +15,7 @@ from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
 from torchsid.core.learner import Learner, StepOutput
-from torchsid.core.objective import Alpha, Direction, LocalObjective
+from torchsid.core.objective import Alpha, Direction, LocalObjective, alphas_of
 from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
@@ -83,9 +83,8 @@ class SID(Learner):
         optimizer: Optimizer | None = None,
     ) -> None:
         network = "cascade" if isinstance(cascade, SharedCascade) else "staged"
-        of_objective = {"alpha": alpha, "direction": direction, "temperature": temperature, "label_smoothing": label_smoothing}
         of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
-        settings = of_objective | of_step | {"alpha_over": alpha_over}
+        settings = {"alpha": alpha, "alpha_over": alpha_over, **of_step}
         if problems := self.problems(settings, network=network, depth=cascade.depth, epochs=None):
             raise ValueError("; ".join(problems))
         self.module = cascade
@@ -265,7 +264,7 @@ def _clashes(settings: Mapping[str, Any], *, network: str, depth: int, epochs: i
     names = ("alpha", "alpha_over", "schedule", "combine", "window")
     alpha, alpha_over, schedule, combine, window = (settings[name] for name in names)
     try:
-        LocalObjective(**{name: settings[name] for name in ("alpha", "direction", "label_smoothing", "temperature")}).alphas(depth)
+        alphas_of(alpha, depth)
     except ValueError as error:
         yield str(error)
     if alpha_over == "epochs" and not isinstance(alpha, str):
