@@ -20,8 +20,8 @@ def even_trace(pieces: int, *, kept: int = 100, crossing: int = 10) -> Trace:
     """A model of equal pieces, 1 MFLOP a sample each, whose heads cost 1 % of a piece and keep a tenth of it."""
 
     def passed(batch: int) -> Passed:
-        trunk, heads = ([{first + i: size * batch} for i in range(pieces)] for first, size in ((0, kept), (1000, kept // 10)))
-        return Passed(trunk, heads, [0] * pieces)
+        parts = [{storage: size * batch} for storage, size in enumerate([kept, kept // 10] * pieces)]
+        return Passed(parts, [0] * pieces)
 
     piece = StagePlan(
         cut="p",
