@@ -133,9 +133,3 @@ def test_nothing_is_more_efficient_than_the_work_alone(pieces: int, ranks: int, 
 def test_sid_needs_no_backward_traffic() -> None:
     found = planned(mesh(link=Link(2e7, 0.0)), even_trace(8, crossing=100))
     assert found[SID].images_per_second > found[ONE_F_ONE_B].images_per_second
-
-
-def test_what_does_not_fit_is_a_result() -> None:
-    method = planned(mesh(device=replace(DEVICE, memory=50_000)))[SID]
-    assert (method.fits, method.limit) == (False, "memory")
-    assert planned(mesh())[SID].fits
