@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from torchsid.cli.console import Console
 from torchsid.cli.main import build_parser, main
 from torchsid.cli.train import check_directories, overrides, trainings
 from torchsid.errors import ConfigError, RunError
+from torchsid.training import open_run
 
 Arguments = Callable[..., list[str]]
 Output = pytest.CaptureFixture[str]
@@ -118,12 +118,8 @@ def test_an_interrupted_series_says_how_to_go_on_and_does(
     assert "Traceback" not in message
     assert not (tmp_path / "out" / "digits-bp").exists()
     assert main([*arguments, "--resume"]) == 0
-    assert epochs(tmp_path / "out" / "digits") == epochs(tmp_path / "out" / "digits-bp") == [1, 2]
+    for run in ("digits", "digits-bp"):
+        assert [event["epoch"] for event in open_run(Path("out") / run).metrics() if event["event"] == "epoch"] == [1, 2]
     capsys.readouterr()
     assert main([*arguments, "--resume"]) == 0  # both are finished: only the table is printed again
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
-
-
-def epochs(run: Path) -> list[int]:
-    events: list[dict[str, Any]] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [event["epoch"] for event in events if event["event"] == "epoch"]

@@ -20,8 +20,8 @@ def even_trace(pieces: int, *, kept: int = 100, crossing: int = 10) -> Trace:
     """A model of equal pieces, 1 MFLOP a sample each, whose heads cost 1 % of a piece and keep a tenth of it."""
 
     def passed(batch: int) -> Passed:
-        trunk, heads = ([{first + i: size * batch} for i in range(pieces)] for first, size in ((0, kept), (1000, kept // 10)))
-        return Passed(trunk, heads, [0] * pieces)
+        parts = [{storage: size * batch} for storage, size in enumerate([kept, kept // 10] * pieces)]
+        return Passed(parts, [0] * pieces)
 
     piece = StagePlan(
         cut="p",
@@ -133,9 +133,3 @@ def test_nothing_is_more_efficient_than_the_work_alone(pieces: int, ranks: int, 
 def test_sid_needs_no_backward_traffic() -> None:
     found = planned(mesh(link=Link(2e7, 0.0)), even_trace(8, crossing=100))
     assert found[SID].images_per_second > found[ONE_F_ONE_B].images_per_second
-
-
-def test_what_does_not_fit_is_a_result() -> None:
-    method = planned(mesh(device=replace(DEVICE, memory=50_000)))[SID]
-    assert (method.fits, method.limit) == (False, "memory")
-    assert planned(mesh())[SID].fits

@@ -25,16 +25,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add RUN and `--weights`."""
+def add_run(parser: argparse.ArgumentParser, *, data: bool = True) -> None:
+    """Add RUN, `--weights` and, for what measures it on its data, `--data`."""
     parser.add_argument("directory", type=Path, metavar="RUN", help="the run's directory")
     which = "those of the best validation accuracy, or the last ones (default: %(default)s)"
     parser.add_argument("--weights", choices=("best", "last"), default="best", help=which)
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add `--data`."""
-    parser.add_argument("--data", metavar="DIR", help="where the data files lie (default: where they lay in training)")
+    if data:
+        parser.add_argument("--data", metavar="DIR", help="where the data files lie (default: where they lay in training)")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid import training
-from torchsid.cli.arguments import add_data, add_json, add_run, load_samples, positive
+from torchsid.cli.arguments import add_json, add_run, load_samples, positive
 from torchsid.cli.console import Console, command_of, percent, write_json
 from torchsid.show.tables import Table, table
 from torchsid.show.text import minus
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_run(parser)
-    add_data(parser)
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="samples to show (default: %(default)s)")
     add_json(parser, "the verdict on every training sample")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write a page that shows the samples")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchsid import tasks, training
-from torchsid.cli.arguments import SPLITS, add_data, add_json, add_run, cascade_of, load_samples
+from torchsid.cli.arguments import SPLITS, add_json, add_run, cascade_of, load_samples
 from torchsid.cli.console import Console, write_json
 from torchsid.errors import ConfigError, RunError, unknown_name
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_run(parser)
-    add_data(parser)
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="which samples (default: all there are)")
     parser.add_argument("--classes", nargs=3, metavar="CLASS", help="corners of the triangle (default: those most often confused)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes (default: certificate.html in RUN)")

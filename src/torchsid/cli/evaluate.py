@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from torchsid import training
-from torchsid.cli.arguments import add_data, add_json, add_run, cascade_of, load_samples
+from torchsid.cli.arguments import add_json, add_run, cascade_of, load_samples
 from torchsid.cli.console import Console, percent, stage_name, write_json
 from torchsid.errors import ConfigError
 
@@ -17,7 +17,6 @@ MEASURES = ("confidence", "entropy")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_run(parser)
-    add_data(parser)
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: %(default)s)")
     add_exit_when(parser)
     curve = "accuracy on test images against the average stage of exit, thresholds chosen on validation images"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_run(parser)
+    add_run(parser, data=False)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
     parser.add_argument("--top", type=positive, default=3, metavar="K", help="classes to show (default: %(default)s)")
     add_exit_when(parser)

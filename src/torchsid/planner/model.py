@@ -89,19 +89,18 @@ def model_names() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Passed:
-    """What the forward pass of one batch kept for backward, of each piece."""
+    """What the forward pass of one batch kept for backward."""
 
-    trunk: Sequence[Kept]
-    heads: Sequence[Kept]
-    """Of the head behind it."""
+    parts: Sequence[Kept]
+    """A piece of the trunk, the head behind it, the next piece …"""
     spared: Sequence[int]
-    """Bytes that it keeps less when nothing before it needs a gradient: the first weight, if autocast has cast it."""
+    """Bytes that a piece keeps less when nothing before it needs a gradient: the first weight, if autocast has cast it."""
 
     def kept_bytes(self, start: int, end: int, *, local: bool) -> int:
         """Return the bytes of the pieces start … end−1, as a stage of SID (`local`) with the head, each storage once."""
         kept: Kept = {}
-        for piece in (*self.trunk[start:end], *([self.heads[end - 1]] if local else [])):
-            kept |= piece
+        for part in (*self.parts[2 * start : 2 * end : 2], *([self.parts[2 * end - 1]] if local else [])):
+            kept |= part
         return sum(kept.values()) - (self.spared[start] if local else 0)
 
 
@@ -186,16 +185,16 @@ def cut_everywhere(spec: ModelSpec, stages: int | None = None) -> StagedCascade:
 
 def _pass(cascade: StagedCascade, x: Tensor) -> Passed:
     """Run the cascade forward, as a whole and with a gradient stopped at every cut."""
-    (trunk, heads), (alone, _) = (_kept(cascade, x, stop=stop) for stop in (False, True))
-    spared = [sum(whole.values()) - sum(by_itself.values()) for whole, by_itself in zip(trunk, alone, strict=True)]
-    return Passed(trunk, heads, spared)
+    whole, alone = (_kept(cascade, x, stop=stop) for stop in (False, True))
+    spared = [sum(piece.values()) - sum(by_itself.values()) for piece, by_itself in zip(whole[::2], alone[::2], strict=True)]
+    return Passed(whole, spared)
 
 
-def _kept(cascade: StagedCascade, x: Tensor, *, stop: bool) -> tuple[list[Kept], list[Kept]]:
-    """Return what each piece keeps, and what its head keeps; `stop` cuts the graph behind every piece."""
+def _kept(cascade: StagedCascade, x: Tensor, *, stop: bool) -> list[Kept]:
+    """Return what a piece keeps, its head, the next piece …; `stop` cuts the graph behind every piece."""
     log_belief = cascade.prior(x)
     own = {storage_id(tensor) for tensor in (*cascade.parameters(), *cascade.buffers())}
-    parts: list[Kept] = [{}]  # a piece, its head, the next piece …
+    parts: list[Kept] = [{}]
     alive: list[Tensor] = []  # so that no storage's id is used again
 
     def pack(tensor: Tensor) -> Tensor:
@@ -213,4 +212,4 @@ def _kept(cascade: StagedCascade, x: Tensor, *, stop: bool) -> tuple[list[Kept],
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         cascade.run(x, close)
-    return parts[:-1:2], parts[1::2]
+    return parts[:-1]
