@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from torchsid.heads.pool import channels
+from torchsid.heads.features import channels
 
 
 class AttentionBody(nn.Module):

@@ -19,7 +19,7 @@ from torchsid.core.shared import outputs_of
 from torchsid.errors import HeadError
 from torchsid.heads import HEADS
 from torchsid.heads.cost import multiply_adds
-from torchsid.heads.pool import FORMS, channels, describe
+from torchsid.heads.features import FORMS, channels, describe
 
 Body = Callable[..., nn.Module]
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from torchsid.heads.pool import channels, mean_over_positions
+from torchsid.heads.features import channels, mean_over_positions
 
 
 class ConvBody(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from torchsid.heads.pool import channels, mean_over_positions
+from torchsid.heads.features import channels, mean_over_positions
 
 
 class LinearBody(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.errors import HeadError
-from torchsid.heads.pool import FORMS, channels, describe, mean_over_positions
+from torchsid.heads.features import FORMS, channels, describe, mean_over_positions
 
 
 class TrunkBody(nn.Module):
