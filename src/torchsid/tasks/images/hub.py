@@ -7,9 +7,8 @@ import numpy as np
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.decode import decode_all, pixels, require
-from torchsid.tasks.images.raw import RawPart, RawSet
+from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
 from torchsid.tasks.images.sources import OnBadSample
-from torchsid.tasks.images.stratify import every_fifth
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
 LABEL_COLUMNS = ("label", "labels", "fine_label")

@@ -14,12 +14,12 @@ from torch import Tensor
 from torchsid.errors import DataError, unknown_name
 from torchsid.settings import CountOrZero, Share
 from torchsid.tasks.domain import About, Samples, Splits, Task
-from torchsid.tasks.images import hub, noise, stratify
+from torchsid.tasks.images import hub, noise
 from torchsid.tasks.images.augmentation import Augmentation, AugmentConfig
 from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
 from torchsid.tasks.images.decode import read_image
 from torchsid.tasks.images.noise import NoiseConfig
-from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes
+from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes, first, hold_out
 from torchsid.tasks.images.sources import Request, file_sha256
 
 
@@ -167,8 +167,8 @@ def _cut(task: Images, raw: RawSet, seed: int) -> tuple[Labels, Labels]:
     labels, classes = raw.train.labels, len(raw.class_names)
     if task.limit > len(labels):
         raise DataError(f"data.limit = {task.limit}, but {task.name} has only {len(labels)} training images")
-    pool = stratify.first(labels, task.limit, classes) if task.limit else np.arange(len(labels))
-    kept, held_out = stratify.hold_out(labels[pool], task.validation, classes, seed)
+    pool = first(labels, task.limit, classes) if task.limit else np.arange(len(labels))
+    kept, held_out = hold_out(labels[pool], task.validation, classes, seed)
     if problems := empty_classes(labels[pool][kept], raw.class_names):
         raise DataError(f"data.limit = {task.limit} and data.validation = {task.validation} leave too little: {problems[0]}")
     return pool[kept], pool[held_out]

@@ -9,13 +9,12 @@ from importlib import resources
 
 import numpy as np
 
-from torchsid.tasks.images.raw import RawPart, RawSet
+from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
 from torchsid.tasks.images.sources import Request
-from torchsid.tasks.images.stratify import every_fifth
 
 
 def digits(request: Request) -> RawSet:
-    """Return the digits; the test set is every fifth sample of each class (`stratify.every_fifth`)."""
+    """Return the digits; the test set is every fifth sample of each class (`every_fifth`)."""
     with resources.files("torchsid.tasks.images").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
         counts, labels = stored["images"], stored["labels"]  # [1797, 8, 8] in 0 … 16; [1797]
     pixels = np.rint(counts * (255 / 16)).astype(np.uint8)

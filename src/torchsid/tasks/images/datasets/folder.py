@@ -7,9 +7,8 @@ import numpy as np
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.decode import decode, decode_all
-from torchsid.tasks.images.raw import RawSet
+from torchsid.tasks.images.raw import RawSet, every_fifth
 from torchsid.tasks.images.sources import Files, OnBadSample, Request, Source, read_files
-from torchsid.tasks.images.stratify import every_fifth
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 """What counts as an image; other files are ignored."""
@@ -23,7 +22,7 @@ def folder(request: Request) -> RawSet:
 class FolderSource(Source):
     """Images in class folders.
 
-    The test set is `test/`, else `val/`; without either it is every fifth image of each class (`stratify.every_fifth`).
+    The test set is `test/`, else `val/`; without either it is every fifth image of each class (`every_fifth`).
     """
 
     decoding_is_slow = True

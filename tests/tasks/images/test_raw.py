@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.raw import RawPart, RawSet
-from torchsid.tasks.images.stratify import every_fifth, first, hold_out, quotas
+from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth, first, hold_out, quotas
 
 
 @given(counts=st.lists(st.integers(0, 500), min_size=1, max_size=20).filter(any), share=st.floats(0, 1))
