@@ -8,13 +8,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from torchsid.show.plots.beliefs import river, simplex
 from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.heat import heat
-from torchsid.show.plots.points import Point, points
-from torchsid.show.plots.river import river
-from torchsid.show.plots.simplex import simplex
+from torchsid.show.plots.points import Mark, Point, front, points, tradeoff
 from torchsid.show.plots.timeline import timeline
-from torchsid.show.plots.tradeoff import Mark, front, tradeoff
 from torchsid.show.svg import Drawing, standalone
 
 NAMES = ["cat <1>", "a & b", "猫"]
@@ -66,7 +64,7 @@ def test_many_stages_have_few_ticks_and_many_classes_are_one_picture() -> None:
 
 def test_bands_of_a_river_lie_on_one_another() -> None:
     beliefs = np.array([[0.25] * 4, [0.1, 0.2, 0.3, 0.4]])
-    bands = re.findall(r'points="([^"]+)"', river(beliefs, list("abcd"), 2, shown=2).svg)
+    bands = re.findall(r'points="([^"]+)"', river(beliefs, list("abcd"), 2).svg)
     last = [[float(corner.split(",")[1]) for corner in band.split()][1:3] for band in bands[1:]]  # right edge, top and bottom
     heights = [bottom - top for top, bottom in last]
     assert heights[1] / heights[0] == pytest.approx(0.4 / 0.3, rel=0.01)  # class c, then d, which has the most of the others

@@ -1,7 +1,6 @@
 import pytest
 
-from torchsid.show.tables import Cell, resolved, table
-from torchsid.show.text import duration, minus, number, percent, shortened, signed
+from torchsid.show.tables import Cell, duration, minus, number, percent, resolved, shortened, signed, table
 
 
 def test_plain_lines_keep_marks_and_details() -> None:

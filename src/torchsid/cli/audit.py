@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torchsid import training
 from torchsid.cli.arguments import add_json, add_run, load_samples, positive
 from torchsid.cli.console import Console, command_of, percent, write_json
-from torchsid.show.tables import Table, table
-from torchsid.show.text import minus
+from torchsid.show.tables import Table, minus, table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -132,8 +132,7 @@ def _pipeline(args: argparse.Namespace, screen: Console) -> dict[str, Any] | Non
 
 def _tradeoffs(result: Mapping[str, Any], path: Path) -> "Iterator[tuple[Path, list[Drawing]]]":
     """Yield the file with a panel a network: memory against time."""
-    from torchsid.show.plots.points import Point
-    from torchsid.show.plots.tradeoff import Mark, tradeoff
+    from torchsid.show.plots.points import Mark, Point, tradeoff
 
     panels: dict[str, list[Mark]] = {}
     for row in result["rows"]:

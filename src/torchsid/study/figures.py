@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from torchsid.show.page import Card, Figures, Part
+from torchsid.show.plots.beliefs import river
 from torchsid.show.plots.curves import Line, by_stage, curves
-from torchsid.show.plots.river import river
-from torchsid.show.plots.tradeoff import Mark, tradeoff
+from torchsid.show.plots.points import Mark, tradeoff
 from torchsid.show.svg import Drawing
 from torchsid.study.frame import BY_STAGE, METRICS, Frame, Place, Row
 from torchsid.study.positions import Flat, settled, spread

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchsid.show.plots.points import Point
-from torchsid.show.text import duration, minus, number, signed
+from torchsid.show.tables import duration, minus, number, signed
 from torchsid.study.runs import RunRecord
 from torchsid.study.statistics import (
     Estimate,

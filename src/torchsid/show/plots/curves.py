@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from torchsid.show.plots.points import Point
 from torchsid.show.svg import MUTED, PAPER, Drawing, canvas, finish, key, look
-from torchsid.show.text import number
+from torchsid.show.tables import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchsid.show.svg import INK, PAPER, SERIES, Drawing, canvas, finish
-from torchsid.show.text import shortened
+from torchsid.show.tables import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from torchsid.show.svg import MUTED, RULE, Drawing, canvas, finish, key, look
-from torchsid.show.text import number
+from torchsid.show.tables import number
 
 Lane = Sequence[tuple[str, float, float]]
 """What was done, from when to when."""

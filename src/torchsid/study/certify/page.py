@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from torchsid.show.page import Cards, Figures, Folded, Page, Part, Section
+from torchsid.show.plots.beliefs import simplex
 from torchsid.show.plots.curves import by_stage
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point, points
-from torchsid.show.plots.simplex import simplex
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Cell, Table, facts, table
-from torchsid.show.text import number, percent
+from torchsid.show.tables import Cell, Table, facts, number, percent, table
 from torchsid.study.certify.answers import Answers, entangled, of_three
 from torchsid.study.certify.certificate import Certificate, StageCertificate, Summary
 from torchsid.study.figures import CALIBRATION, RIVERS, Show, cards_of, of_each_kind, reliability, side_by_side

@@ -11,8 +11,7 @@ from torchsid.show.page import Code, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.points import Point, points
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import MARKS, Cell, Table, facts, table
-from torchsid.show.text import duration, percent
+from torchsid.show.tables import MARKS, Cell, Table, duration, facts, percent, table
 from torchsid.study.experiments import grid
 from torchsid.study.experiments.results import COLUMNS, SHOWN, Results
 from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures

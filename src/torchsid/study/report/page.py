@@ -12,8 +12,7 @@ from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Cell, Table, facts, table
-from torchsid.show.text import minus, number, percent
+from torchsid.show.tables import Cell, Table, facts, minus, number, percent, table
 from torchsid.study.figures import (
     CALIBRATION,
     RIVERS,
