@@ -194,6 +194,7 @@ class PipelinedSID(Learner):
         log_beliefs: list[Tensor] = []
         losses: list[Tensor] = []
 
+        @cache
         def found() -> Handover:
             return before().followed_by(log_beliefs, losses)
 
