@@ -147,11 +147,9 @@ def manifest(path: Path, fake: Fake) -> dict[str, Any]:
     plain = {"verdict": "not applicable", "stages": 1, "runs": 0, "detail": ""}
     return {
         "torchsid": "0.1.0",
-        "started": "2026-08-01T10:00:00+00:00",
         "finished": "2026-08-01T10:00:12+00:00" if fake.status == "finished" else None,
         "status": fake.status,
         "command": f"torchsid train digits --set training.seed={fake.seed} --out {path.name}",
-        "config_sha256": "ab" * 32,
         "versions": {"python": "3.12.4", "torch": "2.13.0", "numpy": "2.4.6"},
         "hardware": {"cpu": "A CPU", "cores": 8, "threads": 4, "memory_gib": 31.3, "device": "cpu"},
         "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": True},
@@ -166,9 +164,7 @@ def manifest(path: Path, fake: Fake) -> dict[str, Any]:
             "test": fake.n,
             "class_names": list(fake.names),
             "noise": fake.noise,
-            "skipped": [],
         },
-        "parameters": 412_340,
         "plan": fake.plan,
         "head_share": 0.04 if fake.plan else None,
         "locality": local if cascade else plain,

@@ -102,11 +102,6 @@ def test_samples_are_read_in_batches_once_for_all_labels() -> None:
         certify(network, Samples(samples.inputs, torch.full((11,), 4)), LocalObjective(), prepare=lambda x: x / 255)
 
 
-def test_clean_labels_without_noise_say_nothing_new() -> None:
-    samples = Samples(torch.zeros(4, 1, 2, 2), LABELS, clean_target=LABELS)
-    assert list(certify(network, samples, LocalObjective(), prepare=lambda x: x)) == ["given"]
-
-
 def test_positions_count_by_their_weight() -> None:
     """A weight of 2 is as good as two samples, a weight of 0 as good as none."""
     log_beliefs, target = torch.randn(3, 2, 3, 4).log_softmax(-1), torch.randint(4, (2, 3))

@@ -78,13 +78,6 @@ def test_what_is_wrong_in_a_file_is_named(tiny: str, old: str, new: str, message
         load(tiny)
 
 
-def test_unknown_names() -> None:
-    with pytest.raises(ConfigError, match=r"did you mean 'alpha'\?"):
-        load("alhpa")
-    with pytest.raises(ConfigError, match=r"cannot read nowhere\.toml"):
-        load("nowhere.toml")
-
-
 def test_all_contradictions_are_reported_at_once() -> None:
     contenders = {"SID": ContenderConfig(times=2.0), "sid": ContenderConfig(of="nobody"), "late": ContenderConfig(seeds=[1])}
     with pytest.raises(ValueError, match="stands there twice") as error:

@@ -127,10 +127,6 @@ def test_what_does_not_change_the_training_does_not_make_a_method(make_run: Make
     assert names(make_run("a"), make_run("b", seed=1, settings=settings)) == ["SID"]
 
 
-def test_methods_keep_the_order_given(make_run: Make) -> None:
-    assert names(make_run("b", label="Backprop"), make_run("a")) == ["Backprop", "SID"]
-
-
 def test_the_same_label_is_told_apart_by_the_settings_that_differ_if_they_are_few(make_run: Make) -> None:
     a, b = (make_run(f"run-{alpha}", settings={"learner.alpha": alpha}) for alpha in (0.5, 0.7))
     assert names(a, b) == ["SID (alpha = 0.5)", "SID (alpha = 0.7)"]
