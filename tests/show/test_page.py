@@ -10,7 +10,7 @@ import pytest
 
 from torchsid.errors import RunError
 from torchsid.show.page import Card, Cards, Code, Figures, Folded, Page, Section
-from torchsid.show.plots.beliefs import river
+from torchsid.show.plots.belief_paths import river
 from torchsid.show.plots.curves import by_stage
 from torchsid.show.plots.points import Point
 from torchsid.show.tables import Cell, table

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from torchsid.show.plots.beliefs import river, simplex
+from torchsid.show.plots.belief_paths import river, simplex
 from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Mark, Point, front, points, tradeoff

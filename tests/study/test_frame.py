@@ -1,7 +1,7 @@
 import pytest
 from tests.study.fake import Make
 
-from torchsid.study.frame import METRICS, Frame, Place, Row, conflict, over_seeds, rows_of
+from torchsid.study.frame import METRICS, Case, Frame, Row, conflict, over_seeds, rows_of
 from torchsid.study.runs import load_run
 from torchsid.study.statistics import holm, mean_interval, paired_effect, paired_seeds, proportion_interval
 
@@ -58,12 +58,12 @@ def test_differences_are_paired_over_common_seeds_and_corrected_for_their_number
     values = {"SID": {0: 0.9, 1: 0.92, 2: 0.91}, "BP": {1: 0.9, 2: 0.88, 3: 0.1}, "late": {0: 0.5, 1: 0.7, 2: 0.2}, "odd": {7: 1.0}}
     rows = [row(seed, value, method) for method, own in values.items() for seed, value in own.items()]
     frame = Frame.of(rows)
-    found = frame.differences({Place(name): Place("SID") for name in ("BP", "late", "odd")}, "accuracy")
-    assert list(found) == [Place("BP"), Place("late")]  # the last one has no seed in common
-    assert found[Place("BP")].paired == paired_seeds(values["BP"], values["SID"])
-    assert found[Place("BP")].effect == paired_effect(values["BP"], values["SID"])
+    found = frame.differences({Case(name): Case("SID") for name in ("BP", "late", "odd")}, "accuracy")
+    assert list(found) == [Case("BP"), Case("late")]  # the last one has no seed in common
+    assert found[Case("BP")].paired == paired_seeds(values["BP"], values["SID"])
+    assert found[Case("BP")].effect == paired_effect(values["BP"], values["SID"])
     assert [each.corrected for each in found.values()] == holm([each.paired.p_value for each in found.values()])
-    assert frame.by_seed("accuracy")[Place("odd")] == {7: 1.0}
+    assert frame.by_seed("accuracy")[Case("odd")] == {7: 1.0}
 
 
 def test_numbers_are_shown_in_their_unit() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 from torch import Tensor
 
 from torchsid.show.page import Card, Figures, Part
-from torchsid.show.plots.beliefs import river
+from torchsid.show.plots.belief_paths import river
 from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.points import Mark, tradeoff
 from torchsid.show.svg import Drawing
-from torchsid.study.frame import BY_STAGE, METRICS, Frame, Place, Row
+from torchsid.study.frame import BY_STAGE, METRICS, Case, Frame, Row
 from torchsid.study.positions import Flat, settled, spread
 
 Show = Callable[[Tensor], str]
@@ -36,7 +36,7 @@ def stage_figure(name: str, lines: Mapping[str, Sequence[Row]], where: str = "")
     return by_stage(title + where, drawn, prior=prior, bottom=None if name == "accuracy" else 0) if drawn else None
 
 
-def tradeoff_figures(frame: Frame, places: Mapping[str, Place]) -> dict[str, Drawing]:
+def tradeoff_figures(frame: Frame, places: Mapping[str, Case]) -> dict[str, Drawing]:
     """Draw accuracy against what was kept and against time, where two places at least have both; they are given by name."""
     found = {}
     for cost in ("kept", "seconds"):

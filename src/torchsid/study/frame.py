@@ -151,7 +151,7 @@ class Row:
         return Point(factor * self.value, *(None if end is None else factor * end for end in (self.low, self.high)))
 
 
-class Place(NamedTuple):
+class Case(NamedTuple):
     """A method, and a value of the setting along which methods are compared; the value is empty where there is none."""
 
     method: str
@@ -223,8 +223,8 @@ def over_seeds(rows: Iterable[Row], *, intervals: bool = True) -> list[Row]:
 class Difference:
     """A method at a value, less its reference."""
 
-    place: Place
-    reference: Place
+    place: Case
+    reference: Case
     metric: str
     paired: PairedDifference
     over: str = "seeds"
@@ -249,19 +249,19 @@ class Frame:
         rows = list(rows)
         return cls(rows, over_seeds(rows, intervals=intervals))
 
-    def mean(self, place: Place, metric: str) -> Row | None:
+    def mean(self, place: Case, metric: str) -> Row | None:
         """Return a number of whole runs over the seeds, if there is one."""
         return next(iter(select(self.means, metric=metric, method=place.method, at=place.at, stage=None, epoch=None)), None)
 
-    def by_seed(self, metric: str) -> dict[Place, dict[int, float]]:
+    def by_seed(self, metric: str) -> dict[Case, dict[int, float]]:
         """Return a number of whole runs by method and value, and by seed."""
-        found: dict[Place, dict[int, float]] = {}
+        found: dict[Case, dict[int, float]] = {}
         for row in select(self.rows, metric=metric, stage=None, epoch=None):
             if row.seed is not None:
-                found.setdefault(Place(row.method, row.at), {})[row.seed] = row.value
+                found.setdefault(Case(row.method, row.at), {})[row.seed] = row.value
         return found
 
-    def differences(self, pairs: Mapping[Place, Place], metric: str) -> dict[Place, Difference]:
+    def differences(self, pairs: Mapping[Case, Case], metric: str) -> dict[Case, Difference]:
         """Return the differences in a number of whole runs, paired over common seeds; pairs without any are left out.
 
         Args:

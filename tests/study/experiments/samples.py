@@ -8,7 +8,7 @@ from tests.study.fake import Fake, manifest
 from torchsid.study.experiments.experiment import Axis, ContenderConfig, Experiment
 from torchsid.study.experiments.grid import Job
 from torchsid.study.experiments.results import Results
-from torchsid.study.frame import Place
+from torchsid.study.frame import Case
 from torchsid.study.runs import RunRecord, Scores
 
 AXIS = Axis(name="stages L", setting="model.depth", values=[2, 4, 8, 16, 32], reference="4", log=True)
@@ -49,8 +49,8 @@ def results(reached: dict[tuple[str, str], list[float]], *, of: Experiment | Non
     about = of or experiment()
     finished: dict[Job, RunRecord] = {}
     for cell, own in reached.items():
-        finished |= {Job(Place(*cell), rate, 0): record(0, 0.1) for rate in about.rates}
-        finished |= {Job(Place(*cell), about.rates[1], seed): record(seed, value / 100) for seed, value in enumerate(own)}
+        finished |= {Job(Case(*cell), rate, 0): record(0, 0.1) for rate in about.rates}
+        finished |= {Job(Case(*cell), about.rates[1], seed): record(seed, value / 100) for seed, value in enumerate(own)}
     known: dict[str, object] = {"diverged": {}, "no_data": {}, "not_run": {}, "command": "torchsid experiment depth"}
-    known |= {"experiment": about, "finished": finished, "rates": {Place(*cell): about.rates[1] for cell in reached}, **more}
+    known |= {"experiment": about, "finished": finished, "rates": {Case(*cell): about.rates[1] for cell in reached}, **more}
     return Results(**known)  # type: ignore[arg-type]

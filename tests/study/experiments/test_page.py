@@ -15,7 +15,7 @@ from torchsid.study.experiments.experiment import Axis, ContenderConfig
 from torchsid.study.experiments.grid import Job
 from torchsid.study.experiments.page import difference_table, experiment_page, figures, limits_table, mean_table, tuning_table
 from torchsid.study.files import write_parquet
-from torchsid.study.frame import Place
+from torchsid.study.frame import Case
 
 SCORES = {("SID", "4"): [96.0, 97.5], ("BP", "4"): [95.0, 95.5], ("SID", "2"): [90.0, 91.0], ("BP", "2"): [90.5, 89.0]}
 NAMED = Axis(name="labels", points={"clean <1>": {"data.limit": 9}, "wrong": {"data.limit": 8}})
@@ -58,17 +58,17 @@ def test_the_tuning_shows_every_rate_and_marks_the_chosen() -> None:
     table = tuning_table(found)
     assert table.columns == ("Contender", "stages L", "0.001", "0.002", "0.004")
     assert all([cell.detail for cell in row[2:]] == ["", "chosen", ""] for row in table.rows)
-    diverged = results({("SID", "4"): [96.0]}, finished={}, diverged={Job(Place("SID", "4"), 0.001, 0): "NaN"})
+    diverged = results({("SID", "4"): [96.0]}, finished={}, diverged={Job(Case("SID", "4"), 0.001, 0): "NaN"})
     assert tuning_table(diverged).rows[0][2].value == "diverged"
 
 
 def test_what_limits_an_experiment_is_listed() -> None:
     found = results(
         {("SID", "4"): [96.0], ("BP", "4"): [95.0, 96.0]},
-        rates={Place("SID", "4"): 0.002, Place("BP", "4"): 0.004},
-        diverged={Job(Place("BP", "4"), 0.001, 0): "NaN"},
-        no_data={Place("BP", "32"): "no file"},
-        not_run={Place("SID", "8"): 3},
+        rates={Case("SID", "4"): 0.002, Case("BP", "4"): 0.004},
+        diverged={Job(Case("BP", "4"), 0.001, 0): "NaN"},
+        no_data={Case("BP", "32"): "no file"},
+        not_run={Case("SID", "8"): 3},
     )
     limits = [row[1].value for row in limits_table(found).rows]
     assert limits == ["BP at 32: no file", "SID at 8: 3 runs", "bp-4-rate0.001-seed0", "BP at 4", "none", "SID at 4; BP at 4"]

@@ -10,7 +10,7 @@ from torchsid.study.experiments.experiment import ContenderConfig
 from torchsid.study.experiments.grid import Job
 from torchsid.study.experiments.results import COLUMNS, Results
 from torchsid.study.experiments.runner import validation_of
-from torchsid.study.frame import Place
+from torchsid.study.frame import Case
 from torchsid.study.runs import load_run
 
 A, B = [96.0, 97.5, 95.5, 98.0], [95.0, 96.0, 95.7, 96.5]
@@ -20,22 +20,22 @@ SCORES = {("SID", "4"): A, ("BP", "4"): B, ("SID", "2"): B, ("BP", "2"): B, ("fl
 def test_every_cell_is_compared_with_its_reference_and_corrected_for_all_comparisons_together() -> None:
     found = results(SCORES).differences("accuracy")
     assert set(found) == {("BP", "4"), ("SID", "2"), ("BP", "2"), ("flat", "")}
-    assert found[Place("BP", "4")].corrected == pytest.approx(min(1.0, 4 * stats.ttest_rel(B, A).pvalue))
+    assert found[Case("BP", "4")].corrected == pytest.approx(min(1.0, 4 * stats.ttest_rel(B, A).pvalue))
 
 
 def test_references() -> None:
     found = results(SCORES)
-    assert found.reference_of(Place("BP", "2")) == Place("SID", "2")
-    assert found.reference_of(Place("SID", "2")) == Place("SID", "4")
-    assert found.reference_of(Place("SID", "4")) is None
-    assert found.reference_of(Place("flat")) == Place("SID", "4")
+    assert found.reference_of(Case("BP", "2")) == Case("SID", "2")
+    assert found.reference_of(Case("SID", "2")) == Case("SID", "4")
+    assert found.reference_of(Case("SID", "4")) is None
+    assert found.reference_of(Case("flat")) == Case("SID", "4")
 
 
 def test_the_reference_may_stand_beside_the_axis() -> None:
     about = experiment(contenders={"flat": ContenderConfig(settings={"model.depth": 1}), "SID": ContenderConfig()})
     found = results({("flat", ""): A, ("SID", "2"): B}, of=about)
-    assert found.reference_of(Place("SID", "2")) == Place("flat")
-    assert found.reference_of(Place("flat")) is None
+    assert found.reference_of(Case("SID", "2")) == Case("flat")
+    assert found.reference_of(Case("flat")) is None
 
 
 def test_last_and_best_are_always_there() -> None:
@@ -43,7 +43,7 @@ def test_last_and_best_are_always_there() -> None:
 
 
 def test_a_row_for_every_number_and_of_rates_that_were_not_chosen_validation_alone(tmp_path: Path) -> None:
-    run, cell = load_run(maker(tmp_path)(depth=2, epochs=3)), Place("SID", "4")
+    run, cell = load_run(maker(tmp_path)(depth=2, epochs=3)), Case("SID", "4")
     chosen, other = Job(cell, 0.002, 1), Job(cell, 0.001, 0)
     found = Results(
         experiment=experiment(seeds=[0, 1]),

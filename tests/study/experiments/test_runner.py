@@ -10,11 +10,11 @@ from torchsid.study.experiments.experiment import Axis, ContenderConfig, Experim
 from torchsid.study.experiments.grid import Job
 from torchsid.study.experiments.results import Results
 from torchsid.study.experiments.runner import run
-from torchsid.study.frame import Place
+from torchsid.study.frame import Case
 
 TINY = {"data.limit": 200, "training.epochs": 1, "model.hidden": 8, "model.feature_dim": 8, "watch.conflict": False}
 AHEAD = ContenderConfig(workers=2, settings={"distributed.staleness": 1})
-SID2, SID3, FLAT = Place("SID", "2"), Place("SID", "3"), Place("flat")
+SID2, SID3, FLAT = Case("SID", "2"), Case("SID", "3"), Case("flat")
 
 
 def tiny(**changes: object) -> Experiment:
@@ -101,7 +101,7 @@ def test_a_run_that_diverges_is_counted_and_the_rest_goes_on(tmp_path: Path) -> 
     about = tiny(rates=[0.001, 1e30], axis=None, seeds=[0], contenders={"SID": ContenderConfig(settings={"model.depth": 2})})
     results = silently(about, tmp_path)
     assert [job.rate for job in results.diverged] == [1e30]
-    assert results.rates == {Place("SID"): 0.001}
+    assert results.rates == {Case("SID"): 0.001}
 
 
 def test_when_the_time_is_up_no_run_begins_and_the_same_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +119,8 @@ def test_data_sets_that_are_missing_are_left_out_and_said(tmp_path: Path) -> Non
     axis = Axis(name="data", points={"digits": {}, "MNIST": {"data.name": "mnist"}})
     about = tiny(axis=axis, rates=[0.001], seeds=[0], contenders={"SID": ContenderConfig(settings={"model.depth": 2})})
     results = silently(about, tmp_path / "out", data=str(tmp_path))
-    assert list(results.rates) == [Place("SID", "digits")]
-    assert list(results.no_data) == [Place("SID", "MNIST")]
+    assert list(results.rates) == [Case("SID", "digits")]
+    assert list(results.no_data) == [Case("SID", "MNIST")]
     nothing = tiny(axis=Axis(name="data", points={"MNIST": {"data.name": "mnist"}}), contenders=about.contenders)
     with pytest.raises(DataError):
         silently(nothing, tmp_path / "none", data=str(tmp_path))

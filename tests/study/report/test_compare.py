@@ -8,7 +8,7 @@ import pytest
 from tests.study.fake import Make
 
 from torchsid.errors import RunError
-from torchsid.study.frame import Place
+from torchsid.study.frame import Case
 from torchsid.study.report import compare, cost_table, stage_table, summary_table
 from torchsid.study.report.compare import Comparison, as_json, gather
 from torchsid.study.runs import load_run
@@ -70,8 +70,8 @@ def test_seeds_that_cut_their_own_validation_part_share_the_test_samples(make_ru
 
 def test_an_unfinished_run_has_costs_and_no_scores(make_run: Make) -> None:
     result = compare([make_run("a"), make_run("b", label="Backprop", status="interrupted")])
-    assert result.frame.mean(Place("Backprop"), "accuracy") is None
-    assert result.frame.mean(Place("Backprop"), "throughput") is not None
+    assert result.frame.mean(Case("Backprop"), "accuracy") is None
+    assert result.frame.mean(Case("Backprop"), "throughput") is not None
     assert difference(result) is None
     assert result.notes
 
@@ -100,7 +100,7 @@ def test_without_scipy_there_are_means_alone(make_run: Make, monkeypatch: pytest
     with pytest.raises(ImportError, match=r"pip install 'torchsid\[report\]'"):
         compare(paths)
     result = compare(paths, intervals=False)
-    row = result.frame.mean(Place("SID"), "accuracy")
+    row = result.frame.mean(Case("SID"), "accuracy")
     assert row is not None
     assert (row.value, row.low, result.differences) == (pytest.approx(accuracy(paths[0])), None, ())
 

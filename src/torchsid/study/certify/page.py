@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchsid.show.page import Cards, Figures, Folded, Page, Part, Section
-from torchsid.show.plots.beliefs import simplex
+from torchsid.show.plots.belief_paths import simplex
 from torchsid.show.plots.curves import by_stage
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point, points

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import ConfigError
 from torchsid.study.experiments.experiment import Experiment, Settings, slug
-from torchsid.study.frame import Place
+from torchsid.study.frame import Case
 
 if TYPE_CHECKING:
     from torchsid.training.config import RunConfig
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Job:
     """One run."""
 
-    cell: Place
+    cell: Case
     """A contender at a point of the axis; the point is empty beside the axis, and without one."""
     rate: float
     seed: int
@@ -29,13 +29,13 @@ class Job:
         return "-".join(filter(None, parts))
 
 
-def cells(experiment: Experiment) -> list[Place]:
+def cells(experiment: Experiment) -> list[Case]:
     """Return the cells, the most important ones first: beside the axis, at its start, its reference, its end, and then between."""
     axis, points, names = experiment.axis, [""], experiment.points
     if axis:
         points += filter(None, (names[0], axis.reference, names[-1], *names))
     beside = {name: axis is None or axis.setting in each.settings for name, each in experiment.contenders.items()}
-    return [Place(name, point) for point in dict.fromkeys(points) for name in beside if beside[name] == (not point)]
+    return [Case(name, point) for point in dict.fromkeys(points) for name in beside if beside[name] == (not point)]
 
 
 def tuning(experiment: Experiment) -> list[Job]:
@@ -44,20 +44,20 @@ def tuning(experiment: Experiment) -> list[Job]:
     return [Job(cell, rate, experiment.seeds[0]) for cell in tuned for rate in experiment.rates]
 
 
-def repeats(experiment: Experiment, rates: Mapping[Place, float]) -> list[Job]:
+def repeats(experiment: Experiment, rates: Mapping[Case, float]) -> list[Job]:
     """Return all runs at the chosen rates, those of the tuning included, seed by seed; a cell without a rate is left out."""
     known = [(cell, rate) for cell in cells(experiment) if (rate := _rate(experiment, cell, rates)) is not None]
     fewer = {name: each.seeds or experiment.seeds for name, each in experiment.contenders.items()}
     return [Job(cell, rate, seed) for seed in experiment.seeds for cell, rate in known if seed in fewer[cell.method]]
 
 
-def _rate(experiment: Experiment, cell: Place, rates: Mapping[Place, float]) -> float | None:
+def _rate(experiment: Experiment, cell: Case, rates: Mapping[Case, float]) -> float | None:
     """Return the rate of a cell; that of an ablation is a multiple of the one that was chosen for what it changes."""
     contender, axis = experiment.contenders[cell.method], experiment.axis
     if not contender.of:
         return rates.get(cell)
     point = cell.at or (axis.reference or experiment.points[0] if axis else "")
-    found = rates.get(Place(contender.of, point), rates.get(Place(contender.of)))
+    found = rates.get(Case(contender.of, point), rates.get(Case(contender.of)))
     return None if found is None else found * contender.times
 
 
@@ -68,7 +68,7 @@ def position(experiment: Experiment, point: str) -> float | None:
     return None if value is None or isinstance(value, str) else float(value)
 
 
-def settings_of(experiment: Experiment, cell: Place) -> list[tuple[str, Any]]:
+def settings_of(experiment: Experiment, cell: Case) -> list[tuple[str, Any]]:
     """Return what a cell sets, one on top of the other: that of all runs, of the axis, of the contender.
 
     A contender beside the axis sets the axis' own setting first, so that its method or network need not have it.
@@ -106,13 +106,13 @@ def check(experiment: Experiment, data: str) -> None:
     Raises:
         ConfigError: names all problems, each with the first cell that has it.
     """
-    from torchsid.study.experiments import processes
+    from torchsid.study.experiments import parallel
 
-    where: dict[str, list[Place]] = {}
+    where: dict[str, list[Case]] = {}
     for cell in cells(experiment):
         try:
             config = configuration(experiment, Job(cell, experiment.rates[0], experiment.seeds[0]), data)
-            found = tuple(processes.problems(config, experiment.contenders[cell.method].workers))
+            found = tuple(parallel.problems(config, experiment.contenders[cell.method].workers))
         except ConfigError as error:
             found = error.problems
         for problem in found:

@@ -16,7 +16,7 @@ from torchsid.study.experiments import grid
 from torchsid.study.experiments.results import COLUMNS, SHOWN, Results
 from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures
 from torchsid.study.files import write_figures, write_json, write_page, write_parquet
-from torchsid.study.frame import METRICS, Place, select
+from torchsid.study.frame import METRICS, Case, select
 from torchsid.study.report.compare import number_table
 from torchsid.study.report.page import provenance_table
 from torchsid.study.statistics import bootstrap_interval
@@ -86,11 +86,11 @@ def as_json(found: Results) -> dict[str, Any]:
     }
 
 
-def _named(cell: Place) -> dict[str, str]:
+def _named(cell: Case) -> dict[str, str]:
     return {"contender": cell.method, "point": cell.at}
 
 
-def _summary(found: Results, cell: Place, name: str) -> dict[str, Any] | None:
+def _summary(found: Results, cell: Case, name: str) -> dict[str, Any] | None:
     """Return a mean over the seeds with Student's interval, the bootstrap's beside it, and what it is made of."""
     row, by_seed = found.frame.mean(cell, name), found.frame.by_seed(name).get(cell, {})
     if row is None:
@@ -184,7 +184,7 @@ def _heads(found: Results) -> list[str]:
     return ["Contender", found.experiment.axis.name] if found.experiment.axis else ["Contender"]
 
 
-def _begin(found: Results, cell: Place) -> list[Cell | str]:
+def _begin(found: Results, cell: Case) -> list[Cell | str]:
     return [cell.method, cell.at or "–"] if found.experiment.axis else [cell.method]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.grid import Job, cells, tuning
-from torchsid.study.frame import Difference, Frame, Place, rows_of
+from torchsid.study.frame import Case, Difference, Frame, rows_of
 from torchsid.study.runs import RunRecord, Scores
 
 SHOWN = ("accuracy", "best")  # of every experiment: last epoch, and best epoch by validation
@@ -25,13 +25,13 @@ class Results:
     experiment: Experiment
     finished: Mapping[Job, RunRecord]
     """Its finished runs, those at rates that were not chosen among them."""
-    rates: Mapping[Place, float]
+    rates: Mapping[Case, float]
     """The learning rate of every cell that was tuned; without those all of whose rates diverged."""
     diverged: Mapping[Job, str]
     """Where runs met NaN or infinity."""
-    no_data: Mapping[Place, str]
+    no_data: Mapping[Case, str]
     """Why the data of a cell cannot be read."""
-    not_run: Mapping[Place, int]
+    not_run: Mapping[Case, int]
     """The number of runs of a cell that the time did not allow. A cell that was tuned in part has no rate, and no results."""
     command: str = ""
     """What was typed, the folder of the data named DIR."""
@@ -53,7 +53,7 @@ class Results:
         return {job: self.finished[job].scores.get(("last", "validation")) if job in self.finished else None for job in known}
 
     @property
-    def cells(self) -> list[Place]:
+    def cells(self) -> list[Case]:
         """Those that have a rate, contender by contender, in the order of the axis."""
         contenders, points = list(self.experiment.contenders), ["", *self.experiment.points]
         known = (cell for cell in cells(self.experiment) if cell in self.rates)
@@ -70,18 +70,18 @@ class Results:
         """The metrics of the experiment, those that are always shown first."""
         return list(dict.fromkeys((*SHOWN, *self.experiment.metrics)))
 
-    def differences(self, metric: str) -> dict[Place, Difference]:
+    def differences(self, metric: str) -> dict[Case, Difference]:
         """Return every cell less its reference, with p-values corrected for all of them together."""
         references = {cell: self.reference_of(cell) for cell in self.cells}
         return self.frame.differences({cell: other for cell, other in references.items() if other in references}, metric)
 
-    def reference_of(self, cell: Place) -> Place | None:
+    def reference_of(self, cell: Case) -> Case | None:
         """Return what a cell is compared with: the first contender at the same point, or that contender at the reference point."""
         axis, first = self.experiment.axis, next(iter(self.experiment.contenders))
         reference = axis.reference if axis else ""
         if cell.method == first:
-            return Place(first, reference) if reference and cell.at not in ("", reference) else None
-        return Place(first) if Place(first) in self.cells else Place(first, cell.at or reference or next(iter(self.points), ""))
+            return Case(first, reference) if reference and cell.at not in ("", reference) else None
+        return Case(first) if Case(first) in self.cells else Case(first, cell.at or reference or next(iter(self.points), ""))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield every number of every run, see `COLUMNS`; of a rate that was not chosen the last weights' validation alone."""

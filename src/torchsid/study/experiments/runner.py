@@ -17,9 +17,9 @@ from time import monotonic, perf_counter
 from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError
 from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.grid import Job, check, configuration, repeats, tuning
-from torchsid.study.experiments.processes import at_once, train_on_workers
+from torchsid.study.experiments.parallel import at_once, train_on_workers
 from torchsid.study.experiments.results import Results
-from torchsid.study.frame import Place
+from torchsid.study.frame import Case
 from torchsid.study.runs import RunRecord, Scores, load_run
 from torchsid.training import RunDirectory, train
 from torchsid.training.config import differences
@@ -173,9 +173,9 @@ def validation_of(run: RunRecord) -> Scores:
     raise RunError(f"{run.path} has no validation data to choose a learning rate by: set data.validation above 0")
 
 
-def _choose(tries: Sequence[Job], finished: Mapping[Job, RunRecord], outcomes: Mapping[Job, Outcome]) -> dict[Place, float]:
+def _choose(tries: Sequence[Job], finished: Mapping[Job, RunRecord], outcomes: Mapping[Job, Outcome]) -> dict[Case, float]:
     """Return the best rate of every cell; one that was not tuned with all rates has had less of a chance, and gets none."""
-    scores: dict[Place, dict[float, tuple[float, float]]] = {}
+    scores: dict[Case, dict[float, tuple[float, float]]] = {}
     for job in tries:
         if job in finished:
             validation = validation_of(finished[job])

@@ -7,7 +7,7 @@ from typing import Any
 
 from torchsid.errors import RunError
 from torchsid.show.tables import MARKS, NOTHING, Cell, Table, resolved, table
-from torchsid.study.frame import METRICS, Difference, Frame, Place, Row, rows_of, select
+from torchsid.study.frame import METRICS, Case, Difference, Frame, Row, rows_of, select
 from torchsid.study.runs import RunRecord, dotted, load_run
 from torchsid.study.statistics import paired_difference
 
@@ -119,9 +119,9 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def _differences(methods: Sequence[MethodRuns], frame: Frame) -> Iterator[Difference]:
     first, *others = methods
     for metric in _COMPARED:
-        over_seeds = frame.differences({Place(method.name): Place(first.name) for method in others}, metric)
+        over_seeds = frame.differences({Case(method.name): Case(first.name) for method in others}, metric)
         for method in others:
-            found = over_seeds.get(Place(method.name))
+            found = over_seeds.get(Case(method.name))
             if each := found if found and found.paired.n > 1 else _over_samples(method, first, metric):
                 yield each
 
@@ -137,7 +137,7 @@ def _over_samples(method: MethodRuns, reference: MethodRuns, metric: str) -> Dif
     if a is None or b is None or a.correct is None or b.correct is None or a.correct.size != b.correct.size:
         return None
     paired = paired_difference(a.correct, b.correct)
-    return Difference(Place(method.name), Place(reference.name), metric, paired, over=f"{a.split} samples")
+    return Difference(Case(method.name), Case(reference.name), metric, paired, over=f"{a.split} samples")
 
 
 def _tested_on(run: RunRecord) -> object:
@@ -170,10 +170,10 @@ def cost_table(result: Comparison) -> Table:
     return number_table(result.frame, _heads(result), ["Method"], _COSTS, "Costs, with 95 % intervals")
 
 
-def _heads(result: Comparison) -> dict[Place, list[Cell | str]]:
+def _heads(result: Comparison) -> dict[Case, list[Cell | str]]:
     """Return how the row of each method begins."""
     seeds = {method.name: [str(run.seed) for run in method.runs] for method in result.methods}
-    return {Place(name): [Cell(name, f"seed{'s' * (len(own) > 1)} {', '.join(own)}")] for name, own in seeds.items()}
+    return {Case(name): [Cell(name, f"seed{'s' * (len(own) > 1)} {', '.join(own)}")] for name, own in seeds.items()}
 
 
 def stage_table(result: Comparison) -> Table:
@@ -187,11 +187,11 @@ def stage_table(result: Comparison) -> Table:
 
 def number_table(
     frame: Frame,
-    places: Mapping[Place, Sequence[Cell | str]],
+    places: Mapping[Case, Sequence[Cell | str]],
     heads: Sequence[str],
     metrics: Iterable[str],
     caption: str = "",
-    differences: Mapping[str, Mapping[Place, Difference]] | None = None,
+    differences: Mapping[str, Mapping[Case, Difference]] | None = None,
 ) -> Table:
     """Return one row a place: how it begins, those metrics that some place has, each with its interval, then differences.
 

@@ -25,7 +25,7 @@ from torchsid.study.figures import (
     tradeoff_figures,
 )
 from torchsid.study.files import write_page
-from torchsid.study.frame import BY_STAGE, Place, conflict, mean_cosine, select
+from torchsid.study.frame import BY_STAGE, Case, conflict, mean_cosine, select
 from torchsid.study.positions import flatten
 from torchsid.study.report.compare import Comparison, MethodRuns, compare, cost_table, summary_table
 from torchsid.study.runs import RunRecord, Scores, dotted, names_of_classes
@@ -172,7 +172,7 @@ def _confusion(result: Comparison) -> list[Part]:
 
 def _cost(result: Comparison) -> list[Part]:
     names = [method.name for method in result.methods]
-    drawn: list[Drawing | None] = [*tradeoff_figures(result.frame, {name: Place(name) for name in names}).values()]
+    drawn: list[Drawing | None] = [*tradeoff_figures(result.frame, {name: Case(name) for name in names}).values()]
     if len(names) == 1:
         over = {"samples_per_second": "Samples a second", "memory_mib": "Memory of the process, MiB"}
         drawn = [_over_epochs(result, metric, title, bottom=0) for metric, title in over.items()]

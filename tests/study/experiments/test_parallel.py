@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from torchsid.errors import DataError, NonFiniteError, RunError
-from torchsid.study.experiments.processes import at_once, problems, train_on_workers
+from torchsid.study.experiments.parallel import at_once, problems, train_on_workers
 from torchsid.training import resolve, train
 
 
