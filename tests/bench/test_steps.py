@@ -9,6 +9,7 @@ from torchsid.bench.rows import Row, new_row, times_of
 from torchsid.bench.steps import bench_memory, bench_steps, memory_row, trace_steps
 from torchsid.bench.trainable import Trainable, build
 from torchsid.bench.workload import SHARED, Workload
+from torchsid.errors import CutError
 
 MLP = Workload(model="mlp", stages=(2, 4), width=32, batch_size=8, image_size=4)
 
@@ -59,18 +60,22 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert (found["step_over_reference"], found["gradients_over_reference"], found["gradients_ms"]) == (2, 2, 3000)
 
 
-def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_cut_or_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_compiler(workload: Workload, contender: Procedure) -> Trainable:
         if contender.method == "sid":
-            raise RuntimeError("no compiler")
+            raise RuntimeError("no\n compiler")
+        if contender.method == CHECKPOINTING:
+            raise CutError("no such cut")
         return build(MLP, contender)
 
     monkeypatch.setattr(steps, "build", without_compiler)
     compiled = Workload(model="mlp", stages=(2,), variant="compiled")
     rows = {row["contender"]: row for row in bench_steps([compiled], rounds=2, progress=lambda _: None)["rows"]}
-    assert rows["sid-2"]["note"] == "fails when compiled: no compiler"
+    assert (rows["sid-2"]["note"], rows[CHECKPOINTING]["note"]) == ("fails when compiled: no compiler", "no such cut")
     assert "step_ms" not in rows["sid-2"]
     assert rows[BACKPROP]["step_over_backprop"] == 1
+    with pytest.raises(RuntimeError, match="no\n compiler"):  # no reason where nothing is compiled
+        memory_row(MLP, Procedure("sid", 2))
 
 
 HALVES = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)

@@ -8,10 +8,9 @@ from torch.optim import SGD
 from torchsid import LocalObjective, StagedCascade
 from torchsid.bench.contenders import SID, TWO_PHASE, Procedure, contenders
 from torchsid.bench.recorder import Recorder, seconds_by_kind
-from torchsid.bench.trainable import GRADIENTS, Checkpointed, Reference, Trainable, build, excused
+from torchsid.bench.trainable import GRADIENTS, Checkpointed, Reference, Trainable, build
 from torchsid.bench.workload import SHARED, Workload
 from torchsid.core.peak_memory import kept_bytes
-from torchsid.errors import CutError
 from torchsid.learners import sid
 from torchsid.learners.backprop import Backprop
 
@@ -116,17 +115,6 @@ def test_a_compiled_cascade_takes_the_same_step() -> None:
     compiled.step()
     for one, other in zip(eager.module.parameters(), compiled.module.parameters(), strict=True):
         assert other.detach().numpy() == pytest.approx(one.detach().numpy(), abs=1e-5)
-
-
-def test_errors_that_are_reasons_and_errors_that_are_not() -> None:
-    why: list[str] = []
-    with excused(MLP, why):
-        raise CutError("no such cut")
-    with excused(replace(MLP, variant="compiled"), why):
-        raise RuntimeError("no\n compiler")
-    assert why == ["no such cut", "fails when compiled: no compiler"]
-    with pytest.raises(RuntimeError, match="broken"), excused(MLP, why):
-        raise RuntimeError("broken")
 
 
 FEW = replace(RESNET, batch_size=4)

@@ -16,4 +16,3 @@ def test_everyone_has_a_turn_a_round_and_the_order_rotates() -> None:
 def test_a_spread_is_median_and_quartiles() -> None:
     assert spread([4, 1, 2, 3, 5]) == (3, 2, 4)
     assert spread([1, 3]) == (2, 1.5, 2.5)
-    assert spread([7]) == (7, 7, 7)

@@ -50,7 +50,7 @@ def test_a_trunk_is_timed_traced_and_drawn(measured: Measured, capsys: Output) -
 def test_the_memory_of_a_trunk(measured: Measured, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_this_process(work: object, workload: Workload, contender: Procedure, threads: int) -> Row:
         if contender.method == "accumulation":
-            return new_row(workload, contender, ["no compiler"])
+            return new_row(workload, contender, "no compiler")
         return memory_row(workload, contender)
 
     monkeypatch.setattr(steps, "in_fresh_processes", in_this_process)

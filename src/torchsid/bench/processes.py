@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
-from torchsid.distributed.world import missing_backends
+from torchsid.distributed.diagnosis import missing_backends
 from torchsid.errors import RunError
 
 T = TypeVar("T")

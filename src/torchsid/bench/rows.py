@@ -21,11 +21,11 @@ Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 """Of each contender by name, a step a round: its seconds by what was done in it."""
 
 
-def new_row(workload: Workload, contender: Procedure, why: Sequence[str] = ()) -> Row:
+def new_row(workload: Workload, contender: Procedure, why: str = "") -> Row:
     """Return a row that says what it is about; of a shared cascade in its own words too."""
     own = {"depth": contender.stages, "procedure": contender.name} if workload.shared else {}
     about = {"network": workload.title, "model": workload.model, "blocks": workload.blocks, "variant": workload.variant}
-    return {**own, **about, "contender": contender.name, "stages": contender.stages, "note": "".join(why)}
+    return {**own, **about, "contender": contender.name, "stages": contender.stages, "note": why}
 
 
 def memory_of(trainable: Trainable) -> Row:

@@ -6,6 +6,7 @@ bytes and the peak of the process, every contender in a fresh one.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -15,12 +16,13 @@ from torchsid.bench.contenders import BACKPROP, SID, Procedure, contenders
 from torchsid.bench.processes import in_fresh_processes
 from torchsid.bench.recorder import FORWARD, UPDATE, seconds_by_kind
 from torchsid.bench.rows import Rounds, Row, memory_of, new_row, over_backprop, times_of
-from torchsid.bench.trainable import Trainable, build, excused
+from torchsid.bench.trainable import Trainable, build
 from torchsid.bench.turns import STEPS_A_TURN, take_turns
 from torchsid.bench.workload import Workload
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.side_effects import threads as give_threads
 from torchsid.core.staged import StagedCascade
+from torchsid.errors import CutError, HeadError
 
 WARM_UP = 2  # steps, after which gradients and momentum exist
 
@@ -50,21 +52,32 @@ def bench_steps(
 
 def _bench(workload: Workload, rounds: int) -> list[Row]:
     made: dict[str, Trainable] = {}
-    rows: list[Row] = []
-    for contender in contenders(workload):
-        why: list[str] = []
-        found: Row = {}
-        with excused(workload, why):
-            trainable = build(workload, contender)
-            trainable.step()  # compiles, and makes the momentum
-            found = memory_of(trainable)
-            made[contender.name] = trainable
-        rows.append({**new_row(workload, contender, why), **found})
+
+    def first_step(contender: Procedure, trainable: Trainable) -> Row:
+        trainable.step()  # compiles, and makes the momentum
+        row = memory_of(trainable)
+        made[contender.name] = trainable
+        return row
+
+    rows = [_row(workload, contender, partial(first_step, contender)) for contender in contenders(workload)]
     times = take_rounds(made, rounds)
     for row in rows:
         if (name := row["contender"]) in times:
             row |= times_of(name, times, workload.batch_size)
     return over_backprop(rows)
+
+
+def _row(workload: Workload, contender: Procedure, measure: Callable[[Trainable], Row]) -> Row:
+    """Return a contender's row with what is measured of it, or with a note on why it cannot be had."""
+    try:
+        return new_row(workload, contender) | measure(build(workload, contender))
+    except (CutError, HeadError) as error:
+        why = str(error)
+    except RuntimeError as error:  # as all errors of the compiler are
+        if not workload.compiled:
+            raise
+        why = f"fails when compiled: {' '.join(str(error).split())[:200]}"
+    return new_row(workload, contender, why)
 
 
 def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:
@@ -106,15 +119,12 @@ def memory_row(workload: Workload, contender: Procedure, threads: int = 0) -> Ro
     """Return a contender's row: peak, kept bytes and what its heads add; or a note."""
     if threads:
         torch.set_num_threads(threads)
-    why: list[str] = []
-    found: Row = {}
-    with excused(workload, why):
-        trainable = build(workload, contender)
-        found = {"peak_mib": peak_mib(trainable, steps=1, device=workload.device), **memory_of(trainable)}
-    return {**new_row(workload, contender, why), **found}
+    return _row(
+        workload, contender, lambda trainable: {"peak_mib": peak_mib(trainable, device=workload.device), **memory_of(trainable)}
+    )
 
 
-def peak_mib(trainable: Trainable, *, steps: int, device: str = "cpu") -> float | None:
+def peak_mib(trainable: Trainable, *, steps: int = 1, device: str = "cpu") -> float | None:
     """Return the peak of some steps after those of warm-up, in MiB above the level before the first.
 
     It is that of PyTorch's allocations on CUDA, else of the whole process. It holds gradients, momentum, what is kept for backward

@@ -1,7 +1,6 @@
 """A contender once it is built: a network with its own weights, and a function that takes one training step."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,6 @@ from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.assemble import By
 from torchsid.cut.graph import GraphSegments
-from torchsid.errors import CutError, HeadError
 from torchsid.learners import backprop, sid
 
 GRADIENTS = "gradients"
@@ -102,19 +100,6 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
 def new_optimizer(module: nn.Module) -> optim.SGD:
     """Return the optimiser of everyone who trains a classifier."""
     return optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
-
-
-@contextmanager
-def excused(workload: Workload, why: list[str]) -> Iterator[None]:
-    """Turn an error that says that a contender cannot be had on this workload into a reason."""
-    try:
-        yield
-    except (CutError, HeadError) as error:
-        why.append(str(error))
-    except RuntimeError as error:  # as all errors of the compiler are
-        if not workload.compiled:
-            raise
-        why.append(f"fails when compiled: {' '.join(str(error).split())[:200]}")
 
 
 def _network(workload: Workload, contender: Procedure, by: By | None) -> nn.Module:

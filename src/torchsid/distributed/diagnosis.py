@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
@@ -55,8 +56,16 @@ def leave_note(store: Store, rank: int, error: BaseException) -> None:
     """Tell the others by which error this worker ends; if it waits in vain, it has said so already."""
     note = _CUT_OFF if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
     with suppress(RuntimeError):  # the store may have gone
-        if not store.check([_key(rank)]):
-            store.set(_key(rank), note)
+        if not store.check([f"note/{rank}"]):
+            store.set(f"note/{rank}", note)
+
+
+def missing_backends(device: torch.device) -> Iterator[str]:
+    """Yield why processes with such a device cannot talk to each other by this build of PyTorch."""
+    if not dist.is_available() or not dist.is_gloo_available():
+        yield "this build of PyTorch has no torch.distributed with gloo, by which workers talk: install another"
+    elif device.type == "cuda" and not dist.is_nccl_available():
+        yield "this build of PyTorch has no NCCL backend for training.device = 'cuda': set training.device = 'cpu'"
 
 
 def tell_launcher(error: Exception) -> None:
@@ -87,18 +96,14 @@ def _collect_notes(world: "World", own: str) -> Mapping[int, str]:
     notes = {world.rank: own}
     started = time.monotonic()
     with suppress(RuntimeError):  # the store has gone: judge by what is known
-        world.store.set(_key(world.rank), own)
+        world.store.set(f"note/{world.rank}", own)
         while True:
             for rank in range(world.size):
-                if rank not in notes and world.store.check([_key(rank)]):
-                    notes[rank] = world.store.get(_key(rank)).decode()
+                if rank not in notes and world.store.check([f"note/{rank}"]):
+                    notes[rank] = world.store.get(f"note/{rank}").decode()
             patience = world.timeout if _TIMED_OUT in notes.values() else _GRACE
             failed = any(note not in _WAITING for note in notes.values())
             if failed or len(notes) == world.size or time.monotonic() - started > patience:
                 break
             time.sleep(_PAUSE)
     return notes
-
-
-def _key(rank: int) -> str:
-    return f"note/{rank}"

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from torchsid.distributed.diagnosis import explaining, leave_note
+from torchsid.distributed.diagnosis import explaining, leave_note, missing_backends
 from torchsid.errors import ConfigError, PeerLostError, WorkerError
 
 T = TypeVar("T")
@@ -186,11 +186,3 @@ def _problems(replicas: int, device: torch.device) -> list[str]:
             "start a multiple of it, one worker for every position and replica"
         )
     return [*found, *missing_backends(device)]
-
-
-def missing_backends(device: torch.device) -> Iterator[str]:
-    """Yield why processes with such a device cannot talk to each other by this build of PyTorch."""
-    if not dist.is_available() or not dist.is_gloo_available():
-        yield "this build of PyTorch has no torch.distributed with gloo, by which workers talk: install another"
-    elif device.type == "cuda" and not dist.is_nccl_available():
-        yield "this build of PyTorch has no NCCL backend for training.device = 'cuda': set training.device = 'cpu'"
