@@ -13,6 +13,7 @@ from torchsid.tasks.domain import Samples
 from torchsid.training.evaluation import predict
 from torchsid.training.session import LASTING, Session
 from torchsid.training.setup import Setup
+from torchsid.training.spread import on_lead
 
 _SAMPLES = 256
 _BEYOND_CHANCE = 2.0  # standard errors of the mean rise
@@ -43,8 +44,8 @@ def measure_descent(setup: Setup) -> Descent | None:
     name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
     count = min(_SAMPLES, len(data))
     data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
-    log_beliefs = predict(setup.learner, data.inputs, prepare=setup.batches.prepare)
-    return setup.from_lead(descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples"))
+    log_beliefs = predict(setup.learner, data.inputs, prepare=setup.prepare)
+    return on_lead(setup.world, lambda: descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples"))
 
 
 def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective, name: str) -> Descent:

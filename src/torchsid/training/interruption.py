@@ -1,19 +1,13 @@
-"""When a run is saved or stopped: between two steps, and on all workers between the same two."""
+"""A run that is asked to stop by a signal stops between two steps."""
 
 import signal
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
-if TYPE_CHECKING:
-    from torchsid.distributed.world import World
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SAVE = -1  # a request that is no signal
 
 
 class Interrupted(KeyboardInterrupt):
@@ -57,63 +51,3 @@ def stop_on_signal() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@runtime_checkable
-class PipelineLearner(Protocol):
-    """A learner whose stages are spread over several workers, of which this process is one."""
-
-    request: int
-    """A number that goes from the first worker to all others together with a batch."""
-    assignment: Sequence[range]
-    """The stages of every position."""
-
-    def settle(self) -> None:
-        """Wait for what still changes this worker's weights."""
-
-
-class CheckpointTiming:
-    """Decides after every step whether the run is saved now, and whether it stops.
-
-    One process decides when the step is done. Of several workers the first decides before the step, and the decision travels with
-    the batch, because the others are at earlier steps.
-
-    Args:
-        stop: which signal has come.
-        every_seconds: between two checkpoints within an epoch; 0 for none.
-        carrier: takes the decision to the other workers; None in one process.
-        world: the other workers; None in one process.
-    """
-
-    signal: int | None = None
-    """The signal that all workers have agreed to obey."""
-
-    def __init__(
-        self, stop: StopRequest, every_seconds: float, carrier: PipelineLearner | None = None, world: "World | None" = None
-    ) -> None:
-        self._stop, self._seconds, self._carrier, self._world = stop, every_seconds, carrier, world
-        self.saved()
-
-    def saved(self) -> None:
-        """Count the seconds from now on."""
-        self._saved = time.perf_counter()
-
-    def before_step(self) -> None:
-        """Let the first worker decide."""
-        if self._carrier:
-            self._carrier.request = self._request()
-
-    def is_due(self) -> bool:
-        """Return whether the run is to be saved after this step."""
-        request = self._carrier.request if self._carrier else self._request()
-        self.signal = request if request > 0 else None
-        return request != 0
-
-    def at_epoch_end(self) -> None:
-        """Obey a signal that came to any worker."""
-        signals = self._world.gather(self._stop.signal) if self._world else [self._stop.signal]
-        self.signal = next((signal for signal in signals if signal is not None), None)
-
-    def _request(self) -> int:
-        seconds = time.perf_counter() - self._saved
-        return self._stop.signal or (_SAVE if 0 < self._seconds <= seconds else 0)

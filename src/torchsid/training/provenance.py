@@ -19,10 +19,8 @@ from torchsid.core.peak_memory import kept_bytes, peak_memory_mib
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.learners.locality import check_locality
-from torchsid.training.batches import Batch
 from torchsid.training.config import config_sha256
-from torchsid.training.optimization import autocast
-from torchsid.training.setup import Setup
+from torchsid.training.setup import Batch, Setup
 
 _LOCALITY_SAMPLES = 16
 _PACKAGES = ("numpy", "pydantic", "safetensors", "pyarrow", "pillow")
@@ -107,7 +105,7 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "plan": [asdict(stage) for stage in plan.stages] if plan else None,
         "head_share": plan.head_share if plan else None,
-        "locality": locality_of(setup.learner, setup.batches.first(_LOCALITY_SAMPLES)),
+        "locality": locality_of(setup.learner, setup.first(_LOCALITY_SAMPLES)),
         "kept_bytes": kept_bytes_of(setup),
         "train_seconds": 0.0,
         "peak_memory_mib": peak_memory_mib(setup.device),
@@ -119,8 +117,8 @@ def kept_bytes_of(setup: Setup) -> int:
 
     A gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
     """
-    learner, batch = setup.learner, next(setup.batches.epoch(1))
-    with without_side_effects(learner.module), autocast(setup.device, setup.config.training):
+    learner, batch = setup.learner, next(setup.batches(1))
+    with without_side_effects(learner.module), setup.autocast():
         learner.module.train()
         return kept_bytes(learner.module, lambda: learner.backward(batch.x, batch.target, weight=batch.weight))
 

@@ -1,12 +1,13 @@
 """From a configuration to a task, a network, a learner and an optimiser, on a device; nothing is written."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
@@ -15,38 +16,93 @@ from torchsid.core.side_effects import threads, without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.settings import build
-from torchsid.tasks.domain import About, Splits, Task
-from torchsid.training.batches import Batches
+from torchsid.tasks.domain import About, Splits, Task, generator_at
 from torchsid.training.config import CHOICES, RunConfig
 from torchsid.training.optimization import build_optimizer
 
 if TYPE_CHECKING:
+    from torchsid.distributed.pipeline import PipelinedSID
     from torchsid.distributed.world import World
 
-T = TypeVar("T")
+
+class Batch(NamedTuple):
+    """What one step trains on."""
+
+    x: Tensor
+    """Inputs `[B, ...]` as the network reads them, on the device."""
+    target: Tensor
+    """Outcomes `[B, ...]` or probability rows `[B, ..., C]`, on the device."""
+    weight: Tensor | None
+    """A weight for every position, `[B, ...]`, on the device; None counts all alike."""
+    finite: bool
+    """Whether every value of `x` is finite."""
+    samples: Tensor
+    """Which training samples these are, int64 `[B]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Data, network and optimiser of a run."""
+    """Data, network and optimiser of a run. Each training batch is a function of (seed, epoch, step) alone."""
 
     config: RunConfig
     device: torch.device
+    task: Task
     splits: Splits
-    batches: Batches
     learner: Learner
     optimizer: Optimizer
-    world: "World | None" = None
-    """This worker's place among several; None in one process."""
+    pipeline: "PipelinedSID | None" = None
+    """The learner, where it is this worker's part among several."""
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes the run."""
-        return self.world is None or self.world.leads
+    def world(self) -> "World | None":
+        """This worker's place among several; None in one process."""
+        return self.pipeline.world if self.pipeline else None
 
-    def from_lead(self, value: T) -> T:
-        """Return on every worker what the lead passes."""
-        return self.world.on_lead(lambda: value) if self.world else value
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; the last one takes what is left."""
+        return -(-len(self.splits.train) // self.config.training.batch_size)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the arithmetic that `training.precision` asks for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bfloat16")
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from `first_step` on; on CUDA the next one is made while the device computes."""
+        seed, steps = self.config.training.seed, range(first_step, self.steps)
+        order = torch.randperm(len(self.splits.train), generator=generator_at("order", seed, epoch))
+        if self.device.type == "cpu":  # a thread would only compete for the cores
+            yield from (self._batch(order, epoch, step) for step in steps)
+            return
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            ahead = (pool.submit(self._batch, order, epoch, step) for step in steps)
+            following = next(ahead, None)
+            while batch := following:
+                following = next(ahead, None)
+                yield batch.result()
+
+    def first(self, count: int) -> Batch:
+        """Return the first `count` training samples, not augmented, for measurements beside training."""
+        samples = self.splits.train.take(slice(count))
+        x = self.task.prepare(samples.inputs, self.splits.about)
+        return self._on_device(x, samples.target, samples.weight, torch.arange(len(samples)))
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Return stored inputs as the network reads them, on the device."""
+        return self._place(self.task.prepare(inputs, self.splits.about))
+
+    def _batch(self, order: Tensor, epoch: int, step: int) -> Batch:
+        size, generator = self.config.training.batch_size, generator_at("step", self.config.training.seed, epoch, step)
+        chosen = order[step * size : (step + 1) * size]
+        x, target, weight = self.task.training_batch(self.splits.train.take(chosen), self.splits.about, generator)
+        return self._on_device(x, target, weight, chosen)
+
+    def _on_device(self, x: Tensor, target: Tensor, weight: Tensor | None, samples: Tensor) -> Batch:
+        weight = None if weight is None else weight.to(self.device)
+        return Batch(self._place(x), target.to(self.device), weight, bool(x.isfinite().all()), samples)
+
+    def _place(self, x: Tensor) -> Tensor:
+        return x.to(self.device, memory_format=self.task.memory_format)
 
 
 def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
@@ -62,14 +118,14 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
     built = config
     if cut_by_graph and hasattr(config.model, "by"):
         built = replace(config, model=replace(config.model, by="graph"))
-    module = place(build_network(built, task, splits.about), built, task, device)
-    optimizer = build_optimizer(module, config.optimizer)
-    learner, batches = build_learner(module, config), Batches(task, splits, config.training, device)
-    with without_side_effects(module):
-        module.eval()
-        answer = learner.log_beliefs(batches.first(2).x).shape[2:]
+    learner = build_learner(built, task, splits.about, device)
+    optimizer = build_optimizer(learner.module, config.optimizer)
+    setup = Setup(config=config, device=device, task=task, splits=splits, learner=learner, optimizer=optimizer)
+    with without_side_effects(learner.module):
+        learner.module.eval()
+        answer = learner.log_beliefs(setup.first(2).x).shape[2:]
     learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
-    return Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
+    return setup
 
 
 @contextmanager
@@ -108,22 +164,24 @@ def build_task(config: RunConfig) -> Task:
     return task
 
 
-def build_network(config: RunConfig, task: Task, about: About) -> nn.Module:
-    """Return the untrained network; its weights follow from the global random number generator.
+def build_learner(config: RunConfig, task: Task, about: About, device: torch.device) -> Learner:
+    """Return the untrained network on a device, compiled if asked to, with its training method.
+
+    Its weights follow from the global random number generator. Compilation is in place and part by part, because the schedules
+    call extractor, stages and heads one by one; the names of the weights stay the same.
 
     Raises:
-        ConfigError: the network cannot read such samples, or cannot be cut so.
+        ConfigError: the network cannot read such samples or cannot be cut so, or the method cannot train it.
     """
     module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
-    return module
-
-
-def build_learner(module: nn.Module, config: RunConfig) -> Learner:
-    """Return the network together with its training method.
-
-    Raises:
-        ConfigError: the method cannot train this network.
-    """
+    module.to(device)
+    if task.memory_format != torch.contiguous_format:
+        module.to(memory_format=task.memory_format)  # type: ignore[call-overload]
+    if config.training.compile and isinstance(module, StagedCascade):
+        module.compile_stages()
+    elif config.training.compile:
+        for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
+            part.compile()
     learner: Learner = _make("learner", config, module)
     return learner
 
@@ -136,20 +194,3 @@ def _make(section: str, config: RunConfig, *arguments: Any) -> Any:
     except ValueError as error:
         setting = f"{section}.{choice.key} = {settings[choice.key]!r}: " if choice.key else f"{section}."
         raise ConfigError([setting + problem for problem in getattr(error, "problems", [str(error)])]) from None
-
-
-def place(module: nn.Module, config: RunConfig, task: Task, device: torch.device) -> nn.Module:
-    """Move the network to the device and into the task's memory format, compile it if asked to, and return it.
-
-    Compilation is in place and part by part, because the schedules call extractor, stages and heads one by one; the names of
-    the weights stay the same.
-    """
-    module.to(device)
-    if task.memory_format != torch.contiguous_format:
-        module.to(memory_format=task.memory_format)  # type: ignore[call-overload]
-    if config.training.compile and isinstance(module, StagedCascade):
-        module.compile_stages()
-    elif config.training.compile:
-        for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
-            part.compile()
-    return module
