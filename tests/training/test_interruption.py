@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from torchsid.training import Interrupted, RunDirectory, session
-from torchsid.training.interruption import StopRequest, stop_on_signal
-from torchsid.training.session import Progress, Session
+from torchsid.training.session import Progress, Session, StopRequest, stop_on_signal
 
 from .conftest import Recorder
 

@@ -1,13 +1,17 @@
-"""How good every stage's belief is on a set of samples, in plain numbers, and the few samples that show it."""
+"""How good every stage's belief is on a set of samples, whether it improves on the one before, and a few samples to show."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchsid.core import propositions
 from torchsid.core.beliefs import kl, log_target
+from torchsid.core.learner import Learner
+from torchsid.core.objective import LocalObjective
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import NonFiniteError
 from torchsid.tasks.domain import Samples
@@ -16,6 +20,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
 MAX_CONFUSION = 1000  # outcomes; with more, the table of confusions is left out
 SHOWN = 12
+_BEYOND_CHANCE = 2.0  # standard errors of the mean rise
 _CANDIDATES = 2000  # looked through for the samples that are shown; more would only take longer
 
 
@@ -151,6 +156,48 @@ def expected_calibration_error(bins: dict[str, list[float]]) -> float:
 def confusion(truth: Tensor, answers: Tensor, outcomes: int) -> Tensor:
     """Return how often each outcome (rows) was taken for each (columns), int64 `[C, C]`."""
     return torch.bincount(truth * outcomes + answers, minlength=outcomes**2).view(outcomes, outcomes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """How the divergence to the target moves from stage to stage."""
+
+    shares: list[float]
+    """Share of the positions for which stage 1 … L does not raise it."""
+    means: list[float]
+    """Its mean after the prior and every stage, `[L+1]`, in nats."""
+    rising: list[int]
+    """The stages, from 1, that raise its mean by more than chance would."""
+    samples: str
+    """How many samples of which split."""
+
+
+def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective, name: str) -> Descent:
+    """Return the descent of beliefs `[L+1, N, ..., C]` towards the target of the samples, over all positions that count."""
+    counts = slice(None) if samples.weight is None else samples.weight > 0
+    log_target = objective.log_target(samples.target[counts], log_beliefs.shape[-1], dtype=torch.float64)
+    to_target = propositions.divergence(log_beliefs[:, counts].double(), log_target, objective).flatten(
+        1
+    )  # [L+1, M] of the M positions
+    rise = to_target.diff(dim=0)
+    allowed = propositions.rounding(to_target)
+    standard_error = rise.std(dim=1, correction=0) / rise.shape[1] ** 0.5
+    rising = rise.mean(dim=1) > torch.maximum(_BEYOND_CHANCE * standard_error, allowed.mean(dim=1))
+    return Descent(
+        shares=(rise <= allowed).double().mean(dim=1).tolist(),
+        means=to_target.mean(dim=1).tolist(),
+        rising=[stage for stage, rises in enumerate(rising.tolist(), 1) if rises],
+        samples=name,
+    )
+
+
+def objective_of(learner: Learner) -> LocalObjective:
+    """Return what each stage minimises; of a network trained end to end, what its stages are compared by.
+
+    The temperature is 1 whatever the learner's, because the propositions say nothing of another.
+    """
+    objective = getattr(learner, "objective", LocalObjective())
+    return replace(objective, temperature=1.0)
 
 
 def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from torchsid.core.cascade import Cascade
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.conflict import gradient_conflict
@@ -18,19 +19,18 @@ from torchsid.learners.sid import SID
 from torchsid.tasks.domain import Samples, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.descent import heed_descent, measure_descent
 from torchsid.training.durable import replace_file
-from torchsid.training.evaluation import evaluate, samples_to_show
-from torchsid.training.optimization import set_learning_rate
+from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
 from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
-from torchsid.training.session import Session, begin, create_run, reopen_run
+from torchsid.training.session import LASTING, Session, begin, create_run, reopen_run
 from torchsid.training.setup import Batch, Setup, set_up, torch_settings
 from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
-from torchsid.training.step import training_step
+from torchsid.training.step import set_learning_rate, training_step
 
 _CONFLICT_SAMPLES = 64
+_DESCENT_SAMPLES = 256
 REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
@@ -192,6 +192,37 @@ def _conflict(setup: Setup) -> list[list[float]] | None:
     return cosines
 
 
+def measure_descent(setup: Setup) -> Descent | None:
+    """Return the descent on up to 256 validation samples, or training samples without any; the same ones every time.
+
+    None without `watch.certify`, and for a network without stages. Of several workers each gets what the lead measured.
+    """
+    config, splits = setup.config, setup.splits
+    if not config.watch.certify or not isinstance(setup.learner.module, Cascade):
+        return None
+    name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
+    count = min(_DESCENT_SAMPLES, len(data))
+    data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
+    log_beliefs = predict(setup.learner, data.inputs, prepare=setup.prepare)
+    return on_lead(setup.world, lambda: descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples"))
+
+
+def heed_descent(session: Session, descent: Descent) -> None:
+    """Count for how long each stage has raised the mean, and warn once of those that do so for the second epoch in a row."""
+    progress = session.progress
+    before = progress.rising or [0] * len(descent.shares)
+    progress.rising = [epochs + 1 if stage in descent.rising else 0 for stage, epochs in enumerate(before, 1)]
+    changes = [
+        f"stage {stage} no longer improves on {f'stage {stage - 1}' if stage > 1 else 'the prior'} "
+        f"(mean KL {descent.means[stage - 1]:.4f} to {descent.means[stage]:.4f})"
+        for stage, epochs in enumerate(progress.rising, 1)
+        if epochs == LASTING
+    ]
+    if changes:
+        end = "; training ends here" if session.setup.config.watch.on_no_descent == "stop" else ""
+        session.warn(f"epoch {progress.epoch}: {'; '.join(changes)}, on {descent.samples}{end}")
+
+
 def _evaluate(setup: Setup, samples: Samples) -> dict[str, Any] | None:
     return evaluate(setup.learner, samples, prepare=setup.prepare) if len(samples) else None
 
@@ -203,7 +234,7 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
     best; a data set without test samples has null in their place.
     """
     setup, progress, run = session.setup, session.progress, session.run
-    splits, learner, sha256 = setup.splits, setup.learner, config_sha256(setup.config)
+    splits, learner = setup.splits, setup.learner
 
     def results(epoch: int) -> dict[str, Any]:
         return {"epoch": epoch, "validation": _evaluate(setup, splits.validation), "test": _evaluate(setup, splits.test)}
@@ -213,7 +244,7 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
     if not best_epoch:
         session.save("best")
     elif best_epoch != last_epoch:
-        checkpoint.load(run.checkpoint("best"), learner.module, config_sha256=sha256, world=setup.world)
+        checkpoint.load(run.checkpoint("best"), learner, config_sha256=config_sha256(setup.config), world=setup.world)
         best = results(best_epoch)
     held_out = splits.validation if len(splits.validation) else splits.test
     shown = samples_to_show(learner, held_out, prepare=setup.prepare) if len(held_out) else None
@@ -223,7 +254,7 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
         if shown:
             replace_file(run.samples_file, safetensors.torch.save(shown))
         for which in WHICH:  # as one process writes them, whoever wrote them
-            checkpoint.consolidate(run.checkpoint(which), config_sha256=sha256)
+            checkpoint.consolidate(run.checkpoint(which))
         run.write_evaluation(evaluation)
 
     on_lead(setup.world, write)

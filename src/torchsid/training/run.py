@@ -214,6 +214,6 @@ def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str
     # Initial weights are drawn only to be overwritten: the caller's random numbers stay as they are.
     with torch.random.fork_rng(devices=[]):
         learner = build_learner(config, task, about, choose_device(device))
-    checkpoint.load(directory, learner.module, config_sha256=config_sha256(config))
+    checkpoint.load(directory, learner, config_sha256=config_sha256(config))
     learner.module.eval()
     return LoadedNetwork(learner, config, task, about)

@@ -1,10 +1,14 @@
 """A run in progress: where it stands, how it begins or goes on, when it is saved, and how it ends."""
 
 import json
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from torchsid.core.peak_memory import peak_memory_mib
@@ -12,16 +16,57 @@ from torchsid.errors import CheckpointError, RunError
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, to_toml
 from torchsid.training.durable import os_errors, previous, replace_file
-from torchsid.training.interruption import Interrupted, StopRequest, stop_on_signal
-from torchsid.training.optimization import learning_rate
 from torchsid.training.provenance import now
 from torchsid.training.reporter import Reporter, tensorboard
 from torchsid.training.run import RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
-from torchsid.training.step import Sums
+from torchsid.training.step import Sums, learning_rate
 
 LASTING = 2  # epochs in a row in which a stage has lost descent for good; deep ones often lag behind for the first
 _SAVE = -1  # a request that is no signal
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run after a complete step; it is saved, and `--resume` goes on from there.
+
+    Attributes:
+        run: the run directory.
+        signal: the number of the signal.
+    """
+
+    def __init__(self, run: Path, number: int) -> None:
+        super().__init__(f"interrupted; saved in {run}")
+        self.run, self.signal = run, number
+
+
+class StopRequest:
+    """Which signal has asked the run to stop; None as long as none has."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Within the block, the first SIGINT or SIGTERM is only noted; a second one ends the program at once.
+
+    Python allows signal handlers in the main thread alone; elsewhere no signal is noted.
+    """
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.signal is not None:
+            raise KeyboardInterrupt
+        stop.signal = number
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(kw_only=True)
@@ -90,18 +135,11 @@ class Session:
 
     def save(self, which: Which) -> None:
         """Write a checkpoint of this moment."""
-        setup, learner = self.setup, self.setup.learner
+        setup, directory, sha256 = self.setup, self.run.checkpoint(which), config_sha256(self.setup.config)
         if setup.pipeline:
             setup.pipeline.settle()
-        checkpoint.save(
-            self.run.checkpoint(which),
-            learner.module,
-            setup.optimizer,
-            {"progress": asdict(self.progress), "metrics_bytes": synced_size(self.run.metrics_file)},
-            config_sha256=config_sha256(setup.config),
-            world=setup.world,
-            memory=learner.state(),
-        )
+        state = {"progress": asdict(self.progress), "metrics_bytes": synced_size(self.run.metrics_file)}
+        checkpoint.save(directory, setup.learner, setup.optimizer, state, config_sha256=sha256, world=setup.world)
         self.saved_at = time.perf_counter()
 
     def before_step(self) -> None:
@@ -126,8 +164,8 @@ class Session:
         Raises:
             Interrupted: a signal came.
         """
-        world, signal = self.setup.world, self.stop.signal
-        self._obey(next(filter(None, world.gather(signal) if world else [signal]), 0))
+        world, own = self.setup.world, self.stop.signal
+        self._obey(next(filter(None, world.gather(own) if world else [own]), 0))
 
     def _request(self) -> int:
         every, passed = self.setup.config.training.checkpoint_every_seconds, time.perf_counter() - self.saved_at
@@ -220,13 +258,11 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
 
 def restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, Any] | None:
     """Return the state of the last checkpoint that is whole, loaded; None where there is none."""
-    last, learner, sha256 = run.checkpoint("last"), setup.learner, config_sha256(setup.config)
+    last, sha256 = run.checkpoint("last"), config_sha256(setup.config)
     found = [directory for directory in (last, previous(last)) if checkpoint.exists(directory)]
     for directory in found:
         try:
-            return checkpoint.load(
-                directory, learner.module, setup.optimizer, config_sha256=sha256, world=setup.world, memory=learner.state()
-            )
+            return checkpoint.load(directory, setup.learner, setup.optimizer, config_sha256=sha256, world=setup.world)
         except CheckpointError as error:
             if directory == found[-1]:
                 raise

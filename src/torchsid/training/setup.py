@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.core.shared import SharedCascade
@@ -17,8 +17,7 @@ from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.settings import build
 from torchsid.tasks.domain import About, Splits, Task, generator_at
-from torchsid.training.config import CHOICES, RunConfig
-from torchsid.training.optimization import build_optimizer
+from torchsid.training.config import CHOICES, OptimizerConfig, RunConfig
 
 if TYPE_CHECKING:
     from torchsid.distributed.pipeline import PipelinedSID
@@ -184,6 +183,31 @@ def build_learner(config: RunConfig, task: Task, about: About, device: torch.dev
             part.compile()
     learner: Learner = _make("learner", config, module)
     return learner
+
+
+def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """Return the optimiser over all parameters of the module, in the fused form where the device has one.
+
+    Its groups differ in weight decay and learning rate; `rate_factor` is a group's multiple of the learning rate.
+    """
+    heads = set(module.heads.parameters()) if isinstance(module, StagedCascade) else set()
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        factor = config.head_learning_rate if parameter in heads else 1.0
+        decays = config.weight_decay_on == "all" or parameter.dim() > 1
+        members.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+    groups = [
+        {"params": parameters, "lr": config.learning_rate * factor, "weight_decay": decay, "rate_factor": factor}
+        for (factor, decay), parameters in members.items()
+    ]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())
+    match config.name:
+        case "adam":
+            return Adam(groups, fused=fused)
+        case "adamw":
+            return AdamW(groups, fused=fused)
+        case "sgd":
+            return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
 
 
 def _make(section: str, config: RunConfig, *arguments: Any) -> Any:

@@ -16,9 +16,8 @@ from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
 from torchsid.training.config import CHOICES, RunConfig, config_sha256
-from torchsid.training.optimization import build_optimizer
 from torchsid.training.rules import updates_at_once
-from torchsid.training.setup import Batch, Setup, choose_device
+from torchsid.training.setup import Batch, Setup, build_optimizer, choose_device
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World

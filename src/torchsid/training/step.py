@@ -1,4 +1,4 @@
-"""One step of training, and what steps and epochs measure."""
+"""One step of training: its learning rate, what it does, and what it measures."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,11 +7,46 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.errors import NonFiniteError
+from torchsid.training.config import OptimizerConfig
 from torchsid.training.evaluation import outcome_of
 from torchsid.training.setup import Batch, Setup
+
+_FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,
+_LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
+
+
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Return the learning rate of step `step` (counted from 0) of a run of `steps` steps.
+
+    constant and cosine rise in a straight line over the warm-up: `peak · (step + 1) / warm-up steps`; cosine then falls as
+    `peak · (1 + cos π t) / 2` with t from 0 to 1. one-cycle anneals up from peak/25 and down to peak/250,000, both as cosines.
+    """
+    peak, last = config.learning_rate, steps - 1
+    if config.schedule == "one-cycle":
+        top = config.warmup * steps - 1  # the step of the peak; a fraction, as in OneCycleLR
+        if step <= top:
+            return _anneal(peak * _FIRST_SHARE, peak, step / top if top else 1.0)
+        return _anneal(peak, peak * _LAST_SHARE, (step - top) / (last - top))
+    warmup = round(config.warmup * steps)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if config.schedule == "cosine":
+        return _anneal(peak, 0.0, (step - warmup) / max(steps - warmup, 1))
+    return peak
+
+
+def _anneal(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate; every parameter group keeps its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
 @dataclass(kw_only=True)

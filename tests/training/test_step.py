@@ -11,9 +11,8 @@ from torchsid.core.staged import StagedCascade
 from torchsid.errors import NonFiniteError
 from torchsid.training import RunConfig, resolve
 from torchsid.training.config import OptimizerConfig
-from torchsid.training.optimization import build_optimizer, learning_rate, set_learning_rate
-from torchsid.training.setup import Batch, Setup
-from torchsid.training.step import Sums, training_step
+from torchsid.training.setup import Batch, Setup, build_optimizer
+from torchsid.training.step import Sums, learning_rate, set_learning_rate, training_step
 
 from .test_setup import built
 from .toys import Quiet
