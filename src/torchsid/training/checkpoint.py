@@ -104,9 +104,7 @@ def load(
             f"{directory} was written under another configuration: continue with the run's own config.toml, "
             "or start a new run in another directory"
         )
-    weights = (
-        learner.module.state_dict()
-    )  # knows the versions of the modules; without them BatchNorm asks for a buffer of other workers
+    weights = learner.module.state_dict()  # with versions, without which BatchNorm asks for a buffer that another worker has
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
     memory = learner.state() if optimizer else {}
     read = _read_shards(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)

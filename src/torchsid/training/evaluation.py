@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,24 +24,15 @@ _BEYOND_CHANCE = 2.0  # standard errors of the mean rise
 _CANDIDATES = 2000  # looked through for the samples that are shown; more would only take longer
 
 
-class Predictor(Protocol):
-    """A network that answers with the belief after every stage; every learner is one."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-
-    def log_beliefs(self, x: Tensor) -> Tensor:
-        """Return the log-beliefs `[L+1, B, ..., C]` for a batch."""
+Prepare = Callable[[Tensor], Tensor]
+"""From stored inputs `[N, ...]` to what a network reads, on its device."""
 
 
-def predict(
-    predictor: Predictor | Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    *,
-    prepare: Callable[[Tensor], Tensor],
-    batch_size: int = 500,
-) -> Tensor:
+Predictor = Learner | Callable[[Tensor], Tensor]
+"""A network with its method, or a function from a batch to the log-beliefs `[L+1, B, ..., C]`."""
+
+
+def predict(predictor: Predictor, inputs: Tensor, *, prepare: Prepare, batch_size: int = 500) -> Tensor:
     """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
     answer: Any = getattr(predictor, "log_beliefs", predictor)
     module: nn.Module = getattr(predictor, "module", None) or nn.Module()  # a function has none, or none that is known
@@ -51,20 +42,13 @@ def predict(
     return torch.cat(parts, dim=1)
 
 
-def evaluate(
-    predictor: Predictor | Callable[[Tensor], Tensor],
-    samples: Samples,
-    *,
-    prepare: Callable[[Tensor], Tensor],
-    batch_size: int = 500,
-) -> dict[str, Any]:
+def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_size: int = 500) -> dict[str, Any]:
     """Return accuracy, divergence, calibration and confusion of every belief `p_0 … p_L`, as JSON can hold them.
 
     Every position of a sample counts by its weight; one with weight 0 counts nowhere.
 
     Args:
-        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
-            `[L+1, B, ..., C]`.
+        predictor: is put into evaluation mode meanwhile, unless it is a function.
         samples: at least one.
         prepare: from stored inputs to what the network reads, on its device.
         batch_size: samples a pass; the result is the same for every size, up to rounding.
@@ -91,13 +75,15 @@ def evaluate(
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
     share, correct = weight / weight.sum(), answer == truth
+    few = outcomes <= MAX_CONFUSION
+    confusion = torch.bincount(truth * outcomes + answer[-1], minlength=outcomes**2).view(outcomes, outcomes) if few else None
     bins = [calibration(stage, right, weight) for stage, right in zip(confidence, correct, strict=True)]
     return {
         "n": len(truth),
         "accuracy": (correct * share).sum(1).tolist(),
         "kl": (divergence * share).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
-        "confusion": confusion(truth, answer[-1], outcomes).tolist() if outcomes <= MAX_CONFUSION else None,
+        "confusion": None if confusion is None else confusion.tolist(),
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
         # by NumPy, because `torch.quantile` takes 16 million values at most
@@ -153,11 +139,6 @@ def expected_calibration_error(bins: dict[str, list[float]]) -> float:
     return sum(gaps) / sum(bins["count"])
 
 
-def confusion(truth: Tensor, answers: Tensor, outcomes: int) -> Tensor:
-    """Return how often each outcome (rows) was taken for each (columns), int64 `[C, C]`."""
-    return torch.bincount(truth * outcomes + answers, minlength=outcomes**2).view(outcomes, outcomes)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Descent:
     """How the divergence to the target moves from stage to stage."""
@@ -200,7 +181,7 @@ def objective_of(learner: Learner) -> LocalObjective:
     return replace(objective, temperature=1.0)
 
 
-def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare) -> dict[str, Tensor]:
     """Return a few samples with every stage's belief, chosen to show how beliefs move.
 
     Returns:
@@ -212,13 +193,8 @@ def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[T
     if len(log_beliefs) < 2:  # of several workers, all of which are needed to predict, one sees the beliefs
         return {}
     chosen = choose(log_beliefs, candidates, SHOWN)
-    shown = candidates.take(chosen)
-    return {
-        "inputs": shown.inputs,
-        "target": shown.target,
-        "log_beliefs": log_beliefs[:, chosen].contiguous(),
-        "indices": chosen,
-    }
+    shown, beliefs = candidates.take(chosen), log_beliefs[:, chosen].contiguous()
+    return {"inputs": shown.inputs, "target": shown.target, "log_beliefs": beliefs, "indices": chosen}
 
 
 def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 
 from torchsid.core.cascade import Cascade
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
+from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID
@@ -25,7 +26,7 @@ from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import LASTING, Session, begin, create_run, reopen_run
-from torchsid.training.setup import Batch, Setup, set_up, torch_settings
+from torchsid.training.setup import Batch, Setup, choose_device, set_up
 from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
 from torchsid.training.step import set_learning_rate, training_step
 
@@ -64,7 +65,9 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         if resume and run.manifest()["status"] == "finished":
             reporter.warning(f"{out} has finished already: nothing to resume")
             return out
-        with torch_settings(config) as device:
+        device = choose_device(config.training.device)
+        random = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
+        with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
             setup = set_up(config, device, cut_by_graph=world is not None)
             manifest = new_manifest(setup, command)

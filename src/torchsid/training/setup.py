@@ -1,9 +1,8 @@
-"""From a configuration to a task, a network, a learner and an optimiser, on a device; nothing is written."""
+"""From a configuration to a task, a network, a learner and an optimiser, on a device, and what does not go together in it."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.core.shared import SharedCascade
-from torchsid.core.side_effects import threads, without_side_effects
+from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.settings import build
@@ -127,19 +126,6 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
     return setup
 
 
-@contextmanager
-def torch_settings(config: RunConfig) -> Iterator[torch.device]:
-    """Choose the device and set the threads; on exit threads and random number generators are as before.
-
-    Raises:
-        ConfigError: CUDA is asked for and there is none.
-    """
-    device = choose_device(config.training.device)
-    forked = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
-    with threads(config.training.threads or torch.get_num_threads()), forked:
-        yield device
-
-
 def choose_device(name: str) -> torch.device:
     """Return the device that `training.device` asks for.
 
@@ -218,3 +204,61 @@ def _make(section: str, config: RunConfig, *arguments: Any) -> Any:
     except ValueError as error:
         setting = f"{section}.{choice.key} = {settings[choice.key]!r}: " if choice.key else f"{section}."
         raise ConfigError([setting + problem for problem in getattr(error, "problems", [str(error)])]) from None
+
+
+def problems(config: RunConfig) -> list[str]:
+    """Return what does not go together in a configuration whose values are each in range; each problem names the way out."""
+    return [*_of_learner(config), *_of_others(config)]
+
+
+def _of_learner(config: RunConfig) -> Iterator[str]:
+    """What the method says of its settings and of the network, and what it asks of the rest."""
+    settings = asdict(config.learner)
+    method = CHOICES["learner"].chosen(settings, config.task)
+    if not (isinstance(method, type) and issubclass(method, Learner)):
+        yield f"learner.name = {config.learner.name!r} is no training method: name a subclass of torchsid.core.learner.Learner"
+        return
+    network, depth = config.model.network, getattr(config.model, "depth", 1)
+    for problem in method.problems(settings, network=network, depth=depth, epochs=config.training.epochs):
+        yield f"learner.{problem}"
+    if method.updates_at_once(settings):
+        yield from updates_at_once(config, "learner.update = 'stage' changes")
+    try:
+        blends = build_task(config).blends_samples
+    except ConfigError as error:
+        yield from error.problems
+        return
+    if blends and method.needs_whole_samples:
+        yield (
+            f"learner.name = {config.learner.name!r} remembers what was predicted for each sample, but the augmentation in data "
+            "blends two: switch that off, or choose another method"
+        )
+
+
+def updates_at_once(config: RunConfig, who: str) -> Iterator[str]:
+    """Yield what does not go with stages that are updated one by one; `who` begins the sentence that says why they are."""
+    why = f"{who} a stage before the others have their gradients"
+    if config.optimizer.clip_gradient:
+        yield f"{why}, so that optimizer.clip_gradient has no whole gradient to measure: set optimizer.clip_gradient = 0"
+    if config.training.on_non_finite == "skip":
+        yield f"{why}, so that no step can be undone: set training.on_non_finite = 'error' instead of 'skip'"
+
+
+def _of_others(config: RunConfig) -> Iterator[str]:
+    optimizer, kind = config.optimizer, CHOICES["model"].makes(vars(config.model), config.task)
+    if optimizer.name != "sgd" and (optimizer.momentum or optimizer.nesterov):
+        yield f"optimizer.momentum and optimizer.nesterov belong to optimizer.name = 'sgd', not to {optimizer.name!r}"
+    elif optimizer.nesterov and not optimizer.momentum:
+        yield "optimizer.nesterov needs optimizer.momentum above 0 (0.9 is usual)"
+    if optimizer.schedule == "one-cycle" and not optimizer.warmup:
+        yield "optimizer.schedule = 'one-cycle' needs optimizer.warmup above 0 (0.3 is usual)"
+    if issubclass(kind, SharedCascade) and optimizer.head_learning_rate != 1:
+        yield "optimizer.head_learning_rate is for the belief heads of model.network = 'staged': leave it out"
+    if issubclass(kind, StagedCascade) and config.training.compile and config.model.by != "graph":
+        yield f"training.compile = true needs stages that are modules: set model.by = 'graph' instead of {config.model.by!r}"
+    if issubclass(kind, StagedCascade) and config.watch.conflict:
+        yield "watch.conflict = true measures a shared extractor, which model.network = 'staged' has not: set it to false"
+    if config.watch.on_no_descent == "stop" and not config.watch.certify:
+        yield "watch.on_no_descent = 'stop' acts on what watch.certify measures: set watch.certify = true"
+    if config.training.patience and not getattr(config.data, "validation", True):
+        yield "training.patience needs validation samples: set data.validation above 0, or training.patience = 0"

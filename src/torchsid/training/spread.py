@@ -16,8 +16,7 @@ from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
 from torchsid.training.config import CHOICES, RunConfig, config_sha256
-from torchsid.training.rules import updates_at_once
-from torchsid.training.setup import Batch, Setup, build_optimizer, choose_device
+from torchsid.training.setup import Batch, Setup, build_optimizer, choose_device, updates_at_once
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
