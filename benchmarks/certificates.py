@@ -17,7 +17,7 @@ import torch
 from torchsid.study.certify.certificate import Certificate, certify
 from torchsid.study.statistics import mean_interval
 from torchsid.training import load_network, resolve, train
-from torchsid.training.descent import objective_of
+from torchsid.training.evaluation import objective_of
 from torchsid.training.provenance import provenance
 
 SMALL_CIFAR = ["model.extractor=mlp", "data.augment.crop=0", "data.augment.flip=false", "data.limit=11000", "training.epochs=15"]

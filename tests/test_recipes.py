@@ -1,11 +1,13 @@
 """Every shipped recipe builds, and twins differ from their originals in the method alone."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from torchsid.training import recipe_names, resolve
 from torchsid.training.config import differences
-from torchsid.training.setup import build_learner, build_network, build_task
+from torchsid.training.setup import build_learner, build_task
 
 NAMES = tuple(recipe_names())
 SIZES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}
@@ -33,8 +35,10 @@ def test_every_recipe_builds(name: str) -> None:
     assert config.recipe == name
     assert config.label
     channels, size = SIZES[config.data.name]
-    module = build_network(config, build_task(config), {"num_classes": 10, "channels": channels, "image_size": size})
-    log_beliefs = build_learner(module.eval(), config).log_beliefs(torch.zeros(1, channels, size, size))
+    about: Any = {"num_classes": 10, "channels": channels, "image_size": size}
+    learner = build_learner(config, build_task(config), about, torch.device("cpu"))
+    learner.module.eval()
+    log_beliefs = learner.log_beliefs(torch.zeros(1, channels, size, size))
     assert log_beliefs.shape == (1 + getattr(config.model, "depth", 1), 1, 10)
 
 

@@ -8,8 +8,8 @@ import time
 from torchsid.cli.main import main
 from torchsid.errors import NonFiniteError
 from torchsid.training import loop
-from torchsid.training.batches import Batch
 from torchsid.training.session import Session
+from torchsid.training.setup import Batch
 
 Accident = tuple[int, int, int, str]
 """In which start of the workers, from 0, to which of them, before which step of the run, and what: `kill`; `raise`; `interrupt`,
@@ -30,7 +30,7 @@ def stumble(launcher: int, accidents: list[Accident], arguments: list[str]) -> N
                     case "raise":
                         raise NonFiniteError("out of luck")
                     case "halt":
-                        session.timing._stop.signal = signal.SIGTERM
+                        session.stop.signal = signal.SIGTERM
                     case "interrupt":
                         os.kill(launcher, signal.SIGTERM)
                         time.sleep(1)  # until it has come to the first worker, which runs ahead by a few steps at most

@@ -54,24 +54,24 @@ def write(rank: int, path: Path, replicas: int = 1, quiet: bool = False) -> None
     """Train and save twice; the first time after no step."""
     with join(timeout=60, replicas=replicas) as world:
         learner = pipelined(crossing_cascade(quiet=quiet), world, adam)
-        checkpoint.save(path, learner.module, learner.optimizer, {"step": 0}, config_sha256="abc", world=world)
+        checkpoint.save(path, learner, learner.optimizer, {"step": 0}, config_sha256="abc", world=world)
         trained(learner, batches())
         learner.flush()
         state = STATE if world.leads else {"of": "another worker"}
-        checkpoint.save(path, learner.module, learner.optimizer, state, config_sha256="abc", world=world)
+        checkpoint.save(path, learner, learner.optimizer, state, config_sha256="abc", world=world)
 
 
 def read(rank: int, path: Path) -> dict[str, Any]:
     with join(timeout=60) as world:
         learner = learner_of(world)
-        state = checkpoint.load(path, learner.module, learner.optimizer, config_sha256="abc", world=world)
+        state = checkpoint.load(path, learner, learner.optimizer, config_sha256="abc", world=world)
         world.gather(None)
         return {"state": state, **tensors(learner)}
 
 
 def read_alone(path: Path) -> dict[str, Tensor]:
     learner = learner_of(None)
-    assert checkpoint.load(path, learner.module, learner.optimizer, config_sha256="abc") == STATE
+    assert checkpoint.load(path, learner, learner.optimizer, config_sha256="abc") == STATE
     return tensors(learner)
 
 
@@ -95,7 +95,7 @@ def test_another_number_of_workers_goes_on(saved: Path) -> None:
 def test_workers_go_on_from_what_one_process_wrote(tmp_path: Path) -> None:
     learner = alone(crossing_cascade(), adam)
     trained(learner, batches())
-    checkpoint.save(tmp_path / "last", learner.module, learner.optimizer, STATE, config_sha256="abc")
+    checkpoint.save(tmp_path / "last", learner, learner.optimizer, STATE, config_sha256="abc")
     workers = in_workers(partial(read, path=tmp_path / "last"), 2)
     assert [worker.pop("state") for worker in workers] == 2 * [STATE]
     assert_equal(workers[0] | workers[1], tensors(learner))
@@ -112,10 +112,10 @@ def test_one_replica_of_each_stage_writes(tmp_path: Path) -> None:
 def test_consolidated_it_is_what_one_process_writes(saved: Path, tmp_path: Path) -> None:
     learner = alone(crossing_cascade(), adam)
     trained(learner, batches())
-    checkpoint.save(tmp_path / "single", learner.module, learner.optimizer, STATE, config_sha256="abc")
+    checkpoint.save(tmp_path / "single", learner, learner.optimizer, STATE, config_sha256="abc")
     assert {path.name for path in tmp_path.iterdir()} == {"last", "last-previous", "single"}
     for _ in range(2):  # to do it again changes nothing
-        checkpoint.consolidate(saved, config_sha256="abc")
+        checkpoint.consolidate(saved)
         for name in ("model.safetensors", "optimizer.safetensors"):
             assert_equal(safetensors.torch.load_file(saved / name), safetensors.torch.load_file(tmp_path / "single" / name))
     assert {path.name for path in saved.iterdir()} == {path.name for path in (tmp_path / "single").iterdir()}
@@ -127,7 +127,7 @@ def refused(rank: int, path: Path) -> str:
     with join(timeout=60) as world:
         learner = learner_of(world)
         before = {name: value.clone() for name, value in learner.module.state_dict().items()}
-        error = error_of(partial(checkpoint.load, path, learner.module, learner.optimizer, config_sha256="abc", world=world))
+        error = error_of(partial(checkpoint.load, path, learner, learner.optimizer, config_sha256="abc", world=world))
         assert_equal(dict(learner.module.state_dict()), before)
         world.gather(None)
         return error
@@ -171,7 +171,7 @@ def save_on_a_full_disk(rank: int, path: Path, full: int) -> str:
         if rank == full:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-        save = partial(checkpoint.save, path, learner.module, learner.optimizer, {}, config_sha256="abc", world=world)
+        save = partial(checkpoint.save, path, learner, learner.optimizer, {}, config_sha256="abc", world=world)
         error = error_of(save)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         world.gather(None)
@@ -194,7 +194,7 @@ def restore(rank: int, run: Path) -> dict[str, Any]:
         learner, warnings = pipelined(crossing_cascade(), world, adam), []
         last = RunDirectory(run).checkpoint("last")
         for step in (1, 2):
-            save = partial(checkpoint.save, last, learner.module, learner.optimizer, {"step": step}, world=world)
+            save = partial(checkpoint.save, last, learner, learner.optimizer, {"step": step}, world=world)
             save(config_sha256=config_sha256(config))
             trained(learner, batches())
         learner.flush()

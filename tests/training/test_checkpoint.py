@@ -5,15 +5,27 @@ import pytest
 import torch
 from torch import nn
 
+from torchsid import Backprop
 from torchsid.errors import CheckpointError, RunError
 from torchsid.training import checkpoint, durable
 from torchsid.training.config import OptimizerConfig
-from torchsid.training.optimization import build_optimizer
+from torchsid.training.setup import build_optimizer
 
 FILES = ["model.safetensors", "optimizer.safetensors", "state.json"]
 
 
-def trained(name: str = "adam", seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
+class Remembering(Backprop):
+    """Remembers two numbers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.memory = torch.randn(2)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"memory:beliefs": self.memory}
+
+
+def trained(name: str = "adam", seed: int = 0) -> tuple[Remembering, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     momentum = {"momentum": 0.9} if name == "sgd-momentum" else {}
@@ -23,20 +35,18 @@ def trained(name: str = "adam", seed: int = 0) -> tuple[nn.Module, torch.optim.O
         optimizer.zero_grad()
         module(torch.randn(5, 3)).square().sum().backward()
         optimizer.step()
-    return module, optimizer
+    return Remembering(module), optimizer
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "sgd-momentum"])
 def test_weights_optimiser_memory_and_state_come_back(tmp_path: Path, name: str) -> None:
-    module, optimizer = trained(name)
-    state, memory = {"step": 3, "loss": 0.1 + 0.2}, {"memory:beliefs": torch.randn(3, 2)}
-    checkpoint.save(tmp_path / "last", module, optimizer, state, config_sha256="abc", memory=memory)
+    (learner, optimizer), state = trained(name), {"step": 3, "loss": 0.1 + 0.2}
+    checkpoint.save(tmp_path / "last", learner, optimizer, state, config_sha256="abc")
     other, other_optimizer = trained(name, seed=1)
-    restored = {"memory:beliefs": torch.zeros(3, 2)}
-    assert checkpoint.load(tmp_path / "last", other, other_optimizer, config_sha256="abc", memory=restored) == state
-    assert torch.equal(restored["memory:beliefs"], memory["memory:beliefs"])
-    for key, tensor in module.state_dict().items():
-        assert torch.equal(other.state_dict()[key], tensor)
+    assert checkpoint.load(tmp_path / "last", other, other_optimizer, config_sha256="abc") == state
+    assert torch.equal(other.memory, learner.memory)
+    for key, tensor in learner.module.state_dict().items():
+        assert torch.equal(other.module.state_dict()[key], tensor)
     before, after = optimizer.state_dict()["state"], other_optimizer.state_dict()["state"]
     tensors = {(i, key): value for i, entry in before.items() for key, value in entry.items() if value is not None}
     assert name == "sgd" or tensors
@@ -59,10 +69,10 @@ def test_damage_is_named_and_changes_nothing(tmp_path: Path, name: str, damage: 
         case "remove":
             path.unlink()
     other, other_optimizer = trained(seed=1)
-    weights = {key: tensor.clone() for key, tensor in other.state_dict().items()}
+    weights = {key: tensor.clone() for key, tensor in other.module.state_dict().items()}
     with pytest.raises(CheckpointError, match=f"{name}.*start a new run"):
         checkpoint.load(tmp_path / "last", other, other_optimizer, config_sha256="abc")
-    assert all(torch.equal(other.state_dict()[key], tensor) for key, tensor in weights.items())
+    assert all(torch.equal(other.module.state_dict()[key], tensor) for key, tensor in weights.items())
 
 
 def test_another_configuration_or_network_is_refused(tmp_path: Path) -> None:
@@ -70,7 +80,7 @@ def test_another_configuration_or_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="another configuration"):
         checkpoint.load(tmp_path / "last", *trained(), config_sha256="abd")
     with pytest.raises(CheckpointError, match="does not fit the network"):
-        checkpoint.load(tmp_path / "last", nn.Linear(3, 4), config_sha256="abc")
+        checkpoint.load(tmp_path / "last", Backprop(nn.Linear(3, 4)), config_sha256="abc")
 
 
 def fill(path: Path, text: str, *, keep: bool = False) -> None:

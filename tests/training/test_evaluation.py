@@ -16,8 +16,8 @@ from torchsid import SID, LocalObjective, shared_cascade
 from torchsid.errors import NonFiniteError
 from torchsid.tasks import Samples
 from torchsid.training import RunConfig, RunDirectory, train
-from torchsid.training.descent import Descent, descent_of, heed_descent
-from torchsid.training.evaluation import calibration, choose, evaluate, expected_calibration_error, unbroken
+from torchsid.training.evaluation import Descent, calibration, choose, descent_of, evaluate, expected_calibration_error, unbroken
+from torchsid.training.loop import heed_descent
 from torchsid.training.session import Progress
 
 from .conftest import Recorder, checkpoint_bytes, lasting

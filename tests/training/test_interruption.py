@@ -1,13 +1,18 @@
+"""When a run is saved or stops: between two steps, and on all workers between the same two."""
+
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from torchsid.training import interruption
-from torchsid.training.interruption import CheckpointTiming, PipelineLearner, StopRequest, stop_on_signal
+from torchsid.training import Interrupted, RunDirectory, session
+from torchsid.training.session import Progress, Session, StopRequest, stop_on_signal
+
+from .conftest import Recorder
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -32,57 +37,66 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The seconds that have passed, to be set as `now`."""
     time = SimpleNamespace(now=0.0)
     time.perf_counter = lambda: time.now
-    monkeypatch.setattr(interruption, "time", time)
+    monkeypatch.setattr(session, "time", time)
     return time
 
 
-@pytest.fixture
-def wire() -> Any:
-    """Takes a number to the other workers, and nothing else."""
-    return SimpleNamespace(request=0, assignment=(range(1),), settle=print)
+class Saved(Session):
+    """A session that only counts how often it is saved."""
+
+    count = 0
+
+    def save(self, which: str) -> None:
+        self.count, self.saved_at = self.count + 1, session.time.perf_counter()
+
+
+def of(every: float = 0, pipeline: Any = None, world: Any = None) -> Saved:
+    config = SimpleNamespace(training=SimpleNamespace(checkpoint_every_seconds=every))
+    setup: Any = SimpleNamespace(config=config, pipeline=pipeline, world=world)
+    now = session.time.perf_counter()
+    about: Any = {"progress": Progress(), "reporter": Recorder(), "stop": StopRequest(), "saved_at": now}
+    return Saved(setup=setup, run=RunDirectory(Path("run")), **about)
 
 
 def test_one_process_saves_when_the_seconds_have_passed_or_a_signal_has_come(clock: Any) -> None:
-    stop = StopRequest()
-    timing, patient = CheckpointTiming(stop, 10), CheckpointTiming(stop, 0)
-    due = []
-    for clock.now in (9.0, 10.0, 11.0):
-        timing.before_step()
-        due.append((timing.is_due(), patient.is_due()))
-    assert due == [(False, False), (True, False), (True, False)]
-    timing.saved()
-    assert not timing.is_due()
-    assert timing.signal is None
-    stop.signal = signal.SIGTERM
-    assert patient.is_due()
-    assert patient.signal == signal.SIGTERM
+    often, patient, saved = of(10), of(0), []
+    for clock.now in (9.0, 10.0, 11.0, 21.0):
+        for each in (often, patient):
+            each.before_step()
+            each.after_step()
+        saved.append((often.count, patient.count))
+    assert saved == [(0, 0), (1, 0), (1, 0), (2, 0)]
+    patient.stop.signal = signal.SIGTERM
+    with pytest.raises(Interrupted) as caught:
+        patient.after_step()
+    assert (patient.count, caught.value.signal) == (1, signal.SIGTERM)
 
 
-def test_workers_obey_what_came_with_the_batch_and_nothing_else(clock: Any, wire: Any) -> None:
+def test_workers_obey_what_came_with_the_batch_and_nothing_else(clock: Any) -> None:
     """The first decides before the step; what happens during it waits for the next one."""
-    stop = StopRequest()
-    assert isinstance(wire, PipelineLearner)
-    first, late = workers = CheckpointTiming(stop, 10, wire), CheckpointTiming(StopRequest(), 10, wire)
+    wire = SimpleNamespace(request=0)  # takes a number to the other workers, and nothing else
+    first, late = workers = of(10, wire), of(10, wire)
     first.before_step()
     clock.now = 10.0
-    assert [each.is_due() for each in workers] == [False, False]
+    for count in (0, 1, 1):
+        for each in workers:
+            each.after_step()
+        assert (first.count, late.count) == (count, count)
+        first.before_step()
+    first.stop.signal = signal.SIGINT
+    first.after_step()
     first.before_step()
-    assert [each.is_due() for each in workers] == [True, True]
-    assert first.signal is late.signal is None
-    first.saved()
-    first.before_step()
-    stop.signal = signal.SIGINT
-    assert [each.is_due() for each in workers] == [False, False]
-    first.before_step()
-    assert [each.is_due() for each in workers] == [True, True]
-    assert first.signal == late.signal == signal.SIGINT
+    for each in workers:
+        with pytest.raises(Interrupted):
+            each.after_step()
+        assert each.count == 2
 
 
 @pytest.mark.parametrize(("own", "obeyed"), [(None, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
-def test_at_the_end_of_an_epoch_all_obey_a_signal_that_came_to_any(wire: Any, own: int | None, obeyed: int) -> None:
-    stop, everyone = StopRequest(), SimpleNamespace(gather=lambda value: [None, value, signal.SIGTERM])
-    stop.signal = own
-    second, alone = CheckpointTiming(stop, 0, wire, everyone), CheckpointTiming(stop, 0)  # type: ignore[arg-type]
-    second.at_epoch_end()
-    alone.at_epoch_end()
-    assert (second.signal, alone.signal) == (obeyed, own)
+def test_at_the_end_of_an_epoch_all_obey_a_signal_that_came_to_any(own: int | None, obeyed: int) -> None:
+    second = of(world=SimpleNamespace(gather=lambda value: [None, value, signal.SIGTERM]))
+    second.stop.signal = own
+    with pytest.raises(Interrupted) as caught:
+        second.after_epoch()
+    assert caught.value.signal == obeyed
+    of().after_epoch()

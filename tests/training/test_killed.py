@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from torchsid import Backprop
 from torchsid.training import RunDirectory, checkpoint, open_run, train
 
 from .conftest import assert_same_result
@@ -20,13 +21,14 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from tests.training.conftest import Recorder
+from torchsid import Backprop
 from torchsid.training import Interrupted, checkpoint, durable, loop, resolve, train
 
 folder, config = Path(sys.argv[1]), resolve(Path(sys.argv[1]) / "config.toml")
 loop.REPORT_SECONDS = -1.0
 real, moment, calls = os.fsync, 0, 0
-module = torch.nn.Linear(3, 4)
-optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+learner = Backprop(torch.nn.Linear(3, 4))
+optimizer = torch.optim.SGD(learner.module.parameters(), lr=0.1)
 
 def fsync(descriptor):
     global calls
@@ -36,7 +38,7 @@ def fsync(descriptor):
     real(descriptor)
 
 def save(number):
-    checkpoint.save(folder / str(moment) / "last", module, optimizer, {"save": number}, config_sha256="abc")
+    checkpoint.save(folder / str(moment) / "last", learner, optimizer, {"save": number}, config_sha256="abc")
 
 def die(number):
     at_step = lambda *now: os.kill(os.getpid(), number) if now == (2, 2) else None
@@ -80,7 +82,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills copies of
 def test_a_killed_save_leaves_a_whole_checkpoint(accidents: Path) -> None:
     for moment, survivor in SURVIVORS.items():
         directory = accidents / str(moment) / "last"
-        assert checkpoint.load(directory, nn.Linear(3, 4), config_sha256="abc") == {"save": survivor}
+        assert checkpoint.load(directory, Backprop(nn.Linear(3, 4)), config_sha256="abc") == {"save": survivor}
         checkpoint.save(directory, *trained(), {"save": 3}, config_sha256="abc")
         assert [entry.name for entry in directory.parent.iterdir()] == ["last"]
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,9 @@ from torch import nn
 from torchsid import SID, StagedCascade, __version__
 from torchsid.core.learner import Learner
 from torchsid.errors import ConfigError
-from torchsid.tasks import Splits
 from torchsid.training import resolve
-from torchsid.training.batches import Batches
 from torchsid.training.provenance import git_state, new_manifest, provenance
-from torchsid.training.setup import build_learner, build_network, build_task, choose_device, place, set_up
+from torchsid.training.setup import Setup, build_learner, build_task, choose_device, set_up
 
 NARROW = "model.width=32"
 
@@ -25,10 +24,9 @@ NARROW = "model.width=32"
 def built(recipe: str, *overrides: str) -> Any:
     """The learner of a recipe, on digits."""
     config = resolve(recipe, overrides)
-    task = build_task(config)
     torch.manual_seed(0)
-    module = build_network(config, task, {"num_classes": 10, "channels": 1, "image_size": 8})
-    return build_learner(place(module, config, task, torch.device("cpu")), config)
+    about: Any = {"num_classes": 10, "channels": 1, "image_size": 8}
+    return build_learner(config, build_task(config), about, torch.device("cpu"))
 
 
 def cuts(learner: Learner) -> list[str]:
@@ -99,47 +97,45 @@ def test_devices() -> None:
             choose_device("cuda")
 
 
-def batches(*overrides: str, device: str = "cpu") -> tuple[Splits, Batches]:
-    config = resolve("digits", ["data.limit=300", "training.batch_size=64", *overrides])
-    task = build_task(config)
-    splits = task.load(0)
-    return splits, Batches(task, splits, config.training, torch.device(device))
+def small(*overrides: str) -> Setup:
+    return set_up(resolve("digits", ["data.limit=300", "training.batch_size=64", *overrides]), torch.device("cpu"))
 
 
 def test_every_sample_comes_once_an_epoch_in_a_new_order() -> None:
-    splits, source = batches("data.validation=0.0")
-    orders = [torch.cat([batch.samples for batch in source.epoch(epoch)]) for epoch in (1, 2)]
-    assert source.steps == 5
-    assert [len(batch.target) for batch in source.epoch(1)] == [64, 64, 64, 64, 44]
+    setup = small("data.validation=0.0")
+    orders = [torch.cat([batch.samples for batch in setup.batches(epoch)]) for epoch in (1, 2)]
+    assert setup.steps == 5
+    assert [len(batch.target) for batch in setup.batches(1)] == [64, 64, 64, 64, 44]
     assert not torch.equal(*orders)
     for order in orders:
         assert torch.equal(order.sort().values, torch.arange(300))
-    first = next(source.epoch(1))
-    assert torch.equal(first.target, splits.train.target[first.samples])
+    first = next(setup.batches(1))
+    assert torch.equal(first.target, setup.splits.train.target[first.samples])
 
 
 def test_a_later_start_gives_the_same_batches() -> None:
-    _, source = batches("data.augment.crop=1", "data.augment.mixup=0.3")
-    whole = list(source.epoch(3))
-    for start in range(source.steps + 1):
-        for late, batch in zip(source.epoch(3, start), whole[start:], strict=True):
+    setup = small("data.augment.crop=1", "data.augment.mixup=0.3")
+    whole = list(setup.batches(3))
+    for start in range(setup.steps + 1):
+        for late, batch in zip(setup.batches(3, start), whole[start:], strict=True):
             assert torch.equal(late.x, batch.x)
             assert torch.equal(late.target, batch.target)
 
 
 def test_the_thread_of_other_devices_gives_the_same_batches() -> None:
     """The meta device stands for an accelerator: shapes and order without values."""
-    (_, source), (_, other) = batches(), batches(device="meta")
-    assert [batch.x.shape for batch in other.epoch(1, 2)] == [batch.x.shape for batch in source.epoch(1, 2)]
-    assert list(other.epoch(1, other.steps)) == []
+    setup = small()
+    other = replace(setup, device=torch.device("meta"))
+    assert [batch.x.shape for batch in other.batches(1, 2)] == [batch.x.shape for batch in setup.batches(1, 2)]
+    assert list(other.batches(1, other.steps)) == []
 
 
 def test_memory_format_and_finiteness() -> None:
-    _, source = batches("data.channels_last=true")
-    batch = next(source.epoch(1))
+    setup = small("data.channels_last=true")
+    batch = next(setup.batches(1))
     assert batch.x.is_contiguous(memory_format=torch.channels_last)
     assert batch.finite
-    assert len(source.first(1000).samples) == len(source.first(1000).target) == 270
+    assert len(setup.first(1000).samples) == len(setup.first(1000).target) == 270
 
 
 CUTS = 'model.cuts=["stem", "blocks.3", "blocks.5"]'

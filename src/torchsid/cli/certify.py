@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what theory says of the run, then for each split and set of labels a table of the stages; write the page."""
     from torchsid.study.certify.page import statement_table
-    from torchsid.training.descent import objective_of
+    from torchsid.training.evaluation import objective_of
 
     screen, network = Console(), training.load_network(args.directory, args.weights)
     cascade_of(network, args.directory)

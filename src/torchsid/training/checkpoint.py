@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchsid.core.learner import Learner
 from torchsid.errors import CheckpointError, WorkerError
 from torchsid.training.durable import being_written, current, os_errors, previous, replacing_directory, write_bytes
 
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from torchsid.distributed.world import World
 
 _FORMAT = 1
-_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _REMEDY = "restore the file from a copy, or start a new run in another directory"
 
 
 def save(
     directory: Path,
-    module: nn.Module,
+    learner: Learner,
     optimizer: Optimizer,
     state: Mapping[str, Any],
     *,
     config_sha256: str,
     world: "World | None" = None,
-    memory: Mapping[str, Tensor] = _NOTHING,
 ) -> None:
     """Write a checkpoint; a crash at any moment leaves the previous one usable.
 
     Args:
         directory: replaced as a whole.
-        module: its parameters and buffers.
-        optimizer: over `module.parameters()`; its tensors are stored under `STATE:PARAMETER NAME`.
+        learner: its network's parameters and buffers, and what the method remembers.
+        optimizer: over the parameters; its tensors are stored under `STATE:PARAMETER NAME`.
         state: what JSON can hold: position, sums of the epoch, the best epoch so far.
         config_sha256: of the run's configuration.
         world: the workers, which all call this, each with what it holds; the lead's `state` counts, and the checkpoint before this
             one is kept beside it. None in one process.
-        memory: what the method remembers; names have a colon.
 
     Raises:
         RunError: the operating system refuses, for instance because the disk is full.
     """
-    tensors = {**module.state_dict(), **_optimizer_tensors(module, optimizer), **memory}
+    states = ((name, optimizer.state.get(parameter, {})) for name, parameter in learner.module.named_parameters())
+    moments = {f"{key}:{name}": value for name, state in states for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {**learner.module.state_dict(), **moments, **learner.state()}
+    header = {"format": _FORMAT, "config_sha256": config_sha256, "state": dict(state)}
     if world is None:
-        _write(directory, tensors, state, config_sha256)
+        _write(directory, tensors, header)
         return
     from torchsid.distributed.checkpoint import write_shards
 
@@ -64,11 +64,11 @@ def save(
         world.on_lead(lambda: stack.enter_context(replacing_directory(directory, keep=True)))
         with os_errors(fresh):
             checksums = write_shards(fresh, tensors, world)
-        world.on_lead(lambda: write_bytes(fresh / _STATE, _header(checksums, state, config_sha256)))
+        world.on_lead(lambda: write_bytes(fresh / _STATE, _signed(header, checksums)))
         world.on_lead(stack.close)
 
 
-def consolidate(directory: Path, *, config_sha256: str) -> None:
+def consolidate(directory: Path) -> None:
     """Turn a sharded checkpoint into the one that a single process writes; one that is, stays.
 
     Raises:
@@ -77,7 +77,7 @@ def consolidate(directory: Path, *, config_sha256: str) -> None:
     """
     header = _read_header(current(directory))
     if _MODEL not in header["files"]:
-        _write(directory, _read_files(current(directory), header["files"]), header["state"], config_sha256)
+        _write(directory, _read_files(current(directory), header["files"]), header)
     shutil.rmtree(previous(directory), ignore_errors=True)
 
 
@@ -87,18 +87,12 @@ def exists(directory: Path) -> bool:
 
 
 def load(
-    directory: Path,
-    module: nn.Module,
-    optimizer: Optimizer | None = None,
-    *,
-    config_sha256: str,
-    world: "World | None" = None,
-    memory: Mapping[str, Tensor] = _NOTHING,
+    directory: Path, learner: Learner, optimizer: Optimizer | None = None, *, config_sha256: str, world: "World | None" = None
 ) -> dict[str, Any]:
-    """Read a checkpoint into the module and the optimiser and return its state.
+    """Read a checkpoint into the network, and with an optimiser into it and the method's memory, and return its state.
 
     Everything is checked before anything is changed. However many workers wrote it, any number can read it; with a `world`, all
-    workers call this and each takes what its module holds. The tensors of `memory` are filled in place.
+    workers call this and each takes what its network holds.
 
     Raises:
         CheckpointError: a file is missing, truncated or altered, or the checkpoint is from another configuration.
@@ -110,45 +104,34 @@ def load(
             f"{directory} was written under another configuration: continue with the run's own config.toml, "
             "or start a new run in another directory"
         )
-    weights = module.state_dict()  # knows the versions of the modules; without them BatchNorm asks for a buffer of other workers
+    weights = learner.module.state_dict()  # with versions, without which BatchNorm asks for a buffer that another worker has
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
-    read = _read_own(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
-    others = {name: read.pop(name) for name in list(read) if _is_other(name)}
+    memory = learner.state() if optimizer else {}
+    read = _read_shards(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
+    others = {name: read.pop(name) for name in list(read) if ":" in name}
     weights.clear()
     weights |= read
     try:
-        module.load_state_dict(weights)
+        learner.module.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{directory} does not fit the network: {error}") from None
     if optimizer:
         for name, tensor in memory.items():
             tensor.copy_(others.pop(name))
-        _restore_optimizer(module, optimizer, others)
+        _restore_optimizer(learner.module, optimizer, others)
     state: dict[str, Any] = header["state"]
     return state
 
 
-def _write(directory: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], config_sha256: str) -> None:
-    contents = {
-        file: safetensors.torch.save(
-            {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items() if _is_other(name) == others}
-        )
-        for file, others in ((_MODEL, False), (_OPTIMIZER, True))
-    }
-    contents[_STATE] = _header({file: hashlib.sha256(each).hexdigest() for file, each in contents.items()}, state, config_sha256)
+def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    parts: dict[str, dict[str, Tensor]] = {_MODEL: {}, _OPTIMIZER: {}}
+    for name, tensor in tensors.items():  # names of what is not the network's have a colon
+        parts[_OPTIMIZER if ":" in name else _MODEL][name] = tensor.detach().contiguous().clone()
+    contents = {file: safetensors.torch.save(part) for file, part in parts.items()}
+    contents[_STATE] = _signed(header, {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()})
     with replacing_directory(directory) as fresh:
         for name, content in contents.items():
             write_bytes(fresh / name, content)
-
-
-def _is_other(name: str) -> bool:
-    """Whether a tensor is not the module's but the optimiser's or the memory's, whose names have a colon."""
-    return ":" in name
-
-
-def _optimizer_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    states = ((name, optimizer.state.get(parameter, {})) for name, parameter in module.named_parameters())
-    return {f"{key}:{name}": value for name, state in states for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -162,9 +145,9 @@ def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _header(checksums: Mapping[str, str], state: Mapping[str, Any], config_sha256: str) -> bytes:
-    header = {"format": _FORMAT, "config_sha256": config_sha256, "files": dict(checksums), "state": dict(state)}
-    return json.dumps({"sha256": _sha256_of(header), **header}, indent=1).encode()
+def _signed(header: Mapping[str, Any], checksums: Mapping[str, str]) -> bytes:
+    whole = {**header, "files": dict(checksums)}
+    return json.dumps({"sha256": _sha256_of(whole), **whole}, indent=1).encode()
 
 
 def _sha256_of(header: object) -> str:
@@ -200,7 +183,7 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from None
 
 
-def _read_own(directory: Path, checksums: Mapping[str, str], own: Collection[str], world: "World") -> dict[str, Tensor]:
+def _read_shards(directory: Path, checksums: Mapping[str, str], own: Collection[str], world: "World") -> dict[str, Tensor]:
     """Return the tensors of these names, and what the optimiser has of them."""
     from torchsid.distributed.checkpoint import read_shards
 

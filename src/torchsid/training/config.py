@@ -22,7 +22,7 @@ _MADE: dict[str, type] = {}
 
 @dataclass(frozen=True)
 class Choice:
-    """A section that chooses from a registry.
+    """A section that chooses from a registry. Each method raises a ConfigError where something that is chosen does not exist.
 
     Args:
         registry: what it chooses from.
@@ -35,38 +35,22 @@ class Choice:
     default: str
 
     def chosen(self, table: Mapping[str, Any], task: str) -> Callable[..., Any]:
-        """Return the class or function that a section chooses.
-
-        Raises:
-            ConfigError: it does not exist.
-        """
+        """Return the class or function that a section chooses which sets `table`."""
         return self.registry.load(str(table.get(self.key, self.default)) if self.key else task)
 
     def makes(self, table: Mapping[str, Any], task: str) -> type:
-        """Return the class of what a section makes: the one that it chooses, or what its function says that it returns.
-
-        Raises:
-            ConfigError: it does not exist.
-        """
+        """Return the class of what a section makes: the one that it chooses, or what its function says that it returns."""
         chosen = self.chosen(table, task)
         made = chosen if isinstance(chosen, type) else get_type_hints(chosen).get("return")
         return made if isinstance(made, type) else object
 
     def settings(self, table: Mapping[str, Any], task: str) -> dict[str, Setting]:
-        """Return the settings of a section that sets `table`, the choice itself first.
-
-        Raises:
-            ConfigError: something that it chooses does not exist.
-        """
+        """Return the settings of a section, the choice itself first."""
         about = Setting(self.key, Annotated[str, OneOf(self.registry)], self.default, f"The {self.registry.kind}, by name.")
         return ({self.key: about} if self.key else {}) | all_settings(self.chosen(table, task), table)
 
     def section(self, table: Mapping[str, Any], task: str) -> type:
-        """Return the dataclass of a section that sets `table`; the same one for the same settings, so that equals are equal.
-
-        Raises:
-            ConfigError: something that it chooses does not exist.
-        """
+        """Return the dataclass of a section; the same one for the same settings, so that equals are equal."""
         settings = self.settings(table, task)
         identity = repr((self.chosen(table, task), settings))
         if identity not in _MADE:

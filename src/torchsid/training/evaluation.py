@@ -1,13 +1,17 @@
-"""How good every stage's belief is on a set of samples, in plain numbers, and the few samples that show it."""
+"""How good every stage's belief is on a set of samples, whether it improves on the one before, and a few samples to show."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchsid.core import propositions
 from torchsid.core.beliefs import kl, log_target
+from torchsid.core.learner import Learner
+from torchsid.core.objective import LocalObjective
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import NonFiniteError
 from torchsid.tasks.domain import Samples
@@ -16,27 +20,19 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
 MAX_CONFUSION = 1000  # outcomes; with more, the table of confusions is left out
 SHOWN = 12
+_BEYOND_CHANCE = 2.0  # standard errors of the mean rise
 _CANDIDATES = 2000  # looked through for the samples that are shown; more would only take longer
 
 
-class Predictor(Protocol):
-    """A network that answers with the belief after every stage; every learner is one."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-
-    def log_beliefs(self, x: Tensor) -> Tensor:
-        """Return the log-beliefs `[L+1, B, ..., C]` for a batch."""
+Prepare = Callable[[Tensor], Tensor]
+"""From stored inputs `[N, ...]` to what a network reads, on its device."""
 
 
-def predict(
-    predictor: Predictor | Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    *,
-    prepare: Callable[[Tensor], Tensor],
-    batch_size: int = 500,
-) -> Tensor:
+Predictor = Learner | Callable[[Tensor], Tensor]
+"""A network with its method, or a function from a batch to the log-beliefs `[L+1, B, ..., C]`."""
+
+
+def predict(predictor: Predictor, inputs: Tensor, *, prepare: Prepare, batch_size: int = 500) -> Tensor:
     """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
     answer: Any = getattr(predictor, "log_beliefs", predictor)
     module: nn.Module = getattr(predictor, "module", None) or nn.Module()  # a function has none, or none that is known
@@ -46,20 +42,13 @@ def predict(
     return torch.cat(parts, dim=1)
 
 
-def evaluate(
-    predictor: Predictor | Callable[[Tensor], Tensor],
-    samples: Samples,
-    *,
-    prepare: Callable[[Tensor], Tensor],
-    batch_size: int = 500,
-) -> dict[str, Any]:
+def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_size: int = 500) -> dict[str, Any]:
     """Return accuracy, divergence, calibration and confusion of every belief `p_0 … p_L`, as JSON can hold them.
 
     Every position of a sample counts by its weight; one with weight 0 counts nowhere.
 
     Args:
-        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
-            `[L+1, B, ..., C]`.
+        predictor: is put into evaluation mode meanwhile, unless it is a function.
         samples: at least one.
         prepare: from stored inputs to what the network reads, on its device.
         batch_size: samples a pass; the result is the same for every size, up to rounding.
@@ -86,13 +75,15 @@ def evaluate(
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
     share, correct = weight / weight.sum(), answer == truth
+    few = outcomes <= MAX_CONFUSION
+    confusion = torch.bincount(truth * outcomes + answer[-1], minlength=outcomes**2).view(outcomes, outcomes) if few else None
     bins = [calibration(stage, right, weight) for stage, right in zip(confidence, correct, strict=True)]
     return {
         "n": len(truth),
         "accuracy": (correct * share).sum(1).tolist(),
         "kl": (divergence * share).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
-        "confusion": confusion(truth, answer[-1], outcomes).tolist() if outcomes <= MAX_CONFUSION else None,
+        "confusion": None if confusion is None else confusion.tolist(),
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
         # by NumPy, because `torch.quantile` takes 16 million values at most
@@ -148,12 +139,49 @@ def expected_calibration_error(bins: dict[str, list[float]]) -> float:
     return sum(gaps) / sum(bins["count"])
 
 
-def confusion(truth: Tensor, answers: Tensor, outcomes: int) -> Tensor:
-    """Return how often each outcome (rows) was taken for each (columns), int64 `[C, C]`."""
-    return torch.bincount(truth * outcomes + answers, minlength=outcomes**2).view(outcomes, outcomes)
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """How the divergence to the target moves from stage to stage."""
+
+    shares: list[float]
+    """Share of the positions for which stage 1 … L does not raise it."""
+    means: list[float]
+    """Its mean after the prior and every stage, `[L+1]`, in nats."""
+    rising: list[int]
+    """The stages, from 1, that raise its mean by more than chance would."""
+    samples: str
+    """How many samples of which split."""
 
 
-def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective, name: str) -> Descent:
+    """Return the descent of beliefs `[L+1, N, ..., C]` towards the target of the samples, over all positions that count."""
+    counts = slice(None) if samples.weight is None else samples.weight > 0
+    log_target = objective.log_target(samples.target[counts], log_beliefs.shape[-1], dtype=torch.float64)
+    to_target = propositions.divergence(log_beliefs[:, counts].double(), log_target, objective).flatten(
+        1
+    )  # [L+1, M] of the M positions
+    rise = to_target.diff(dim=0)
+    allowed = propositions.rounding(to_target)
+    standard_error = rise.std(dim=1, correction=0) / rise.shape[1] ** 0.5
+    rising = rise.mean(dim=1) > torch.maximum(_BEYOND_CHANCE * standard_error, allowed.mean(dim=1))
+    return Descent(
+        shares=(rise <= allowed).double().mean(dim=1).tolist(),
+        means=to_target.mean(dim=1).tolist(),
+        rising=[stage for stage, rises in enumerate(rising.tolist(), 1) if rises],
+        samples=name,
+    )
+
+
+def objective_of(learner: Learner) -> LocalObjective:
+    """Return what each stage minimises; of a network trained end to end, what its stages are compared by.
+
+    The temperature is 1 whatever the learner's, because the propositions say nothing of another.
+    """
+    objective = getattr(learner, "objective", LocalObjective())
+    return replace(objective, temperature=1.0)
+
+
+def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare) -> dict[str, Tensor]:
     """Return a few samples with every stage's belief, chosen to show how beliefs move.
 
     Returns:
@@ -165,13 +193,8 @@ def samples_to_show(predictor: Predictor, data: Samples, *, prepare: Callable[[T
     if len(log_beliefs) < 2:  # of several workers, all of which are needed to predict, one sees the beliefs
         return {}
     chosen = choose(log_beliefs, candidates, SHOWN)
-    shown = candidates.take(chosen)
-    return {
-        "inputs": shown.inputs,
-        "target": shown.target,
-        "log_beliefs": log_beliefs[:, chosen].contiguous(),
-        "indices": chosen,
-    }
+    shown, beliefs = candidates.take(chosen), log_beliefs[:, chosen].contiguous()
+    return {"inputs": shown.inputs, "target": shown.target, "log_beliefs": beliefs, "indices": chosen}
 
 
 def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:

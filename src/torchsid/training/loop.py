@@ -5,34 +5,33 @@ uninterrupted one would have taken.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 
+from torchsid.core.cascade import Cascade
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
-from torchsid.errors import ConfigError, NonFiniteError, RunError
+from torchsid.core.side_effects import threads
+from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.conflict import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.tasks.domain import Samples, generator_at
 from torchsid.training import checkpoint
-from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.descent import heed_descent, measure_descent
 from torchsid.training.durable import replace_file
-from torchsid.training.evaluation import evaluate, samples_to_show
-from torchsid.training.optimization import set_learning_rate, training_step
-from torchsid.training.provenance import new_manifest, now
+from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
+from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
-from torchsid.training.session import Session, begin, create_run, reopen_run
-from torchsid.training.setup import Setup, set_up, torch_settings
+from torchsid.training.session import LASTING, Session, begin, create_run, reopen_run
+from torchsid.training.setup import Batch, Setup, choose_device, set_up
 from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
+from torchsid.training.step import set_learning_rate, training_step
 
 _CONFLICT_SAMPLES = 64
+_DESCENT_SAMPLES = 256
 REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
@@ -59,14 +58,16 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         LocalityError: SID leaks a gradient between stages.
         NonFiniteError: NaN or infinity, with `training.on_non_finite = "error"`.
     """
-    run = RunDirectory(out)
     with workers(config) as world:
-        reporter = reporter if reporter and (world is None or world.leads) else Reporter()
+        run = RunDirectory(out, None if world is None or world.leads else world.rank)
+        reporter = reporter if reporter and run.worker is None else Reporter()
         resume = on_lead(world, lambda: check_directory(run, config, resume=resume or was_restarted()))
         if resume and run.manifest()["status"] == "finished":
             reporter.warning(f"{out} has finished already: nothing to resume")
             return out
-        with torch_settings(config) as device:
+        device = choose_device(config.training.device)
+        random = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
+        with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
             setup = set_up(config, device, cut_by_graph=world is not None)
             manifest = new_manifest(setup, command)
@@ -74,7 +75,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
                 tensorboard()
             if world:
                 setup = spread(setup, world)
-                manifest["workers"] = who_does_what(setup, world)
+                manifest["workers"] = who_does_what(setup)
             else:
                 _conflict(setup)
             manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
@@ -83,12 +84,11 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
                 reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
             if world and config.watch.conflict:
                 reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
-            with begin(run, setup, reporter) as session, _status(session, manifest):
+            with begin(run, setup, manifest, reporter) as session:
                 while session.progress.epoch <= config.training.epochs and not _ends_early(session):
                     _train_epoch(session)
                     end_epoch(session)
-                    session.timing.at_epoch_end()
-                    session.stop_if_asked()
+                    session.after_epoch()
                 evaluation = _evaluate_run(session)
             reporter.finished(out, evaluation)
     return out
@@ -102,39 +102,35 @@ def _ends_early(session: Session) -> bool:
 
 def _train_epoch(session: Session) -> None:
     """Take the steps of the epoch that are left."""
-    progress, sums, batches, timing = session.progress, session.progress.sums, session.setup.batches, session.timing
+    setup, progress, sums = session.setup, session.progress, session.progress.sums
     reported = started = time.perf_counter()
-    timing.saved()
-    session.setup.learner.begin_epoch(progress.epoch)
-    for batch in batches.epoch(progress.epoch, progress.step):
+    setup.learner.begin_epoch(progress.epoch)
+    for batch in setup.batches(progress.epoch, progress.step):
         fetched = time.perf_counter()
-        timing.before_step()
+        session.before_step()
         _take_step(session, batch)
         progress.step += 1
         ended = time.perf_counter()
         sums.seconds += ended - started
         sums.data_seconds += fetched - started
-        if ended - reported > REPORT_SECONDS or progress.step == batches.steps:
+        if ended - reported > REPORT_SECONDS or progress.step == setup.steps:
             reported = ended
-            session.reporter.step(progress.epoch, progress.step, batches.steps, sums.loss, sums.samples / sums.seconds)
-        if timing.is_due():
-            session.save("last")
-            session.stop_if_asked()
-            timing.saved()
+            session.reporter.step(progress.epoch, progress.step, setup.steps, sums.loss, sums.samples / sums.seconds)
+        session.after_step()
         started = time.perf_counter()
 
 
 def _take_step(session: Session, batch: Batch) -> None:
     setup, progress = session.setup, session.progress
-    config, sums = setup.config, progress.sums
+    training, sums = setup.config.training, progress.sums
     set_learning_rate(setup.optimizer, session.learning_rate(session.global_step))
     # What the network itself draws (dropout) follows from the position too.
-    torch.manual_seed(generator_at("network", config.training.seed, progress.epoch, progress.step).initial_seed())
+    torch.manual_seed(generator_at("network", training.seed, progress.epoch, progress.step).initial_seed())
     try:
-        sums.add(training_step(setup.learner, setup.optimizer, batch, config))
+        sums.add(training_step(setup, batch))
     except NonFiniteError as error:
         where = f"epoch {progress.epoch}, step {progress.step + 1}: {error}"
-        if config.training.on_non_finite == "error":
+        if training.on_non_finite == "error":
             advice = "lower optimizer.learning_rate, set optimizer.clip_gradient, or training.on_non_finite = 'skip'"
             raise NonFiniteError(f"{where}; {advice}") from None
         if not sums.skipped_steps:  # one warning an epoch; the record has their number
@@ -152,8 +148,9 @@ def end_epoch(session: Session) -> None:
     progress, setup = session.progress, session.setup
     if progress.sums.skipped_steps and not progress.sums.samples:
         raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
-    result = _evaluate(session, setup.splits.validation)
-    validation = setup.from_lead({"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None)
+    result = _evaluate(setup, setup.splits.validation)
+    found = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
+    validation = on_lead(setup.world, lambda: found)
     descent = measure_descent(setup)
     record = session.log(
         "epoch",
@@ -190,7 +187,7 @@ def _conflict(setup: Setup) -> list[list[float]] | None:
     learner = setup.learner
     if not setup.config.watch.conflict or not isinstance(learner, SID):
         return None
-    batch = setup.batches.first(_CONFLICT_SAMPLES)
+    batch = setup.first(_CONFLICT_SAMPLES)
     try:
         cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
     except ValueError as error:
@@ -198,9 +195,39 @@ def _conflict(setup: Setup) -> list[list[float]] | None:
     return cosines
 
 
-def _evaluate(session: Session, samples: Samples) -> dict[str, Any] | None:
-    setup = session.setup
-    return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
+def measure_descent(setup: Setup) -> Descent | None:
+    """Return the descent on up to 256 validation samples, or training samples without any; the same ones every time.
+
+    None without `watch.certify`, and for a network without stages. Of several workers each gets what the lead measured.
+    """
+    config, splits = setup.config, setup.splits
+    if not config.watch.certify or not isinstance(setup.learner.module, Cascade):
+        return None
+    name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
+    count = min(_DESCENT_SAMPLES, len(data))
+    data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
+    log_beliefs = predict(setup.learner, data.inputs, prepare=setup.prepare)
+    return on_lead(setup.world, lambda: descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples"))
+
+
+def heed_descent(session: Session, descent: Descent) -> None:
+    """Count for how long each stage has raised the mean, and warn once of those that do so for the second epoch in a row."""
+    progress = session.progress
+    before = progress.rising or [0] * len(descent.shares)
+    progress.rising = [epochs + 1 if stage in descent.rising else 0 for stage, epochs in enumerate(before, 1)]
+    changes = [
+        f"stage {stage} no longer improves on {f'stage {stage - 1}' if stage > 1 else 'the prior'} "
+        f"(mean KL {descent.means[stage - 1]:.4f} to {descent.means[stage]:.4f})"
+        for stage, epochs in enumerate(progress.rising, 1)
+        if epochs == LASTING
+    ]
+    if changes:
+        end = "; training ends here" if session.setup.config.watch.on_no_descent == "stop" else ""
+        session.warn(f"epoch {progress.epoch}: {'; '.join(changes)}, on {descent.samples}{end}")
+
+
+def _evaluate(setup: Setup, samples: Samples) -> dict[str, Any] | None:
+    return evaluate(setup.learner, samples, prepare=setup.prepare) if len(samples) else None
 
 
 def _evaluate_run(session: Session) -> dict[str, Any]:
@@ -210,48 +237,28 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
     best; a data set without test samples has null in their place.
     """
     setup, progress, run = session.setup, session.progress, session.run
-    splits, learner, sha256 = setup.splits, setup.learner, config_sha256(setup.config)
+    splits, learner = setup.splits, setup.learner
 
     def results(epoch: int) -> dict[str, Any]:
-        return {"epoch": epoch, "validation": _evaluate(session, splits.validation), "test": _evaluate(session, splits.test)}
+        return {"epoch": epoch, "validation": _evaluate(setup, splits.validation), "test": _evaluate(setup, splits.test)}
 
     last_epoch, best_epoch = progress.epoch - 1, progress.best_epoch
     last = best = results(last_epoch)
     if not best_epoch:
         session.save("best")
     elif best_epoch != last_epoch:
-        checkpoint.load(run.checkpoint("best"), learner.module, config_sha256=sha256, world=setup.world)
+        checkpoint.load(run.checkpoint("best"), learner, config_sha256=config_sha256(setup.config), world=setup.world)
         best = results(best_epoch)
     held_out = splits.validation if len(splits.validation) else splits.test
-    shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare) if len(held_out) else None
+    shown = samples_to_show(learner, held_out, prepare=setup.prepare) if len(held_out) else None
     evaluation = {"best": best, "last": last}
 
     def write() -> None:
         if shown:
             replace_file(run.samples_file, safetensors.torch.save(shown))
         for which in WHICH:  # as one process writes them, whoever wrote them
-            checkpoint.consolidate(run.checkpoint(which), config_sha256=sha256)
+            checkpoint.consolidate(run.checkpoint(which))
         run.write_evaluation(evaluation)
 
     on_lead(setup.world, write)
     return evaluation
-
-
-@contextmanager
-def _status(session: Session, manifest: dict[str, Any]) -> Iterator[None]:
-    """Write into the manifest how the run ended."""
-    ended: dict[str, Any] = {"status": "interrupted"}
-    try:
-        session.log("resume" if session.global_step else "start", epoch=session.progress.epoch, step=session.progress.step)
-        yield
-        session.log("end")
-        ended = {"status": "finished", "finished": now()}
-    except Exception as error:
-        session.log("error", message=f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        ended["train_seconds"] = session.progress.seconds + session.progress.sums.seconds
-        ended["peak_memory_mib"] = peak_memory_mib(session.setup.device)
-        with suppress(RunError) if ended["status"] == "interrupted" else ExitStack():  # the first error is the one to show
-            if session.setup.leads:
-                session.run.write_manifest({**manifest, **ended})

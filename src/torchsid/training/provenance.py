@@ -14,14 +14,11 @@ from typing import Any
 import torch
 
 from torchsid.__about__ import __version__
-from torchsid.core.learner import Learner
 from torchsid.core.peak_memory import kept_bytes, peak_memory_mib
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.learners.locality import check_locality
-from torchsid.training.batches import Batch
 from torchsid.training.config import config_sha256
-from torchsid.training.optimization import autocast
 from torchsid.training.setup import Setup
 
 _LOCALITY_SAMPLES = 16
@@ -38,9 +35,11 @@ def provenance(device: torch.device | None = None) -> dict[str, Any]:
     for package in _PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
+    cpuinfo = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").exists() else ""
+    cpu = re.search(r"^model name\s*: (.+)$", cpuinfo, re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     hardware = {
-        "cpu": _cpu_name(),
+        "cpu": cpu[1] if cpu else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(memory, 1) if memory else None,
@@ -70,21 +69,21 @@ def git_state(directory: Path | None = None) -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(status)}
 
 
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text("utf-8"), re.MULTILINE) if cpuinfo.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
 def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
     """Return what manifest.json says at the start of a run.
+
+    `kept_bytes` is the most that autograd keeps for backward in the first training step, which is run and leaves no trace. A
+    gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
 
     Raises:
         LocalityError: a stage's loss reaches another stage.
     """
-    config, splits, module = setup.config, setup.splits, setup.learner.module
-    machine = provenance(setup.device)
+    config, splits, learner, module = setup.config, setup.splits, setup.learner, setup.learner.module
+    machine, locality, batch = provenance(setup.device), _locality(setup), next(setup.batches(1))
     plan = module.plan if isinstance(module, StagedCascade) else None
+    with without_side_effects(module), setup.autocast():
+        module.train()
+        kept = kept_bytes(module, lambda: learner.backward(batch.x, batch.target, weight=batch.weight))
     return {
         "torchsid": __version__,
         "started": machine.pop("date"),
@@ -99,38 +98,22 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
         "data": {
             **splits.about,
             "fingerprint": dict(splits.fingerprint),
-            "train": len(splits.train),
-            "validation": len(splits.validation),
-            "test": len(splits.test),
+            **{name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
             "skipped": list(splits.skipped),
         },
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "plan": [asdict(stage) for stage in plan.stages] if plan else None,
         "head_share": plan.head_share if plan else None,
-        "locality": locality_of(setup.learner, setup.batches.first(_LOCALITY_SAMPLES)),
-        "kept_bytes": kept_bytes_of(setup),
+        "locality": locality,
+        "kept_bytes": kept,
         "train_seconds": 0.0,
         "peak_memory_mib": peak_memory_mib(setup.device),
     }
 
 
-def kept_bytes_of(setup: Setup) -> int:
-    """Return the most bytes that autograd keeps for backward in the first training step, which is run and leaves no trace.
-
-    A gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
-    """
-    learner, batch = setup.learner, next(setup.batches.epoch(1))
-    with without_side_effects(learner.module), autocast(setup.device, setup.config.training):
-        learner.module.train()
-        return kept_bytes(learner.module, lambda: learner.backward(batch.x, batch.target, weight=batch.weight))
-
-
-def locality_of(learner: Learner, batch: Batch) -> dict[str, Any]:
-    """Return what `check_locality` finds on a small batch; methods without a window do not claim to be local.
-
-    Raises:
-        LocalityError: a stage's loss reaches another stage.
-    """
+def _locality(setup: Setup) -> dict[str, Any]:
+    """Return what `check_locality` finds on a small batch; methods without a window do not claim to be local."""
+    learner, batch = setup.learner, setup.first(_LOCALITY_SAMPLES)
     if learner.window is None:
         detail = "global: the gradient crosses all stages; not local by design"
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}

@@ -8,7 +8,7 @@ import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, make_dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -39,7 +39,28 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such recipe, unreadable TOML, or recipes that extend each other in a circle.
     """
-    return _load(str(name_or_path), seen=())
+    tables: list[dict[str, Any]] = []
+    seen: list[str] = []
+    name, beside = str(name_or_path), Path()
+    while name:
+        if name in seen:
+            raise ConfigError([f"recipes extend each other in a circle: {' -> '.join((*seen, name))}"], source="recipe")
+        seen.append(name)
+        path, shipped = Path(name), _SHIPPED / f"{name}.toml"
+        is_file = path.suffix == ".toml" or len(path.parts) > 1
+        if not is_file and not shipped.is_file():
+            unknown = unknown_name("recipe", name, recipe_names())
+            raise ConfigError([f"{unknown}; a file of your own ends in .toml"], source="recipe")
+        path = beside / path
+        try:
+            table = tomllib.loads((path if is_file else shipped).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError([f"cannot read {path}: {getattr(error, 'strerror', None) or error}"], source="recipe") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError([f"{name} is not valid TOML: {error}"], source="recipe") from None
+        tables.append({"recipe": path.stem, "label": path.stem} | {key: value for key, value in table.items() if key not in _ABOUT})
+        name, beside = str(table.get("extends", "")), path.parent if is_file else Path()
+    return reduce(layered, reversed(tables), {})
 
 
 def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -120,9 +141,9 @@ def _checked(table: Mapping[str, Any], problems: list[str]) -> RunConfig:
     except ValidationError as error:
         problems += problems_of(error, dotted_names(whole))
     if not problems:
-        from torchsid.training import rules  # here, because recipes are listed without torch
+        from torchsid.training import setup  # here, because recipes are listed without torch
 
-        problems = rules.problems(config)
+        problems = setup.problems(config)
     if problems:
         raise ConfigError(problems)
     return config
@@ -141,25 +162,6 @@ def _of_section(name: str, table: Mapping[str, Any]) -> tuple[Mapping[str, Any],
     """Return what a table sets in a section that chooses by name, and the table's task."""
     section = table.get(name, {})
     return section if isinstance(section, Mapping) else {}, str(table.get("task", CHOICES["data"].default))
-
-
-def _load(name: str, seen: tuple[str, ...], beside: Path | None = None) -> dict[str, Any]:
-    if name in seen:
-        raise ConfigError([f"recipes extend each other in a circle: {' -> '.join((*seen, name))}"], source="recipe")
-    path, shipped = Path(name), _SHIPPED / f"{name}.toml"
-    is_file = path.suffix == ".toml" or len(path.parts) > 1
-    if not is_file and not shipped.is_file():
-        raise ConfigError([unknown_name("recipe", name, recipe_names()) + "; a file of your own ends in .toml"], source="recipe")
-    path = (beside or Path()) / path
-    try:
-        table = tomllib.loads((path if is_file else shipped).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"cannot read {path}: {getattr(error, 'strerror', None) or error}"], source="recipe") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{name} is not valid TOML: {error}"], source="recipe") from None
-    base = _load(str(table["extends"]), (*seen, name), path.parent if is_file else None) if "extends" in table else {}
-    own = {"recipe": path.stem, "label": path.stem} | {key: value for key, value in table.items() if key not in _ABOUT}
-    return layered(base, own)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,13 +202,10 @@ def unknown_key(name: str, names: Mapping[str, type | None]) -> str:
     if elsewhere := [known for known, section in names.items() if section is None and known.rpartition(".")[2] == leaf]:
         return f"unknown key {name!r} (did you mean {' or '.join(map(repr, elsewhere))}?)"
     siblings = {known: known.rpartition(".")[2] for known in names if known.rpartition(".")[0] == parent}
-    if hint := did_you_mean(name, [known for known, own in siblings.items() if did_you_mean(leaf, [own])]):
-        return f"unknown key {name!r}{hint}"
-    return (
-        f"unknown key {name!r}; {parent} has {', '.join(siblings.values())}"
-        if parent
-        else f"unknown key {name!r}{did_you_mean(name, names)}"
-    )
+    hint = did_you_mean(name, [known for known, own in siblings.items() if did_you_mean(leaf, [own])])
+    if parent and not hint:
+        return f"unknown key {name!r}; {parent} has {', '.join(siblings.values())}"
+    return f"unknown key {name!r}{hint or did_you_mean(name, names)}"
 
 
 def problems_of(error: ValidationError, names: Mapping[str, type | None]) -> list[str]:

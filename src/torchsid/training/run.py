@@ -18,7 +18,7 @@ from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, differences
 from torchsid.training.durable import os_errors, replace_file
 from torchsid.training.recipes import resolve
-from torchsid.training.setup import build_learner, build_network, build_task, choose_device, place
+from torchsid.training.setup import build_learner, build_task, choose_device
 
 Which = Literal["best", "last"]
 WHICH: tuple[Which, ...] = get_args(Which)
@@ -29,6 +29,8 @@ class RunDirectory:
     """The files of a run, as docs/design.md lists them."""
 
     path: Path
+    worker: int | None = None
+    """The rank of a worker that does not lead, which has a log of its own and writes nothing else."""
 
     @property
     def config_file(self) -> Path:
@@ -37,17 +39,13 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """One JSON object a line."""
-        return self.path / "metrics.jsonl"
+        """The log, one JSON object a line."""
+        return self.path / ("metrics.jsonl" if self.worker is None else f"logs/worker-{self.worker}.jsonl")
 
     @property
     def samples_file(self) -> Path:
         """Held-out samples with every stage's belief."""
         return self.path / "samples.safetensors"
-
-    def log_of(self, rank: int) -> Path:
-        """The log of one of several workers; the lead's is `metrics_file`."""
-        return self.path / "logs" / f"worker-{rank}.jsonl"
 
     def checkpoint(self, which: Which) -> Path:
         """The directory of the last or the best checkpoint."""
@@ -215,7 +213,7 @@ def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str
         raise RunError(f"{run.path} has no checkpoint yet: continue it with `torchsid train --resume`")
     # Initial weights are drawn only to be overwritten: the caller's random numbers stay as they are.
     with torch.random.fork_rng(devices=[]):
-        module = build_network(config, task, about)
-    checkpoint.load(directory, module, config_sha256=config_sha256(config))
-    learner = build_learner(place(module, config, task, choose_device(device)).eval(), config)
+        learner = build_learner(config, task, about, choose_device(device))
+    checkpoint.load(directory, learner, config_sha256=config_sha256(config))
+    learner.module.eval()
     return LoadedNetwork(learner, config, task, about)

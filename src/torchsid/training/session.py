@@ -1,23 +1,72 @@
-"""A run in progress: where it stands, how it begins or goes on, and how it is saved."""
+"""A run in progress: where it stands, how it begins or goes on, when it is saved, and how it ends."""
 
 import json
+import signal
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from torchsid.core.peak_memory import peak_memory_mib
 from torchsid.errors import CheckpointError, RunError
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, to_toml
 from torchsid.training.durable import os_errors, previous, replace_file
-from torchsid.training.interruption import CheckpointTiming, Interrupted, PipelineLearner, stop_on_signal
-from torchsid.training.optimization import Sums, learning_rate
+from torchsid.training.provenance import now
 from torchsid.training.reporter import Reporter, tensorboard
 from torchsid.training.run import RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
+from torchsid.training.step import Sums, learning_rate
 
 LASTING = 2  # epochs in a row in which a stage has lost descent for good; deep ones often lag behind for the first
+_SAVE = -1  # a request that is no signal
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run after a complete step; it is saved, and `--resume` goes on from there.
+
+    Attributes:
+        run: the run directory.
+        signal: the number of the signal.
+    """
+
+    def __init__(self, run: Path, number: int) -> None:
+        super().__init__(f"interrupted; saved in {run}")
+        self.run, self.signal = run, number
+
+
+class StopRequest:
+    """Which signal has asked the run to stop; None as long as none has."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Within the block, the first SIGINT or SIGTERM is only noted; a second one ends the program at once.
+
+    Python allows signal handlers in the main thread alone; elsewhere no signal is noted.
+    """
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.signal is not None:
+            raise KeyboardInterrupt
+        stop.signal = number
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(kw_only=True)
@@ -45,34 +94,37 @@ class Progress:
         self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Session:
-    """A set-up with its run directory, its position and those who listen."""
+    """A set-up with its run directory, its position and those who listen.
+
+    Whether it is saved or stops is asked after every step. One process decides when the step is done; of several workers the first
+    decides before the step, and the decision travels with the batch, because the others are at earlier steps.
+    """
 
     setup: Setup
     run: RunDirectory
     progress: Progress
-    log_file: Path
-    """Of a worker other than the lead it is not the run's."""
     reporter: Reporter
-    timing: CheckpointTiming
+    stop: StopRequest
     board: Any = None
     """TensorBoard's writer, or None."""
+    saved_at: float = field(default_factory=time.perf_counter)
 
     @property
     def global_step(self) -> int:
         """Steps of the whole run that are done."""
-        return (self.progress.epoch - 1) * self.setup.batches.steps + self.progress.step
+        return (self.progress.epoch - 1) * self.setup.steps + self.progress.step
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step of the whole run, counted from 0."""
         config = self.setup.config
-        return learning_rate(step, config.training.epochs * self.setup.batches.steps, config.optimizer)
+        return learning_rate(step, config.training.epochs * self.setup.steps, config.optimizer)
 
     def log(self, event: str, **values: object) -> dict[str, Any]:
         """Append a line to metrics.jsonl and return what it says."""
         record = {"event": event, **values}
-        with os_errors(self.log_file), self.log_file.open("ab") as file:
+        with os_errors(self.run.metrics_file), self.run.metrics_file.open("ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
         return record
 
@@ -83,28 +135,46 @@ class Session:
 
     def save(self, which: Which) -> None:
         """Write a checkpoint of this moment."""
-        setup, learner = self.setup, self.setup.learner
-        if isinstance(learner, PipelineLearner):
-            learner.settle()
-        checkpoint.save(
-            self.run.checkpoint(which),
-            learner.module,
-            setup.optimizer,
-            {"progress": asdict(self.progress), "metrics_bytes": synced_size(self.log_file)},
-            config_sha256=config_sha256(setup.config),
-            world=setup.world,
-            memory=learner.state(),
-        )
+        setup, directory, sha256 = self.setup, self.run.checkpoint(which), config_sha256(self.setup.config)
+        if setup.pipeline:
+            setup.pipeline.settle()
+        state = {"progress": asdict(self.progress), "metrics_bytes": synced_size(self.run.metrics_file)}
+        checkpoint.save(directory, setup.learner, setup.optimizer, state, config_sha256=sha256, world=setup.world)
+        self.saved_at = time.perf_counter()
 
-    def stop_if_asked(self) -> None:
-        """Raise if a signal came; call it where the run has just been saved.
+    def before_step(self) -> None:
+        """Let the first of several workers decide."""
+        if self.setup.pipeline:
+            self.setup.pipeline.request = self._request()
+
+    def after_step(self) -> None:
+        """Save, and stop, as was decided.
 
         Raises:
             Interrupted: a signal came.
         """
-        if self.timing.signal is not None:
+        pipeline = self.setup.pipeline
+        if request := pipeline.request if pipeline else self._request():
+            self.save("last")
+            self._obey(request)
+
+    def after_epoch(self) -> None:
+        """Stop, the run having been saved, if a signal came to any worker.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        world, own = self.setup.world, self.stop.signal
+        self._obey(next(filter(None, world.gather(own) if world else [own]), 0))
+
+    def _request(self) -> int:
+        every, passed = self.setup.config.training.checkpoint_every_seconds, time.perf_counter() - self.saved_at
+        return self.stop.signal or (_SAVE if 0 < every <= passed else 0)
+
+    def _obey(self, request: int) -> None:
+        if request > 0:
             self.reporter.interrupted(self.run.path)
-            raise Interrupted(self.run.path, self.timing.signal)
+            raise Interrupted(self.run.path, request)
 
 
 def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -149,45 +219,50 @@ def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) 
 
 
 @contextmanager
-def begin(run: RunDirectory, setup: Setup, reporter: Reporter) -> Iterator[Session]:
-    """Restore weights, optimiser and position of a run that was saved, and open its log, cut back to there.
-
-    Of several workers each has a log of its own; the lead's is the run's.
+def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: Reporter) -> Iterator[Session]:
+    """Go on from the last checkpoint, if there is one, with the log cut back to there; write into the manifest how the run ended.
 
     Raises:
         CheckpointError: the checkpoint is damaged, and so is the one before it, if there is one.
-        RunError: the log cannot be written.
+        RunError: the operating system refuses.
     """
-    state, watch = restore(run, setup, reporter), setup.config.watch
-    progress = Progress(**state["progress"]) if state else Progress()
+    state, progress = restore(run, setup, reporter), Progress()
     if state:
-        progress.sums = Sums(**state["progress"]["sums"])
-    log_file = run.metrics_file
-    if setup.world and not setup.leads:
-        progress.sums = Sums()  # those of the stages before the last alone
-        log_file = run.log_of(setup.world.rank)
-        log_file.parent.mkdir(exist_ok=True)
+        progress = Progress(**{**state["progress"], "sums": Sums(**state["progress"]["sums"])})
+    if run.worker is None:
+        cut_back(run.metrics_file, state["metrics_bytes"] if state else 0)
     else:
-        cut_back(log_file, state["metrics_bytes"] if state else 0)
-    carrier = setup.learner if isinstance(setup.learner, PipelineLearner) else None
+        progress.sums = Sums()  # those of the stages before the last alone
+        run.metrics_file.parent.mkdir(exist_ok=True)
+    ended: dict[str, Any] = {"status": "interrupted"}
     with stop_on_signal() as stop, ExitStack() as stack:
-        timing = CheckpointTiming(stop, setup.config.training.checkpoint_every_seconds, carrier, setup.world)
-        session = Session(setup=setup, run=run, progress=progress, log_file=log_file, reporter=reporter, timing=timing)
-        if watch.tensorboard and setup.leads:
+        session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop)
+        if setup.config.watch.tensorboard and run.worker is None:
             writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
-            session = replace(session, board=stack.enter_context(closing(writer)))
-        yield session
+            session.board = stack.enter_context(closing(writer))
+        try:
+            session.log("resume" if session.global_step else "start", epoch=progress.epoch, step=progress.step)
+            yield session
+            session.log("end")
+            ended = {"status": "finished", "finished": now()}
+        except Exception as error:
+            session.log("error", message=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            ended["train_seconds"] = progress.seconds + progress.sums.seconds
+            ended["peak_memory_mib"] = peak_memory_mib(setup.device)
+            with suppress(RunError) if ended["status"] == "interrupted" else nullcontext():  # the first error is the one to show
+                if run.worker is None:
+                    run.write_manifest({**manifest, **ended})
 
 
 def restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, Any] | None:
     """Return the state of the last checkpoint that is whole, loaded; None where there is none."""
-    last, learner, sha256 = run.checkpoint("last"), setup.learner, config_sha256(setup.config)
+    last, sha256 = run.checkpoint("last"), config_sha256(setup.config)
     found = [directory for directory in (last, previous(last)) if checkpoint.exists(directory)]
     for directory in found:
         try:
-            return checkpoint.load(
-                directory, learner.module, setup.optimizer, config_sha256=sha256, world=setup.world, memory=learner.state()
-            )
+            return checkpoint.load(directory, setup.learner, setup.optimizer, config_sha256=sha256, world=setup.world)
         except CheckpointError as error:
             if directory == found[-1]:
                 raise

@@ -1,52 +1,106 @@
-"""From a configuration to a task, a network, a learner and an optimiser, on a device; nothing is written."""
+"""From a configuration to a task, a network, a learner and an optimiser, on a device, and what does not go together in it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.core.shared import SharedCascade
-from torchsid.core.side_effects import threads, without_side_effects
+from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.settings import build
-from torchsid.tasks.domain import About, Splits, Task
-from torchsid.training.batches import Batches
-from torchsid.training.config import CHOICES, RunConfig
-from torchsid.training.optimization import build_optimizer
+from torchsid.tasks.domain import About, Splits, Task, generator_at
+from torchsid.training.config import CHOICES, OptimizerConfig, RunConfig
 
 if TYPE_CHECKING:
+    from torchsid.distributed.pipeline import PipelinedSID
     from torchsid.distributed.world import World
 
-T = TypeVar("T")
+
+class Batch(NamedTuple):
+    """What one step trains on."""
+
+    x: Tensor
+    """Inputs `[B, ...]` as the network reads them, on the device."""
+    target: Tensor
+    """Outcomes `[B, ...]` or probability rows `[B, ..., C]`, on the device."""
+    weight: Tensor | None
+    """A weight for every position, `[B, ...]`, on the device; None counts all alike."""
+    finite: bool
+    """Whether every value of `x` is finite."""
+    samples: Tensor
+    """Which training samples these are, int64 `[B]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Data, network and optimiser of a run."""
+    """Data, network and optimiser of a run. Each training batch is a function of (seed, epoch, step) alone."""
 
     config: RunConfig
     device: torch.device
+    task: Task
     splits: Splits
-    batches: Batches
     learner: Learner
     optimizer: Optimizer
-    world: "World | None" = None
-    """This worker's place among several; None in one process."""
+    pipeline: "PipelinedSID | None" = None
+    """The learner, where it is this worker's part among several."""
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes the run."""
-        return self.world is None or self.world.leads
+    def world(self) -> "World | None":
+        """This worker's place among several; None in one process."""
+        return self.pipeline.world if self.pipeline else None
 
-    def from_lead(self, value: T) -> T:
-        """Return on every worker what the lead passes."""
-        return self.world.on_lead(lambda: value) if self.world else value
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; the last one takes what is left."""
+        return -(-len(self.splits.train) // self.config.training.batch_size)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the arithmetic that `training.precision` asks for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bfloat16")
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from `first_step` on; on CUDA the next one is made while the device computes."""
+        seed, steps = self.config.training.seed, range(first_step, self.steps)
+        order = torch.randperm(len(self.splits.train), generator=generator_at("order", seed, epoch))
+        if self.device.type == "cpu":  # a thread would only compete for the cores
+            yield from (self._batch(order, epoch, step) for step in steps)
+            return
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            ahead = (pool.submit(self._batch, order, epoch, step) for step in steps)
+            following = next(ahead, None)
+            while batch := following:
+                following = next(ahead, None)
+                yield batch.result()
+
+    def first(self, count: int) -> Batch:
+        """Return the first `count` training samples, not augmented, for measurements beside training."""
+        samples = self.splits.train.take(slice(count))
+        x = self.task.prepare(samples.inputs, self.splits.about)
+        return self._on_device(x, samples.target, samples.weight, torch.arange(len(samples)))
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Return stored inputs as the network reads them, on the device."""
+        return self._place(self.task.prepare(inputs, self.splits.about))
+
+    def _batch(self, order: Tensor, epoch: int, step: int) -> Batch:
+        size, generator = self.config.training.batch_size, generator_at("step", self.config.training.seed, epoch, step)
+        chosen = order[step * size : (step + 1) * size]
+        x, target, weight = self.task.training_batch(self.splits.train.take(chosen), self.splits.about, generator)
+        return self._on_device(x, target, weight, chosen)
+
+    def _on_device(self, x: Tensor, target: Tensor, weight: Tensor | None, samples: Tensor) -> Batch:
+        weight = None if weight is None else weight.to(self.device)
+        return Batch(self._place(x), target.to(self.device), weight, bool(x.isfinite().all()), samples)
+
+    def _place(self, x: Tensor) -> Tensor:
+        return x.to(self.device, memory_format=self.task.memory_format)
 
 
 def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
@@ -62,27 +116,14 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
     built = config
     if cut_by_graph and hasattr(config.model, "by"):
         built = replace(config, model=replace(config.model, by="graph"))
-    module = place(build_network(built, task, splits.about), built, task, device)
-    optimizer = build_optimizer(module, config.optimizer)
-    learner, batches = build_learner(module, config), Batches(task, splits, config.training, device)
-    with without_side_effects(module):
-        module.eval()
-        answer = learner.log_beliefs(batches.first(2).x).shape[2:]
+    learner = build_learner(built, task, splits.about, device)
+    optimizer = build_optimizer(learner.module, config.optimizer)
+    setup = Setup(config=config, device=device, task=task, splits=splits, learner=learner, optimizer=optimizer)
+    with without_side_effects(learner.module):
+        learner.module.eval()
+        answer = learner.log_beliefs(setup.first(2).x).shape[2:]
     learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
-    return Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
-
-
-@contextmanager
-def torch_settings(config: RunConfig) -> Iterator[torch.device]:
-    """Choose the device and set the threads; on exit threads and random number generators are as before.
-
-    Raises:
-        ConfigError: CUDA is asked for and there is none.
-    """
-    device = choose_device(config.training.device)
-    forked = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
-    with threads(config.training.threads or torch.get_num_threads()), forked:
-        yield device
+    return setup
 
 
 def choose_device(name: str) -> torch.device:
@@ -108,24 +149,51 @@ def build_task(config: RunConfig) -> Task:
     return task
 
 
-def build_network(config: RunConfig, task: Task, about: About) -> nn.Module:
-    """Return the untrained network; its weights follow from the global random number generator.
+def build_learner(config: RunConfig, task: Task, about: About, device: torch.device) -> Learner:
+    """Return the untrained network on a device, compiled if asked to, with its training method.
+
+    Its weights follow from the global random number generator. Compilation is in place and part by part, because the schedules
+    call extractor, stages and heads one by one; the names of the weights stay the same.
 
     Raises:
-        ConfigError: the network cannot read such samples, or cannot be cut so.
+        ConfigError: the network cannot read such samples or cannot be cut so, or the method cannot train it.
     """
     module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
-    return module
-
-
-def build_learner(module: nn.Module, config: RunConfig) -> Learner:
-    """Return the network together with its training method.
-
-    Raises:
-        ConfigError: the method cannot train this network.
-    """
+    module.to(device)
+    if task.memory_format != torch.contiguous_format:
+        module.to(memory_format=task.memory_format)  # type: ignore[call-overload]
+    if config.training.compile and isinstance(module, StagedCascade):
+        module.compile_stages()
+    elif config.training.compile:
+        for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
+            part.compile()
     learner: Learner = _make("learner", config, module)
     return learner
+
+
+def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """Return the optimiser over all parameters of the module, in the fused form where the device has one.
+
+    Its groups differ in weight decay and learning rate; `rate_factor` is a group's multiple of the learning rate.
+    """
+    heads = set(module.heads.parameters()) if isinstance(module, StagedCascade) else set()
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        factor = config.head_learning_rate if parameter in heads else 1.0
+        decays = config.weight_decay_on == "all" or parameter.dim() > 1
+        members.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+    groups = [
+        {"params": parameters, "lr": config.learning_rate * factor, "weight_decay": decay, "rate_factor": factor}
+        for (factor, decay), parameters in members.items()
+    ]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())
+    match config.name:
+        case "adam":
+            return Adam(groups, fused=fused)
+        case "adamw":
+            return AdamW(groups, fused=fused)
+        case "sgd":
+            return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
 
 
 def _make(section: str, config: RunConfig, *arguments: Any) -> Any:
@@ -138,18 +206,59 @@ def _make(section: str, config: RunConfig, *arguments: Any) -> Any:
         raise ConfigError([setting + problem for problem in getattr(error, "problems", [str(error)])]) from None
 
 
-def place(module: nn.Module, config: RunConfig, task: Task, device: torch.device) -> nn.Module:
-    """Move the network to the device and into the task's memory format, compile it if asked to, and return it.
+def problems(config: RunConfig) -> list[str]:
+    """Return what does not go together in a configuration whose values are each in range; each problem names the way out."""
+    return [*_of_learner(config), *_of_others(config)]
 
-    Compilation is in place and part by part, because the schedules call extractor, stages and heads one by one; the names of
-    the weights stay the same.
-    """
-    module.to(device)
-    if task.memory_format != torch.contiguous_format:
-        module.to(memory_format=task.memory_format)  # type: ignore[call-overload]
-    if config.training.compile and isinstance(module, StagedCascade):
-        module.compile_stages()
-    elif config.training.compile:
-        for part in (module.extractor, *module.stages) if isinstance(module, SharedCascade) else (module,):
-            part.compile()
-    return module
+
+def _of_learner(config: RunConfig) -> Iterator[str]:
+    """What the method says of its settings and of the network, and what it asks of the rest."""
+    settings = asdict(config.learner)
+    method = CHOICES["learner"].chosen(settings, config.task)
+    if not (isinstance(method, type) and issubclass(method, Learner)):
+        yield f"learner.name = {config.learner.name!r} is no training method: name a subclass of torchsid.core.learner.Learner"
+        return
+    network, depth = config.model.network, getattr(config.model, "depth", 1)
+    for problem in method.problems(settings, network=network, depth=depth, epochs=config.training.epochs):
+        yield f"learner.{problem}"
+    if method.updates_at_once(settings):
+        yield from updates_at_once(config, "learner.update = 'stage' changes")
+    try:
+        blends = build_task(config).blends_samples
+    except ConfigError as error:
+        yield from error.problems
+        return
+    if blends and method.needs_whole_samples:
+        yield (
+            f"learner.name = {config.learner.name!r} remembers what was predicted for each sample, but the augmentation in data "
+            "blends two: switch that off, or choose another method"
+        )
+
+
+def updates_at_once(config: RunConfig, who: str) -> Iterator[str]:
+    """Yield what does not go with stages that are updated one by one; `who` begins the sentence that says why they are."""
+    why = f"{who} a stage before the others have their gradients"
+    if config.optimizer.clip_gradient:
+        yield f"{why}, so that optimizer.clip_gradient has no whole gradient to measure: set optimizer.clip_gradient = 0"
+    if config.training.on_non_finite == "skip":
+        yield f"{why}, so that no step can be undone: set training.on_non_finite = 'error' instead of 'skip'"
+
+
+def _of_others(config: RunConfig) -> Iterator[str]:
+    optimizer, kind = config.optimizer, CHOICES["model"].makes(vars(config.model), config.task)
+    if optimizer.name != "sgd" and (optimizer.momentum or optimizer.nesterov):
+        yield f"optimizer.momentum and optimizer.nesterov belong to optimizer.name = 'sgd', not to {optimizer.name!r}"
+    elif optimizer.nesterov and not optimizer.momentum:
+        yield "optimizer.nesterov needs optimizer.momentum above 0 (0.9 is usual)"
+    if optimizer.schedule == "one-cycle" and not optimizer.warmup:
+        yield "optimizer.schedule = 'one-cycle' needs optimizer.warmup above 0 (0.3 is usual)"
+    if issubclass(kind, SharedCascade) and optimizer.head_learning_rate != 1:
+        yield "optimizer.head_learning_rate is for the belief heads of model.network = 'staged': leave it out"
+    if issubclass(kind, StagedCascade) and config.training.compile and config.model.by != "graph":
+        yield f"training.compile = true needs stages that are modules: set model.by = 'graph' instead of {config.model.by!r}"
+    if issubclass(kind, StagedCascade) and config.watch.conflict:
+        yield "watch.conflict = true measures a shared extractor, which model.network = 'staged' has not: set it to false"
+    if config.watch.on_no_descent == "stop" and not config.watch.certify:
+        yield "watch.on_no_descent = 'stop' acts on what watch.certify measures: set watch.certify = true"
+    if config.training.patience and not getattr(config.data, "validation", True):
+        yield "training.patience needs validation samples: set data.validation above 0, or training.patience = 0"

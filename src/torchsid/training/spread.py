@@ -15,12 +15,8 @@ from torchsid import __version__
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
-from torchsid.training.batches import Batch
 from torchsid.training.config import CHOICES, RunConfig, config_sha256
-from torchsid.training.interruption import PipelineLearner
-from torchsid.training.optimization import autocast, build_optimizer
-from torchsid.training.rules import updates_at_once
-from torchsid.training.setup import Setup, choose_device
+from torchsid.training.setup import Batch, Setup, build_optimizer, choose_device, updates_at_once
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
@@ -111,7 +107,7 @@ def spread(setup: Setup, world: "World") -> Setup:
             "data": repr(dict(setup.splits.fingerprint)),
         }
     )
-    batch = next(setup.batches.epoch(1))
+    batch = next(setup.batches(1))
     learner = PipelinedSID(
         cast(SID, setup.learner),
         world,
@@ -124,7 +120,7 @@ def spread(setup: Setup, world: "World") -> Setup:
         queue=distributed.queue,
         staleness=distributed.staleness,
     )
-    return replace(setup, learner=learner, optimizer=learner.optimizer, world=world)
+    return replace(setup, learner=learner, optimizer=learner.optimizer, pipeline=learner)
 
 
 def _seconds(setup: Setup, batch: Batch) -> list[float] | None:
@@ -133,14 +129,15 @@ def _seconds(setup: Setup, batch: Batch) -> list[float] | None:
 
     if not isinstance(setup.learner.module, StagedCascade):
         return None
-    with autocast(setup.device, setup.config.training):
+    with setup.autocast():
         return stage_seconds(setup.learner.module, batch.x, batch.target)
 
 
-def who_does_what(setup: Setup, world: "World") -> list[dict[str, Any]]:
-    """Return for every worker its host, its stages (from 1) and its replica; every worker calls it."""
-    assert isinstance(setup.learner, PipelineLearner)
-    own = setup.learner.assignment[world.position]
+def who_does_what(setup: Setup) -> list[dict[str, Any]]:
+    """Return for every worker its host, its stages (from 1) and its replica; every worker of the job calls it."""
+    assert setup.pipeline is not None
+    world = setup.pipeline.world
+    own = setup.pipeline.assignment[world.position]
     about = {"rank": world.rank, "host": socket.gethostname(), "replica": world.replica}
     return world.gather({**about, "stages": [stage + 1 for stage in own], "extractor": not own})
 

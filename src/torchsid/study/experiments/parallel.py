@@ -25,7 +25,7 @@ import torch
 
 from torchsid.errors import DataError, NonFiniteError, RunError
 from torchsid.training import Interrupted, RunConfig, spread, to_toml
-from torchsid.training.interruption import stop_on_signal
+from torchsid.training.session import stop_on_signal
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

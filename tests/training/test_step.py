@@ -1,17 +1,18 @@
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn
 
 from torchsid import Backprop
+from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import NonFiniteError
-from torchsid.training import resolve
-from torchsid.training.batches import Batch
+from torchsid.training import RunConfig, resolve
 from torchsid.training.config import OptimizerConfig
-from torchsid.training.optimization import build_optimizer, learning_rate, set_learning_rate, training_step
+from torchsid.training.setup import Batch, Setup, build_optimizer
+from torchsid.training.step import Sums, learning_rate, set_learning_rate, training_step
 
 from .test_setup import built
 from .toys import Quiet
@@ -77,15 +78,19 @@ def batch(value: float = 1.0, *, finite: bool = True, weight: torch.Tensor | Non
     return Batch(x, torch.tensor([0, 1, 2, 0, 1]), weight, finite, torch.arange(5))
 
 
-def sgd(module: nn.Module, rate: float = 0.1) -> torch.optim.SGD:
-    return torch.optim.SGD(module.parameters(), lr=rate)
+def step(learner: Learner, batch: Batch, *, config: RunConfig = CONFIG) -> Sums:
+    """Take a step by gradient descent at a learning rate of 1."""
+    optimizer, nothing = torch.optim.SGD(learner.module.parameters(), lr=1.0), cast(Any, None)
+    device = torch.device("cpu")
+    setup = Setup(config=config, device=device, task=nothing, splits=nothing, learner=learner, optimizer=optimizer)
+    return training_step(setup, batch)
 
 
 @pytest.mark.parametrize("method", [Backprop, Quiet])
 def test_a_step_moves_weights_and_counts_right_answers(method: type[Backprop]) -> None:
     module, weight = network(), torch.tensor([1.0, 0.0, 2.0, 0.5, 1.0])
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    numbers = training_step(method(module), sgd(module), batch(weight=weight), CONFIG)
+    numbers = step(method(module), batch(weight=weight))
     assert not any(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
     module.load_state_dict(before)
     logits, target = module.train()(batch().x), batch().target
@@ -100,7 +105,7 @@ def test_nan_leaves_weights_and_running_statistics_alone(finite: bool, words: st
     module = network()
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     with pytest.raises(NonFiniteError, match=words):
-        training_step(Backprop(module), sgd(module), batch(float("nan"), finite=finite), CONFIG)
+        step(Backprop(module), batch(float("nan"), finite=finite))
     assert all(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
 
 
@@ -108,13 +113,13 @@ def test_a_gradient_of_nan_is_named_by_its_parameter() -> None:
     module = network()
     module[1].bias.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(NonFiniteError, match=r"gradient of 1\.bias"):
-        training_step(Backprop(module), sgd(module), batch(), CONFIG)
+        step(Backprop(module), batch())
 
 
 def test_clipping_bounds_the_step() -> None:
     module = network()
     before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
     clipped = replace(CONFIG, optimizer=replace(CONFIG.optimizer, clip_gradient=1e-3))
-    training_step(Backprop(module), sgd(module, 1.0), batch(), clipped)
+    step(Backprop(module), batch(), config=clipped)
     moved = nn.utils.parameters_to_vector(module.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)

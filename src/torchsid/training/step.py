@@ -1,4 +1,4 @@
-"""The optimiser, the learning rate as a function of the step, and one step."""
+"""One step of training: its learning rate, what it does, and what it measures."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,42 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
-from torchsid.core.staged import StagedCascade
 from torchsid.errors import NonFiniteError
-from torchsid.training.batches import Batch
-from torchsid.training.config import OptimizerConfig, RunConfig, TrainingConfig
+from torchsid.training.config import OptimizerConfig
 from torchsid.training.evaluation import outcome_of
+from torchsid.training.setup import Batch, Setup
 
 _FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,
 _LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
-
-
-def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """Return the optimiser over all parameters of the module, in the fused form where the device has one.
-
-    Its groups differ in weight decay and learning rate; `rate_factor` is a group's multiple of the learning rate.
-    """
-    heads = set(module.heads.parameters()) if isinstance(module, StagedCascade) else set()
-    members: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in module.parameters():
-        factor = config.head_learning_rate if parameter in heads else 1.0
-        decays = config.weight_decay_on == "all" or parameter.dim() > 1
-        members.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
-    groups = [
-        {"params": parameters, "lr": config.learning_rate * factor, "weight_decay": decay, "rate_factor": factor}
-        for (factor, decay), parameters in members.items()
-    ]
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())
-    match config.name:
-        case "adam":
-            return Adam(groups, fused=fused)
-        case "adamw":
-            return AdamW(groups, fused=fused)
-        case "sgd":
-            return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -73,11 +47,6 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the learning rate; every parameter group keeps its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate_factor", 1.0)
-
-
-def autocast(device: torch.device, config: TrainingConfig) -> torch.autocast:
-    """Return the context of the arithmetic that `training.precision` asks for."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 @dataclass(kw_only=True)
@@ -121,7 +90,7 @@ class Sums:
         }
 
 
-def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: RunConfig) -> Sums:
+def training_step(setup: Setup, batch: Batch) -> Sums:
     """Take one step and return what it measured. A learner that has the optimiser itself updates every stage at once.
 
     Raises:
@@ -130,13 +99,13 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
     """
     if not batch.finite:
         raise NonFiniteError("the inputs hold NaN or infinity")
-    module = learner.module
+    learner, module, clip_gradient = setup.learner, setup.learner.module, setup.config.optimizer.clip_gradient
     module.train()
     buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
-    optimizer.zero_grad()
+    setup.optimizer.zero_grad()
     answers: list[Tensor] = []  # of every stage, `[B, ...]`
 
-    with autocast(batch.x.device, config.training):
+    with setup.autocast():
         forward_and_backward = learner.step if learner.optimizer else learner.backward
         out = forward_and_backward(
             batch.x,
@@ -147,8 +116,8 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
         )
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)  # 0 if stages were updated at once: no gradient is left
-    if config.optimizer.clip_gradient:
-        nn.utils.clip_grads_with_norm_(module.parameters(), config.optimizer.clip_gradient, norm)
+    if clip_gradient:
+        nn.utils.clip_grads_with_norm_(module.parameters(), clip_gradient, norm)
     right = torch.stack(answers or [out.log_belief.argmax(dim=-1)]) == outcome_of(batch.target)  # some methods tell nothing
     weight = torch.ones_like(right[0], dtype=torch.float64) if batch.weight is None else batch.weight.double()
     # One transfer for all numbers: on CUDA every transfer waits for the device.
@@ -160,7 +129,7 @@ def training_step(learner: Learner, optimizer: Optimizer, batch: Batch, config: 
             buffer.copy_(before)
         raise NonFiniteError(_where(learner, stage_losses))
     if not learner.optimizer:
-        optimizer.step()
+        setup.optimizer.step()
     losses = [loss * positions for loss in stage_losses]
     return Sums(samples=len(batch.target), positions=positions, stage_losses=losses, correct=correct)
 
