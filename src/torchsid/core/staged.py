@@ -156,7 +156,7 @@ class Plan:
     def rows(self) -> list[tuple[str, ...]]:
         """What is said of each stage, below the names of the columns."""
         trunk = ("stage", "ends after", "features", "parameters", "multiply-adds", "kept bytes")
-        rows = [(*trunk, "head", "its parameters", "its multiply-adds")]
+        rows: list[tuple[str, ...]] = [(*trunk, "head", "its parameters", "its multiply-adds")]
         for i, stage in enumerate(self.stages, 1):
             own = (f"{stage.parameters:,}", f"{stage.operations / 1e6:.2f} M", f"{stage.kept_bytes / 2**10:.0f} KiB")
             head = (stage.head, f"{stage.head_parameters:,}", f"{stage.head_operations / 1e6:.2f} M")
