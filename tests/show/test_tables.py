@@ -1,6 +1,6 @@
 import pytest
 
-from torchsid.show.tables import Cell, duration, minus, number, percent, resolved, shortened, signed, table
+from torchsid.show.tables import Cell, duration, minus, number, percent, resolved, shortened, table
 
 
 def test_plain_lines_keep_marks_and_details() -> None:
@@ -25,6 +25,6 @@ def test_numbers_read_as_people_write_them() -> None:
         "infinite",
     ]
     assert (percent(0.9722), percent(-0.5, 0), percent(float("nan"))) == ("97.22\u00a0%", "−50\u00a0%", "unknown")
-    assert (signed("1.39"), signed(minus("-0.50"))) == ("+1.39", "−0.50")
+    assert (number(1.39, "+"), number(-0.5, "+"), number(1234, "+"), minus("-0.50")) == ("+1.39", "−0.500", "+1,234", "−0.50")
     assert [duration(seconds) for seconds in (8.4, 200, 7500)] == ["8.4 s", "3 min 20 s", "2 h 05 min"]
     assert (shortened("chimpanzee", 6), shortened("cat", 6)) == ("chimp…", "cat")

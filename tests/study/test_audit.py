@@ -36,8 +36,9 @@ def test_a_case_done_by_hand() -> None:
     assert found.score.tolist() == pytest.approx([(0.5 + 0.7) / 2, (-0.5 + 0.2) / 2, (-0.5 - 1.0) / 2])
     assert found.agrees_from.tolist() == [1, 2, 3]
     assert found.suggested.tolist() == [0, 1, 1]
-    assert found.last_margin.tolist() == pytest.approx([0.7, 0.2, -1.0])
-    assert found.self_confidence.tolist() == pytest.approx([0.8, 0.5, 0.0])
+    scores = rankings(found, torch.tensor([0, 0, 0]))
+    assert scores["last margin"].tolist() == pytest.approx([0.7, 0.2, -1.0])
+    assert scores["last self-confidence"].tolist() == pytest.approx([0.8, 0.5, 0.0])
 
 
 def test_what_the_last_stage_cannot_tell_apart_the_earlier_ones_can() -> None:
@@ -120,7 +121,7 @@ def test_the_last_belief_can_judge_alone() -> None:
     split = Samples(torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1), labels)
     predictor = SimpleNamespace(log_beliefs=lambda x: log_beliefs[:, x.flatten().long()])
     alone = audit(predictor, split, prepare=lambda x: x, last_alone=True)
-    torch.testing.assert_close(alone.score, judge(log_beliefs, labels).last_margin)
+    torch.testing.assert_close(alone.score, rankings(judge(log_beliefs, labels), labels)["last margin"])
     assert alone.suggested.tolist() == log_beliefs[-1].argmax(-1).tolist()
     assert (audit(predictor, split, prepare=lambda x: x).score != alone.score).any()
 

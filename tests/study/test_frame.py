@@ -3,7 +3,7 @@ from tests.study.fake import Make
 
 from torchsid.study.frame import METRICS, Case, Frame, Row, conflict, over_seeds, rows_of
 from torchsid.study.runs import load_run
-from torchsid.study.statistics import holm, mean_interval, paired_effect, paired_seeds, proportion_interval
+from torchsid.study.statistics import holm, mean_interval, paired_seeds, proportion_interval
 
 
 def row(seed: int, value: float, method: str = "SID", **more: object) -> Row:
@@ -61,7 +61,6 @@ def test_differences_are_paired_over_common_seeds_and_corrected_for_their_number
     found = frame.differences({Case(name): Case("SID") for name in ("BP", "late", "odd")}, "accuracy")
     assert list(found) == [Case("BP"), Case("late")]  # the last one has no seed in common
     assert found[Case("BP")].paired == paired_seeds(values["BP"], values["SID"])
-    assert found[Case("BP")].effect == paired_effect(values["BP"], values["SID"])
     assert [each.corrected for each in found.values()] == holm([each.paired.p_value for each in found.values()])
     assert frame.by_seed("accuracy")[Case("odd")] == {7: 1.0}
 

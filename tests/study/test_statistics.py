@@ -13,7 +13,6 @@ from torchsid.study.statistics import (
     holm,
     mean_interval,
     paired_difference,
-    paired_effect,
     paired_seeds,
     proportion_interval,
 )
@@ -54,12 +53,6 @@ def test_the_interval_of_a_share_stays_a_share(correct: int, n: int) -> None:
     assert 0 <= (interval.low or 0) < (interval.high or 0) <= 1
 
 
-@pytest.mark.parametrize(("correct", "n"), [(1, 0), (-1, 5), (6, 5)])
-def test_impossible_proportions_are_refused(correct: int, n: int) -> None:
-    with pytest.raises(ValueError, match="allowed"):
-        proportion_interval(correct, n)
-
-
 def test_the_paired_test_is_the_exact_one_of_mcnemar_and_antisymmetric() -> None:
     a, b = disagreeing(9, 2, 80, 9)
     forth, back = paired_difference(a, b), paired_difference(b, a)
@@ -81,12 +74,6 @@ def test_paired_interval_covers_the_true_difference_as_often_as_it_says() -> Non
     assert 925 <= sum(covers(each, 0.03) for each in found) <= 975  # 950 expected, standard deviation 6.9
 
 
-@pytest.mark.parametrize(("a", "b"), [([True], [True, False]), ([], []), ([[True]], [[True]])])
-def test_paired_difference_needs_the_same_samples(a: list[bool], b: list[bool]) -> None:
-    with pytest.raises(ValueError, match="equal, non-empty"):
-        paired_difference(a, b)
-
-
 def test_paired_seeds_is_the_paired_t_test_over_common_seeds() -> None:
     a, b = {0: 0.91, 1: 0.93, 2: 0.90, 7: 0.1}, {2: 0.88, 0: 0.90, 1: 0.89, 9: 0.99}
     result = paired_seeds(a, b)
@@ -98,7 +85,7 @@ def test_paired_seeds_is_the_paired_t_test_over_common_seeds() -> None:
 
 def test_one_common_seed_gives_a_difference_and_no_claim_and_none_is_an_error() -> None:
     assert paired_seeds({0: 0.5}, {0: 0.25, 1: 0.5}) == PairedDifference(0.25, None, None, None, 1)
-    with pytest.raises(ValueError, match=r"\[0\] and \[1\]"):
+    with pytest.raises(ValueError, match="0 values"):
         paired_seeds({0: 1.0}, {1: 1.0})
 
 
@@ -108,9 +95,9 @@ def test_seeds_without_any_spread_still_have_a_p_value(shift: float, p_value: fl
 
 
 def test_effects_need_pairs_and_spread() -> None:
-    assert paired_effect({0: 1.0}, {0: 0.0}) is None
-    assert paired_effect({0: 1.0, 1: 2.0}, {0: 0.0, 1: 1.0}) is None
-    assert paired_effect({0: 1.0, 1: 3.0, 7: 9.0}, {0: 0.0, 1: 0.0}) == pytest.approx(2 / 2**0.5)
+    assert paired_seeds({0: 1.0}, {0: 0.0}).effect is None
+    assert paired_seeds({0: 1.0, 1: 2.0}, {0: 0.0, 1: 1.0}).effect is None
+    assert paired_seeds({0: 1.0, 1: 3.0, 7: 9.0}, {0: 0.0, 1: 0.0}).effect == pytest.approx(2 / 2**0.5)
 
 
 def test_holm_by_hand() -> None:

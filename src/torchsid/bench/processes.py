@@ -31,13 +31,14 @@ def problems(workers: int) -> list[str]:
     return []
 
 
-def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 1) -> T:
+def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 1, ends: Callable[[], bool] = lambda: False) -> T:
     """Call `work(*args)` in fresh processes, and return what it returned in the first of them.
 
     Args:
         work: a function of a module, to be found by name there.
         args: its arguments.
         workers: how many; they find each other as those that `torchrun` starts do.
+        ends: whether they are to end, which SIGTERM tells them.
 
     Raises:
         RunError: one of them failed.
@@ -48,9 +49,12 @@ def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 
     started = start_processes(  # type: ignore[no-untyped-call]
         _call, given, nprocs=workers, join=False, daemon=True, start_method="spawn"
     )
-    found = []
+    found, told = [], False
     try:
         while not started.join(timeout=0.1):
+            if not told and (told := ends()):
+                for process in started.processes:
+                    process.terminate()
             if not results.empty():
                 found.append(results.get())
     except ProcessException as error:
@@ -62,7 +66,13 @@ def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 
 
 def _call(rank: int, workers: int, port: int, results: "SimpleQueue[Any]", work: Callable[..., Any], args: tuple[Any, ...]) -> None:
     if workers > 1:
-        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(workers), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(workers),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(port),
+        }
         os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     result = work(*args)
     if rank == 0:

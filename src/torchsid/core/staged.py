@@ -152,14 +152,19 @@ class Plan:
         """Operations of all heads over those of the trunk."""
         return sum(stage.head_operations for stage in self.stages) / max(sum(stage.operations for stage in self.stages), 1)
 
-    def __str__(self) -> str:
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """What is said of each stage, below the names of the columns."""
         trunk = ("stage", "ends after", "features", "parameters", "multiply-adds", "kept bytes")
-        rows = [(*trunk, "head", "its parameters", "its multiply-adds")]
+        rows: list[tuple[str, ...]] = [(*trunk, "head", "its parameters", "its multiply-adds")]
         for i, stage in enumerate(self.stages, 1):
             own = (f"{stage.parameters:,}", f"{stage.operations / 1e6:.2f} M", f"{stage.kept_bytes / 2**10:.0f} KiB")
             head = (stage.head, f"{stage.head_parameters:,}", f"{stage.head_operations / 1e6:.2f} M")
             rows.append((str(i), stage.cut or "the model", "x".join(map(str, stage.features)), *own, *head))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return rows
+
+    def __str__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in self.rows]
         parameters = sum(stage.head_parameters for stage in self.stages)
         return "\n".join([*lines, f"heads: {parameters:,} parameters, {100 * self.head_share:.1f} % of the trunk's multiply-adds"])

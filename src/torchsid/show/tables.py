@@ -57,29 +57,20 @@ def percent(share: float, digits: int = 2) -> str:
     return number(share) if not isfinite(share) else f"{minus(f'{100 * share:.{digits}f}')}\u00a0%"
 
 
-def number(value: float) -> str:
-    """Return three significant digits, thousands separated.
+def number(value: float, sign: str = "") -> str:
+    """Return three significant digits, thousands separated, with a `+` where asked for.
 
-    >>> number(1234.5), number(-0.01234), number(float("inf"))
-    ('1,234', '−0.0123', 'infinite')
+    >>> number(1234.5), number(-0.01234), number(float("inf")), number(1.5, "+")
+    ('1,234', '−0.0123', 'infinite', '+1.50')
     """
     if not isfinite(value):
         return "unknown" if isnan(value) else "infinite"
-    return minus(f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}")
+    return minus(f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}#.3g}")
 
 
 def minus(text: str) -> str:
     """Return the text of a number with a minus sign in place of a hyphen."""
     return text.replace("-", "−")
-
-
-def signed(text: str) -> str:
-    """Return the text of a number with its sign.
-
-    >>> signed("1.39"), signed("−0.50")
-    ('+1.39', '−0.50')
-    """
-    return text if text.startswith("−") else f"+{text}"
 
 
 def duration(seconds: float) -> str:

@@ -34,10 +34,6 @@ class Verdicts(NamedTuple):
     """The class with the largest mean belief over the stages, int64; the given one for labels that seem right."""
     agrees_from: Tensor
     """The stage (from 1) from which on the answer is the given label, L + 1 when the last stage disagrees; int64."""
-    last_margin: Tensor
-    """Margin of the last stage alone, `p_L(y) − max_{c≠y} p_L(c)`: cleanlab's `normalized_margin`, but for its scale."""
-    self_confidence: Tensor
-    """`p_L(y)`: cleanlab's `self_confidence`."""
     log_belief: Tensor
     """Of the last stage, `[N, C]`, float32."""
 
@@ -46,14 +42,11 @@ def judge(log_beliefs: Tensor, labels: Tensor) -> Verdicts:
     """Return the verdicts on labels (int64 `[N]`) from log-beliefs `[L+1, N, C]`, row 0 of which is the prior."""
     beliefs = log_beliefs[1:].exp()  # [L, N, C]
     given = labels.expand(len(beliefs), -1).unsqueeze(-1)  # [L, N, 1]
-    own = beliefs.gather(-1, given).squeeze(-1)  # [L, N], and so the next
-    margin = own - beliefs.scatter(-1, given, -1.0).amax(-1)
+    margin = beliefs.gather(-1, given).squeeze(-1) - beliefs.scatter(-1, given, -1.0).amax(-1)  # [L, N]
     return Verdicts(
         score=margin.mean(0),
         suggested=beliefs.mean(0).argmax(-1),
         agrees_from=len(beliefs) + 1 - unbroken(beliefs.argmax(-1) == labels),
-        last_margin=margin[-1],
-        self_confidence=own[-1],
         log_belief=log_beliefs[-1],
     )
 
@@ -92,8 +85,8 @@ def rankings(verdicts: Verdicts, labels: Tensor) -> dict[str, Tensor]:
     """Return the scores `[N]` to compare, lowest first to be looked at; cleanlab's own where it is installed."""
     scores = {
         "margin over stages": verdicts.score,
-        "last margin": verdicts.last_margin,
-        "last self-confidence": verdicts.self_confidence,
+        "last margin": judge(verdicts.log_belief.expand(2, -1, -1), labels).score,
+        "last self-confidence": verdicts.log_belief.exp().gather(-1, labels.unsqueeze(-1)).squeeze(-1),
     }
     try:
         rank = import_module("cleanlab.rank")

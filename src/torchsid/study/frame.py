@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchsid.show.plots.points import Point
-from torchsid.show.tables import duration, minus, number, signed
+from torchsid.show.tables import duration, minus, number
 from torchsid.study.runs import RunRecord
 from torchsid.study.statistics import (
     Estimate,
     PairedDifference,
     holm,
     mean_interval,
-    paired_effect,
     paired_seeds,
     proportion_interval,
 )
@@ -52,7 +51,7 @@ class Metric:
     def difference(self, value: float) -> str:
         """Return a difference as it is shown, with its sign."""
         shown = self.factor * value
-        return signed(minus(f"{round(shown, 2) + 0.0:.2f}") if self.unit == "%" else number(shown))  # + 0.0 turns −0.0 into 0.0
+        return minus(f"{round(shown, 2) + 0.0:+.2f}") if self.unit == "%" else number(shown, "+")  # + 0.0 turns −0.0 into 0.0
 
 
 def conflict(run: RunRecord) -> list[tuple[int, NDArray[np.float64]]]:
@@ -229,8 +228,6 @@ class Difference:
     paired: PairedDifference
     over: str = "seeds"
     """What was paired: seeds, or samples of a split."""
-    effect: float | None = None
-    """Cohen's d of paired samples."""
     corrected: float | None = None
     """The p-value after Holm's correction for the number of comparisons of this metric."""
 
@@ -272,6 +269,6 @@ class Frame:
         for place, reference in pairs.items():
             a, b = values.get(place, {}), values.get(reference, {})
             if a.keys() & b.keys():
-                found.append(Difference(place, reference, metric, paired_seeds(a, b), effect=paired_effect(a, b)))
+                found.append(Difference(place, reference, metric, paired_seeds(a, b)))
         corrected = holm([each.paired.p_value for each in found])
         return {each.place: replace(each, corrected=p) for each, p in zip(found, corrected, strict=True)}

@@ -109,10 +109,8 @@ class RunRecord:
             return Samples(tensors["inputs"], tensors["target"]), tensors["log_beliefs"]
         except FileNotFoundError:
             return None
-        except KeyError as error:
-            raise RunError(f"{path} lacks the tensor {error}") from None
-        except SafetensorError as error:
-            raise RunError(f"{path} is not a readable safetensors file: {error}") from None
+        except (KeyError, SafetensorError) as error:
+            raise RunError(f"{path} is damaged: {type(error).__name__} at {error}") from None
 
 
 def load_run(path: str | Path) -> RunRecord:

@@ -37,6 +37,8 @@ class PairedDifference:
     high: float | None
     p_value: float | None
     n: int
+    effect: float | None = None
+    """Of seeds, Cohen's d of paired samples, `mean(a − b) / s(a − b)`; None for fewer than two pairs or without any spread."""
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
@@ -78,13 +80,7 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
 
 
 def proportion_interval(correct: int, n: int) -> Estimate:
-    """Return `correct / n` with Wilson's score interval (1927), which stays in [0, 1] and holds near 0 and 1.
-
-    Raises:
-        ValueError: `n` is less than 1, or `correct` is not in [0, n].
-    """
-    if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} correct of {n}; allowed: n of 1 or more, and 0 <= correct <= n")
+    """Return `correct / n` with Wilson's score interval (1927), which stays in [0, 1] and holds near 0 and 1."""
     found = _scipy_stats().binomtest(correct, n).proportion_ci(method="wilson")
     return Estimate(correct / n, float(found.low), float(found.high), n)
 
@@ -100,13 +96,8 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDiffe
     Args:
         correct_a: Booleans `[N]`, whether a is right on each sample.
         correct_b: Booleans `[N]` in the same order.
-
-    Raises:
-        ValueError: The two differ in length, or are empty.
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
-    if a.ndim != 1 or a.shape != b.shape or a.size == 0:
-        raise ValueError(f"the shapes are {a.shape} and {b.shape}; allowed: two equal, non-empty [N]")
     n, a_only, b_only = a.size, int(np.sum(a & ~b)), int(np.sum(b & ~a))
     p_value = float(_scipy_stats().binomtest(a_only, a_only + b_only).pvalue) if a_only + b_only else 1.0
     adjusted = (a_only - b_only) / (n + 2)
@@ -120,22 +111,15 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> PairedDiffer
     Raises:
         ValueError: The two have no seed in common.
     """
-    differences = _differences(a, b)
-    if not differences:
-        raise ValueError(f"no seed in common: {sorted(a)} and {sorted(b)}; train both methods with the same seeds")
+    differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
     found = mean_interval(differences)
     if found.n == 1:
         return PairedDifference(found.mean, None, None, None, 1)
-    error = float(np.std(differences, ddof=1)) / sqrt(found.n)  # by hand: SciPy's test warns where there is hardly any
-    p_value = float(2 * _scipy_stats().t.sf(abs(found.mean) / error, found.n - 1)) if error > 0 else float(found.mean == 0)
-    return PairedDifference(found.mean, found.low, found.high, p_value, found.n)
-
-
-def paired_effect(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
-    """Return Cohen's d of paired samples, `mean(a − b) / s(a − b)`; None for fewer than two pairs or without any spread."""
-    differences = _differences(a, b)
-    spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
-    return float(np.mean(differences)) / spread if spread > 0 else None
+    effect, p_value = None, float(found.mean == 0)
+    if (spread := float(np.std(differences, ddof=1))) > 0:  # by hand: SciPy's test warns where there is hardly any
+        effect = found.mean / spread
+        p_value = float(2 * _scipy_stats().t.sf(abs(effect) * sqrt(found.n), found.n - 1))
+    return PairedDifference(found.mean, found.low, found.high, p_value, found.n, effect)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -151,10 +135,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (len(known) - rank) * p))
         corrected[index] = largest
     return corrected
-
-
-def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
-    return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
 
 
 def _finite(values: Sequence[float]) -> NDArray[np.float64]:

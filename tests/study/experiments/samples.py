@@ -7,7 +7,7 @@ from tests.study.fake import Fake, manifest
 
 from torchsid.study.experiments.experiment import Axis, ContenderConfig, Experiment
 from torchsid.study.experiments.grid import Job
-from torchsid.study.experiments.results import Results
+from torchsid.study.experiments.runner import Results
 from torchsid.study.frame import Case
 from torchsid.study.runs import RunRecord, Scores
 

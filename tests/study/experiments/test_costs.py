@@ -132,7 +132,7 @@ def test_a_killed_experiment_measures_what_is_missing_and_another_machine_all(
     path, lines = tmp_path / "measured.jsonl", (out / "measured.jsonl").read_text()
     rounds = [json.loads(line)["found"]["rounds"] for line in lines.splitlines()]
     monkeypatch.setattr(costs, "take_rounds", lambda made, _: next(each for each in rounds[::-1] if each.keys() == made.keys()))
-    path.write_text(lines[:-20] + "\n[1]\n")
+    path.write_text("".join(lines.splitlines(keepends=True)[:-1]))
     again, said = run(TIMING, tmp_path)
     assert [line.endswith("already there") for line in said] == [True, True, False]
     assert again["rows"] == first["rows"]

@@ -87,5 +87,5 @@ def test_all_contradictions_are_reported_at_once() -> None:
 
 
 def test_a_file_about_costs_is_no_experiment_of_runs() -> None:
-    with pytest.raises(ConfigError, match="kind = 'timing' measures costs"):
+    with pytest.raises(ConfigError, match="kind"):
         load("timing")

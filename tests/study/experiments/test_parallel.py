@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from torchsid.errors import DataError, NonFiniteError, RunError
-from torchsid.study.experiments.parallel import at_once, problems, train_on_workers
+from torchsid.study.experiments import parallel
+from torchsid.study.experiments.parallel import at_once, on_workers, problems
 from torchsid.training import resolve, train
 
 
@@ -70,21 +71,14 @@ def test_what_does_not_fit_the_workers_is_said(recipe: str, settings: list[str],
     assert all(message in problem for message, problem in zip(messages, found, strict=True))
 
 
-LAUNCHER = """#!/bin/sh
-for each; do case "$each" in --log-dir=*) logs="${each#*=}"; esac; done
-mkdir -p "$logs/0" && echo '{"message": {"message": "%s"}}' > "$logs/0/error.json"
-exit 1
-"""
-
-
 @pytest.mark.parametrize("kind", [NonFiniteError, DataError, RunError])
 def test_the_error_of_a_worker_is_raised_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[ValueError]) -> None:
-    launcher = tmp_path / "launcher"
-    launcher.write_text(LAUNCHER % f"{kind.__name__}: epoch 1")
-    launcher.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(launcher))
-    with pytest.raises(kind):
-        train_on_workers(resolve("digits"), tmp_path / "run", 2)
+    def failing(*args: object, **options: object) -> None:
+        raise RunError(f"process 1 failed: torchsid.errors.{kind.__name__}: epoch 1")
+
+    monkeypatch.setattr(parallel, "in_fresh_processes", failing)
+    with pytest.raises(kind, match="epoch 1"):
+        on_workers(math.sqrt, 1.0, tmp_path / "run", 2)
 
 
 QUESTION = """

@@ -8,8 +8,7 @@ from tests.study.fake import maker
 from torchsid.errors import RunError
 from torchsid.study.experiments.experiment import ContenderConfig
 from torchsid.study.experiments.grid import Job
-from torchsid.study.experiments.results import COLUMNS, Results
-from torchsid.study.experiments.runner import validation_of
+from torchsid.study.experiments.runner import COLUMNS, Results, validation_of
 from torchsid.study.frame import Case
 from torchsid.study.runs import load_run
 

@@ -8,11 +8,10 @@ from torchsid.errors import CheckpointError, DataError
 from torchsid.study.experiments import runner
 from torchsid.study.experiments.experiment import Axis, ContenderConfig, Experiment
 from torchsid.study.experiments.grid import Job
-from torchsid.study.experiments.results import Results
-from torchsid.study.experiments.runner import run
+from torchsid.study.experiments.runner import Results, run
 from torchsid.study.frame import Case
 
-TINY = {"data.limit": 200, "training.epochs": 1, "model.hidden": 8, "model.feature_dim": 8, "watch.conflict": False}
+TINY = {"data.limit": 200, "training.epochs": 1, "model.hidden": 8, "model.feature_dim": 8}
 AHEAD = ContenderConfig(workers=2, settings={"distributed.staleness": 1})
 SID2, SID3, FLAT = Case("SID", "2"), Case("SID", "3"), Case("flat")
 

@@ -66,9 +66,7 @@ class Answers:
     @property
     def class_accuracy(self) -> Tensor:
         """The share of each class answered rightly at each stage, float64 `[L, C]`; NaN for a class that does not occur."""
-        weights = self.weight.new_zeros(len(self.class_sizes)).index_add(0, self.truth, self.weight)
-        right = self.weight.new_zeros(self.depth, len(weights)).index_add(1, self.truth, self.right * self.weight)
-        return right / weights
+        return torch.stack([self.mean(self.right, self.truth == name) for name in range(len(self.class_sizes))], dim=-1)
 
     def mean(self, values: Tensor, where: Tensor | None = None) -> Tensor:
         """Return the weighted mean of values `[..., P]` over the positions, those of a mask if one is given, float64 `[...]`."""

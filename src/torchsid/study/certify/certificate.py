@@ -5,6 +5,7 @@ Samples are, more exactly, the positions that count: of a classifier each sample
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -195,20 +196,14 @@ def certificate(numbers: Mapping[str, Tensor], num_classes: int, objective: Loca
         of = {name: values[index] for name, values in numbers.items() if values.ndim == 2}
         order = of["rise"].argsort(descending=True, stable=True)
         failing = order[~of["descent"][order]]
+        found: dict[str, Any] = {name: mean(of[name]) for name in ("premise", "conclusion", "descent")}
+        found |= {name: summary(of[name]) for name in ("loss", "epsilon", "kl", "bound", "distance", "residual")}
         return StageCertificate(
             stage=index + 1,
             alpha=alphas[index],
-            loss=summary(of["loss"]),
-            epsilon=summary(of["epsilon"]),
-            kl=summary(of["kl"]),
-            premise=mean(of["premise"]),
-            conclusion=mean(of["conclusion"]),
-            descent=mean(of["descent"]),
-            mean_descends=mean(of["rise"]) <= mean(of["rounding"]),
-            bound=summary(of["bound"]),
+            **found,
             slack=Summary(mean(of["slack"]), float(of["slack"].min())),
-            distance=summary(of["distance"]),
-            residual=summary(of["residual"]),
+            mean_descends=mean(of["rise"]) <= mean(of["rounding"]),
             ideal_residual=float(propositions.ideal_residuals(alphas)[index]),
             failures=Failures(by_class(failing), tuple(failing.tolist()), tuple(of["rise"][failing].tolist())),
         )

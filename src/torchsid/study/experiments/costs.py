@@ -7,7 +7,6 @@ result = costs.run(experiment, Path("experiments/timing-small"))
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -212,13 +211,9 @@ def run(
 
 
 def _measured(path: Path) -> dict[str, Found]:
-    """Return what was measured so far, by what was asked; a broken line counts for nothing."""
-    lines: dict[str, Found] = {}
-    for text in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else ():
-        with suppress(ValueError, KeyError, TypeError):
-            line = json.loads(text)
-            lines[json.dumps(line["asked"], sort_keys=True)] = {key: line[key] for key in ("asked", "date", "found")}
-    return lines
+    """Return what was measured so far, by what was asked."""
+    lines = map(json.loads, path.read_text("utf-8").splitlines() if path.exists() else ())
+    return {json.dumps(line["asked"], sort_keys=True): line for line in lines}
 
 
 def _problems(experiment: Costs) -> Iterator[str]:

@@ -70,10 +70,6 @@ class Axis:
     log: bool = False
     """Whether the figure's axis is logarithmic, to the base 2."""
 
-    def names(self) -> tuple[str, ...]:
-        """Return the values as texts, or the names of the points."""
-        return tuple(self.points) or tuple(value if isinstance(value, str) else f"{value:g}" for value in self.values)
-
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Experiment:
@@ -116,8 +112,9 @@ class Experiment:
 
     @property
     def points(self) -> tuple[str, ...]:
-        """The points of the axis, by name; none without one."""
-        return self.axis.names() if self.axis else ()
+        """The points of the axis, by name, or its values as texts; none without one."""
+        axis = self.axis or Axis(name="")
+        return tuple(axis.points) or tuple(value if isinstance(value, str) else f"{value:g}" for value in axis.values)
 
     def _doubles(self) -> Iterator[str]:
         lists: dict[str, list[Any]] = {
@@ -180,9 +177,6 @@ def load(name_or_path: str, size: Size = "small") -> Experiment:
         ConfigError: no such experiment, unreadable TOML, or what it says does not fit; names all problems.
     """
     name, table = read(name_or_path)
-    if kind := table.get("kind"):
-        problem = f"kind = {kind!r} measures costs: torchsid.study.experiments.costs.load reads it"
-        raise ConfigError([problem], source=f"experiment {name!r}")
     medium = table.pop("medium", {})
     if size == "medium":
         # Of `settings` and `axis` the larger size says what differs, anything else it says anew.

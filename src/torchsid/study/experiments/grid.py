@@ -96,7 +96,12 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
     from torchsid.training import resolve
 
     own = {"optimizer.learning_rate": job.rate, "training.seed": job.seed, "data.path": data}
-    settings = [("training.threads", 1), *settings_of(experiment, job.cell), *own.items()]
+    settings = [
+        ("training.threads", 1),
+        ("watch.conflict", "cosine" in experiment.metrics),
+        *settings_of(experiment, job.cell),
+        *own.items(),
+    ]
     return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in settings])
 
 

@@ -13,7 +13,7 @@ from torchsid.show.plots.points import Point, points
 from torchsid.show.svg import Drawing
 from torchsid.show.tables import MARKS, Cell, Table, duration, facts, percent, table
 from torchsid.study.experiments import grid
-from torchsid.study.experiments.results import COLUMNS, SHOWN, Results
+from torchsid.study.experiments.runner import COLUMNS, SHOWN, Results
 from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures
 from torchsid.study.files import write_figures, write_json, write_page, write_parquet
 from torchsid.study.frame import METRICS, Case, select

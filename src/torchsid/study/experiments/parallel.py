@@ -1,15 +1,12 @@
-"""Trainings in processes that end with us: several runs at a time, or one run by a job of `torchrun`.
+"""Trainings in processes that end with us: several runs at a time, or one run by several workers.
 
 `concurrent.futures` leaves its processes behind when this one is terminated, and does not tell them of a signal.
 """
 
-import ctypes
-import json
 import os
+import re
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -17,23 +14,20 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TypeVar, cast
 
 import torch
 
+from torchsid.bench.processes import in_fresh_processes
 from torchsid.errors import DataError, NonFiniteError, RunError
-from torchsid.training import Interrupted, RunConfig, spread, to_toml
+from torchsid.training import Interrupted, RunConfig, spread
 from torchsid.training.session import stop_on_signal
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_LOOK = 0.2  # seconds between two looks for a signal and at a job
-_SET_DEATH_SIGNAL = 1  # Linux: PR_SET_PDEATHSIG
-_C = ctypes.CDLL(None) if sys.platform == "linux" else None
-_LINES = 25  # of a failed job's output that are shown
+_LOOK = 0.2  # seconds between two looks for a signal
 
 
 def problems(config: RunConfig, workers: int) -> Iterator[str]:
@@ -49,61 +43,40 @@ def problems(config: RunConfig, workers: int) -> Iterator[str]:
     yield from spread.problems(config, positions)
 
 
-def train_on_workers(config: RunConfig, out: Path, workers: int) -> None:
-    """Train as `torchrun --nproc-per-node WORKERS -m torchsid train` does; a run that was interrupted goes on.
+def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: int) -> None:
+    """Call `train(item)`, which goes on with the run in `out`, on workers that find each other as those of `torchrun` do.
 
-    A signal to this process ends the job, which saves the run; where this process is killed, Linux sends the job SIGTERM.
+    A signal to this process ends them, and they save the run; so they do where this process is killed, of which Linux tells them.
 
     Raises:
         NonFiniteError: the run diverged.
         DataError: the data are missing or damaged.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
-        RunError: the job failed otherwise; has the end of what it printed.
+        RunError: a worker failed otherwise.
     """
-    with TemporaryDirectory(prefix="torchsid-") as name, stop_on_signal() as stop:
-        folder = Path(name)
-        recipe, printed = folder / "config.toml", folder / "printed.txt"
-        recipe.write_text(to_toml(config), encoding="utf-8")
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}", f"--log-dir={folder / 'logs'}"]
-        training = ["-m", "torchsid", "train", str(recipe), "--out", str(out), "--resume", "--quiet"]
-        with printed.open("wb") as output:
-            job = subprocess.Popen(
-                [sys.executable, *launcher, *training],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # Ctrl-C reaches it through us, hence once
-                preexec_fn=_end_with_parent if os.name == "posix" else None,
-            )
+    with stop_on_signal() as stop:
         try:
-            while job.poll() is None and stop.signal is None:
-                time.sleep(_LOOK)
-        finally:
-            if job.poll() is None:
-                job.terminate()
-            job.wait()  # the launcher ends its workers, by force after half a minute
+            in_fresh_processes(_train, train, item, workers=workers, ends=lambda: stop.signal is not None)
+        except RunError as error:
+            for kind in (NonFiniteError, DataError):
+                if found := re.search(rf"\b{kind.__name__}: (.*)", str(error)):
+                    raise kind(found[1]) from None
+            if stop.signal is None:
+                raise RunError(f"{out}: {error}") from None
         if stop.signal is not None:
             raise Interrupted(out, stop.signal)
-        if job.returncode:
-            said = "\n".join(printed.read_text("utf-8", errors="replace").splitlines()[-_LINES:])
-            raise _recorded(folder) or RunError(f"{out}: {workers} workers failed; the end of what they said:\n{said}")
 
 
-def _end_with_parent() -> None:
-    """Have SIGTERM sent to this process when its parent dies, however it does; Linux alone can."""
-    if _C is not None:
-        _C.prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+def _train(train: Callable[[Item], object], item: Item) -> None:
+    _leave_terminal()
+    with suppress(Interrupted):
+        train(item)
 
 
-def _recorded(folder: Path) -> ValueError | None:
-    """Return the error that a worker recorded for the launcher, if it is of a kind that an experiment goes on after."""
-    for path in sorted(folder.glob("logs/**/error.json")):
-        name, _, message = str(json.loads(path.read_text("utf-8"))["message"]["message"]).partition(": ")
-        for kind in (NonFiniteError, DataError):
-            if name == kind.__name__:
-                return kind(message)
-    return None
+def _leave_terminal() -> None:
+    """Have Ctrl-C reach this process through its parent alone, hence once."""
+    if hasattr(os, "setsid"):
+        os.setsid()
 
 
 def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Generator[tuple[Item, Result]]:
@@ -164,8 +137,7 @@ def _result(reader: Connection, process: BaseProcess) -> object:
 
 def _serve(work: Callable[[Item], Result], item: Item, writer: Connection) -> None:
     """Do the work, and send its result or what the user did wrong."""
-    if hasattr(os, "setsid"):
-        os.setsid()  # Ctrl-C reaches us through the parent, hence once
+    _leave_terminal()
     Thread(target=_stop_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt, BrokenPipeError):
         try:

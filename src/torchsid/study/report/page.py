@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from torchsid.core.staged import Plan, StagePlan
 from torchsid.errors import ConfigError, RunError
 from torchsid.show.page import Cards, Code, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Cell, Table, facts, minus, number, percent, table
+from torchsid.show.tables import Table, facts, minus, percent, table
 from torchsid.study.figures import (
     CALIBRATION,
     RIVERS,
@@ -257,26 +258,9 @@ def _text(value: object) -> str:
 
 def cut_table(method: str, manifest: Mapping[str, Any]) -> Table | None:
     """Return what each stage of a cut trunk and its belief head cost; None where no trunk was cut."""
-    plan = manifest.get("plan")
-    if not plan:
+    if not manifest.get("plan"):
         return None
-    columns = ["Stage", "Ends after", "Features", "Parameters", "Multiply-adds", "Kept for backward", "Belief head"]
-    rows = [
-        [
-            Cell(str(place)),
-            Cell(stage["cut"] or "the model"),
-            Cell("×".join(map(str, stage["features"]))),
-            Cell(f"{stage['parameters']:,}"),
-            Cell(_operations(stage["operations"])),
-            Cell(f"{stage['kept_bytes'] / 2**10:,.0f} KiB"),
-            Cell(stage["head"], f"{stage['head_parameters']:,} parameters" if stage["head_parameters"] else ""),
-            Cell(_operations(stage["head_operations"]) if stage["head_parameters"] else "–"),
-        ]
-        for place, stage in enumerate(plan, 1)
-    ]
-    share = percent(float(manifest.get("head_share") or 0), 1)
-    return table([*columns, "Its multiply-adds"], rows, f"{method}: its stages, for one sample; heads add {share} of multiply-adds")
-
-
-def _operations(count: int) -> str:
-    return f"{number(count / 1e6)} M" if count >= 10_000 else f"{count:,}"
+    plan = Plan(tuple(StagePlan(**stage) for stage in manifest["plan"]))
+    columns, *rows = plan.rows
+    share = percent(plan.head_share, 1)
+    return table(columns, rows, f"{method}: its stages, for one sample; heads add {share} of multiply-adds")
