@@ -147,6 +147,12 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+def out_of_range(settings: Any) -> list[str]:
+    """Return which values of a dataclass are out of their annotation's range or names."""
+    hints = get_type_hints(type(settings), include_extras=True)
+    return [problem for name, value in vars(settings).items() for problem in _out_of_range(name, value, hints[name])]
+
+
 def allowed(annotation: Any) -> str:
     """Return in words what a setting can be: its type, names or range."""
     origin = get_origin(annotation)

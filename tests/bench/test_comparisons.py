@@ -37,7 +37,7 @@ def test_all_problems_at_once() -> None:
         "leave the stages",
     ):
         assert any(fragment in problem for problem in problems)
-    for fragment in ("batch size 4", "classes 1", "'convolution'", "'gpu'"):
+    for fragment in ("batch size 4", "classes=1", "'convolution'", "'gpu'"):
         assert any(fragment in problem for problem in problems)
 
 
@@ -69,8 +69,8 @@ def test_all_problems_of_a_pipeline_at_once() -> None:
         plan_pipelines(["resnet18"], settings, blocks=3, batch_size=8, classes=1, head="trunks")
     told = "\n".join(caught.value.problems)
     for problem in (
-        *("did you mean 'resnet-18'?", "every worker needs a stage", "rounds 1", "unknown wire 'fp8'", "micro-batches 1:"),
-        *("micro-batches 3:", "micro-batches 8 of a batch of 8", "splits it over 9 workers", "blocks 3", "classes 1"),
+        *("did you mean 'resnet-18'?", "every worker needs a stage", "rounds=1", "unknown wire 'fp8'", "micro-batches 1:"),
+        *("micro-batches 3:", "micro-batches 8 of a batch of 8", "splits it over 9 workers", "blocks 3", "classes=1"),
         "unknown head 'trunks'",
     ):
         assert problem in told
@@ -80,7 +80,7 @@ def test_all_problems_of_a_pipeline_at_once() -> None:
 @pytest.mark.parametrize(
     ("settings", "model", "problem"),
     [
-        (PipelineSettings(workers=1), "mlp", "a pipeline needs 2 or more"),
+        (PipelineSettings(workers=1), "mlp", "workers=1: allowed is int, at least 2"),
         (PipelineSettings(stages=99), "simple-cnn", "simple-cnn with 99 stages"),
         (SMALL, "vit-tiny", "vit-tiny: width=3"),
     ],

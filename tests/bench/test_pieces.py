@@ -11,7 +11,7 @@ RESNET = Workload(model="resnet-18", stages=(4,), width=2, batch_size=4, image_s
 def test_the_chains_of_a_model_are_the_model() -> None:
     _, stages = cut(RESNET)
     x, _ = RESNET.batch()
-    front, back = Chain(stages[:3]).eval(), Chain(stages[3:]).eval()
+    front, back = Chain(*stages[:3]).eval(), Chain(*stages[3:]).eval()
     crossing = front(x)
     assert isinstance(crossing, tuple)
     logits = back(*crossing)

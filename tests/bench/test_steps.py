@@ -5,8 +5,7 @@ import pytest
 from torchsid.bench import steps
 from torchsid.bench.comparisons import plan_shared
 from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, REFERENCE, Procedure
-from torchsid.bench.rows import Row, new_row, times_of
-from torchsid.bench.steps import bench_memory, bench_steps, memory_row, trace_steps
+from torchsid.bench.steps import Row, bench_memory, bench_steps, memory_row, new_row, times_of, trace_steps
 from torchsid.bench.trainable import Trainable, build
 from torchsid.bench.workload import SHARED, Workload
 from torchsid.errors import CutError

@@ -10,7 +10,6 @@ from torchsid.bench.contenders import SID, TWO_PHASE, Procedure, contenders
 from torchsid.bench.recorder import Recorder, seconds_by_kind
 from torchsid.bench.trainable import GRADIENTS, Checkpointed, Reference, Trainable, build
 from torchsid.bench.workload import SHARED, Workload
-from torchsid.core.peak_memory import kept_bytes
 from torchsid.learners import sid
 from torchsid.learners.backprop import Backprop
 
@@ -64,7 +63,6 @@ def test_checkpointing_counts_what_it_computes_again() -> None:
     module = Checkpointed(RESNET.new_model(), ["layer4"])  # the first piece is nearly everything
     learner, batch, optimizer = Backprop(module), RESNET.batch(), SGD(module.parameters())
     late = Trainable(module=module, step=lambda: (learner.backward(*batch), optimizer.step()), recorder=Recorder())
-    assert kept_bytes(module, late.step) < 0.5 * late.kept_bytes()
     assert 0.8 < late.kept_bytes() / build(RESNET, Procedure("backprop")).kept_bytes() <= 1.01
 
 
@@ -121,11 +119,9 @@ FEW = replace(RESNET, batch_size=4)
 CUTS = ("layer1", "layer2.0", "layer4")
 
 
-@pytest.mark.parametrize("reentrant", [False, True])
-def test_all_pieces_but_the_last_run_twice(reentrant: bool) -> None:
+def test_all_pieces_but_the_last_run_twice() -> None:
     x, target = FEW.batch()
     checkpointed = Checkpointed(FEW.new_model(), CUTS)
-    checkpointed.reentrant = reentrant
     runs: list[str] = []
     for name in ("conv1", "layer2.0.conv1", "layer4.1.conv1", "fc"):
         checkpointed.model.get_submodule(name).register_forward_hook(lambda module, args, output, name=name: runs.append(name))

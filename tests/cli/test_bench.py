@@ -8,8 +8,7 @@ import pytest
 from torchsid.bench import steps
 from torchsid.bench.contenders import Procedure
 from torchsid.bench.pipeline.contenders import pipeline_contenders
-from torchsid.bench.rows import Row, new_row
-from torchsid.bench.steps import memory_row
+from torchsid.bench.steps import Row, memory_row, new_row
 from torchsid.bench.workload import Workload
 from torchsid.cli.main import main
 from torchsid.core import schedules
@@ -85,7 +84,7 @@ def test_a_pipeline_is_timed_drawn_and_written(measured: Measured, capsys: Outpu
         (["step", "--model", "mpl", "--depths", "3", "--rounds", "1"], ["did you mean 'mlp'?", "--depths is for", "2 or more"]),
         (["memory", "--model", "mlp", "--stages", "99"], ["1 to 10"]),
         (["memory", "--model", "shared", "--variant", "fp8"], ["unknown model 'shared'", "unknown variant 'fp8'"]),
-        (["pipeline", "--model", "mpl", "--rounds", "1"], ["did you mean 'mlp'?", "2 or more"]),
+        (["pipeline", "--model", "mpl", "--rounds", "1"], ["did you mean 'mlp'?", "rounds=1"]),
         (["pipeline", "--workers", "9", "--micro-batches", "3"], ["needs a stage", "must divide the batch", "over 9 workers"]),
         (["pipeline", "--wire", "fp8", "--blocks", "4", "--model", "resnet-18"], ["unknown wire 'fp8'", "only mlp and vit-blocks"]),
         (["pipeline", "--model", "simple-cnn", "--stages", "99"], ["1 to"]),

@@ -7,10 +7,11 @@ from typing import Any, get_args
 import torch
 
 from torchsid import heads, models
-from torchsid.bench.workload import SHARED, VIT_BLOCKS, Variant, Workload
+from torchsid.bench.workload import SHARED, VIT_BLOCKS, Several, Variant, Workload
 from torchsid.cut.assemble import By
 from torchsid.distributed.channel import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
+from torchsid.settings import out_of_range
 
 STAGES = (2, 4, 8, 12)
 LEAST_BATCH = 8  # four micro-batches of two images, which BatchNorm needs
@@ -23,11 +24,11 @@ DEEP = ("mlp", VIT_BLOCKS)
 class PipelineSettings:
     """What all contenders on several workers share."""
 
-    workers: int = 2
+    workers: Several = 2
     stages: int = 8
     micro_batches: tuple[int, ...] = (4, 8)
     """Each is tried, and the best counts; one worker and SID try none as well."""
-    rounds: int = 5
+    rounds: Several = 5
     threads: int = 1
     """Of PyTorch, in each worker."""
     wire: Wire = "float32"
@@ -83,10 +84,13 @@ def plan_workloads(
         *_unknown("model", names, models.classifier_names()),
         *_unknown("variant", variants, get_args(Variant)),
         *_wrong_stages(names, stages, blocks),
-        *_wrong_sizes(workloads[0], least=LEAST_BATCH),
+        *_wrong_sizes(workloads[0]),
         *_unknown("device", [device], ("auto", "cpu", "cuda")),
-        *(["device cuda: PyTorch finds none here; use cpu or auto"] if device == "cuda" and not cuda else []),
     ]
+    if device == "cuda" and not cuda:
+        problems.append("device cuda: PyTorch finds none here; use cpu or auto")
+    if (size := workloads[0].batch_size) < LEAST_BATCH:
+        problems.append(f"batch size {size}: give {LEAST_BATCH} or more, for four micro-batches of two images")
     planned: list[Workload] = []
     notes: list[str] = []
     for workload in workloads if not problems else ():
@@ -157,12 +161,8 @@ def _unknown(kind: str, names: Sequence[str], allowed: Sequence[str]) -> list[st
     return [unknown_name(kind, name, allowed) for name in names if name not in allowed]
 
 
-def _wrong_sizes(workload: Workload, least: int = 1) -> Iterator[str]:
-    if workload.batch_size < least:
-        yield f"batch size {workload.batch_size}: give {least} or more, for four micro-batches of two images"
-    if workload.classes < 2:
-        yield f"classes {workload.classes}: a belief needs 2 or more"
-    yield from _unknown("head", [workload.head], ("auto", *heads.names()))
+def _wrong_sizes(workload: Workload) -> list[str]:
+    return [*out_of_range(workload), *_unknown("head", [workload.head], ("auto", *heads.names()))]
 
 
 def _wrong_stages(names: Sequence[str], stages: Sequence[int] | None, blocks: Sequence[int]) -> Iterator[str]:
@@ -178,14 +178,10 @@ def _wrong_stages(names: Sequence[str], stages: Sequence[int] | None, blocks: Se
 
 def _wrong_settings(settings: PipelineSettings, batch_size: int) -> Iterator[str]:
     workers = settings.workers
-    if workers < 2:
-        yield f"workers {workers}: a pipeline needs 2 or more"
+    yield from out_of_range(settings)
     if settings.stages < workers:
         wanted = f"give {workers} stages or more, or fewer workers"
         yield f"workers {workers}, stages {settings.stages}: every worker needs a stage; {wanted}"
-    if settings.rounds < 2:
-        yield f"rounds {settings.rounds}: quartiles need 2 or more"
-    yield from _unknown("wire", [settings.wire], get_args(Wire))
     for number in settings.micro_batches:
         if number < 2:
             yield f"micro-batches {number}: a pipeline of backpropagation needs 2 or more"

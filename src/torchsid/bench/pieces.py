@@ -18,20 +18,12 @@ Seconds = Mapping[str, Sequence[float]]
 """What each stage takes, with its belief head (`sid`) and without (`backprop`)."""
 
 
-class Chain(nn.Module):
-    """Consecutive stages as one module: takes the values that cross the cut before it, gives those that cross the one behind.
-
-    Args:
-        stages: of `GraphSegments.modules`.
-    """
-
-    def __init__(self, stages: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
+class Chain(nn.Sequential):
+    """Consecutive stages, of `GraphSegments.modules`: takes the values that cross the cut before, gives those of the one behind."""
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...] | Tensor:
         """Return the values that cross the next cut; the model's logits `[B, C]` at its end."""
-        for stage in self.stages:
+        for stage in self:
             values = stage(*values)
         return values
 

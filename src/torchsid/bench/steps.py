@@ -2,29 +2,37 @@
 
 `torchsid bench step`: time and kept bytes, all contenders of a workload interleaved in one process. `torchsid bench memory`: kept
 bytes and the peak of the process, every contender in a fresh one.
+
+Of a row: `kept_bytes` is the most that autograd keeps for backward at any moment of a step, `peak_mib` the peak of a step above the
+level before the first. Times are milliseconds: medians over the rounds, with first and third quartile; `gradients_ms`, of a shared
+cascade, is the step without the optimisers. Ratios (`step_over_backprop`, …) are medians of the ratio within a round. A `note` says
+why something was not measured.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from itertools import count, pairwise
+from statistics import median
 from typing import Any
 
 import torch
 
-from torchsid.bench.contenders import BACKPROP, SID, Procedure, contenders
+from torchsid.bench.contenders import BACKPROP, BASES, REFERENCE, SID, Procedure, contenders
 from torchsid.bench.processes import in_fresh_processes
-from torchsid.bench.recorder import FORWARD, UPDATE, seconds_by_kind
-from torchsid.bench.rows import Rounds, Row, memory_of, new_row, over_backprop, times_of
+from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, UPDATE, seconds_by_kind
 from torchsid.bench.trainable import Trainable, build
-from torchsid.bench.turns import STEPS_A_TURN, take_turns
+from torchsid.bench.turns import STEPS_A_TURN, ratios, spread, take_turns
 from torchsid.bench.workload import Workload
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.side_effects import threads as give_threads
-from torchsid.core.staged import StagedCascade
+from torchsid.core.staged import Plan, StagedCascade
 from torchsid.errors import CutError, HeadError
 
 WARM_UP = 2  # steps, after which gradients and momentum exist
+
+Row = dict[str, Any]
+Rounds = Mapping[str, Sequence[Mapping[str, float]]]
+"""Of each contender by name, a step a round: its seconds by what was done in it."""
 
 
 def bench_steps(
@@ -39,7 +47,7 @@ def bench_steps(
         progress: called with one line a workload.
 
     Returns:
-        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as in `torchsid.bench.rows`.
+        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as above.
     """
     with give_threads(threads or torch.get_num_threads()):
         rows: list[Row] = []
@@ -53,13 +61,13 @@ def bench_steps(
 def _bench(workload: Workload, rounds: int) -> list[Row]:
     made: dict[str, Trainable] = {}
 
-    def first_step(contender: Procedure, trainable: Trainable) -> Row:
+    def first_step(name: str, trainable: Trainable) -> Row:
         trainable.step()  # compiles, and makes the momentum
         row = memory_of(trainable)
-        made[contender.name] = trainable
+        made[name] = trainable
         return row
 
-    rows = [_row(workload, contender, partial(first_step, contender)) for contender in contenders(workload)]
+    rows = [_row(workload, contender, first_step) for contender in contenders(workload)]
     times = take_rounds(made, rounds)
     for row in rows:
         if (name := row["contender"]) in times:
@@ -67,10 +75,10 @@ def _bench(workload: Workload, rounds: int) -> list[Row]:
     return over_backprop(rows)
 
 
-def _row(workload: Workload, contender: Procedure, measure: Callable[[Trainable], Row]) -> Row:
+def _row(workload: Workload, contender: Procedure, measure: Callable[[str, Trainable], Row]) -> Row:
     """Return a contender's row with what is measured of it, or with a note on why it cannot be had."""
     try:
-        return new_row(workload, contender) | measure(build(workload, contender))
+        return new_row(workload, contender) | measure(contender.name, build(workload, contender))
     except (CutError, HeadError) as error:
         why = str(error)
     except RuntimeError as error:  # as all errors of the compiler are
@@ -99,7 +107,7 @@ def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: C
         progress: called with one line a contender.
 
     Returns:
-        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as in `torchsid.bench.rows`.
+        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as above.
 
     Raises:
         RunError: a contender's process failed.
@@ -117,11 +125,13 @@ def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: C
 
 def memory_row(workload: Workload, contender: Procedure, threads: int = 0) -> Row:
     """Return a contender's row: peak, kept bytes and what its heads add; or a note."""
+
+    def measure(name: str, trainable: Trainable) -> Row:
+        return {"peak_mib": peak_mib(trainable, device=workload.device), **memory_of(trainable)}
+
     if threads:
         torch.set_num_threads(threads)
-    return _row(
-        workload, contender, lambda trainable: {"peak_mib": peak_mib(trainable, device=workload.device), **memory_of(trainable)}
-    )
+    return _row(workload, contender, measure)
 
 
 def peak_mib(trainable: Trainable, *, steps: int = 1, device: str = "cpu") -> float | None:
@@ -140,6 +150,51 @@ def peak_mib(trainable: Trainable, *, steps: int = 1, device: str = "cpu") -> fl
         trainable.flush()
     peak = peak_memory_mib(where)
     return None if peak is None or level is None else peak - level
+
+
+def new_row(workload: Workload, contender: Procedure, why: str = "") -> Row:
+    """Return a row that says what it is about; of a shared cascade in its own words too."""
+    own = {"depth": contender.stages, "procedure": contender.name} if workload.shared else {}
+    about = {"network": workload.title, "model": workload.model, "blocks": workload.blocks, "variant": workload.variant}
+    return {**own, **about, "contender": contender.name, "stages": contender.stages, "note": why}
+
+
+def memory_of(trainable: Trainable) -> Row:
+    """Return what a contender keeps for backward, for which it takes a step, and what the heads of its cuts add to the trunk."""
+    plan: Plan | None = getattr(trainable.module, "plan", None)
+    parameters = sum(stage.head_parameters for stage in plan.stages) if plan else 0
+    return {"kept_bytes": trainable.kept_bytes(), "head_parameters": parameters, "head_share": plan.head_share if plan else 0.0}
+
+
+def times_of(name: str, rounds: Rounds, batch_size: int) -> Row:
+    """Return the times of a contender, alone and over those of the others."""
+    steps = {each: step_seconds(of) for each, of in rounds.items()}
+    found = {**_times("step", name, steps), "images_per_second": batch_size / median(steps[name])}
+    if REFERENCE in rounds:
+        gradients = {each: step_seconds(of, without=(UPDATE, EXTRACTOR_UPDATE)) for each, of in rounds.items()}
+        found |= _times("gradients", name, gradients, (REFERENCE, BACKPROP))
+    return found
+
+
+def over_backprop(group: Sequence[Row]) -> list[Row]:
+    """Return the rows of one workload with their memory over that of backpropagation, where both were measured."""
+    base = next(row for row in group if row["contender"] == BACKPROP)
+    pairs = {"kept_over_backprop": "kept_bytes", "peak_over_backprop": "peak_mib"}
+    return [
+        row | {name: row[key] / base[key] for name, key in pairs.items() if row.get(key) is not None and base.get(key)}
+        for row in group
+    ]
+
+
+def step_seconds(rounds: Sequence[Mapping[str, float]], without: Sequence[str] = ()) -> list[float]:
+    """Return the seconds of a step in each round, without some of what was done in it."""
+    return [sum(seconds for what, seconds in step.items() if what not in without) for step in rounds]
+
+
+def _times(what: str, own: str, seconds: Mapping[str, Sequence[float]], bases: Sequence[str] = BASES) -> Row:
+    middle, low, high = (1e3 * value for value in spread(seconds[own]))
+    over = {f"{what}_over_{base}": median(ratios(seconds[own], seconds[base])) for base in bases if base in seconds}
+    return {f"{what}_ms": middle, f"{what}_quartiles_ms": (low, high), **over}
 
 
 def trace_steps(workload: Workload) -> list[dict[str, Any]]:

@@ -47,14 +47,7 @@ class Trainable:
 
     def kept_bytes(self) -> int:
         """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.peak_memory`."""
-        if not isinstance(self.module, Checkpointed):
-            return kept_bytes(self.module, self.step)
-        self.module.reentrant = True
-        try:
-            self.step()  # compiles anew, if anything is compiled
-            return kept_bytes(self.module, self.step)
-        finally:
-            self.module.reentrant = False
+        return kept_bytes(self.module, self.step)
 
 
 def build(workload: Workload, contender: Procedure, *, by: By | None = None, follow: bool | None = None) -> Trainable:
@@ -133,9 +126,8 @@ def _optimizers(workload: Workload, contender: Procedure, module: nn.Module) -> 
 def _learner(contender: Procedure, module: Any, optimizer: optim.Optimizer) -> Any:
     if contender.method in (SID, DEEP_SUPERVISION):
         return sid.SID(module, window=contender.window, optimizer=optimizer)
-    for schedule in schedules.DESCRIPTIONS:
-        if contender.method == schedule:
-            return sid.SID(module, schedule=schedule)
+    if contender.method in schedules.DESCRIPTIONS:
+        return sid.SID(module, schedule=contender.method)
     return Reference(module) if contender.method == REFERENCE else backprop.Backprop(module)
 
 
@@ -156,7 +148,8 @@ def _follow(recorder: Recorder, workload: Workload, contender: Procedure, module
 class Checkpointed(nn.Module):
     """A classifier whose pieces run under `torch.utils.checkpoint`, all but the last, as in `checkpoint_sequential`.
 
-    Its gradients are the model's. Running statistics (BatchNorm) are updated twice a step.
+    Its gradients are the model's. Running statistics (BatchNorm) are updated twice a step. The reentrant implementation computes
+    again in sight of saved-tensor hooks, as measuring kept bytes needs.
 
     Args:
         model: the classifier.
@@ -170,17 +163,14 @@ class Checkpointed(nn.Module):
         super().__init__()
         self.model = model
         self.segments = GraphSegments(model, cuts)
-        self.reentrant = False
-        """The older implementation: the same work, but in sight of saved-tensor hooks, as measuring kept bytes needs."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits `[B, C]`."""
         *pieces, last = self.segments.modules
-        if self.reentrant and torch.is_grad_enabled():
-            x = x.detach().requires_grad_()  # without an input to differentiate, it would leave the parameters without gradient
         values: tuple[Tensor, ...] = (x,)
+        anchor = torch.empty(0, requires_grad=True)  # without an input to differentiate, parameters would have no gradient
         for piece in pieces:
-            values = checkpoint(piece, *values, use_reentrant=self.reentrant)
+            values = checkpoint(lambda anchor, *inputs, run=piece: run(*inputs), anchor, *values, use_reentrant=True)
         logits: Tensor = last(*values)
         return logits
 

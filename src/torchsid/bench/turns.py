@@ -4,9 +4,9 @@ Within a round each has one turn, in an order that rotates; ratios are taken wit
 disturbs both sides alike.
 """
 
+import timeit
 from collections.abc import Callable, Sequence
 from statistics import median, quantiles
-from time import perf_counter
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -41,9 +41,4 @@ def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
 
 def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
     """Return the median time of a call that has been warmed up."""
-    seconds = []
-    for _ in range(1 + repeats):
-        start = perf_counter()
-        call()
-        seconds.append(perf_counter() - start)
-    return median(seconds[1:])
+    return median(timeit.repeat(call, number=1, repeat=1 + repeats)[1:])

@@ -2,9 +2,10 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from torchsid import models
@@ -13,12 +14,14 @@ from torchsid.core.shared import shared_cascade
 from torchsid.cut.assemble import By, staged_cascade
 from torchsid.models.classifiers.mlp import MLP
 from torchsid.models.classifiers.vit_tiny import ViTTiny
+from torchsid.settings import Count
 
 SHARED = "shared"
 """The paper's network: an extractor, and stages that all read its features."""
 VIT_BLOCKS = "vit-blocks"
 """A narrow vision transformer with as many equal blocks as asked for, width 64 by default."""
 
+Several = Annotated[int, Ge(2)]
 Variant = Literal["float32", "bfloat16", "channels-last", "compiled"]
 _FEATURES = 128  # of the extractor of a shared cascade
 
@@ -37,10 +40,10 @@ class Workload:
     """Blocks of the block MLP, which is cut after each when there are as many stages, or of `vit-blocks`."""
     width: int | None = None
     """Of the classifier, its own by default; of the hidden layers of a shared cascade, 256."""
-    batch_size: int = 128
+    batch_size: Count = 128
     channels: int = 3
     image_size: int = 32
-    classes: int = 10
+    classes: Several = 10
     head: str = "auto"
     variant: Variant = "float32"
     """`bfloat16` is autocast, weights stay float32; `compiled` compiles each stage, or the whole model where it is not cut."""

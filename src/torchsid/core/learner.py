@@ -99,16 +99,7 @@ class Learner(ABC):
             on_belief: called with a stage's index (from 0) and its belief `[B, ..., C]`, detached, as soon as it is known.
         """
 
-    def step(
-        self,
-        x: Inputs,
-        target: Tensor,
-        *,
-        weight: Tensor | None = None,
-        scale: float | Tensor = 1.0,
-        samples: Tensor | None = None,
-        on_belief: Callable[[int, Tensor], None] = do_nothing,
-    ) -> StepOutput:
+    def step(self, *batch: Any, **settings: Any) -> StepOutput:
         """Do as `backward` and update every parameter by `optimizer`; arguments as there."""
         raise NotImplementedError(f"{type(self).__name__} leaves the step to the optimiser: call backward, then optimizer.step()")
 

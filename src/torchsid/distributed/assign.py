@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -79,7 +80,7 @@ def stage_seconds(cascade: StagedCascade, x: Tensor, target: Tensor) -> list[flo
                     torch.cuda.synchronize(x.device)
                 ends.append(time.perf_counter())  # noqa: B023 - called within the round
 
-            learner.schedule(learner.new_step(x, target, on_trained=trained))
+            learner.schedule(replace(learner.new_step(x, target), on_trained=trained))
             rounds.append([end - start for start, end in pairwise(ends)])
             cascade.zero_grad()
     return [median(each) for each in zip(*rounds[1:], strict=True)]

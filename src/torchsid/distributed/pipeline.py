@@ -6,13 +6,15 @@ t−1 or before: no worker waits for a later one. Each stage meets the same batc
 process, so the weights are the same to the bit. A shared cascade's extractor alone has an answer to wait for (`places.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
 
 from torchsid.core import calling
 from torchsid.core.beliefs import to_log_belief
@@ -151,15 +153,13 @@ class PipelinedSID(Learner):
         self.optimizer.zero_grad()
 
         def train(part: slice, of_rows: float) -> Handover:
-            places = None if samples is None else samples[part]
-            new_step = partial(
-                self._sid.new_step,
-                target=target[part],
-                weight=None if weight is None else weight[part],
-                scale=scales * of_rows,
-                samples=places,
-                on_trained=self._update if len(parts) == 1 else do_nothing,
-            )
+            weights, places = (None if each is None else each[part] for each in (weight, samples))
+            given: dict[str, Any] = {"weight": weights, "scale": scales * of_rows, "samples": places}
+
+            def new_step(values: Inputs, on_belief: Callable[[int, Tensor], None]) -> Step:
+                step = self._sid.new_step(values, target[part], **given, on_belief=on_belief)
+                return replace(step, on_trained=self._update if len(parts) == 1 else do_nothing)
+
             found = self._pass(_rows(x, part), new_step)
             if self._sid.memory and places is not None:
                 self._sid.memory.remember(places, -1, found.log_beliefs[-1 - len(self._own)])
@@ -207,24 +207,15 @@ class PipelinedSID(Learner):
                 place.send(arrived, found())
 
         if new_step and self._own:
-            step = new_step(arrived.values, log_belief=first, on_loss=lambda stage, loss: losses.append(loss), on_belief=believe)
-            local_pass(replace(step, combiner=Continued(lambda: before().values)))
+            step, so_far = new_step(arrived.values, believe), Continued(lambda: before().values)
+            local_pass(replace(step, log_belief=first, combiner=so_far, on_loss=lambda stage, loss: losses.append(loss)))
         elif self._own:
             place.cascade.refine(arrived.values, first, on_belief=believe)
         if not place.sends_before_backward:
             place.send(arrived, found())
         return found()
 
-    def backward(
-        self,
-        x: Inputs,
-        target: Tensor,
-        *,
-        weight: Tensor | None = None,
-        scale: float | Tensor = 1.0,
-        samples: Tensor | None = None,
-        on_belief: Callable[[int, Tensor], None] = do_nothing,
-    ) -> StepOutput:
+    def backward(self, *batch: Any, **settings: Any) -> NoReturn:
         """Refused: the stages of a pipeline are updated one by one.
 
         Raises:
@@ -286,8 +277,6 @@ def _operations(cascade: Cascade) -> list[float]:
 
 def _rows(x: Inputs, rows: slice | Tensor) -> Inputs:
     """Return some samples of the inputs."""
-    if isinstance(x, Tensor):
-        return x[rows]
-    if isinstance(x, tuple):
-        return tuple(value[rows] if isinstance(value, Tensor) else value for value in x)
-    return {name: value[rows] if isinstance(value, Tensor) else value for name, value in x.items()}
+    values = dict(x) if isinstance(x, Mapping) else x
+    found: Inputs = tree_map(lambda value: value[rows] if isinstance(value, Tensor) else value, values)
+    return found

@@ -173,9 +173,8 @@ class SID(Learner):
         if self.optimizer is None:
             raise ValueError("step needs an optimiser: SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))")
         self.optimizer.zero_grad()
-        return self.schedule(
-            self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief, on_trained=self.update_stage)
-        )
+        step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief)
+        return self.schedule(replace(step, on_trained=self.update_stage))
 
     def update_stage(self, stage: int) -> None:
         """Step the optimiser for stage `stage` (from 0), whose gradients are complete, and drop them."""
@@ -199,12 +198,9 @@ class SID(Learner):
         weight: Tensor | None = None,
         scale: float | Tensor = 1.0,
         samples: Tensor | None = None,
-        log_belief: Tensor | None = None,
         on_belief: Callable[[int, Tensor], None] = do_nothing,
-        on_loss: Callable[[int, Tensor], None] = do_nothing,
-        on_trained: Callable[[int], None] = do_nothing,
     ) -> Step:
-        """Return what `backward` hands to the schedule, checked; arguments and errors as there, the others as in `Step`."""
+        """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
         log_target = self.log_target(x, target, weight)
         depth = self.module.depth
         scales = torch.as_tensor(scale, device=log_target.device, dtype=log_target.dtype)
@@ -228,13 +224,10 @@ class SID(Learner):
             log_target=log_target,
             share=None if weight is None else share(weight.to(log_target)),
             scales=scales.expand(depth),
-            log_belief=log_belief,
             teachers=teachers,
             combiner=COMBINERS[self.combine](),
             window=self.window,
             on_belief=told,
-            on_loss=on_loss,
-            on_trained=on_trained,
         )
 
     def log_target(self, x: Inputs, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -6,20 +6,20 @@ from tests.distributed.workers import in_workers
 
 from torchsid.bench.comparisons import PipelineSettings
 from torchsid.bench.contenders import BACKPROP, SID, Procedure
-from torchsid.bench.pipeline.bench import take_memory, take_time
-from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, SID_ALONE, SID_PIPELINE, pipeline_contenders
-from torchsid.bench.pipeline.rivals import GPIPE
-from torchsid.bench.pipeline.turn import (
+from torchsid.bench.pipeline.bench import (
     Turn,
     Turns,
     best_of_each_method,
     idle_shares,
     lanes,
-    new_row,
+    pipeline_row,
     sent_a_step,
     steady_step_seconds,
     step_seconds,
+    take_memory,
+    take_time,
 )
+from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, GPIPE, SID_ALONE, SID_PIPELINE, pipeline_contenders
 from torchsid.bench.recorder import Span
 from torchsid.bench.workload import Workload
 
@@ -94,7 +94,7 @@ def test_the_fastest_number_of_micro_batches_counts() -> None:
 def test_a_row_compares_with_the_same_way_of_learning_and_with_backpropagation(
     contender: Procedure, expected: dict[str, object]
 ) -> None:
-    row = new_row(Workload(model="mlp", stages=(4,), blocks=4, batch_size=10), contender, BY_NAME, BEST)
+    row = pipeline_row(Workload(model="mlp", stages=(4,), blocks=4, batch_size=10), contender, BY_NAME, BEST)
     for key, value in expected.items():
         assert row[key] == pytest.approx(value), key
 

@@ -1,7 +1,8 @@
-"""`torchsid bench pipeline`: from workloads to rows, timelines and notes, and what every worker process does for it."""
+"""`torchsid bench pipeline`: what every worker process does for it, what the workers saw of a turn, and the rows that follow."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -11,15 +12,38 @@ import torch.distributed as dist
 from torchsid.bench.comparisons import PipelineSettings
 from torchsid.bench.contenders import Procedure
 from torchsid.bench.pieces import Seconds, seconds_of_stages
-from torchsid.bench.pipeline.contenders import build, pipeline_contenders
-from torchsid.bench.pipeline.turn import Turn, Turns, best_of_each_method, lanes, new_row
+from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, SID_ALONE, SID_PIPELINE, build, pipeline_contenders
 from torchsid.bench.processes import in_fresh_processes, launched
-from torchsid.bench.steps import peak_mib
+from torchsid.bench.recorder import Span
+from torchsid.bench.steps import Row, new_row, peak_mib
 from torchsid.bench.trainable import Trainable
-from torchsid.bench.turns import take_turns
+from torchsid.bench.turns import ratios, spread, take_turns
 from torchsid.bench.workload import Workload
 from torchsid.distributed.assign import assign
 from torchsid.distributed.world import World, join
+
+PATIENCE = 3600.0  # seconds that workers wait while one trains alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One worker's part in one turn; times in seconds of a clock that all workers share, as on one machine they do."""
+
+    start: float
+    """When all were ready."""
+    end: float
+    """When all were done."""
+    ends: tuple[float, ...]
+    """When this worker was done with each step; none where it only waited."""
+    busy: tuple[Span, ...]
+    """What it did, in order; it waited in between."""
+    sent_bytes: int = 0
+
+
+Turns = Sequence[Turn]
+"""One a worker, by rank."""
+Times = tuple[Seconds, Mapping[str, Sequence[Turns]]]
+"""What was timed on one workload: the stages; and of each contender, by name, in each round the turns of all workers."""
 
 
 def bench_pipeline(
@@ -35,7 +59,7 @@ def bench_pipeline(
 
     Returns:
         `{"rows": [...], "timelines": [...], "assignments": [...], "notes": [...], "settings": {...}}`, ready for JSON; rows of
-        `new_row`, with each worker's `peak_mib` and `kept_bytes`. None in a process that a launcher started, but for the first.
+        `pipeline_row`, with each worker's `peak_mib` and `kept_bytes`. None in all but the first of a launcher's.
 
     Raises:
         RunError: a worker failed.
@@ -51,7 +75,7 @@ def bench_pipeline(
     for workload, (seconds, turns) in zip(workloads, measured, strict=True):
         best = best_of_each_method(compared, turns)
         for contender in compared:
-            row = new_row(workload, contender, turns, best)
+            row = pipeline_row(workload, contender, turns, best)
             if row["best"] and memory:
                 progress(f"memory of {workload.title}: {contender.name}")
                 needed = in_fresh_processes(take_memory, workload, contender, settings, seconds, workers=settings.workers)
@@ -70,13 +94,6 @@ def bench_pipeline(
         "notes": left_out,
         "settings": {**asdict(settings), "workloads": [asdict(workload) for workload in workloads]},
     }
-
-
-PATIENCE = 3600.0  # seconds that workers wait while one trains alone
-
-
-Times = tuple[Seconds, Mapping[str, Sequence[Turns]]]
-"""What was timed on one workload: the stages; and of each contender, by name, in each round the turns of all workers."""
 
 
 def take_time(workloads: Sequence[Workload], settings: PipelineSettings) -> list[Times] | None:
@@ -139,3 +156,99 @@ def _run(trainable: Trainable | None, steps: int) -> list[float]:
             ends.append(perf_counter())
         trainable.flush()
     return ends
+
+
+def step_seconds(turns: Turns) -> float:
+    """Return seconds a step over the whole turn: with the time that the pipeline takes to fill and to drain."""
+    turn = turns[0]
+    return (turn.end - turn.start) / len(turn.ends)
+
+
+def steady_step_seconds(turns: Turns) -> float:
+    """Return seconds a step from the first to the last step that left the last worker: the pace of a full pipeline."""
+    ends = _working(turns)[-1].ends
+    return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+
+def idle_shares(turns: Turns) -> list[float] | None:
+    """Return the share of time that each worker waited while the pipeline was full; None where it never was.
+
+    Full is from the first step that left the last worker until the first worker was done with its last one. Workers that have
+    nothing to do at all are left out.
+    """
+    working = _working(turns)
+    start, end = working[-1].ends[0], working[0].ends[-1]
+    if start >= end:
+        return None
+    busy = [sum(max(0.0, min(each.end, end) - max(each.start, start)) for each in turn.busy) for turn in working]
+    return [1 - seconds / (end - start) for seconds in busy]
+
+
+def sent_a_step(turns: Turns) -> float:
+    """Return the bytes that all workers together sent, a step."""
+    return sum(turn.sent_bytes for turn in turns) / len(turns[0].ends)
+
+
+def lanes(turns: Turns, steps: int) -> list[list[Span]]:
+    """Return what each worker did until all were done with the first `steps` steps, in seconds since the start, for a figure."""
+    working = _working(turns)
+    done = max(turn.ends[min(steps, len(turn.ends)) - 1] for turn in working)
+    return [
+        [Span(each.what, each.start - turn.start, min(each.end, done) - turn.start) for each in turn.busy if each.start < done]
+        for turn in working
+    ]
+
+
+def _working(turns: Turns) -> list[Turn]:
+    return [turn for turn in turns if turn.ends]
+
+
+def best_of_each_method(contenders: Sequence[Procedure], turns: Mapping[str, Sequence[Turns]]) -> list[Procedure]:
+    """Return the contenders, each with the number of micro-batches that is fastest in the median."""
+    best: dict[str, Procedure] = {}
+    for contender in sorted(contenders, key=lambda each: median(map(steady_step_seconds, turns[each.name]))):
+        best.setdefault(contender.method, contender)
+    return [each for each in contenders if each in best.values()]
+
+
+def pipeline_row(workload: Workload, contender: Procedure, turns: Mapping[str, Sequence[Turns]], best: Sequence[Procedure]) -> Row:
+    """Return one contender's row, for JSON.
+
+    Args:
+        workload: the model and the batch.
+        contender: whom it is about.
+        turns: of every contender, by name.
+        best: the number of micro-batches of each method that is fastest.
+
+    Returns:
+        Times and `images_per_second` at the pace of a full pipeline, medians over the rounds, and over whole turns `with_fill`;
+        `speed_up` over the same way of learning on one worker, `over_backprop` over backpropagation there, medians of the ratio
+        within a round; `efficiency`, the speed-up a worker; `idle`, the share of time that each worker waits in a full pipeline;
+        `sent_bytes` by all workers together, a step.
+    """
+    own, baselines = turns[contender.name], {each.method: turns[each.name] for each in best}
+    same = baselines[SID_ALONE if contender.method in (SID_ALONE, SID_PIPELINE) else BACKPROP_ALONE]
+    speed_up, workers = _speed_up(same, own, steady_step_seconds), sum(bool(turn.ends) for turn in own[0])
+    middle, low, high = spread(list(map(steady_step_seconds, own)))
+    idle = [shares for round_ in own if (shares := idle_shares(round_)) is not None]
+    return {
+        **new_row(workload, contender),
+        "micro_batches": contender.micro_batches,
+        "workers": workers,
+        "rounds": len(own),
+        "best": contender in best,
+        "images_per_second": workload.batch_size / middle,
+        "images_per_second_with_fill": workload.batch_size / median(map(step_seconds, own)),
+        "step_ms": 1e3 * middle,
+        "step_quartiles_ms": (1e3 * low, 1e3 * high),
+        "speed_up": speed_up,
+        "speed_up_with_fill": _speed_up(same, own, step_seconds),
+        "over_backprop": _speed_up(baselines[BACKPROP_ALONE], own, steady_step_seconds),
+        "efficiency": speed_up / workers,
+        "idle": tuple(map(median, zip(*idle, strict=True))) if idle else None,
+        "sent_bytes": median(map(sent_a_step, own)),
+    }
+
+
+def _speed_up(base: Sequence[Turns], own: Sequence[Turns], seconds: Callable[[Turns], float]) -> float:
+    return median(ratios(list(map(seconds, base)), list(map(seconds, own))))

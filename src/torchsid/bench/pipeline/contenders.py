@@ -1,27 +1,45 @@
-"""Who is compared on several workers, and the part of each on every worker; the pipelines of backpropagation are in `rivals`."""
+"""Who is compared on several workers, and the part of each on every worker.
 
-from collections.abc import Sequence
+The rivals are the pipelines of `torch.distributed.pipelining`: backpropagation, with a batch cut into micro-batches.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.pipelining import PipelineStage, schedules
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from torchsid.bench.comparisons import PipelineSettings
 from torchsid.bench.contenders import BACKPROP, SID, Procedure
-from torchsid.bench.pieces import Seconds, cut
-from torchsid.bench.pipeline.rivals import ONE_F_ONE_B, RIVALS, ZERO_BUBBLE, ZERO_BUBBLE_V, pipeline
-from torchsid.bench.recorder import Recorder
+from torchsid.bench.pieces import Chain, Seconds, cut
+from torchsid.bench.recorder import BACKWARD, FORWARD, Recorder
 from torchsid.bench.trainable import Trainable, new_optimizer
 from torchsid.bench.trainable import build as build_alone
 from torchsid.bench.workload import Workload
+from torchsid.distributed.assign import assign
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
 from torchsid.learners import sid
+
+GPIPE: Final = "gpipe"
+ONE_F_ONE_B: Final = "1f1b"
+ZERO_BUBBLE: Final = "zero bubble"
+ZERO_BUBBLE_V: Final = "zero bubble v"
+
+RIVALS: Final[Mapping[str, Any]] = {
+    GPIPE: schedules.ScheduleGPipe,
+    ONE_F_ONE_B: schedules.Schedule1F1B,
+    ZERO_BUBBLE: schedules.ScheduleInterleavedZeroBubble,  # with one piece a worker: ZB1P
+    ZERO_BUBBLE_V: schedules.ScheduleZBVZeroBubble,  # with two
+}
+"""Backpropagation's pipelines."""
 
 SID_ALONE: Final = "sid, one worker"
 BACKPROP_ALONE: Final = "backprop, one worker"
@@ -139,3 +157,64 @@ def _average(
     if bucket.is_last():
         recorder.end()
     return allreduce_hook(None, bucket)  # type: ignore[arg-type]
+
+
+class _Stage(PipelineStage):
+    """A stage that records when it computes, and counts what it sends."""
+
+    def __init__(self, module: nn.Module, index: int, number: int, recorder: Recorder) -> None:
+        super().__init__(module, index, number, torch.device("cpu"))
+        self.sent_bytes = 0
+        computes = {"forward_one_chunk": FORWARD, "backward_one_chunk": BACKWARD, "backward_weight_one_chunk": BACKWARD}
+        for name, what in computes.items():
+            setattr(self, name, recorder.during(what)(getattr(self, name)))
+
+    def get_fwd_send_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
+        return self._counted(super().get_fwd_send_ops(fwd_chunk_id))
+
+    def get_bwd_send_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
+        return self._counted(super().get_bwd_send_ops(bwd_chunk_id))
+
+    def _counted(self, operations: list[dist.P2POp]) -> list[dist.P2POp]:
+        self.sent_bytes += sum(operation.tensor.nbytes for operation in operations)
+        return operations
+
+
+def pipeline(workload: Workload, contender: Procedure, world: World, seconds: Sequence[float]) -> Trainable:
+    """Return this worker's part of a pipeline.
+
+    Args:
+        workload: the model and the batch.
+        contender: the schedule, a name of `RIVALS`, and the number of micro-batches.
+        world: of the workers; the pipeline runs along all of them.
+        seconds: of each stage, by which the pieces are balanced.
+    """
+    number = world.size * (2 if contender.method == ZERO_BUBBLE_V else 1)
+    own = {world.rank, number - 1 - world.rank} if contender.method == ZERO_BUBBLE_V else {world.rank}
+    recorder, (_, modules) = Recorder(), cut(workload)
+    stages = [
+        _Stage(Chain(*modules[piece.start : piece.stop]), index, number, recorder)
+        for index, piece in enumerate(assign(seconds, number))
+        if index in own
+    ]
+    del modules  # of the other workers
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        with recorder.during(FORWARD):
+            return F.cross_entropy(logits, target)
+
+    several = issubclass(RIVALS[contender.method], schedules.PipelineScheduleMulti)
+    schedule = RIVALS[contender.method](stages if several else stages[0], contender.micro_batches, loss)
+    trained = nn.ModuleList(stage.submod for stage in stages)
+    optimizer = new_optimizer(trained)
+    recorder.follow_updates(optimizer)
+    x, target = workload.batch()
+    inputs = (x,) if 0 in own else ()
+    targets = target if number - 1 in own else None
+
+    def step() -> None:
+        optimizer.zero_grad()
+        schedule.step(*inputs, target=targets, return_outputs=False)
+        optimizer.step()
+
+    return Trainable(module=trained, step=step, recorder=recorder, sent_bytes=lambda: sum(stage.sent_bytes for stage in stages))

@@ -17,8 +17,7 @@ from pydantic.dataclasses import dataclass
 from torchsid.bench.comparisons import LEAST_BATCH, possible_stages
 from torchsid.bench.contenders import BACKPROP, BASES, CHECKPOINTING, SID, TWO_PHASE, Procedure, contenders
 from torchsid.bench.recorder import PARTS, bound, serial_share, shares
-from torchsid.bench.rows import step_seconds
-from torchsid.bench.steps import take_rounds
+from torchsid.bench.steps import step_seconds, take_rounds
 from torchsid.bench.trainable import build
 from torchsid.bench.turns import ratios, spread
 from torchsid.bench.workload import SHARED, Workload
