@@ -4,15 +4,16 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from torchsid import Backprop
+from torchsid import SID, Backprop
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import NonFiniteError
 from torchsid.training import RunConfig, resolve
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.setup import Batch, Setup, build_optimizer
-from torchsid.training.step import Sums, learning_rate, set_learning_rate, training_step
+from torchsid.training.step import Sums, learning_rate, training_step
 
 from .test_setup import built
 from .toys import Quiet
@@ -58,7 +59,8 @@ def test_settings_reach_the_optimiser_and_heads_have_a_learning_rate_of_their_ow
     assert type(optimizer).__name__.lower() == name
     assert (trunk["lr"], heads["lr"], trunk["weight_decay"]) == (0.4, 0.1, 0.2)
     assert {key: trunk[key] for key in momentum} == momentum
-    set_learning_rate(optimizer, 0.2)
+    images = Batch(torch.randn(2, 1, 8, 8), torch.tensor([0, 1]), None, True, torch.arange(2))
+    step(SID(staged), images, optimizer, rate=0.2)
     assert (trunk["lr"], heads["lr"]) == (0.2, 0.05)
     assert set(heads["params"]) == set(staged.heads.parameters())
     assert set(trunk["params"]) == set(staged.model.parameters())
@@ -78,12 +80,14 @@ def batch(value: float = 1.0, *, finite: bool = True, weight: torch.Tensor | Non
     return Batch(x, torch.tensor([0, 1, 2, 0, 1]), weight, finite, torch.arange(5))
 
 
-def step(learner: Learner, batch: Batch, *, config: RunConfig = CONFIG) -> Sums:
-    """Take a step by gradient descent at a learning rate of 1."""
-    optimizer, nothing = torch.optim.SGD(learner.module.parameters(), lr=1.0), cast(Any, None)
-    device = torch.device("cpu")
+def step(
+    learner: Learner, batch: Batch, optimizer: Optimizer | None = None, *, rate: float = 1.0, config: RunConfig = CONFIG
+) -> Sums:
+    """Take a step, by default by gradient descent."""
+    optimizer = optimizer or build_optimizer(learner.module, OptimizerConfig(name="sgd"))
+    nothing, device = cast(Any, None), torch.device("cpu")
     setup = Setup(config=config, device=device, task=nothing, splits=nothing, learner=learner, optimizer=optimizer)
-    return training_step(setup, batch)
+    return training_step(setup, batch, rate)
 
 
 @pytest.mark.parametrize("method", [Backprop, Quiet])
