@@ -48,9 +48,6 @@ def test_what_the_same_layer_sets_stays_to_be_reported(tmp_path: Path) -> None:
     path.write_text('extends = "digits"\n[learner]\nname = "gce"\nalpha = 0.5\n')
     (problem,) = problems(path)
     assert "'learner.alpha'" in problem
-    (problem,) = problems("digits", "learner.name=gce", "learner.alpha=0.5")
-    assert "'learner.alpha'" in problem
-    assert "q" in problem
 
 
 @pytest.mark.parametrize("name", recipe_names())

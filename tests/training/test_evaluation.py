@@ -4,8 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -17,8 +15,6 @@ from torchsid.errors import NonFiniteError
 from torchsid.tasks import Samples
 from torchsid.training import RunConfig, RunDirectory, train
 from torchsid.training.evaluation import Descent, calibration, choose, descent_of, evaluate, expected_calibration_error, unbroken
-from torchsid.training.loop import heed_descent
-from torchsid.training.session import Progress
 
 from .conftest import Recorder, checkpoint_bytes, lasting
 
@@ -151,24 +147,6 @@ def test_shares_and_means_by_stage_and_rises_that_are_more_than_chance() -> None
     assert of([[0.5] * 8, [0.4] * 8, [0.45] * 8]).rising == [2]
 
 
-def test_the_warning_comes_once_and_only_for_the_second_epoch_in_a_row() -> None:
-    """Stage 2 rises in the epochs 2, 4, 5 and 6."""
-    warnings: list[str] = []
-    progress = Progress()
-    setup = SimpleNamespace(config=SimpleNamespace(watch=SimpleNamespace(on_no_descent="warn")))
-    session: Any = SimpleNamespace(progress=progress, warn=warnings.append, setup=setup)
-    falls, rises = of([[0.7] * 8, [0.5] * 8, [0.4] * 8]), of([[0.7] * 8, [0.5] * 8, [0.6] * 8])
-    stopped = []
-    for found in (falls, rises, falls, rises, rises, rises):
-        heed_descent(session, found)
-        stopped.append(progress.descent_has_stopped)
-        progress.start_next_epoch()
-    assert stopped == [False, False, False, False, True, True]
-    (warning,) = warnings
-    assert warning.startswith("epoch 5: stage 2 no longer improves on stage 1 (mean KL 0.5000 to 0.6000)")
-    assert progress.rising == [0, 3]  # which a checkpoint keeps: a resumed run goes on counting
-
-
 def test_the_shares_are_in_the_record_and_training_is_the_same(small: Small, tmp_path: Path, finished: RunDirectory) -> None:
     run = train(small("watch.certify=true"), tmp_path / "run")
     assert all(len(record["descent"]) == 2 and all(0 <= share <= 1 for share in record["descent"]) for record in lasting(run))
@@ -180,14 +158,17 @@ def test_the_shares_are_in_the_record_and_training_is_the_same(small: Small, tmp
     assert lasting(train(plain, tmp_path / "plain"))[0]["descent"] is None
 
 
-def test_descent_that_ends_can_end_the_run(small: Small, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("on_no_descent", "epochs"), [("warn", 6), ("stop", 5)])
+def test_descent_that_ends_for_two_epochs_in_a_row_is_told_once_and_can_end_the_run(
+    small: Small, tmp_path: Path, on_no_descent: str, epochs: int
+) -> None:
     recorder = Recorder()
-    method = ["learner.name=tests.training.toys:Overconfident", "learner.since=2"]
-    config = small(*method, "watch.certify=true", "watch.on_no_descent=stop", "training.epochs=5")
-    run = RunDirectory(train(config, tmp_path / "run", reporter=recorder))
-    assert [record["descent"] for record in recorder.records] == [[1, 1], *2 * [[1, pytest.approx(0.1, abs=0.05)]]]
+    method = ["learner.name=tests.training.toys:Overconfident", "learner.at=[2, 4, 5, 6]", f"watch.on_no_descent={on_no_descent}"]
+    run = RunDirectory(train(small(*method, "watch.certify=true", "training.epochs=6"), tmp_path / "run", reporter=recorder))
+    falls, rises = [1, 1], [1, pytest.approx(0.1, abs=0.05)]
+    assert [record["descent"] for record in recorder.records] == [falls, rises, falls, rises, rises, rises][:epochs]
     (warning,) = recorder.warnings
-    assert warning.startswith("epoch 3: stage 2 ")
-    assert warning.endswith("on 30 validation samples; training ends here")
+    assert warning.startswith("epoch 5: stage 2 no longer improves on stage 1 (mean KL ")
+    assert warning.endswith("on 30 validation samples" + ("; training ends here" if on_no_descent == "stop" else ""))
     assert [record["message"] for record in run.metrics() if record["event"] == "warning"] == [warning]
-    assert (run.manifest()["status"], run.evaluation()["last"]["epoch"]) == ("finished", 3)
+    assert (run.manifest()["status"], run.evaluation()["last"]["epoch"]) == ("finished", epochs)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from torchsid.training import Interrupted, RunDirectory, session
-from torchsid.training.session import Progress, Session, StopRequest, stop_on_signal
+from torchsid.training.session import Session, StopRequest, stop_on_signal
 
 from .conftest import Recorder
 
@@ -32,71 +32,60 @@ def test_other_threads_train_without_handlers() -> None:
         assert pool.submit(lambda: stop_on_signal().__enter__().signal).result() is None
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The seconds that have passed, to be set as `now`."""
-    time = SimpleNamespace(now=0.0)
-    time.perf_counter = lambda: time.now
-    monkeypatch.setattr(session, "time", time)
-    return time
+class Counting(Session):
+    """A session that is only counted when it is saved; the clock stands at `now`."""
 
+    saves, now = 0, 0.0
 
-class Saved(Session):
-    """A session that only counts how often it is saved."""
-
-    count = 0
+    def __init__(self, every: float = 0, pipeline: Any = None, world: Any = None) -> None:
+        config = SimpleNamespace(training=SimpleNamespace(checkpoint_every_seconds=every))
+        self.setup: Any = SimpleNamespace(config=config, pipeline=pipeline, world=world)
+        self.run, self.reporter, self.stop, self.saved_at = RunDirectory(Path("run")), Recorder(), StopRequest(), 0.0
 
     def save(self, which: str) -> None:
-        self.count, self.saved_at = self.count + 1, session.time.perf_counter()
+        self.saves, self.saved_at = self.saves + 1, Counting.now
 
 
-def of(every: float = 0, pipeline: Any = None, world: Any = None) -> Saved:
-    config = SimpleNamespace(training=SimpleNamespace(checkpoint_every_seconds=every))
-    setup: Any = SimpleNamespace(config=config, pipeline=pipeline, world=world)
-    now = session.time.perf_counter()
-    about: Any = {"progress": Progress(), "reporter": Recorder(), "stop": StopRequest(), "saved_at": now}
-    return Saved(setup=setup, run=RunDirectory(Path("run")), **about)
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.time, "perf_counter", lambda: Counting.now)
+    monkeypatch.setattr(Counting, "now", 0.0)
 
 
-def test_one_process_saves_when_the_seconds_have_passed_or_a_signal_has_come(clock: Any) -> None:
-    often, patient, saved = of(10), of(0), []
-    for clock.now in (9.0, 10.0, 11.0, 21.0):
-        for each in (often, patient):
-            each.before_step()
-            each.after_step()
-        saved.append((often.count, patient.count))
+def test_one_process_saves_when_the_seconds_have_passed_or_a_signal_has_come() -> None:
+    often, patient, saved = Counting(10), Counting(0), []
+    for Counting.now in (9.0, 10.0, 11.0, 21.0):
+        often.after_step()
+        patient.after_step()
+        saved.append((often.saves, patient.saves))
     assert saved == [(0, 0), (1, 0), (1, 0), (2, 0)]
     patient.stop.signal = signal.SIGTERM
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(Interrupted):
         patient.after_step()
-    assert (patient.count, caught.value.signal) == (1, signal.SIGTERM)
+    assert patient.saves == 1
 
 
-def test_workers_obey_what_came_with_the_batch_and_nothing_else(clock: Any) -> None:
+def test_workers_obey_what_came_with_the_batch_and_nothing_else() -> None:
     """The first decides before the step; what happens during it waits for the next one."""
     wire = SimpleNamespace(request=0)  # takes a number to the other workers, and nothing else
-    first, late = workers = of(10, wire), of(10, wire)
+    first, late = Counting(10, wire), Counting(10, wire)
     first.before_step()
-    clock.now = 10.0
-    for count in (0, 1, 1):
-        for each in workers:
-            each.after_step()
-        assert (first.count, late.count) == (count, count)
+    Counting.now = 10.0
+    for saves in (0, 1, 1):
+        first.after_step()
+        late.after_step()
+        assert (first.saves, late.saves) == (saves, saves)
         first.before_step()
     first.stop.signal = signal.SIGINT
     first.after_step()
     first.before_step()
-    for each in workers:
+    for each in (first, late):
         with pytest.raises(Interrupted):
             each.after_step()
-        assert each.count == 2
 
 
-@pytest.mark.parametrize(("own", "obeyed"), [(None, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
-def test_at_the_end_of_an_epoch_all_obey_a_signal_that_came_to_any(own: int | None, obeyed: int) -> None:
-    second = of(world=SimpleNamespace(gather=lambda value: [None, value, signal.SIGTERM]))
-    second.stop.signal = own
+def test_at_the_end_of_an_epoch_all_obey_a_signal_that_came_to_any() -> None:
     with pytest.raises(Interrupted) as caught:
-        second.after_epoch()
-    assert caught.value.signal == obeyed
-    of().after_epoch()
+        Counting(world=SimpleNamespace(gather=lambda own: [None, own, signal.SIGTERM])).after_epoch()
+    assert caught.value.signal == signal.SIGTERM
+    Counting().after_epoch()

@@ -83,18 +83,6 @@ def test_a_run_of_an_earlier_version_says_so_in_one_line(copy: RunDirectory) -> 
             assert words in str(caught.value)
 
 
-def test_only_a_run_of_the_same_configuration_can_be_gone_on_with(finished: RunDirectory, tmp_path: Path) -> None:
-    config = finished.config()
-    assert check_directory(finished, config, resume=True)
-    assert not check_directory(RunDirectory(tmp_path / "new"), config, resume=True)
-    with pytest.raises(RunError, match="--resume"):
-        check_directory(finished, config, resume=False)
-    other = resolve(finished.config_file, ["learner.name=gce", "distributed.queue=7"])
-    with pytest.raises(CheckpointError, match=r"learner\.name: 'sid' -> 'gce'") as caught:
-        check_directory(finished, other, resume=True)
-    assert "distributed" not in str(caught.value)
-
-
 def test_the_log_is_read_whole_and_cut_on_resume(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     path = run.metrics_file

@@ -1,9 +1,7 @@
 """From a configuration to what is trained, on which batches, and what the manifest says of it."""
 
-import json
 import subprocess
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid import SID, StagedCascade, __version__
+from torchsid import SID, StagedCascade
 from torchsid.core.learner import Learner
 from torchsid.errors import ConfigError
 from torchsid.training import resolve
-from torchsid.training.provenance import git_state, new_manifest, provenance
+from torchsid.training.provenance import git_state, new_manifest
 from torchsid.training.setup import Setup, build_learner, build_task, choose_device, set_up
 
 NARROW = "model.width=32"
@@ -48,8 +46,6 @@ def test_settings_reach_a_staged_network() -> None:
     assert (staged.module.depth, staged.window, staged.optimizer) == (4, 2, None)
     assert cuts(built("digits-staged", NARROW, 'model.cuts=["stem", "blocks.6"]', "model.depth=3")) == ["stem", "blocks.6", ""]
     assert cuts(built("digits-staged", NARROW, "model.balance=equal")) != cuts(staged)
-    residual = built("digits-staged", NARROW, "model.stage=residual").log_beliefs(torch.randn(3, 1, 8, 8))
-    torch.testing.assert_close(residual[1], residual[0])  # it begins as the identity on beliefs
     twin = built("digits-staged-bp", NARROW).module  # the same trunk with the same weights
     weights = staged.module.model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in twin.state_dict().items())
@@ -67,19 +63,6 @@ def test_settings_reach_a_staged_network() -> None:
 def test_a_trunk_that_cannot_be_cut_so_is_a_problem_of_the_configuration(overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         built("digits-staged", NARROW, *overrides)
-
-
-@pytest.mark.parametrize("override", ["model.by=graph", "data.channels_last=true"])
-def test_how_a_trunk_is_cut_and_laid_out_does_not_change_its_gradients(override: str) -> None:
-    """Of 8 channels: with 4, PyTorch 2.13 corrupts memory in channels-last convolutions."""
-    x, gradients = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)), []
-    for overrides in ([], [override]):
-        settings = ["model.trunk=resnet-18", "model.width=8", "model.max_head_share=9.0"]
-        learner = built("digits-staged", *settings, *overrides)
-        learner.backward(x, torch.arange(6))
-        gradients.append([parameter.grad for parameter in learner.module.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
 def test_compilation_takes_the_stages_and_the_heads_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +94,8 @@ def test_every_sample_comes_once_an_epoch_in_a_new_order() -> None:
         assert torch.equal(order.sort().values, torch.arange(300))
     first = next(setup.batches(1))
     assert torch.equal(first.target, setup.splits.train.target[first.samples])
+    assert first.finite
+    assert next(small("data.channels_last=true").batches(1)).x.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_later_start_gives_the_same_batches() -> None:
@@ -130,22 +115,7 @@ def test_the_thread_of_other_devices_gives_the_same_batches() -> None:
     assert list(other.batches(1, other.steps)) == []
 
 
-def test_memory_format_and_finiteness() -> None:
-    setup = small("data.channels_last=true")
-    batch = next(setup.batches(1))
-    assert batch.x.is_contiguous(memory_format=torch.channels_last)
-    assert batch.finite
-    assert len(setup.first(1000).samples) == len(setup.first(1000).target) == 270
-
-
 CUTS = 'model.cuts=["stem", "blocks.3", "blocks.5"]'
-
-
-def test_it_names_date_versions_and_hardware_and_is_json() -> None:
-    found = json.loads(json.dumps(provenance()))
-    assert datetime.fromisoformat(found["date"]).tzinfo is not None
-    assert (found["versions"]["torchsid"], found["versions"]["torch"]) == (__version__, torch.__version__)
-    assert (found["hardware"]["threads"], found["hardware"]["device"]) == (torch.get_num_threads(), "cpu")
 
 
 def test_git_state_is_none_outside_a_repository_and_sees_changes_in_one(tmp_path: Path) -> None:
@@ -174,6 +144,7 @@ def test_the_manifest_of_a_cut_trunk_and_its_twin(recipe: str, settings: list[st
     manifest = new_manifest(setup, "torchsid train")
     assert manifest["locality"]["verdict"] == verdict
     assert words in manifest["locality"]["detail"]
+    assert (manifest["versions"]["torch"], manifest["hardware"]["device"]) == (torch.__version__, "cpu")
     if not settings:
         assert (manifest["plan"], manifest["head_share"]) == (None, None)
         return

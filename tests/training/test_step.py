@@ -4,15 +4,16 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from torchsid import Backprop
+from torchsid import SID, Backprop
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import NonFiniteError
 from torchsid.training import RunConfig, resolve
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.setup import Batch, Setup, build_optimizer
-from torchsid.training.step import Sums, learning_rate, set_learning_rate, training_step
+from torchsid.training.step import Sums, learning_rate, training_step
 
 from .test_setup import built
 from .toys import Quiet
@@ -58,7 +59,8 @@ def test_settings_reach_the_optimiser_and_heads_have_a_learning_rate_of_their_ow
     assert type(optimizer).__name__.lower() == name
     assert (trunk["lr"], heads["lr"], trunk["weight_decay"]) == (0.4, 0.1, 0.2)
     assert {key: trunk[key] for key in momentum} == momentum
-    set_learning_rate(optimizer, 0.2)
+    images = Batch(torch.randn(2, 1, 8, 8), torch.tensor([0, 1]), None, True, torch.arange(2))
+    step(SID(staged), images, optimizer, rate=0.2)
     assert (trunk["lr"], heads["lr"]) == (0.2, 0.05)
     assert set(heads["params"]) == set(staged.heads.parameters())
     assert set(trunk["params"]) == set(staged.model.parameters())
@@ -78,12 +80,14 @@ def batch(value: float = 1.0, *, finite: bool = True, weight: torch.Tensor | Non
     return Batch(x, torch.tensor([0, 1, 2, 0, 1]), weight, finite, torch.arange(5))
 
 
-def step(learner: Learner, batch: Batch, *, config: RunConfig = CONFIG) -> Sums:
-    """Take a step by gradient descent at a learning rate of 1."""
-    optimizer, nothing = torch.optim.SGD(learner.module.parameters(), lr=1.0), cast(Any, None)
-    device = torch.device("cpu")
+def step(
+    learner: Learner, batch: Batch, optimizer: Optimizer | None = None, *, rate: float = 1.0, config: RunConfig = CONFIG
+) -> Sums:
+    """Take a step, by default by gradient descent."""
+    optimizer = optimizer or build_optimizer(learner.module, OptimizerConfig(name="sgd"))
+    nothing, device = cast(Any, None), torch.device("cpu")
     setup = Setup(config=config, device=device, task=nothing, splits=nothing, learner=learner, optimizer=optimizer)
-    return training_step(setup, batch)
+    return training_step(setup, batch, rate)
 
 
 @pytest.mark.parametrize("method", [Backprop, Quiet])
@@ -100,20 +104,16 @@ def test_a_step_moves_weights_and_counts_right_answers(method: type[Backprop]) -
     assert numbers.stage_losses == pytest.approx([(losses * weight).sum().item()], rel=1e-6)
 
 
-@pytest.mark.parametrize(("finite", "words"), [(False, "inputs"), (True, "loss of stage 1")])
-def test_nan_leaves_weights_and_running_statistics_alone(finite: bool, words: str) -> None:
-    module = network()
-    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    with pytest.raises(NonFiniteError, match=words):
-        step(Backprop(module), batch(float("nan"), finite=finite))
-    assert all(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
-
-
-def test_a_gradient_of_nan_is_named_by_its_parameter() -> None:
+@pytest.mark.parametrize(
+    ("value", "finite", "words"), [("nan", False, "inputs"), ("nan", True, "loss of stage 1"), ("1", True, r"gradient of 1\.bias")]
+)
+def test_nan_is_named_and_leaves_weights_and_running_statistics_alone(value: str, finite: bool, words: str) -> None:
     module = network()
     module[1].bias.register_hook(lambda gradient: gradient * float("nan"))
-    with pytest.raises(NonFiniteError, match=r"gradient of 1\.bias"):
-        step(Backprop(module), batch())
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    with pytest.raises(NonFiniteError, match=words):
+        step(Backprop(module), batch(float(value), finite=finite))
+    assert all(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
 
 
 def test_clipping_bounds_the_step() -> None:

@@ -69,12 +69,7 @@ def save(
 
 
 def consolidate(directory: Path) -> None:
-    """Turn a sharded checkpoint into the one that a single process writes; one that is, stays.
-
-    Raises:
-        CheckpointError: it is damaged.
-        RunError: the operating system refuses.
-    """
+    """Turn a sharded checkpoint into the one that a single process writes; one that is, stays."""
     header = _read_header(current(directory))
     if _MODEL not in header["files"]:
         _write(directory, _read_files(current(directory), header["files"]), header)

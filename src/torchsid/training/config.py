@@ -6,7 +6,9 @@ sections `data`, `model` and `learner` choose by name: each has the settings of 
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field, make_dataclass
+from functools import partial
 from inspect import Parameter
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -55,16 +57,12 @@ class Choice:
         identity = repr((self.chosen(table, task), settings))
         if identity not in _MADE:
             kinds = {each.name: str if OneOf.within(each.annotation) else each.annotation for each in settings.values()}
-            fields = [(name, kind, _field(settings[name].default)) for name, kind in kinds.items()]
+            defaults = {each.name: each.default for each in settings.values() if each.default is not Parameter.empty}
+            made = {name: field(default_factory=partial(copy, value)) for name, value in defaults.items()}
+            fields = [(name, kind, made.get(name, field())) for name, kind in kinds.items()]
             plain = make_dataclass("Settings", fields, frozen=True, kw_only=True)
             _MADE[identity] = pydantic_dataclass(plain, frozen=True, kw_only=True, config=STRICT)
         return _MADE[identity]
-
-
-def _field(default: Any) -> Any:
-    if default is Parameter.empty:
-        return field()
-    return field(default_factory=lambda: list(default)) if isinstance(default, list) else field(default=default)
 
 
 CHOICES: Mapping[str, Choice] = {

@@ -19,11 +19,7 @@ def os_errors(path: Path) -> Iterator[None]:
 
 
 def replace_file(path: Path, content: str | bytes) -> None:
-    """Replace the file at once: a reader sees the old or the new one, never a part.
-
-    Raises:
-        RunError: the operating system refuses.
-    """
+    """Replace the file at once: a reader sees the old or the new one, never a part; a RunError where the system refuses."""
     temporary = path.with_name(f".{path.name}.new")
     with os_errors(path):
         try:

@@ -25,13 +25,14 @@ from torchsid.training.evaluation import Descent, descent_of, evaluate, objectiv
 from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
-from torchsid.training.session import LASTING, Session, begin, create_run, reopen_run
+from torchsid.training.session import Session, begin, create_run, reopen_run
 from torchsid.training.setup import Batch, Setup, choose_device, set_up
 from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
-from torchsid.training.step import set_learning_rate, training_step
+from torchsid.training.step import Sums, training_step
 
 _CONFLICT_SAMPLES = 64
 _DESCENT_SAMPLES = 256
+_LASTING = 2  # epochs in a row in which a stage has lost descent for good; deep ones often lag behind for the first
 REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
@@ -85,7 +86,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
             if world and config.watch.conflict:
                 reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
             with begin(run, setup, manifest, reporter) as session:
-                while session.progress.epoch <= config.training.epochs and not _ends_early(session):
+                while _goes_on(session):
                     _train_epoch(session)
                     end_epoch(session)
                     session.after_epoch()
@@ -94,10 +95,11 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
     return out
 
 
-def _ends_early(session: Session) -> bool:
+def _goes_on(session: Session) -> bool:
     config, progress = session.setup.config, session.progress
     out_of_patience = 0 < config.training.patience <= progress.epoch - 1 - progress.best_epoch
-    return out_of_patience or (config.watch.on_no_descent == "stop" and progress.descent_has_stopped)
+    stopped = config.watch.on_no_descent == "stop" and max(progress.rising, default=0) >= _LASTING
+    return progress.epoch <= config.training.epochs and not out_of_patience and not stopped
 
 
 def _train_epoch(session: Session) -> None:
@@ -123,11 +125,10 @@ def _train_epoch(session: Session) -> None:
 def _take_step(session: Session, batch: Batch) -> None:
     setup, progress = session.setup, session.progress
     training, sums = setup.config.training, progress.sums
-    set_learning_rate(setup.optimizer, session.learning_rate(session.global_step))
     # What the network itself draws (dropout) follows from the position too.
     torch.manual_seed(generator_at("network", training.seed, progress.epoch, progress.step).initial_seed())
     try:
-        sums.add(training_step(setup, batch))
+        sums.add(training_step(setup, batch, session.learning_rate(session.global_step)))
     except NonFiniteError as error:
         where = f"epoch {progress.epoch}, step {progress.step + 1}: {error}"
         if training.on_non_finite == "error":
@@ -143,7 +144,6 @@ def end_epoch(session: Session) -> None:
 
     Raises:
         NonFiniteError: every step of the epoch was skipped.
-        RunError: the operating system refuses to write.
     """
     progress, setup = session.progress, session.setup
     if progress.sums.skipped_steps and not progress.sums.samples:
@@ -172,18 +172,15 @@ def end_epoch(session: Session) -> None:
     improved = validation is not None and validation["accuracy"][-1] > progress.best_accuracy
     if validation is not None and improved:
         progress.best_epoch, progress.best_accuracy = progress.epoch, validation["accuracy"][-1]
-    progress.start_next_epoch()
+    progress.seconds += progress.sums.seconds
+    progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums()
     if improved:
         session.save("best")
     session.save("last")
 
 
 def _conflict(setup: Setup) -> list[list[float]] | None:
-    """Return the cosines between the stages' gradients on the same few samples every time; None if not asked for.
-
-    Raises:
-        ConfigError: the stages share no extractor that has parameters.
-    """
+    """Return the cosines between the stages' gradients on the same few samples every time; None if not asked for."""
     learner = setup.learner
     if not setup.config.watch.conflict or not isinstance(learner, SID):
         return None
@@ -219,7 +216,7 @@ def heed_descent(session: Session, descent: Descent) -> None:
         f"stage {stage} no longer improves on {f'stage {stage - 1}' if stage > 1 else 'the prior'} "
         f"(mean KL {descent.means[stage - 1]:.4f} to {descent.means[stage]:.4f})"
         for stage, epochs in enumerate(progress.rising, 1)
-        if epochs == LASTING
+        if epochs == _LASTING
     ]
     if changes:
         end = "; training ends here" if session.setup.config.watch.on_no_descent == "stop" else ""

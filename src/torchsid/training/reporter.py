@@ -30,11 +30,7 @@ class Reporter:
 
 
 def tensorboard() -> Callable[..., Any]:
-    """Return PyTorch's SummaryWriter.
-
-    Raises:
-        ConfigError: the package is not installed.
-    """
+    """Return PyTorch's SummaryWriter; a ConfigError where the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -159,11 +159,7 @@ def synced_size(path: Path) -> int:
 
 
 def cut_back(path: Path, size: int) -> None:
-    """Drop what stands in a metrics.jsonl after `size` bytes: it was written by steps that will be taken again.
-
-    Raises:
-        RunError: the file cannot be written, or is shorter.
-    """
+    """Drop what stands in a metrics.jsonl after `size` bytes: it was written by steps that will be taken again."""
     if synced_size(path) < size:
         raise RunError(f"{path} is shorter than its checkpoint says: restore it from a copy or start a new run")
     os.truncate(path, size)

@@ -22,7 +22,6 @@ from torchsid.training.run import RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
 from torchsid.training.step import Sums, learning_rate
 
-LASTING = 2  # epochs in a row in which a stage has lost descent for good; deep ones often lag behind for the first
 _SAVE = -1  # a request that is no signal
 
 
@@ -52,16 +51,14 @@ def stop_on_signal() -> Iterator[StopRequest]:
     Python allows signal handlers in the main thread alone; elsewhere no signal is noted.
     """
     stop = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.signal is not None:
             raise KeyboardInterrupt
         stop.signal = number
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    allowed = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM) if allowed}
     try:
         yield stop
     finally:
@@ -82,16 +79,6 @@ class Progress:
     seconds: float = 0.0
     rising: list[int] = field(default_factory=list)
     """For how many epochs in a row each stage has taken beliefs away from the target, `[L]`; empty without `watch.certify`."""
-
-    @property
-    def descent_has_stopped(self) -> bool:
-        """Whether a stage takes beliefs away from the target for good, not for one epoch."""
-        return any(epochs >= LASTING for epochs in self.rising)
-
-    def start_next_epoch(self) -> None:
-        """Move to the first step of the next epoch."""
-        self.seconds += self.sums.seconds
-        self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums()
 
 
 @dataclass(kw_only=True)
@@ -148,22 +135,14 @@ class Session:
             self.setup.pipeline.request = self._request()
 
     def after_step(self) -> None:
-        """Save, and stop, as was decided.
-
-        Raises:
-            Interrupted: a signal came.
-        """
+        """Save, as was decided; an Interrupted, if it was decided to stop."""
         pipeline = self.setup.pipeline
         if request := pipeline.request if pipeline else self._request():
             self.save("last")
             self._obey(request)
 
     def after_epoch(self) -> None:
-        """Stop, the run having been saved, if a signal came to any worker.
-
-        Raises:
-            Interrupted: a signal came.
-        """
+        """Raise an Interrupted, the run having been saved, if a signal came to any worker."""
         world, own = self.setup.world, self.stop.signal
         self._obey(next(filter(None, world.gather(own) if world else [own]), 0))
 
@@ -178,11 +157,7 @@ class Session:
 
 
 def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Make the run directory with configuration and manifest, and return the manifest.
-
-    Raises:
-        RunError: the operating system refuses; nothing is left behind.
-    """
+    """Make the run directory with configuration and manifest, and return the manifest; where that fails, nothing is left behind."""
     existed = run.path.exists()
     try:
         with os_errors(run.path):
@@ -203,7 +178,6 @@ def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) 
 
     Raises:
         CheckpointError: the data are not those that the run began with.
-        RunError: the operating system refuses.
     """
     before = run.manifest()
     if before["data"]["fingerprint"] != manifest["data"]["fingerprint"]:
@@ -220,12 +194,7 @@ def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) 
 
 @contextmanager
 def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: Reporter) -> Iterator[Session]:
-    """Go on from the last checkpoint, if there is one, with the log cut back to there; write into the manifest how the run ended.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged, and so is the one before it, if there is one.
-        RunError: the operating system refuses.
-    """
+    """Go on from the last checkpoint, if there is one, with the log cut back to there; write into the manifest how it ended."""
     state, progress = restore(run, setup, reporter), Progress()
     if state:
         progress = Progress(**{**state["progress"], "sums": Sums(**state["progress"]["sums"])})
@@ -257,7 +226,11 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
 
 
 def restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, Any] | None:
-    """Return the state of the last checkpoint that is whole, loaded; None where there is none."""
+    """Return the state of the last checkpoint that is whole, loaded; None where there is none.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, and so is the one before it, if there is one.
+    """
     last, sha256 = run.checkpoint("last"), config_sha256(setup.config)
     found = [directory for directory in (last, previous(last)) if checkpoint.exists(directory)]
     for directory in found:

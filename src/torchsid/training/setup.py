@@ -50,11 +50,8 @@ class Setup:
     optimizer: Optimizer
     pipeline: "PipelinedSID | None" = None
     """The learner, where it is this worker's part among several."""
-
-    @property
-    def world(self) -> "World | None":
-        """This worker's place among several; None in one process."""
-        return self.pipeline.world if self.pipeline else None
+    world: "World | None" = None
+    """This worker's place among them; None in one process."""
 
     @property
     def steps(self) -> int:
@@ -104,12 +101,7 @@ class Setup:
 
 
 def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
-    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
-
-    Raises:
-        DataError: the data are missing, damaged, or do not fit.
-        ConfigError: the network cannot read such samples, or cannot be cut as the configuration asks.
-    """
+    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says."""
     task = build_task(config)
     splits = task.load(config.training.seed)
     torch.manual_seed(config.training.seed)
@@ -127,11 +119,7 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that `training.device` asks for.
-
-    Raises:
-        ConfigError: CUDA is asked for and there is none.
-    """
+    """Return the device that `training.device` asks for; a ConfigError where there is none."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError(["training.device = 'cuda', but PyTorch sees no CUDA device: set training.device to 'cpu' or 'auto'"])
     if name == "auto":
@@ -140,11 +128,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def build_task(config: RunConfig) -> Task:
-    """Return the domain with its settings.
-
-    Raises:
-        ConfigError: its settings do not fit.
-    """
+    """Return the domain with its settings; a ConfigError where they do not fit."""
     task: Task = _make("data", config)
     return task
 

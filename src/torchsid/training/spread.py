@@ -16,7 +16,7 @@ from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
 from torchsid.training.config import CHOICES, RunConfig, config_sha256
-from torchsid.training.setup import Batch, Setup, build_optimizer, choose_device, updates_at_once
+from torchsid.training.setup import Setup, build_optimizer, choose_device, updates_at_once
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
@@ -40,11 +40,7 @@ def was_restarted() -> bool:
 
 
 def on_lead(world: "World | None", function: Callable[[], T]) -> T:
-    """Return what the function gives on the worker that writes the run; it is called there alone.
-
-    Raises:
-        PeerLostError: it raised there, where its own error comes out.
-    """
+    """Return what the function gives on the worker that writes the run; it is called there alone, and so are its errors raised."""
     return world.on_lead(function) if world else function()
 
 
@@ -94,6 +90,7 @@ def spread(setup: Setup, world: "World") -> Setup:
         ConfigError: the workers differ in code, configuration or data.
         CutError: the network cannot be spread.
     """
+    from torchsid.distributed.assign import stage_seconds
     from torchsid.distributed.pipeline import PipelinedSID
 
     config, distributed = setup.config, setup.config.distributed
@@ -107,30 +104,26 @@ def spread(setup: Setup, world: "World") -> Setup:
             "data": repr(dict(setup.splits.fingerprint)),
         }
     )
-    batch = next(setup.batches(1))
+    cascade, batch = setup.learner.module, next(setup.batches(1))
+
+    def seconds() -> list[float] | None:
+        """What each stage costs on this machine; those of a shared cascade are alike."""
+        with setup.autocast():
+            return stage_seconds(cascade, batch.x, batch.target) if isinstance(cascade, StagedCascade) else None
+
     learner = PipelinedSID(
         cast(SID, setup.learner),
         world,
         optimizer=lambda module: build_optimizer(module, config.optimizer),
         batch_size=config.training.batch_size,
         example=batch.x[:2],
-        seconds=world.on_lead(lambda: _seconds(setup, batch)),
+        seconds=world.on_lead(seconds),
         micro_batches=distributed.micro_batches,
         wire=distributed.wire,
         queue=distributed.queue,
         staleness=distributed.staleness,
     )
-    return replace(setup, learner=learner, optimizer=learner.optimizer, pipeline=learner)
-
-
-def _seconds(setup: Setup, batch: Batch) -> list[float] | None:
-    """Return what each stage costs on this machine; those of a shared cascade are alike."""
-    from torchsid.distributed.assign import stage_seconds
-
-    if not isinstance(setup.learner.module, StagedCascade):
-        return None
-    with setup.autocast():
-        return stage_seconds(setup.learner.module, batch.x, batch.target)
+    return replace(setup, learner=learner, optimizer=learner.optimizer, pipeline=learner, world=world)
 
 
 def who_does_what(setup: Setup) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.errors import NonFiniteError
@@ -41,12 +40,6 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
 
 def _anneal(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate; every parameter group keeps its factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
 @dataclass(kw_only=True)
@@ -90,7 +83,7 @@ class Sums:
         }
 
 
-def training_step(setup: Setup, batch: Batch) -> Sums:
+def training_step(setup: Setup, batch: Batch, learning_rate: float) -> Sums:
     """Take one step and return what it measured. A learner that has the optimiser itself updates every stage at once.
 
     Raises:
@@ -103,6 +96,8 @@ def training_step(setup: Setup, batch: Batch) -> Sums:
     module.train()
     buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
     setup.optimizer.zero_grad()
+    for group in setup.optimizer.param_groups:
+        group["lr"] = learning_rate * group["rate_factor"]
     answers: list[Tensor] = []  # of every stage, `[B, ...]`
 
     with setup.autocast():
