@@ -54,7 +54,7 @@ def test_an_entry_is_the_object_that_has_the_files_name(things: Registry) -> Non
     [
         ("plian", r"unknown thing 'plian' \(did you mean 'plain'\?\); allowed: gru, .*'package.module:Object'"),
         ("nowhere:Mine", r"thing 'nowhere:Mine': No module named 'nowhere'; install it, or .* PYTHONPATH"),
-        ("outside_things:Yours", r"thing 'outside_things:Yours': outside_things has no 'Yours'"),
+        ("outside_things:Yours", r"thing 'outside_things:Yours': module 'outside_things' has no attribute 'Yours'"),
         ("outside_things:number", "name a class or a function"),
         (":Mine", r"thing ':Mine': Empty module name"),
     ],

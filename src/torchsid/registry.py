@@ -12,6 +12,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from torchsid.errors import ConfigError, unknown_name
@@ -58,14 +59,11 @@ class Registry:
         return loaded
 
     def _from_outside(self, name: str) -> Callable[..., Any]:
-        module, _, symbol = name.partition(":")
         try:
-            loaded: Callable[..., Any] = getattr(import_module(module), symbol)
-        except (ImportError, ValueError) as error:
+            loaded: Callable[..., Any] = resolve_name(name)
+        except (ImportError, ValueError, AttributeError) as error:
             advice = "install it, or add its folder to PYTHONPATH"
             raise ConfigError([f"{self.kind} {name!r}: {error}; {advice}"], source="name") from None
-        except AttributeError:
-            raise ConfigError([f"{self.kind} {name!r}: {module} has no {symbol!r}"], source="name") from None
         if not callable(loaded):
             raise ConfigError([f"{self.kind} {name!r} is a {type(loaded).__name__}: name a class or a function"], source="name")
         return loaded

@@ -39,7 +39,7 @@ def test_deep_cascades_are_shown_by_their_ends(capsys: Output) -> None:
     table = Table(("stage", "premise"), tuple((Cell(f"stage {k}"), Cell(f"{k}.0")) for k in range(1, 21)), "a caption")
     Console().show(table, by_stage=True)
     assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == [
-        *("a caption", "stage", "stage 1", "stage 2", "stage 3", "…", "stage 19", "stage 20")
+        *("a caption", "stage", "stage 1", "stage 2", "stage 3", "…", "stage 19", "stage 20", "")
     ]
 
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_met_is_one_message(arguments: list[str], capsys: pytest.
 def test_a_budget_is_a_number_of_minutes(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["experiment", "alpha", "--budget", minutes])
-    assert "minutes above 0" in capsys.readouterr().err
+    assert "number above 0" in capsys.readouterr().err
 
 
 TINY_TIMING = """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchsid.core.staged import StagePlan
 from torchsid.planner.devices import Device, Link, Mesh
 from torchsid.planner.forecast import FSDP, METHODS, ONE_F_ONE_B, SID, ZB_H1, Forecast, assign, forecast, holding
-from torchsid.planner.model import Passed, Trace
+from torchsid.planner.model import Kept, Trace
 from torchsid.planner.speed import on_paper
 
 DEVICE = Device("D", {"float32": 1e12, "bfloat16": 2e12}, 2**30, 1e12)
@@ -19,9 +19,8 @@ DEVICE = Device("D", {"float32": 1e12, "bfloat16": 2e12}, 2**30, 1e12)
 def even_trace(pieces: int, *, kept: int = 100, crossing: int = 10) -> Trace:
     """A model of equal pieces, 1 MFLOP a sample each, whose heads cost 1 % of a piece and keep a tenth of it."""
 
-    def passed(batch: int) -> Passed:
-        parts = [{storage: size * batch} for storage, size in enumerate([kept, kept // 10] * pieces)]
-        return Passed(parts, [0] * pieces)
+    def of(batch: int) -> list[Kept]:
+        return [Kept({2 * piece: kept * batch}, {2 * piece + 1: kept // 10 * batch}, 0) for piece in range(pieces)]
 
     piece = StagePlan(
         cut="p",
@@ -34,7 +33,7 @@ def even_trace(pieces: int, *, kept: int = 100, crossing: int = 10) -> Trace:
         head_operations=5000,
     )
     last = replace(piece, head="own", head_operations=0)
-    return Trace((*[piece] * (pieces - 1), last), 48, 10, (passed(2), passed(4)))
+    return Trace((*[piece] * (pieces - 1), last), 48, 10, (of(2), of(4)))
 
 
 def mesh(**changes: Any) -> Mesh:

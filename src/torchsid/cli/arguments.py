@@ -1,9 +1,12 @@
 """Arguments that several verbs share, and what they stand for: runs, the network of one, the data it was trained on."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import torchsid
 from torchsid import tasks, training
@@ -14,34 +17,40 @@ SPLITS = ("train", "validation", "test")
 MANIFEST = "manifest.json"  # every run directory has one
 
 
-def positive(text: str) -> int:
-    """Read a whole number of 1 or more.
+def positive(text: str, kind: Callable[[str], float] = int) -> float:
+    """Read a number above 0, of this kind.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed is a whole number of 1 or more")
-    return int(text)
+    with suppress(ValueError):
+        if 0 < (value := kind(text)) < inf:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} given; allowed is a{' whole' if kind is int else ''} number above 0")
 
 
-def add_run(parser: argparse.ArgumentParser, *, data: bool = True) -> None:
-    """Add RUN, `--weights` and, for what measures it on its data, `--data`."""
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run's directory")
-    which = "those of the best validation accuracy, or the last ones (default: %(default)s)"
-    parser.add_argument("--weights", choices=("best", "last"), default="best", help=which)
-    if data:
-        parser.add_argument("--data", metavar="DIR", help="where the data files lie (default: where they lay in training)")
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "directory": {"type": Path, "metavar": "RUN", "help": "the run's directory"},
+    "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "a run, or a directory of runs"},
+    "--weights": {
+        "choices": ("best", "last"),
+        "default": "best",
+        "help": "those of the best validation accuracy, or the last ones (default: %(default)s)",
+    },
+    "--data": {"metavar": "DIR", "help": "where the data files lie (default: where they lay in training)"},
+    "--exit-when": {
+        "metavar": "RULE",
+        "help": "leave at the first stage that is sure: 'confidence>0.95' or 'entropy<0.1' (quoted)",
+    },
+    "--json": {"type": Path, "metavar": "FILE", "help": "write all that is found, with all its digits"},
+}
+"""Arguments that several verbs take."""
 
 
-def add_runs(parser: argparse.ArgumentParser) -> None:
-    """Add several of RUN."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run, or a directory of runs")
-
-
-def add_json(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--json`, for which `torchsid.cli.console.write_json` writes."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {what}")
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add some of the arguments that verbs share."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
@@ -50,14 +59,19 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     Raises:
         RunError: a path is no directory, or holds no run.
     """
-    runs: list[Path] = []
+    runs: dict[Path, None] = {}
     for path in paths:
         below = [path] if (path / MANIFEST).is_file() else sorted(mark.parent for mark in path.rglob(MANIFEST))
         if not below:
             reason = "holds no run" if path.is_dir() else "is no directory"
             raise RunError(f"{path} {reason}; `torchsid train RECIPE --out {path}` would make one")
-        runs += [run for run in below if run not in runs]
-    return runs
+        runs |= dict.fromkeys(below)
+    return list(runs)
+
+
+def about_run(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what every JSON file about RUN begins with."""
+    return {"run": args.directory, "weights": args.weights}
 
 
 def load_samples(

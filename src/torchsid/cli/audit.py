@@ -3,22 +3,18 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torchsid import training
-from torchsid.cli.arguments import add_json, add_run, load_samples, positive
+from torchsid.cli.arguments import about_run, add_shared, load_samples, positive
 from torchsid.cli.console import Console, command_of, percent, write_json
 from torchsid.show.tables import Table, minus, table
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_run(parser)
+    add_shared(parser, "directory", "--weights", "--data", "--json")
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="samples to show (default: %(default)s)")
-    add_json(parser, "the verdict on every training sample")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write a page that shows the samples")
 
 
@@ -37,15 +33,10 @@ def run(args: argparse.Namespace) -> int:
     # Without noise that was added on purpose, the labels are all there is: nobody knows which of them are wrong.
     noise = network.about.get("noise") or {"kind": "none"}
     clean = None if noise["kind"] == "none" else samples.clean_target
-    columns: dict[str, Tensor] = {
-        "image": torch.arange(len(samples)),
-        "row": torch.arange(len(samples)) if samples.rows is None else samples.rows,
-        "label": samples.target,
-        "suggested": verdicts.suggested,
-        "score": verdicts.score,
-        "agrees_from": verdicts.agrees_from,
-        **({} if clean is None else {"true": clean}),
-    }
+    image = torch.arange(len(samples))
+    columns = {"image": image, "row": image if samples.rows is None else samples.rows, "label": samples.target}
+    columns |= {"suggested": verdicts.suggested, "score": verdicts.score, "agrees_from": verdicts.agrees_from}
+    columns |= {} if clean is None else {"true": clean}
     order = verdicts.score.argsort(stable=True)
     ranked = {name: column[order].tolist() for name, column in columns.items()}
     found: dict[str, Any] = {"labels": disputes(verdicts, samples.target, clean)}
@@ -53,27 +44,22 @@ def run(args: argparse.Namespace) -> int:
         found["rankings"] = detection(rankings(verdicts, samples.target), samples.target != clean)
 
     names, stages = network.class_names, 1 if last_alone else network.config.model.depth
-    shown = [dict(zip(ranked, row, strict=True)) for row in list(zip(*ranked.values(), strict=True))[: args.top]]
-    for row in shown:
-        row["agrees_from"] = f"stage {row['agrees_from']}" if row["agrees_from"] <= stages else "never"
-    tables = [_summary(found["labels"], len(samples), None if last_alone else stages), *_detection(found)]
-    screen.show(_ranking(shown, names))
-    for each in tables:
-        print()
-        screen.show(each)
-    about = {"run": str(args.directory), "weights": args.weights, "n": len(samples), "noise": dict(noise)}
-    write_json(screen, args, "audit", about | found | {"ranked": ranked})
+    shown = _first({name: values[: args.top] for name, values in ranked.items()}, names, stages)
+    judges = "the last stage alone, the others were not trained to answer" if last_alone else f"all {stages} stages"
+    tables = list(_findings(found, judges, len(samples)))
+    screen.rows(shown)
+    screen.show(*tables)
+    write_json(screen, args, "audit", about_run(args) | {"n": len(samples), "noise": noise} | found | {"ranked": ranked})
     if args.page:
         inputs = samples.inputs[ranked["image"][: args.top]]
         log_beliefs = beliefs_that_judge(network.learner, inputs, prepare=network.prepare, last_alone=last_alone)
         cards = []
         for place, row in enumerate(shown):
-            score = minus(f"{row['score']:.3f}")
-            lines = [f"row {row['row']}", f"score {score}", f"agrees: {row['agrees_from']}"]
-            lines += [f"true: {names[row['true']]}"] if "true" in row else []
-            image = network.task.show(inputs[place])
-            title = " → ".join(dict.fromkeys((names[row["label"]], names[row["suggested"]])))
-            cards.append(card(image, log_beliefs[:, place], names, row["label"], title, lines))
+            lines = [f"row {row['row']}", f"score {minus(row['score'])}", f"agrees: {row['agrees from']}"]
+            lines += [f"true: {row['true']}"] if "true" in row else []
+            title = " → ".join(dict.fromkeys((row["label"], row["suggested"])))
+            image_shown = network.task.show(inputs[place])
+            cards.append(card(image_shown, log_beliefs[:, place], names, ranked["label"][place], title, lines))
         page = audit_page(
             cards,
             tables,
@@ -86,34 +72,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ranking(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
-    """Return the first rows of the ranking."""
-    columns = ["training sample", "row", "label", "suggested", "score", "agrees from", *(["true"] if "true" in rows[0] else [])]
-    classes = ("label", "suggested", "true")
-    shown = [row | {"score": f"{row['score']:+.3f}"} | {key: names[row[key]] for key in classes if key in row} for row in rows]
-    return table(columns, [map(str, row.values()) for row in shown])
+def _first(ranked: Mapping[str, Sequence[Any]], names: Sequence[str], stages: int) -> list[dict[str, str]]:
+    """Return these rows of the ranking as they are read."""
+    classes = {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
+    true = {"true": classes.pop("true")} if "true" in classes else {}
+    agrees = [f"stage {stage}" if stage <= stages else "never" for stage in ranked["agrees_from"]]
+    samples = {"training sample": map(str, ranked["image"]), "row": map(str, ranked["row"])}
+    columns = {**samples, **classes, "score": [f"{score:+.3f}" for score in ranked["score"]], "agrees from": agrees, **true}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _summary(labels: Mapping[str, Any], count: int, stages: int | None) -> Table:
-    """Return what was found in all samples."""
-    judges = f"all {stages} stages" if stages else "the last stage alone, the others were not trained to answer"
-    rows = [["judged by", judges], ["labels", f"{count:,}"], ["disputed", f"{labels['disputed']:,}"]]
-    if labels.get("wrong"):
-        rows += [
-            ["wrong labels", f"{labels['wrong']:,}"],
-            ["of the disputed, wrong", percent(labels["precision"], 1)],
-            ["of the wrong, disputed", percent(labels["recall"], 1)],
-            ["of the wrong that are disputed, the true class is suggested for", percent(labels["corrected"], 1)],
-        ]
-    return table(["labels of", "the training samples"], rows)
-
-
-def _detection(found: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield how well each ranking does, where the true labels are known."""
-    if "rankings" in found:
-        wrong = found["labels"]["wrong"]
-        rows = [
+def _findings(found: Mapping[str, Any], judges: str, count: int) -> Iterator[Table]:
+    """Yield what was found in all samples and, where the true labels are known, how well each ranking does."""
+    labels, wrong = found["labels"], found["labels"].get("wrong")
+    rows = {"judged by": judges, "labels": f"{count:,}", "disputed": f"{labels['disputed']:,}"}
+    if wrong:
+        rows |= {
+            "wrong labels": f"{wrong:,}",
+            "of the disputed, wrong": percent(labels["precision"], 1),
+            "of the wrong, disputed": percent(labels["recall"], 1),
+            "of the wrong that are disputed, the true class is suggested for": percent(labels["corrected"], 1),
+        }
+    yield table(["labels of", "the training samples"], rows.items())
+    if rankings := found.get("rankings"):
+        ranked = [
             [name, f"{row['auroc']:.4f}", percent(row["precision_at_k"], 1), percent(row["recall_at_2k"], 1)]
-            for name, row in found["rankings"].items()
+            for name, row in rankings.items()
         ]
-        yield table(["ranked by", "AUROC", f"precision at {wrong:,}", f"recall at {2 * wrong:,}"], rows)
+        yield table(["ranked by", "AUROC", f"precision at {wrong:,}", f"recall at {2 * wrong:,}"], ranked)

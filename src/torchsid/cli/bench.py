@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli.arguments import add_json, positive
+from torchsid.cli.arguments import add_shared, positive
 from torchsid.cli.console import MISSING, Console, draw, write_json
 from torchsid.errors import ConfigError
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--head", metavar="KIND", help="of the stages (default: auto)")
         bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="images (default: %(default)s)")
         bench.add_argument("--threads", type=positive, default=0, metavar="N", help="of PyTorch, in each process")
-        add_json(bench, "the result, with hardware and versions")
+        add_shared(bench, "--json")
         return bench
 
     memory = add("memory", "resnet-18 vgg-11 vit-tiny", "kept bytes and peak, each contender in a fresh process")

@@ -1,34 +1,36 @@
 """`torchsid certify`: say which statements of the theory hold for a trained cascade, on which share of which data, and why."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchsid import tasks, training
-from torchsid.cli.arguments import SPLITS, add_json, add_run, cascade_of, load_samples
+from torchsid import training
+from torchsid.cli.arguments import SPLITS, about_run, add_shared, cascade_of, load_samples
 from torchsid.cli.console import Console, write_json
 from torchsid.errors import ConfigError, RunError, unknown_name
 
 if TYPE_CHECKING:
     from torchsid.core.objective import LocalObjective
     from torchsid.study.certify.page import Certified, Subject
+    from torchsid.study.positions import Flat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_run(parser)
+    add_shared(parser, "directory", "--weights", "--data", "--json")
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="which samples (default: all there are)")
     parser.add_argument("--classes", nargs=3, metavar="CLASS", help="corners of the triangle (default: those most often confused)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes (default: certificate.html in RUN)")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files too")
-    add_json(parser, "all that was measured, every failing sample included")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what theory says of the run, then for each split and set of labels a table of the stages; write the page."""
-    from torchsid.study.certify.page import statement_table
+    from torchsid.study.certify.answers import Answers
+    from torchsid.study.certify.certificate import certify
+    from torchsid.study.certify.page import Certified, statement_table
     from torchsid.training.evaluation import objective_of
 
     screen, network = Console(), training.load_network(args.directory, args.weights)
@@ -36,35 +38,24 @@ def run(args: argparse.Namespace) -> int:
     objective = objective_of(network.learner)
     subject = _subject(network, objective, args)
     splits = load_samples(network, args, screen, args.split or ())
-    print("\n".join(subject.theory), flush=True)
-    found = []
+    print(*subject.theory, "", sep="\n", flush=True)
+    found: list[Certified] = []
+    held = []
     for name, samples in splits.items():
-        found.append(_certified(network, name, samples, objective))
-        for labels, certificate in found[-1].certificates.items():
-            print()
+        parts: list[Answers] = []  # what the pictures need, from the same pass over the samples
+
+        def keep(flat: "Mapping[str, Flat]", parts: list[Answers] = parts) -> None:
+            parts.append(Answers.of(flat))
+
+        certificates = certify(network.learner, samples, objective, prepare=network.prepare, onlooker=keep)
+        found.append(Certified(split=name, samples=samples, certificates=certificates, answers=Answers.joined(parts)))
+        for labels, certificate in certificates.items():
             screen.show(statement_table(certificate, f"{name}, {labels} labels"), by_stage=True)
-    about = {"run": str(args.directory), "weights": args.weights, "class_names": subject.class_names, "theory": subject.theory}
-    held = [
-        {"split": each.split, "labels": labels, **asdict(certificate)}
-        for each in found
-        for labels, certificate in each.certificates.items()
-    ]
+            held.append({"split": name, "labels": labels, **asdict(certificate)})
+    about = about_run(args) | {"class_names": subject.class_names, "theory": subject.theory}
     write_json(screen, args, "certificate", about | {"objective": asdict(objective), "certificates": held})
     _write_page(args, subject, found, screen)
     return 0
-
-
-def _certified(network: "training.LoadedNetwork", split: str, samples: "tasks.Samples", objective: "LocalObjective") -> "Certified":
-    """Return the certificates of a split, and what its pictures need, from one pass over the samples."""
-    from torchsid.study.certify.answers import Answers
-    from torchsid.study.certify.certificate import certify
-    from torchsid.study.certify.page import Certified
-
-    parts: list[Answers] = []
-    found = certify(
-        network.learner, samples, objective, prepare=network.prepare, onlooker=lambda flat: parts.append(Answers.of(flat))
-    )
-    return Certified(split=split, samples=samples, certificates=found, answers=Answers.joined(parts))
 
 
 def _subject(network: "training.LoadedNetwork", objective: "LocalObjective", args: argparse.Namespace) -> "Subject":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchsid.cli.arguments import add_json, add_runs, find_runs
+from torchsid.cli.arguments import add_shared, find_runs
 from torchsid.cli.console import Console, abridged, write_json
 
 if TYPE_CHECKING:
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_runs(parser)
-    add_json(parser, "the comparison with all its digits")
+    add_shared(parser, "runs", "--json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,12 +39,10 @@ def print_comparison(screen: Console, runs: Sequence[Path]) -> "Comparison":
     except ImportError as error:
         screen.warning(f"no intervals and no differences: {error}")
         result = compare(runs, intervals=False)
-    for table in (summary_table(result), cost_table(result)):
-        screen.show(table)
-        print()
+    screen.show(summary_table(result), cost_table(result))
     columns, rows, *_ = stage_table(result)
     cells = [columns, *([cell.value for cell in row] for row in rows)]
-    head, *lines = [[name, *abridged(by_stage)] for name, *by_stage in cells]
+    head, *lines = [[name, *abridged(by_stage, "…")] for name, *by_stage in cells]
     screen.table(head, lines)
     for note in result.notes:
         print(note)

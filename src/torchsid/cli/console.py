@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torchsid.show.tables import Table
 from torchsid.study.files import write_file
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from torchsid.show.svg import Drawing
+
+T = TypeVar("T")
 
 MAX_STAGES_SHOWN = 11  # with the prior, all of a cascade of ten
 MISSING = "–"
@@ -58,25 +60,22 @@ class Console(Reporter):
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows of text under their columns, numbers right-aligned.
 
-        A cell's further lines are dimmed on a terminal, and else go into brackets.
+        A cell's second line is dimmed on a terminal, and else goes into brackets.
         """
         from rich.box import SIMPLE_HEAD
         from rich.console import Console as Page
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        box, space = (SIMPLE_HEAD, 1) if self._terminal else (None, 2)
+        box, space, below = (SIMPLE_HEAD, 1, "\n{}") if self._terminal else (None, 2, " ({})")
         table = RichTable(box=box, padding=(0, space, 0, 0), show_edge=False, pad_edge=False)
         for index, column in enumerate(columns):
             # A column is one of numbers where every cell starts like one, or stands for a missing one.
             numeric = all(not row[index] or row[index][0] in "0123456789+-−–…" for row in rows)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
-
-        def further(line: str) -> str | tuple[str, str]:
-            return (f"\n{line}", "dim") if self._terminal else f" ({line})"
-
         for row in rows:
-            table.add_row(*(Text.assemble(first, *map(further, more)) for first, *more in (cell.split("\n") for cell in row)))
+            cells = (cell.partition("\n") for cell in row)
+            table.add_row(*(Text.assemble(first, (below.format(second), "dim") if second else "") for first, _, second in cells))
         if self._terminal:
             Page().print(table)
         else:
@@ -84,15 +83,14 @@ class Console(Reporter):
             Page(file=page, width=10_000, color_system=None).print(table)
             print("\n".join(line.rstrip() for line in page.getvalue().splitlines()), flush=True)
 
-    def show(self, table: Table, *, by_stage: bool = False) -> None:
-        """Print a table with its caption; if its rows are stages, of many the ends alone."""
-        lines = table.lines()
-        if by_stage:
-            kept = abridged([str(place) for place in range(len(lines))])
-            lines = [lines[int(place)] if place.isdigit() else [place] * len(table.columns) for place in kept]
-        if table.caption:
-            print(table.caption)
-        self.table(table.columns, lines)
+    def show(self, *tables: Table, by_stage: bool = False) -> None:
+        """Print tables, each with its caption and a blank line; if their rows are stages, of many the ends alone."""
+        for table in tables:
+            lines = table.lines()
+            if table.caption:
+                print(table.caption)
+            self.table(table.columns, abridged(lines, ["…"] * len(table.columns)) if by_stage else lines)
+            print(flush=True)
 
     def expect(self, epochs: int) -> None:
         """Let the bar and the remaining time of the next training cover so many epochs."""
@@ -119,12 +117,8 @@ class Console(Reporter):
         """Print the epoch's line."""
         self.note(epoch_line(record))
 
-    def finished(self, run: Path, evaluation: Mapping[str, Any]) -> None:
-        """Remove the bar."""
-        self.close()
-
     def close(self) -> None:
-        """Give the terminal back."""
+        """Remove the bar, and give the terminal back."""
         if self._progress is not None:
             self._progress.stop()
 
@@ -168,7 +162,7 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     validation, accuracy = record["validation"], record["train_accuracy"]
 
     def by_stage(fractions: Sequence[float]) -> str:
-        return " ".join(abridged([f"{100 * fraction:.1f}" for fraction in fractions]))
+        return " ".join(abridged([f"{100 * fraction:.1f}" for fraction in fractions], "…"))
 
     parts = {
         "loss {:.4f}": record["train_loss"],
@@ -182,13 +176,13 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     return "  ".join([f"epoch {record['epoch']:>3}", *(text.format(value) for text, value in parts.items() if value is not None)])
 
 
-def abridged(texts: Sequence[str]) -> list[str]:
-    """Return one text a stage, or the ends alone of a deep cascade.
+def abridged(stages: Sequence[T], between: T) -> list[T]:
+    """Return what there is for every stage, or of a deep cascade for the ends alone.
 
-    >>> abridged(list("abcdefghijkl"))
+    >>> abridged("abcdefghijkl", "…")
     ['a', 'b', 'c', '…', 'k', 'l']
     """
-    return list(texts) if len(texts) <= MAX_STAGES_SHOWN else [*texts[:3], "…", *texts[-2:]]
+    return list(stages) if len(stages) <= MAX_STAGES_SHOWN else [*stages[:3], between, *stages[-2:]]
 
 
 def stage_name(stage: int) -> str:

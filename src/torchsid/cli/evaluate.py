@@ -1,37 +1,27 @@
 """`torchsid evaluate`: measure a trained run on its data, stage by stage, and when it may stop."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torchsid import training
-from torchsid.cli.arguments import add_json, add_run, cascade_of, load_samples
+from torchsid.cli.arguments import about_run, add_shared, cascade_of, load_samples
 from torchsid.cli.console import Console, percent, stage_name, write_json
 from torchsid.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torchsid.anytime import EarlyExit
 
 MEASURES = ("confidence", "entropy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_run(parser)
+    add_shared(parser, "directory", "--weights", "--data", "--exit-when", "--json")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: %(default)s)")
-    add_exit_when(parser)
     curve = "accuracy on test images against the average stage of exit, thresholds chosen on validation images"
     parser.add_argument("--exit-curve", nargs="?", choices=MEASURES, const=MEASURES[0], help=curve)
-    add_json(parser, "all that was measured, confusion included")
-
-
-def add_exit_when(parser: argparse.ArgumentParser) -> None:
-    """Add `--exit-when`."""
-    rule = "leave at the first stage that is sure: 'confidence>0.95' or 'entropy<0.1' (quoted)"
-    parser.add_argument("--exit-when", metavar="RULE", help=rule)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure accuracy, divergence and calibration after every stage, and early exit where it is asked for."""
+    from torchsid.anytime import EarlyExit
     from torchsid.study.early_exit import exit_curve, measure_exits, operations
     from torchsid.training.evaluation import evaluate, predict
 
@@ -39,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
         problem = f"--split {args.split}: --exit-curve chooses on validation images and measures on test images, leave --split out"
         raise ConfigError([problem], source="command")
     screen, network = Console(), training.load_network(args.directory, args.weights)
-    exit_early = early_exit(network, args)
-    cascade = cascade_of(network, args.directory) if args.exit_curve else None
-    found = load_samples(network, args, screen, [args.split, *(["validation"] if cascade else [])])
+    cascade = cascade_of(network, args.directory) if args.exit_when or args.exit_curve else None
+    exit_early = EarlyExit(cascade, args.exit_when) if cascade and args.exit_when else None
+    found = load_samples(network, args, screen, [args.split, *(["validation"] if args.exit_curve else [])])
     samples = found[args.split]
     measured = evaluate(network.learner, samples, prepare=network.prepare)
     by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), strict=True)
@@ -55,27 +45,14 @@ def run(args: argparse.Namespace) -> int:
     if exit_early:
         measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare)
         _print_exits(screen, measured["early_exit"])
-    if cascade:
+    if cascade and args.exit_curve:
         parts = (found["validation"], samples)
         chosen, answered = ((predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in parts)
         cost = operations(cascade, network.prepare(samples.inputs[:2]))
         measured["exit_curve"] = exit_curve(chosen, answered, args.exit_curve, cost)
         _print_curve(screen, measured["exit_curve"])
-    about = {"run": args.directory, "weights": args.weights, "split": args.split}
-    write_json(screen, args, "evaluation", about | measured)
+    write_json(screen, args, "evaluation", about_run(args) | {"split": args.split} | measured)
     return 0
-
-
-def early_exit(network: "training.LoadedNetwork", args: argparse.Namespace) -> "EarlyExit | None":
-    """Return a trained network that leaves early, if `--exit-when` asks for one.
-
-    Raises:
-        ConfigError: the text states no rule.
-        RunError: the network has no stages.
-    """
-    from torchsid.anytime import EarlyExit
-
-    return EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
 
 
 def print_cost(

@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from math import inf
+from functools import partial
 from pathlib import Path
 
 from torchsid.cli.arguments import positive
@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, or a TOML file")
     parser.add_argument("--list", action="store_true", help="list the experiments and their questions")
     parser.add_argument("--data", metavar="DIR", help="where the data files lie; without them the package's own digits are used")
-    parser.add_argument("--budget", type=_minutes, metavar="MINUTES", help="begin no further run after so long")
+    minutes = partial(positive, kind=float)
+    parser.add_argument("--budget", type=minutes, metavar="MINUTES", help="begin no further run after so long")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {DEFAULT_OUT}/NAME-SIZE; what is there already is kept")
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="runs at a time, one thread each")
 
@@ -54,19 +55,8 @@ def run(args: argparse.Namespace) -> int:
         measured = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
         files, tables = costs_page.write(measured, out), costs_page.tables(measured)
         print("", *costs_page.notes(measured), sep="\n")
-    for table in tables:
-        print()
-        screen.show(table)
+    print()
+    screen.show(*tables)
     for kind, path in files.items():
         screen.file(kind, path)
     return 0
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < inf:
-        raise argparse.ArgumentTypeError(f"{text!r} given; allowed is a number of minutes above 0")
-    return minutes

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.cli.arguments import add_json, positive
+from torchsid.cli.arguments import add_shared, positive
 from torchsid.cli.console import Console, draw, write_json
 from torchsid.planner.devices import Bytes, Count, Seconds, Share
 
 if TYPE_CHECKING:
     from torchsid.planner.forecast import Forecast, Rank
-    from torchsid.planner.request import Planned
-    from torchsid.planner.sweep import Points
+    from torchsid.planner.request import Planned, Points
     from torchsid.show.svg import Drawing
 
 OPTIONS = (  # flag, how it is read, default, what stands for its value, help
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shown = "" if default is None else " (default: %(default)s)"
         parser.add_argument(flag, type=read, default=default, metavar=metavar, help=help_ + shown)
     parser.add_argument("--measure", action="store_true", help="time the pieces on this machine instead of counting operations")
-    add_json(parser, "the plan, with versions")
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from torchsid.planner.forecast import METHODS, SID, forecast
     from torchsid.planner.model import ModelSpec
-    from torchsid.planner.request import PlanRequest, resolve
-    from torchsid.planner.sweep import end_of_scaling, sweep
+    from torchsid.planner.request import PlanRequest, end_of_scaling, resolve, sweep
 
     model = ModelSpec(name=args.model, classes=args.classes, image_size=args.image_size, width=args.width, depth=args.depth)
     asked: dict[str, Any] = {name: getattr(args, name) for name in PlanRequest.__dataclass_fields__ if name != "model"}

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchsid import training
-from torchsid.cli.arguments import add_run, positive
+from torchsid.cli.arguments import add_shared, cascade_of, positive
 from torchsid.cli.console import Console, abridged, stage_name
-from torchsid.cli.evaluate import add_exit_when, early_exit, print_cost
+from torchsid.cli.evaluate import print_cost
 from torchsid.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_run(parser, data=False)
+    add_shared(parser, "directory", "--weights", "--exit-when")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
     parser.add_argument("--top", type=positive, default=3, metavar="K", help="classes to show (default: %(default)s)")
-    add_exit_when(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one table an image: the most likely classes, and the belief in them after every stage, or at the first sure one."""
+    from torchsid.anytime import EarlyExit
     from torchsid.study.early_exit import operations
     from torchsid.training.evaluation import predict
 
     network, screen = training.load_network(args.directory, args.weights), Console()
-    exit_early = early_exit(network, args)
+    exit_early = EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
     samples = _read(args.images, network)
 
     def show(path: Path, stages: Sequence[str], beliefs: "Tensor") -> None:
         """Print the beliefs `[stages, C]` in the classes that the last one finds most likely."""
         likely = beliefs[-1].topk(min(args.top, beliefs.shape[1])).indices.tolist()
         grown = [[network.class_names[name], *(f"{100 * p:.1f} %" for p in beliefs[:, name].tolist())] for name in likely]
-        screen.table([path.name, *abridged(stages)], [[name, *abridged(cells)] for name, *cells in grown])
+        screen.table([path.name, *abridged(stages, "…")], [[name, *abridged(cells, "…")] for name, *cells in grown])
 
     if exit_early is None:
         grown = predict(network.learner, samples, prepare=network.prepare).exp()  # [L+1, N, C]

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from torchsid.cli.arguments import add_runs, find_runs
+from torchsid.cli.arguments import add_shared, find_runs
 from torchsid.cli.console import Console
 from torchsid.errors import RunError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_runs(parser)
+    add_shared(parser, "runs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in RUN, if it is only one")
 
 

@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train everything that was asked for, one after another, then write the reports and print the table."""
     if args.help_settings:
-        return _print_settings(args)
+        from torchsid.training.recipes import describe
+
+        described = describe(training.resolve(args.recipes[0], overrides(args)))
+        rows = [[name, repr(value), f"{meaning}\n{allowed}"] for name, value, allowed, meaning in described]
+        Console().table(["setting", "value", "meaning"], rows)
+        return 0
     jobs = trainings(args.recipes, overrides(args), seeds=args.seeds, out=args.out)
     from torchsid.training.spread import started_as_worker, writes
 
@@ -45,25 +50,22 @@ def run(args: argparse.Namespace) -> int:
         check_directories(jobs, resume=args.resume)
     elif len(jobs) > 1:
         raise ConfigError(["many workers train one recipe with one seed: give one RECIPE, without --seeds"], source="command")
-    lead = all(map(writes, jobs.values()))
-    with closing(Console(quiet=args.quiet or not lead)) as screen:
-        for out, config in jobs.items():
-            if len(jobs) > 1:
-                screen.note(f"{config.label}, seed {config.training.seed}: {out}")
-            if code := _train(config, out, screen, args):
-                return code
-        if lead:
-            print_comparison(screen, [*jobs])
-            _write_reports([*jobs], args.out or DEFAULT_OUT, screen)
-    return 0
-
-
-def _print_settings(args: argparse.Namespace) -> int:
-    from torchsid.training import recipes
-
-    config = recipes.resolve(args.recipes[0], overrides(args))
-    rows = [[name, repr(value), f"{meaning}\n{allowed}"] for name, value, allowed, meaning in recipes.describe(config)]
-    Console().table(["setting", "value", "meaning"], rows)
+    lead, command = all(map(writes, jobs.values())), command_of(args)
+    screen = Console(quiet=args.quiet or not lead)
+    for out, config in jobs.items():
+        if len(jobs) > 1:
+            screen.note(f"{config.label}, seed {config.training.seed}: {out}")
+        screen.expect(config.training.epochs)
+        try:
+            with closing(screen):
+                training.train(config, out, resume=args.resume, reporter=screen, command=command)
+        except training.Interrupted as stop:
+            again = command if args.resume else f"{command} --resume"
+            print(f"torchsid: interrupted; everything so far is saved. Go on with:\n  {again}", file=sys.stderr)
+            return 128 + stop.signal
+    if lead:
+        print_comparison(screen, [*jobs])
+        _write_reports([*jobs], args.out or DEFAULT_OUT, screen)
     return 0
 
 
@@ -81,14 +83,13 @@ def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, ou
         ConfigError: a recipe or a setting is wrong, or two trainings would share a directory; names all problems.
     """
     problems: list[str] = []
-    configs = []
+    jobs: dict[Path, training.RunConfig] = {}
     for recipe in recipes:
         try:
-            configs.append(training.resolve(recipe, settings))
+            config = training.resolve(recipe, settings)
         except ConfigError as error:
             problems += error.problems
-    jobs: dict[Path, training.RunConfig] = {}
-    for config in configs:
+            continue
         for seed in range(config.training.seed, config.training.seed + seeds):
             directory = (out or DEFAULT_OUT) / (f"{config.recipe}-seed{seed}" if seeds > 1 else config.recipe)
             if directory in jobs:
@@ -96,7 +97,7 @@ def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, ou
             jobs[directory] = replace(config, training=replace(config.training, seed=seed))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return {out: configs[0]} if out and len(jobs) == 1 else jobs
+    return {out: next(iter(jobs.values()))} if out and len(jobs) == 1 else jobs
 
 
 def check_directories(jobs: "Mapping[Path, training.RunConfig]", *, resume: bool) -> None:
@@ -119,20 +120,6 @@ def check_directories(jobs: "Mapping[Path, training.RunConfig]", *, resume: bool
             problems.append(str(error))
     if problems:
         raise RunError("\n".join(problems))
-
-
-def _train(config: "training.RunConfig", out: Path, screen: Console, args: argparse.Namespace) -> int:
-    """Train one of them and return 0, or the exit code of an interruption."""
-    command = command_of(args)
-    screen.expect(config.training.epochs)
-    try:
-        training.train(config, out, resume=args.resume, reporter=screen, command=command)
-    except training.Interrupted as stop:
-        screen.close()
-        again = command if args.resume else f"{command} --resume"
-        print(f"torchsid: interrupted; everything so far is saved. Go on with:\n  {again}", file=sys.stderr)
-        return 128 + stop.signal
-    return 0
 
 
 def _write_reports(runs: Sequence[Path], out: Path, screen: Console) -> None:

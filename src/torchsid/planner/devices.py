@@ -91,23 +91,22 @@ class Device:
     """Bytes a second between processor and memory, which bounds the optimiser's update."""
 
 
-def _device(name: str, fp32: float, tf32: float | None, bf16: float | None, gib: float, gb_a_second: float) -> Device:
-    peaks: dict[Precision, float | None] = {"float32": fp32, "tf32": tf32, "bfloat16": bf16}
-    return Device(name, {key: 1e12 * peak for key, peak in peaks.items() if peak}, gib * 2**30, gb_a_second * 1e9)
-
-
-# The makers' data sheets: TFLOP/s without sparsity (float32, tf32, bfloat16), memory in GiB as the driver reports it, GB/s.
-CATALOGUE = (
-    _device("V100", 15.7, None, None, 32, 900),  # SXM2
-    _device("A100", 19.5, 156, 312, 80, 2039),  # SXM, 80 GB
-    _device("H100", 67, 494.5, 989, 80, 3350),  # SXM
-    _device("H200", 67, 494.5, 989, 140, 4800),  # SXM
-    _device("B200", 75, 1125, 2250, 179, 8000),  # HGX
-    _device("MI300X", 163.4, 653.7, 1307, 192, 5300),
-    _device("L4", 30.3, 60, 121, 22, 300),
-    _device("L40S", 91.6, 183, 362, 45, 864),
-    _device("RTX3090", 35.6, 35.6, 71, 24, 936),
-    _device("RTX4090", 82.6, 82.6, 165, 24, 1008),
+# The makers' data sheets: TFLOP/s without sparsity (as in PRECISIONS), memory in GiB as the driver reports it, GB/s.
+_SHEETS = (
+    ("V100", (15.7,), 32, 900),  # SXM2
+    ("A100", (19.5, 156, 312), 80, 2039),  # SXM, 80 GB
+    ("H100", (67, 494.5, 989), 80, 3350),  # SXM
+    ("H200", (67, 494.5, 989), 140, 4800),  # SXM
+    ("B200", (75, 1125, 2250), 179, 8000),  # HGX
+    ("MI300X", (163.4, 653.7, 1307), 192, 5300),
+    ("L4", (30.3, 60, 121), 22, 300),
+    ("L40S", (91.6, 183, 362), 45, 864),
+    ("RTX3090", (35.6, 35.6, 71), 24, 936),
+    ("RTX4090", (82.6, 82.6, 165), 24, 1008),
+)
+CATALOGUE = tuple(
+    Device(name, {precision: 1e12 * peak for precision, peak in zip(PRECISIONS, peaks, strict=False)}, gib * 2**30, gb * 1e9)
+    for name, peaks, gib, gb in _SHEETS
 )
 MEASURED = Device("measured", {}, 0.0, 0.0)
 """A part of this machine, whose numbers `torchsid.planner.speed.this_machine` finds."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _SMALL, _LARGE = 2, 4  # batches that are traced; BatchNorm needs two samples
 _MAX_HEAD_SHARE = 0.25  # of an even stage, as `staged_cascade` has it
 
-Kept = dict[int, int]  # bytes by storage
+Storages = dict[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +87,13 @@ def model_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*models.classifier_names(), *PRESETS)))
 
 
-@dataclass(frozen=True)
-class Passed:
-    """What the forward pass of one batch kept for backward."""
+class Kept(NamedTuple):
+    """What a piece of the trunk keeps for backward in one batch, and the head behind it: bytes by storage."""
 
-    parts: Sequence[Kept]
-    """A piece of the trunk, the head behind it, the next piece …"""
-    spared: Sequence[int]
-    """Bytes that a piece keeps less when nothing before it needs a gradient: the first weight, if autocast has cast it."""
-
-    def kept_bytes(self, start: int, end: int, *, local: bool) -> int:
-        """Return the bytes of the pieces start … end−1, as a stage of SID (`local`) with the head, each storage once."""
-        kept: Kept = {}
-        for part in (*self.parts[2 * start : 2 * end : 2], *([self.parts[2 * end - 1]] if local else [])):
-            kept |= part
-        return sum(kept.values()) - (self.spared[start] if local else 0)
+    trunk: Storages
+    head: Storages
+    spared: int
+    """Bytes that the piece keeps less when nothing before it needs a gradient: the first weight, if autocast has cast it."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +105,8 @@ class Trace:
     image: int
     """Elements of an input sample."""
     classes: int
-    passed: tuple[Passed, Passed]
-    """A small and a larger batch."""
+    kept: tuple[Sequence[Kept], Sequence[Kept]]
+    """By the pieces, of a small and of a larger batch."""
 
     @property
     def parameters(self) -> int:
@@ -138,7 +130,13 @@ class Trace:
             batch: samples; 0 for what does not grow with them.
             local: a stage of SID with its head; otherwise a part of backpropagation.
         """
-        small, large = (passed.kept_bytes(start, end, local=local) for passed in self.passed)
+
+        def once(pieces: Sequence[Kept]) -> int:
+            parts = [*(piece.trunk for piece in pieces), *([pieces[-1].head] if local else [])]
+            storages = {storage: size for part in parts for storage, size in part.items()}
+            return sum(storages.values()) - (pieces[0].spared if local else 0)
+
+        small, large = (once(kept[start:end]) for kept in self.kept)
         return small + (large - small) / (_LARGE - _SMALL) * (batch - _SMALL)
 
 
@@ -160,7 +158,7 @@ def trace(spec: ModelSpec, *, stages: int | None = None, precision: Precision = 
     # On the meta device alone, attention would keep its weights, and autocast would do nothing.
     with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         cascade.to_empty(device="cpu").train()
-        small, large = (_pass(cascade, torch.empty(batch, 3, spec.image_size, spec.image_size)) for batch in (_SMALL, _LARGE))
+        small, large = (_kept(cascade, torch.empty(batch, 3, spec.image_size, spec.image_size)) for batch in (_SMALL, _LARGE))
     return Trace(cascade.plan.stages, 3 * spec.image_size**2, spec.classes, (small, large))
 
 
@@ -183,18 +181,18 @@ def cut_everywhere(spec: ModelSpec, stages: int | None = None) -> StagedCascade:
         raise ConfigError([f"{spec.name}: {error}"], source="model") from None
 
 
-def _pass(cascade: StagedCascade, x: Tensor) -> Passed:
+def _kept(cascade: StagedCascade, x: Tensor) -> list[Kept]:
     """Run the cascade forward, as a whole and with a gradient stopped at every cut."""
-    whole, alone = (_kept(cascade, x, stop=stop) for stop in (False, True))
+    whole, alone = (_storages(cascade, x, stop=stop) for stop in (False, True))
     spared = [sum(piece.values()) - sum(by_itself.values()) for piece, by_itself in zip(whole[::2], alone[::2], strict=True)]
-    return Passed(whole, spared)
+    return list(map(Kept, whole[::2], whole[1::2], spared))
 
 
-def _kept(cascade: StagedCascade, x: Tensor, *, stop: bool) -> list[Kept]:
+def _storages(cascade: StagedCascade, x: Tensor, *, stop: bool) -> list[Storages]:
     """Return what a piece keeps, its head, the next piece …; `stop` cuts the graph behind every piece."""
     log_belief = cascade.prior(x)
     own = {storage_id(tensor) for tensor in (*cascade.parameters(), *cascade.buffers())}
-    parts: list[Kept] = [{}]
+    parts: list[Storages] = [{}]
     alive: list[Tensor] = []  # so that no storage's id is used again
 
     def pack(tensor: Tensor) -> Tensor:

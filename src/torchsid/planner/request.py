@@ -1,17 +1,26 @@
-"""What a plan is asked for, checked: every problem that needs no model is reported at once, before a model is traced."""
+"""What a plan is asked for, checked: every problem that needs no model is reported at once, before a model is traced.
 
-from collections.abc import Sequence
+And how throughput and efficiency go with the devices, the depth, the width or the batch, and what ends the scaling.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from torchsid.errors import ConfigError, unknown_name
 from torchsid.planner.devices import MEASURED, PRECISIONS, STATES, Mesh, Optimizer, Precision, read_devices, read_link
+from torchsid.planner.forecast import METHODS, Forecast, forecast
 from torchsid.planner.model import ModelSpec, Trace, model_names, trace
 from torchsid.planner.speed import Speed, measure, on_paper, this_machine
 
 Axis = Literal["devices", "depth", "width", "batch"]
 UTILISATION = 0.4  # of the peak that training reaches: usual for large models on data-centre devices
 _MICRO_BATCHES = 4  # a device of the pipeline, the least that GPipe recommends
+MAX_DEVICES = 4096
+_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+_ENOUGH = 0.5  # of the ideal throughput: below, scaling has ended
+Points = dict[int, Mapping[str, Forecast]]
+"""The forecasts at each number of devices, blocks, units of width or samples, ascending."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +41,7 @@ class PlanRequest:
     utilisation: float | None = None
     measure: bool = False
     sweep: Axis | None = None
-    """What `torchsid.planner.sweep` is asked to vary as well."""
+    """What `sweep` is to vary."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,8 @@ def resolve(request: PlanRequest, problems: Sequence[str] = ()) -> Planned:
     utilisation = request.utilisation or (1.0 if mesh.device is MEASURED else UTILISATION)
     if mesh.device is MEASURED:
         mesh = replace(mesh, device=this_machine(mesh.devices, mesh.precision))
-    if request.measure:
-        return Planned(request, found, measure(request.model, mesh), mesh, None)
-    return Planned(request, found, on_paper(found, mesh, utilisation), mesh, utilisation)
+    speed = measure(request.model, mesh) if request.measure else on_paper(found, mesh, utilisation)
+    return Planned(request, found, speed, mesh, None if request.measure else utilisation)
 
 
 def _mesh(request: PlanRequest, problems: Sequence[str]) -> Mesh:
@@ -121,3 +129,58 @@ def _mesh(request: PlanRequest, problems: Sequence[str]) -> Mesh:
 def usual_micro_batches(samples: int, ranks: int) -> int:
     """Return the largest divisor of the samples that is at most four times the devices of the pipeline."""
     return max(number for number in range(1, min(_MICRO_BATCHES * ranks, samples) + 1) if samples % number == 0)
+
+
+def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) -> tuple[Points, list[str]]:
+    """Return the forecasts along the axis that the plan's request asks for, and why some had to be left out.
+
+    * `"devices"`: 1, 2, 4 … 4096. The samples a device stay what they are in the plan; every method takes the pipeline length
+      (a power of two, up to the pieces of the model) that fits and is fastest, and as many replicas as there are devices for.
+    * `"depth"`, `"width"`, `"batch"`: a quarter to four times the plan's, on its mesh; `progress` is told each of them.
+    """
+    request, model, axis = planned.request, planned.request.model, planned.request.sweep
+    if axis == "devices":
+        return {2**n: _on_devices(planned, 2**n) for n in range(MAX_DEVICES.bit_length())}, []
+    own = model.own(axis) if axis == "depth" or axis == "width" else request.batch_size
+    assert own is not None  # `resolve` has refused others
+    points: Points = {}
+    left_out: list[str] = []
+    for value in sorted({max(round(own * factor), 1) for factor in _FACTORS}):
+        progress(f"{axis} {value}")
+        changed = {
+            "depth": replace(request, model=replace(model, depth=value)),
+            "width": replace(request, model=replace(model, width=value)),
+            "batch": replace(request, batch_size=value, micro_batches=None),
+        }
+        try:
+            found = resolve(changed[str(axis)])
+            points[value] = forecast(found.trace, found.speed, found.mesh)
+        except ConfigError as error:
+            left_out += [f"{axis} {value}: {problem}" for problem in error.problems]
+    return points, left_out
+
+
+def end_of_scaling(points: Points, name: str) -> str:
+    """Return how far a method keeps half of the ideal throughput, and what ends it."""
+    found = [(value, point[name]) for value, point in points.items()]
+    good = [place for place, (_, method) in enumerate(found) if method.fits and method.efficiency >= _ENOUGH]
+    if not good:
+        return f"nowhere: {found[-1][1].limit}"
+    value, behind = found[good[-1]][0], found[good[-1] + 1 :]
+    return f"to {value}, then {behind[0][1].limit}" if behind else f"to {value} and beyond"
+
+
+def _on_devices(planned: Planned, devices: int) -> Mapping[str, Forecast]:
+    """Return each method with the pipeline that is fastest among those that fit; if none does, that lacks least memory."""
+    mesh = planned.mesh
+    each = max(mesh.batch // mesh.devices, 1)  # samples a device
+    found = []
+    for ranks in (2**n for n in range(min(devices, len(planned.trace.pieces)).bit_length())):
+        here = replace(mesh, ranks=ranks, stages=ranks, data=devices // ranks, batch=each * devices)
+        here = replace(here, micro_batches=usual_micro_batches(each * ranks, ranks))
+        found.append(forecast(planned.trace, planned.speed, here))
+
+    def merit(method: Forecast) -> tuple[bool, float]:
+        return method.fits, method.images_per_second if method.fits else -method.memory
+
+    return {name: max((forecasts[name] for forecasts in found), key=merit) for name in METHODS}
