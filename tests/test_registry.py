@@ -56,7 +56,7 @@ def test_an_entry_is_the_object_that_has_the_files_name(things: Registry) -> Non
         ("nowhere:Mine", r"thing 'nowhere:Mine': No module named 'nowhere'; install it, or .* PYTHONPATH"),
         ("outside_things:Yours", r"thing 'outside_things:Yours': module 'outside_things' has no attribute 'Yours'"),
         ("outside_things:number", "name a class or a function"),
-        (":Mine", r"thing ':Mine': Empty module name"),
+        (":Mine", r"thing ':Mine': invalid format"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_refused(things: Registry, name: str, words: str) -> None:

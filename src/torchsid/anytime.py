@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from torchsid.core.beliefs import entropy, to_log_belief
 from torchsid.core.calling import Inputs, batch_size
-from torchsid.core.cascade import Cascade
+from torchsid.core.cascade import Cascade, Close
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import Segments, StagedCascade
 from torchsid.cut.boundary import Boundaries
@@ -109,50 +109,40 @@ class EarlyExit:
     @torch.no_grad()
     def __call__(self, x: Inputs) -> Early:
         """Return answers, exits and the stages that were computed for a batch; samples keep their order."""
-        cascade = self.cascade
-        if not isinstance(cascade, StagedCascade):
-            return self._run(cascade, x, divides=True)
-        if self._segments is None:
-            self._segments, self.whole_batches = _divisible(cascade, x)
-        if isinstance(self._segments, GraphSegments):
-            return self._pieces(cascade, self._segments, x)
-        return self._run(cascade, x, divides=False)
+        cascade, batch = self.cascade, _Batch(self.cascade, self.rule)
+        staged = isinstance(cascade, StagedCascade)
 
-    def _run(self, cascade: Cascade, x: Inputs, *, divides: bool) -> Early:
-        batch = _Batch(cascade, self.rule)
-
-        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
-            tensors, logits = cascade.answer(stage, tensors, batch.before(tensors[0]))
+        def close(_: int, tensors: list[Tensor]) -> list[Tensor]:
+            tensors, logits = cascade.answer(batch.stage, tensors, batch.before(tensors[0]))
             batch.close(logits)
             if batch.sure:
                 raise _AllSureError
-            staying = batch.divide() if divides else None
+            staying = None if staged else batch.divide()
             return tensors if staying is None else [tensor[staying] for tensor in tensors]
 
         with suppress(_AllSureError):
-            cascade.run(x, close)
+            if isinstance(cascade, StagedCascade):
+                self._run(cascade, x, batch, close)
+            else:
+                cascade.run(x, close)
         return batch.result()
 
-    def _pieces(self, cascade: StagedCascade, segments: GraphSegments, x: Inputs) -> Early:
-        values, batch = segments.bind(x), _Batch(cascade, self.rule)
-        read: list[Tensor] = []
-
-        def close(_: int, tensors: list[Tensor]) -> list[Tensor]:
-            read[:] = tensors[:1]
-            return tensors
-
-        for stage, head in enumerate(cascade.heads):
-            piece = segments.piece(stage, stage + 1)
+    def _run(self, cascade: StagedCascade, x: Inputs, batch: "_Batch", close: Close) -> None:
+        """Run the stages, which divide the batch at every cut where that is possible."""
+        if self._segments is None:
+            self._segments, self.whole_batches = _divisible(cascade, x)
+        if not isinstance(self._segments, GraphSegments):
+            cascade.run(x, close)
+            return
+        values = self._segments.bind(x)
+        for stage in range(cascade.depth):
+            piece = self._segments.piece(stage, stage + 1)
             piece.run(cascade.model, values, close)
             values = piece.handed_on
-            batch.close(head(*read, batch.before(*read)))
-            if batch.sure:
-                break
-            if not all(batch.has_row(value) for value in values):
+            if not all(map(batch.has_row, values)):
                 self.whole_batches = f"more than rows of samples crosses the cut behind stage {stage + 1}"
             elif (staying := batch.divide()) is not None:
                 values = tuple(value[staying] for value in values)
-        return batch.result()
 
 
 class _Batch:
@@ -160,6 +150,7 @@ class _Batch:
 
     def __init__(self, cascade: Cascade, rule: ExitRule) -> None:
         self._cascade, self._rule = cascade, rule
+        self.stage = 0  # that answers next, from 0
         self._log_belief: Tensor | None = None  # [b, ..., C], the newest of those that are computed
         self._answers: Tensor | None = None  # [B, ..., C]
 
@@ -174,6 +165,7 @@ class _Batch:
 
     def close(self, logits: Tensor) -> None:
         """Take the logits `[b, ..., C]` of one more stage."""
+        self.stage += 1
         self._log_belief = to_log_belief(logits)
         if self._answers is None:
             self._answers = torch.empty_like(self._log_belief)

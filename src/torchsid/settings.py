@@ -6,6 +6,7 @@ calls the class and whoever configures it by name are checked by the same annota
 
 import ast
 import inspect
+import operator
 import re
 import textwrap
 import types
@@ -38,13 +39,12 @@ NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
 
-_WORDS = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below", MultipleOf: "a multiple of"}
-_HOLDS: Mapping[type, Callable[[float, Any], bool]] = {
-    Ge: lambda value, bound: value >= bound.ge,
-    Gt: lambda value, bound: value > bound.gt,
-    Le: lambda value, bound: value <= bound.le,
-    Lt: lambda value, bound: value < bound.lt,
-    MultipleOf: lambda value, bound: value % bound.multiple_of == 0,
+_BOUNDS: Mapping[type, tuple[str, Callable[[Any, Any], bool]]] = {
+    Ge: ("at least", operator.ge),
+    Gt: ("above", operator.gt),
+    Le: ("at most", operator.le),
+    Lt: ("below", operator.lt),
+    MultipleOf: ("a multiple of", lambda value, step: value % step == 0),
 }
 _PLAIN = (bool, int, float, str, types.NoneType)
 
@@ -159,7 +159,7 @@ def allowed(annotation: Any) -> str:
     if one_of := OneOf.within(annotation):
         return " | ".join([*filter(None, one_of.also), *one_of.registry.names(), "package.module:Object"])
     if origin is Annotated:
-        bounds = [f"{_WORDS[type(bound)]} {astuple(bound)[0]:g}" for bound in annotation.__metadata__ if type(bound) in _WORDS]
+        bounds = [f"{_BOUNDS[type(bound)][0]} {astuple(bound)[0]:g}" for bound in annotation.__metadata__ if type(bound) in _BOUNDS]
         return ", ".join([allowed(annotation.__origin__), *(each for each in bounds if not each.endswith("inf"))])
     if origin is Literal:
         return " | ".join(map(str, get_args(annotation)))
@@ -172,8 +172,8 @@ def allowed(annotation: Any) -> str:
 
 def _out_of_range(name: str, value: object, annotation: Any) -> Iterator[str]:
     if get_origin(annotation) is Annotated and isinstance(value, int | float):
-        bounds = [bound for bound in annotation.__metadata__ if type(bound) in _HOLDS]
-        if not all(_HOLDS[type(bound)](value, bound) for bound in bounds):  # NaN fails every comparison
+        bounds = [bound for bound in annotation.__metadata__ if type(bound) in _BOUNDS]
+        if not all(_BOUNDS[type(bound)][1](value, *astuple(bound)) for bound in bounds):  # NaN fails every comparison
             yield f"{name}={value}: allowed is {allowed(annotation)}"
     elif get_origin(annotation) is Literal and value not in get_args(annotation):
         yield unknown_name(name, str(value), map(str, get_args(annotation)))

@@ -42,7 +42,7 @@ def test_quiet_and_without_the_report_extra_the_table_is_left(
     assert main(tiny("digits", "--quiet", "--out", "a b")) == 0
     captured = capsys.readouterr()
     assert "torchsid[report]" in captured.err
-    assert "Accuracy, best" in captured.out
+    assert "accuracy, best" in captured.out
     assert "epoch   1 " not in captured.out
     assert json.loads(Path("a b/manifest.json").read_text())["command"].endswith("--out 'a b'")
 

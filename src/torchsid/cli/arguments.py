@@ -32,16 +32,9 @@ def positive(text: str, kind: Callable[[str], float] = int) -> float:
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "directory": {"type": Path, "metavar": "RUN", "help": "the run's directory"},
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "a run, or a directory of runs"},
-    "--weights": {
-        "choices": ("best", "last"),
-        "default": "best",
-        "help": "those of the best validation accuracy, or the last ones (default: %(default)s)",
-    },
+    "--weights": {"choices": ("best", "last"), "default": "best", "help": "by validation accuracy, or last (default: %(default)s)"},
     "--data": {"metavar": "DIR", "help": "where the data files lie (default: where they lay in training)"},
-    "--exit-when": {
-        "metavar": "RULE",
-        "help": "leave at the first stage that is sure: 'confidence>0.95' or 'entropy<0.1' (quoted)",
-    },
+    "--exit-when": {"metavar": "RULE", "help": "leave at the first sure stage: 'confidence>0.95' or 'entropy<0.1' (quoted)"},
     "--json": {"type": Path, "metavar": "FILE", "help": "write all that is found, with all its digits"},
 }
 """Arguments that several verbs take."""

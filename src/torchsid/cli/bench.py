@@ -8,6 +8,7 @@ torchsid bench pipeline --model resnet-18 --workers 2           several workers,
 """
 
 import argparse
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
 
-_SIZES = ("width", "image_size", "classes", "head")
-_OF_TRUNKS = ("stages", "blocks", *_SIZES, "variant", "device", "trace", "figure")
+_SIZES = ("width", "image_size", "classes", "head", "batch_size")
+_OF_TRUNKS = ("stages", "blocks", *_SIZES[:-1], "variant", "device", "trace", "figure")
 
 Row = Mapping[str, Any]
 
@@ -32,6 +33,7 @@ Row = Mapping[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     benches = parser.add_subparsers(metavar="WHAT", required=True)
+    several: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
 
     def add(name: str, models: str, summary: str) -> argparse.ArgumentParser:
         bench = benches.add_parser(name, help=summary, allow_abbrev=False)
@@ -49,14 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step = add("step", SHARED, "time of a step, all contenders interleaved in one process")
     pipeline = add("pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines")
     for bench in (memory, step):
-        bench.add_argument("--stages", type=positive, nargs="+", metavar="N", help="to cut a classifier into (default: 2 4 8 12)")
-        bench.add_argument("--blocks", type=positive, nargs="+", metavar="N", help="of mlp, which is then cut into as many stages")
-        variants = "float32, bfloat16, channels-last, compiled (default: float32)"
-        bench.add_argument("--variant", nargs="+", metavar="V", help=variants)
+        bench.add_argument("--stages", **several, help="to cut a classifier into (default: 2 4 8 12)")
+        bench.add_argument("--blocks", **several, help="of mlp, which is then cut into as many stages")
+        bench.add_argument("--variant", nargs="+", metavar="V", help="float32 (default), bfloat16, channels-last, compiled")
         bench.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
     memory.set_defaults(measure=_memory)
 
-    step.add_argument("--depths", type=positive, nargs="+", metavar="L", help="of the shared cascade (default: 4 8 16 64 256)")
+    step.add_argument("--depths", **several, help="of the shared cascade (default: 4 8 16 64 256)")
     step.add_argument("--rounds", type=positive, default=12, metavar="N", help="rounds (default: %(default)s)")
     step.add_argument("--trace", action="store_true", help="print the order of events within a step")
     step.add_argument("--figure", type=Path, metavar="FILE", help="draw memory against time, as SVG")
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         pipeline.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{what} (default: {default})")
     pipeline.add_argument("--blocks", type=positive, metavar="N", help="of mlp and vit-blocks (default: 16)")
     tried = "parts of a batch: each is tried, the best counts (default: 4 8)"
-    pipeline.add_argument("--micro-batches", type=positive, nargs="+", default=[4, 8], metavar="N", help=tried)
+    pipeline.add_argument("--micro-batches", **several, default=[4, 8], help=tried)
     pipeline.add_argument("--wire", default="float32", metavar="TYPE", help="of SID's features, or bfloat16 (default: float32)")
     pipeline.add_argument("--queue", type=positive, default=2, metavar="N", help="messages between two workers (default: 2)")
     fresh = "measure memory as well, each contender in fresh processes (default: yes, except under torchrun)"
@@ -120,12 +121,12 @@ def _pipeline(args: argparse.Namespace, screen: Console) -> dict[str, Any] | Non
     from torchsid.bench.pipeline.bench import bench_pipeline
     from torchsid.bench.processes import launched, problems
 
-    given = {name: getattr(args, name) for name in ("workers", "stages", "rounds", "threads", "wire", "queue")}
+    given = _given(args, "workers", "stages", "rounds", "threads", "wire", "queue")
     settings = PipelineSettings(**given, micro_batches=tuple(sorted(set(args.micro_batches))))
     found = problems(settings.workers)
     if args.memory and launched():
         found.append("--memory: a launcher's processes serve all contenders, and memory takes fresh ones; start without torchrun")
-    workloads = plan_pipelines(args.model, settings, blocks=args.blocks, problems=found, **_sizes(args))
+    workloads = plan_pipelines(args.model, settings, blocks=args.blocks, problems=found, **_given(args, *_SIZES))
     memory = not launched() if args.memory is None else args.memory
     return bench_pipeline(workloads, settings, memory=memory, progress=screen.note)
 
@@ -162,9 +163,8 @@ def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload
     if SHARED not in args.model or "depths" not in args:
         if getattr(args, "depths", None):
             problems.append("--depths is for the shared cascade; classifiers are cut by --stages")
-        given = {"blocks": args.blocks, "variants": args.variant, "device": args.device}
-        given = {name: value for name, value in given.items() if value}
-        return plan_workloads(args.model, args.stages, problems=problems, **given, **_sizes(args))
+        given = _given(args, "blocks", "device", *_SIZES)
+        return plan_workloads(args.model, args.stages, variants=args.variant or ("float32",), problems=problems, **given)
     if len(args.model) > 1:
         problems.append(f"--model {' '.join(args.model)}: the shared cascade stands alone; run the bench twice")
     if unused := [f"--{name.replace('_', '-')}" for name in _OF_TRUNKS if getattr(args, name)]:
@@ -174,13 +174,13 @@ def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload
     return plan_shared(args.depths or DEPTHS, args.batch_size), []
 
 
-def _sizes(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: value for name in (*_SIZES, "batch_size") if (value := getattr(args, name)) is not None}
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that were given, or have a default here."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 def _show(screen: Console, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
     """Print a table, without the columns that no row has a number for, and what could not be measured."""
-    rows = [_readable(row) for row in rows]
     shown = {head: [_cell(template, row) for row in rows] for head, template in _COLUMNS.items()}
     shown = {head: cells for head, cells in shown.items() if set(cells) != {MISSING}}
     screen.table(list(shown), list(zip(*shown.values(), strict=True)))
@@ -188,25 +188,23 @@ def _show(screen: Console, rows: Sequence[Row], notes: Sequence[str] = ()) -> No
         print(f"left out: {note}")
 
 
+class _Cells(string.Formatter):
+    """Fills a column's template from a row; what may be a number or one a worker is both."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Return a number as text; the format `MiB` is for bytes."""
+        if isinstance(value, list | tuple):
+            return " / ".join(MISSING if each is None else self.format_field(each, format_spec) for each in value)
+        return f"{value / 2**20:.2f} MiB" if format_spec == "MiB" else format(value, format_spec)
+
+
 def _cell(template: str, row: Row) -> str:
     try:
-        return template.format_map(row)
+        return _Cells().vformat(template, (), row)
     except (KeyError, TypeError):  # not measured: None has no digits
         return MISSING
 
 
-def _readable(row: Row) -> Row:
-    """Return the row with texts for what may be a number or one a worker."""
-    found = dict(row)
-    for key, factor, digits in _TEXTS:
-        if (value := row.get(key)) is not None:
-            values = value if isinstance(value, list | tuple) else [value]
-            found[key] = " / ".join(MISSING if each is None else f"{factor * each:.{digits}f}" for each in values)
-    return found
-
-
-_TEXTS = (("kept_bytes", 2**-20, 2), ("peak_mib", 1, 1), ("sent_bytes", 2**-20, 2), ("idle", 100, 0))
-"""What may be a number or one a worker, the factor to the unit that it is shown in, and its digits."""
 _COLUMNS = {
     "model": "{network}",
     "contender": "{contender}",
@@ -225,11 +223,11 @@ _COLUMNS = {
     "with fill": "{speed_up_with_fill:.2f}",
     "over backprop": "{over_backprop:.2f}",
     "efficiency": "{efficiency:.0%}",
-    "idle": "{idle:s} %",
-    "sent a step": "{sent_bytes:s} MiB",
-    "kept": "{kept_bytes:s} MiB",
+    "idle": "{idle:.0%}",
+    "sent a step": "{sent_bytes:MiB}",
+    "kept": "{kept_bytes:MiB}",
     "kept / backprop": "{kept_over_backprop:.2f}",
-    "peak": "{peak_mib:s} MiB",
+    "peak": "{peak_mib:.1f} MiB",
     "peak / backprop": "{peak_over_backprop:.2f}",
     "head parameters": "{head_parameters:,}",
     "head work": "{head_share:.1%}",

@@ -3,13 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torchsid.cli.arguments import add_shared, find_runs
 from torchsid.cli.console import Console, abridged, write_json
-
-if TYPE_CHECKING:
-    from torchsid.study.report import Comparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,20 +16,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare the runs; the first one is the reference of the differences."""
-    from torchsid.study.report.compare import as_json
-
     screen = Console()
-    result = print_comparison(screen, find_runs(args.runs))
-    write_json(screen, args, "comparison", as_json(result))
+    write_json(screen, args, "comparison", print_comparison(screen, find_runs(args.runs)))
     return 0
 
 
-def print_comparison(screen: Console, runs: Sequence[Path]) -> "Comparison":
+def print_comparison(screen: Console, runs: Sequence[Path]) -> dict[str, Any]:
     """Print one row a method, runs that differ in their seed alone averaged; costs; accuracy by stage; what limits these.
 
-    Without SciPy, which intervals and differences need, there are means alone.
+    Without SciPy, which intervals and differences need, there are means alone. Returns all of it, as JSON can hold it.
     """
     from torchsid.study.report import compare, cost_table, stage_table, summary_table
+    from torchsid.study.report.compare import as_json
 
     try:
         result = compare(runs)
@@ -46,4 +41,4 @@ def print_comparison(screen: Console, runs: Sequence[Path]) -> "Comparison":
     screen.table(head, lines)
     for note in result.notes:
         print(note)
-    return result
+    return as_json(result)

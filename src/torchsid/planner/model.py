@@ -36,8 +36,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 _SMALL, _LARGE = 2, 4  # batches that are traced; BatchNorm needs two samples
 _MAX_HEAD_SHARE = 0.25  # of an even stage, as `staged_cascade` has it
 
-Storages = dict[int, int]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -90,8 +88,8 @@ def model_names() -> tuple[str, ...]:
 class Kept(NamedTuple):
     """What a piece of the trunk keeps for backward in one batch, and the head behind it: bytes by storage."""
 
-    trunk: Storages
-    head: Storages
+    trunk: dict[int, int]
+    head: dict[int, int]
     spared: int
     """Bytes that the piece keeps less when nothing before it needs a gradient: the first weight, if autocast has cast it."""
 
@@ -188,11 +186,11 @@ def _kept(cascade: StagedCascade, x: Tensor) -> list[Kept]:
     return list(map(Kept, whole[::2], whole[1::2], spared))
 
 
-def _storages(cascade: StagedCascade, x: Tensor, *, stop: bool) -> list[Storages]:
+def _storages(cascade: StagedCascade, x: Tensor, *, stop: bool) -> list[dict[int, int]]:
     """Return what a piece keeps, its head, the next piece …; `stop` cuts the graph behind every piece."""
     log_belief = cascade.prior(x)
     own = {storage_id(tensor) for tensor in (*cascade.parameters(), *cascade.buffers())}
-    parts: list[Storages] = [{}]
+    parts: list[dict[int, int]] = [{}]
     alive: list[Tensor] = []  # so that no storage's id is used again
 
     def pack(tensor: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ And how throughput and efficiency go with the devices, the depth, the width or t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torchsid.errors import ConfigError, unknown_name
 from torchsid.planner.devices import MEASURED, PRECISIONS, STATES, Mesh, Optimizer, Precision, read_devices, read_link
@@ -147,13 +147,11 @@ def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) ->
     left_out: list[str] = []
     for value in sorted({max(round(own * factor), 1) for factor in _FACTORS}):
         progress(f"{axis} {value}")
-        changed = {
-            "depth": replace(request, model=replace(model, depth=value)),
-            "width": replace(request, model=replace(model, width=value)),
-            "batch": replace(request, batch_size=value, micro_batches=None),
-        }
+        larger: dict[str, Any] = {"batch_size": value, "micro_batches": None}
+        if axis != "batch":
+            larger = {"model": replace(model, depth=value) if axis == "depth" else replace(model, width=value)}
         try:
-            found = resolve(changed[str(axis)])
+            found = resolve(replace(request, **larger))
             points[value] = forecast(found.trace, found.speed, found.mesh)
         except ConfigError as error:
             left_out += [f"{axis} {value}: {problem}" for problem in error.problems]

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 
@@ -51,7 +50,7 @@ def measure(spec: ModelSpec, mesh: Mesh) -> Speed:
         ConfigError: the model cannot be built or cut.
     """
     samples = mesh.batch // mesh.data
-    with torch.random.fork_rng(devices=[]), _threads(mesh.devices):
+    with torch.random.fork_rng(devices=[]), threads(max(torch.get_num_threads() // mesh.devices, 1)):
         cascade = cut_everywhere(spec, mesh.stages).train()
         x = torch.randn(samples, 3, spec.image_size, spec.image_size)
         target = torch.randint(spec.classes, (samples,))
@@ -67,15 +66,10 @@ def measure(spec: ModelSpec, mesh: Mesh) -> Speed:
 @cache  # so that all points of a sweep have the same device
 def this_machine(devices: int, precision: Precision) -> Device:
     """Return one of so many equal parts of this machine's processor: FLOP/s of matrix products, memory, bandwidth of copies."""
-    with _threads(devices):
+    with threads(max(torch.get_num_threads() // devices, 1)):
         a = torch.rand(_SIDE, _SIDE, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
         flops = 2 * _SIDE**3 / median_seconds(lambda: a @ a)
         block = torch.zeros(2**24)
         bandwidth = 2 * 4 * 2**24 / median_seconds(lambda: block.clone())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / devices
     return Device(MEASURED.name, dict.fromkeys(PRECISIONS, flops), memory, bandwidth)
-
-
-def _threads(devices: int) -> AbstractContextManager[None]:
-    """Give PyTorch one of so many shares of its threads."""
-    return threads(max(torch.get_num_threads() // devices, 1))
