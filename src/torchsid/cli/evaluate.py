@@ -1,6 +1,7 @@
 """`torchsid evaluate`: measure a trained run on its data, stage by stage, and when it may stop."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from torchsid import training
@@ -55,14 +56,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def print_cost(
-    screen: Console, average_depth: float, stages: int, operations: float, whole_batches: str, accuracy: float | None = None
-) -> None:
-    """Print what early exit spared, and why no more where batches cannot be divided."""
-    spared = {"average exit": f"stage {average_depth:.2f} of {stages}", "multiply-adds": percent(operations)}
-    screen.rows([spared if accuracy is None else {"accuracy": percent(accuracy), **spared}])
-    if whole_batches:
-        print(f"sure images wait for the rest of their batch, which cannot be divided: {whole_batches}")
+def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:
+    """Print what early exit spared, in the words of `measure_exits`, and why no more where batches cannot be divided."""
+    right = {"accuracy": percent(found["accuracy"])} if "accuracy" in found else {}
+    depth, operations = f"stage {found['average_depth']:.2f} of {stages}", percent(found["operations"])
+    screen.rows([right | {"average exit": depth, "multiply-adds": operations}])
+    if found["whole_batches"]:
+        print(f"sure images wait for the rest of their batch, which cannot be divided: {found['whole_batches']}")
 
 
 def _print_exits(screen: Console, found: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ def _print_exits(screen: Console, found: dict[str, Any]) -> None:
     screen.rows(
         [{stage: stage_name(row["stage"]), "images": percent(row["share"]), "accuracy": percent(row["accuracy"])} for row in exits]
     )
-    print_cost(screen, found["average_depth"], len(exits), found["operations"], found["whole_batches"], found["accuracy"])
+    print_cost(screen, found, len(exits))
 
 
 def _print_curve(screen: Console, curve: dict[str, Any]) -> None:

@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     answer, stages = exit_early(x), exit_early.cascade.depth  # a loaded network is in evaluation mode
     for path, belief, depth in zip(args.images, answer.log_belief.exp(), answer.depth.tolist(), strict=True):
         show(path, [f"stage {depth} of {stages}"], belief[None])
-    share = operations(exit_early.cascade, x[:2]).share(answer.computed)
-    print_cost(screen, float(answer.depth.double().mean()), stages, share, exit_early.whole_batches)
+    spared = {"average_depth": float(answer.depth.double().mean()), "whole_batches": exit_early.whole_batches}
+    print_cost(screen, spared | {"operations": operations(exit_early.cascade, x[:2]).share(answer.computed)}, stages)
     return 0
 
 

@@ -14,10 +14,6 @@ from torchsid.planner.steps import WORK, Step, collective, pipeline, sid
 SID, ONE_F_ONE_B, ZB_H1, FSDP = METHODS = ("SID", "1F1B", "ZB-H1", "FSDP")
 _HEADER = 10_000  # bytes of a message, about
 
-Memory = Mapping[str, float]
-"""Bytes by what they are for: with full sharding, messages hold the gathered parameters. What the allocator loses and what kernels
-need for themselves is not known here."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
@@ -25,7 +21,9 @@ class Rank:
 
     parameters: int
     """Whose gradients the replicas of the device sum."""
-    memory: Memory
+    memory: Mapping[str, float]
+    """Bytes by what they are for: with full sharding, messages hold the gathered parameters. What the allocator loses and what
+    kernels need for themselves is not known here."""
     sent: float
     """Bytes that it hands to its neighbours in a step."""
     stages: tuple[tuple[int, int], ...] = ()
@@ -115,7 +113,7 @@ def assign(work: Sequence[float], ends: Sequence[float], links: Sequence[float],
     return tuple(pairwise((0, *even)))
 
 
-def holding(mesh: Mesh, parameters: float, *, gradients: float | None = None, kept: float, messages: float) -> Memory:
+def holding(mesh: Mesh, parameters: float, *, gradients: float | None = None, kept: float, messages: float) -> Mapping[str, float]:
     """Return the memory of a device that trains so many parameters, of which so many have gradients at once, by default all."""
     return {
         "parameters": FLOAT * parameters,
