@@ -31,7 +31,13 @@ def problems(workers: int) -> list[str]:
     return []
 
 
-def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 1, ends: Callable[[], bool] = lambda: False) -> T:
+def in_fresh_processes(
+    work: Callable[[*Args], T],
+    *args: *Args,
+    workers: int = 1,
+    ends: Callable[[], bool] = lambda: False,
+    method: str = "spawn",
+) -> T:
     """Call `work(*args)` in fresh processes, and return what it returned in the first of them.
 
     Args:
@@ -39,15 +45,16 @@ def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 
         args: its arguments.
         workers: how many; they find each other as those that `torchrun` starts do.
         ends: whether they are to end, which SIGTERM tells them.
+        method: by which they are started, as `multiprocessing` calls it.
 
     Raises:
         RunError: one of them failed.
     """
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False) if workers > 1 else None  # type: ignore[attr-defined]
-    results: SimpleQueue[Any] = get_context("spawn").SimpleQueue()
+    results: SimpleQueue[Any] = get_context(method).SimpleQueue()
     given = (workers, store.port if store else 0, results, work, args)
     started = start_processes(  # type: ignore[no-untyped-call]
-        _call, given, nprocs=workers, join=False, daemon=True, start_method="spawn"
+        _call, given, nprocs=workers, join=False, daemon=False, start_method=method
     )
     found, told = [], False
     try:
@@ -60,6 +67,11 @@ def in_fresh_processes(work: Callable[[*Args], T], *args: *Args, workers: int = 
     except ProcessException as error:
         last = (error.msg.strip().splitlines() or ["killed"])[-1]
         raise RunError(f"process {error.error_index} failed: {last}; if it was killed, use a smaller batch") from None
+    finally:
+        for process in started.processes:
+            process.terminate()
+    if not found and results.empty():
+        raise RunError("process 0 was interrupted")
     result: T = found[0] if found else results.get()
     return result
 

@@ -76,7 +76,7 @@ def test_what_limits_an_experiment_is_listed() -> None:
 
 @pytest.mark.parametrize("axis", [AXIS, NAMED])
 def test_every_contender_is_drawn_along_the_axis(axis: Axis) -> None:
-    first, second, *_ = axis.names()
+    first, second, *_ = experiment(axis=axis).points
     scores = {(name, point): [95.0, 96.0] for name in ("SID", "BP") for point in (first, second)}
     about = experiment(axis=axis, contenders={"SID": ContenderConfig(), "BP": ContenderConfig()})
     texts = {element.text for element in ElementTree.fromstring(figures(results(scores, of=about))["accuracy"].svg).iter("text")}

@@ -1,21 +1,17 @@
-"""Trainings in processes that end with us: several runs at a time, or one run by several workers.
-
-`concurrent.futures` leaves its processes behind when this one is terminated, and does not tell them of a signal.
-"""
+"""Trainings in processes that end with us: several runs at a time, or one run by several workers."""
 
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar, cast
+from threading import Event, Thread
+from typing import TypeVar
 
 import torch
 
@@ -56,7 +52,7 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
     """
     with stop_on_signal() as stop:
         try:
-            in_fresh_processes(_train, train, item, workers=workers, ends=lambda: stop.signal is not None)
+            in_fresh_processes(_apart, train, item, workers=workers, ends=lambda: stop.signal is not None)
         except RunError as error:
             for kind in (NonFiniteError, DataError):
                 if found := re.search(rf"\b{kind.__name__}: (.*)", str(error)):
@@ -67,18 +63,6 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
             raise Interrupted(out, stop.signal)
 
 
-def _train(train: Callable[[Item], object], item: Item) -> None:
-    _leave_terminal()
-    with suppress(Interrupted):
-        train(item)
-
-
-def _leave_terminal() -> None:
-    """Have Ctrl-C reach this process through its parent alone, hence once."""
-    if hasattr(os, "setsid"):
-        os.setsid()
-
-
 def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Generator[tuple[Item, Result]]:
     """Yield every item with `work(item)` as it is ready: so many at a time in processes of their own, or one by one in this one.
 
@@ -87,68 +71,47 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
 
     Raises:
         KeyboardInterrupt: a signal came; the processes have ended.
-        RunError: `work` raised a ValueError, whose message this has, or a process failed or was killed.
+        RunError: `work` raised an error, whose message this has, or a process was killed.
     """
     if processes == 1:
         yield from ((item, work(item)) for item in items)
         return
     # The server imports what training needs once, and every process is a copy of it. Optimisers import dynamo as they begin; beside
     # CUDA they do it themselves, for nothing may touch the driver before the copy is made.
-    context = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
-    context.set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
-    waiting = iter(items)
-    running: dict[Connection, tuple[Item, BaseProcess]] = {}
-    with stop_on_signal() as stop:
+    method = "forkserver" if sys.platform == "linux" else "spawn"
+    get_context(method).set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
+    waiting, ended = iter(items), Event()
+    running: dict[Future[Result], Item] = {}
+    with stop_on_signal() as stop, ThreadPoolExecutor(processes) as pool:
         try:
             while stop.signal is None:
                 for item in islice(waiting, processes - len(running)):
-                    reader, writer = context.Pipe(duplex=False)
-                    process: BaseProcess = context.Process(target=_serve, args=(work, item, writer))
-                    process.start()
-                    writer.close()
-                    running[reader] = item, process
+                    alone = partial(in_fresh_processes, _watched, work, item, ends=ended.is_set, method=method)
+                    running[pool.submit(alone)] = item
                 if not running:
                     return
-                for reader in cast(list[Connection], wait(list(running), _LOOK)):
-                    item, process = running.pop(reader)
-                    yield item, cast(Result, _result(reader, process))
+                for done in wait(running, _LOOK, FIRST_COMPLETED).done:
+                    yield running.pop(done), done.result()
             raise KeyboardInterrupt
         finally:
-            for _, process in running.values():
-                process.terminate()
-            for reader, (_, process) in running.items():
-                process.join()
-                reader.close()
+            ended.set()
 
 
-def _result(reader: Connection, process: BaseProcess) -> object:
-    with reader:
-        try:
-            result, problem = reader.recv()
-        except EOFError:
-            process.join()
-            reason = "its error stands above" if process.exitcode == 1 else "it was killed, for want of memory perhaps"
-            raise RunError(f"a process of the experiment ended with exit code {process.exitcode}: {reason}") from None
-    process.join()
-    if problem:
-        raise RunError(problem)
-    return result
-
-
-def _serve(work: Callable[[Item], Result], item: Item, writer: Connection) -> None:
-    """Do the work, and send its result or what the user did wrong."""
-    _leave_terminal()
+def _watched(work: Callable[[Item], Result], item: Item) -> Result:
+    """Do the work in a process that is asked to stop when its parent has died; Linux tells only the server that made it."""
     Thread(target=_stop_with_parent, daemon=True).start()
-    with suppress(KeyboardInterrupt, BrokenPipeError):
-        try:
-            writer.send((work(item), ""))
-        except ValueError as error:
-            writer.send((None, str(error)))
+    return _apart(work, item)
 
 
 def _stop_with_parent() -> None:
-    """Wait until the parent has died, however it did, and ask this process to stop."""
     parent = parent_process()
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _apart(work: Callable[[Item], Result], item: Item) -> Result:
+    """Do the work in a process that Ctrl-C reaches through its parent alone, hence once."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    return work(item)
