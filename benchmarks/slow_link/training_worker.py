@@ -10,11 +10,10 @@ from dataclasses import asdict, replace
 import torch
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.contenders import Procedure
 from torchsid.bench.pipeline.bench import take_turn
 from torchsid.bench.pipeline.contenders import build
-from torchsid.bench.turns import take_turns
-from torchsid.bench.workload import Workload
+from torchsid.bench.steps import take_turns
+from torchsid.bench.workload import Procedure, Workload
 from torchsid.distributed.world import join
 
 

@@ -46,6 +46,7 @@ _BOUNDS: Mapping[type, tuple[str, Callable[[Any, Any], bool]]] = {
     Lt: ("below", operator.lt),
     MultipleOf: ("a multiple of", lambda value, step: value % step == 0),
 }
+_hints = cache(partial(get_type_hints, include_extras=True))  # slow, and asked for at every call
 _PLAIN = (bool, int, float, str, types.NoneType)
 
 
@@ -122,7 +123,7 @@ def _chosen(setting: Setting, values: Mapping[str, Any]) -> Callable[..., Any] |
 def settings_of(entry: Callable[..., Any]) -> Mapping[str, Setting]:
     """Return the settings of a class or function: its keyword-only parameters of types that a TOML file can hold."""
     holder = entry.__init__ if isinstance(entry, type) and not is_dataclass(entry) else entry  # type: ignore[misc]
-    hints = get_type_hints(holder, include_extras=True)
+    hints = _hints(holder)
     described = dict(_described(entry))
     made = fields(entry) if is_dataclass(entry) else ()
     defaults = {each.name: each.default_factory() for each in made if callable(each.default_factory)}
@@ -138,7 +139,7 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        hints = get_type_hints(function, include_extras=True)
+        hints = _hints(function)
         problems = [problem for name, value in kwargs.items() for problem in _out_of_range(name, value, hints.get(name))]
         if problems:
             raise ValueError("; ".join(problems))
@@ -149,7 +150,7 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
 def out_of_range(settings: Any) -> list[str]:
     """Return which values of a dataclass are out of their annotation's range or names."""
-    hints = get_type_hints(type(settings), include_extras=True)
+    hints = _hints(settings.__class__)
     return [problem for name, value in vars(settings).items() for problem in _out_of_range(name, value, hints[name])]
 
 

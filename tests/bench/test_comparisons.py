@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from torchsid.bench.comparisons import BLOCKS, PipelineSettings, plan_pipelines, plan_workloads
-from torchsid.bench.contenders import contenders
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import Workload, contenders
 from torchsid.cut.graph import GraphSegments
 from torchsid.errors import ConfigError
 

@@ -4,10 +4,9 @@ import pytest
 
 from torchsid.bench import steps
 from torchsid.bench.comparisons import plan_shared
-from torchsid.bench.contenders import BACKPROP, CHECKPOINTING, REFERENCE, Procedure
 from torchsid.bench.steps import Row, bench_memory, bench_steps, memory_row, new_row, times_of, trace_steps
 from torchsid.bench.trainable import Trainable, build
-from torchsid.bench.workload import SHARED, Workload
+from torchsid.bench.workload import BACKPROP, CHECKPOINTING, REFERENCE, SHARED, Procedure, Workload
 from torchsid.errors import CutError
 
 MLP = Workload(model="mlp", stages=(2, 4), width=32, batch_size=8, image_size=4)

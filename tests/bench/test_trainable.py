@@ -6,10 +6,9 @@ from tests.networks import assert_same_gradients, gradients, small_batch, small_
 from torch.optim import SGD
 
 from torchsid import LocalObjective, StagedCascade
-from torchsid.bench.contenders import SID, TWO_PHASE, Procedure, contenders
 from torchsid.bench.recorder import Recorder, seconds_by_kind
 from torchsid.bench.trainable import GRADIENTS, Checkpointed, Reference, Trainable, build
-from torchsid.bench.workload import SHARED, Workload
+from torchsid.bench.workload import SHARED, SID, TWO_PHASE, Procedure, Workload, contenders
 from torchsid.learners import sid
 from torchsid.learners.backprop import Backprop
 

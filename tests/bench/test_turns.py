@@ -1,4 +1,4 @@
-from torchsid.bench.turns import spread, take_turns
+from torchsid.bench.steps import spread, take_turns
 
 
 def test_everyone_has_a_turn_a_round_and_the_order_rotates() -> None:

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from torchsid.bench import steps
-from torchsid.bench.contenders import Procedure
 from torchsid.bench.pipeline.contenders import pipeline_contenders
 from torchsid.bench.steps import Row, memory_row, new_row
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import Procedure, Workload
 from torchsid.cli.main import main
 from torchsid.core import schedules
 

@@ -4,7 +4,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchsid.cut.balance import balanced_cuts
+from torchsid.cut.cuts import balanced_cuts
 
 sizes = st.lists(st.integers(0, 20), min_size=1, max_size=7)
 

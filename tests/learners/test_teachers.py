@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.networks import CLASSES
-from torchsid.learners.teachers import BeliefMemory
+from torchsid.learners.predictions import BeliefMemory
 
 
 def memory(samples: int = 5, depth: int = 3) -> BeliefMemory:

@@ -6,12 +6,11 @@ from statistics import median
 from torch import Tensor, fx, nn
 from torch.optim import SGD, Optimizer
 
-from torchsid.bench import contenders
 from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE, Recorder
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import BACKPROP, SID, Workload
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.graph import GraphSegments
-from torchsid.learners.sid import SID
+from torchsid.learners import sid
 
 HEAD = "head"
 Seconds = Mapping[str, Sequence[float]]
@@ -60,7 +59,7 @@ def sid_seconds(
         args[0].register_hook(lambda gradient: recorder.begin(BACKWARD))  # type: ignore[no-untyped-call]
 
     hooks = [head.register_forward_pre_hook(read) for head in cascade.heads]
-    learner, steps, kinds = SID(cascade, optimizer=optimizer), [], (FORWARD, HEAD, BACKWARD, UPDATE)
+    learner, steps, kinds = sid.SID(cascade, optimizer=optimizer), [], (FORWARD, HEAD, BACKWARD, UPDATE)
     for _ in range(1 + repeats):
         recorder.end()  # of waiting: the step begins
         learner.step(x, target)
@@ -78,4 +77,4 @@ def seconds_of_stages(workload: Workload) -> Seconds:
     cascade, _ = cut(workload)
     parts = sid_seconds(cascade, *workload.batch(), SGD(cascade.parameters(), lr=0.01))
     trunk = [each[FORWARD] + each[BACKWARD] for each in parts]
-    return {contenders.SID: [own + each[HEAD] for own, each in zip(trunk, parts, strict=True)], contenders.BACKPROP: trunk}
+    return {SID: [own + each[HEAD] for own, each in zip(trunk, parts, strict=True)], BACKPROP: trunk}

@@ -3,33 +3,37 @@
 `torchsid bench step`: time and kept bytes, all contenders of a workload interleaved in one process. `torchsid bench memory`: kept
 bytes and the peak of the process, every contender in a fresh one.
 
+Contenders that are timed take turns: within a round each has one, in an order that rotates; ratios are taken within a round, so
+that a machine whose speed drifts disturbs both sides alike.
+
 Of a row: `kept_bytes` is the most that autograd keeps for backward at any moment of a step, `peak_mib` the peak of a step above the
 level before the first. Times are milliseconds: medians over the rounds, with first and third quartile; `gradients_ms`, of a shared
 cascade, is the step without the optimisers. Ratios (`step_over_backprop`, …) are medians of the ratio within a round. A `note` says
 why something was not measured.
 """
 
+import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count, pairwise
-from statistics import median
-from typing import Any
+from statistics import median, quantiles
+from typing import Any, TypeVar
 
 import torch
 
-from torchsid.bench.contenders import BACKPROP, BASES, REFERENCE, SID, Procedure, contenders
 from torchsid.bench.processes import in_fresh_processes
 from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, UPDATE, seconds_by_kind
 from torchsid.bench.trainable import Trainable, build
-from torchsid.bench.turns import STEPS_A_TURN, ratios, spread, take_turns
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import BACKPROP, BASES, REFERENCE, SID, Procedure, Workload, contenders
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.side_effects import threads as give_threads
 from torchsid.core.staged import Plan, StagedCascade
 from torchsid.errors import CutError, HeadError
 
+STEPS_A_TURN = 3  # in a row, after one that is not counted: as in training, memory is warm
 WARM_UP = 2  # steps, after which gradients and momentum exist
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 """Of each contender by name, a step a round: its seconds by what was done in it."""
@@ -38,7 +42,7 @@ Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 def bench_steps(
     workloads: Sequence[Workload], *, rounds: int = 12, threads: int = 0, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Time the step of every contender on every workload; see `turns` for the method.
+    """Time the step of every contender on every workload.
 
     Args:
         workloads: of `plan`, or shared cascades.
@@ -96,6 +100,34 @@ def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:
         return sorted(steps, key=lambda step: sum(step.values()))[STEPS_A_TURN // 2]
 
     return take_turns(list(trainables), turn, rounds) if trainables else {}
+
+
+def take_turns(names: Sequence[str], turn: Callable[[str], T], rounds: int) -> dict[str, list[T]]:
+    """Return what `turn(name)` gave in each counted round, by name; a round of warm-up goes before."""
+    results: dict[str, list[T]] = {name: [] for name in names}
+    for round_ in range(-1, rounds):
+        first = round_ % len(names)
+        for name in [*names[first:], *names[:first]]:
+            result = turn(name)
+            if round_ >= 0:
+                results[name].append(result)
+    return results
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return median, first and third quartile; of a single value, that value."""
+    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * (values[0],)
+    return middle, low, high
+
+
+def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Return the ratio within each round."""
+    return [a / b for a, b in zip(times, base, strict=True)]
+
+
+def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median time of a call that has been warmed up."""
+    return median(timeit.repeat(call, number=1, repeat=1 + repeats)[1:])
 
 
 def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: Callable[[str], None] = print) -> dict[str, Any]:

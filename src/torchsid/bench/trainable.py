@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn, optim
 from torch.utils.checkpoint import checkpoint
 
-from torchsid.bench.contenders import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Procedure
 from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE, Recorder, Span
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Procedure, Workload
 from torchsid.core import schedules
 from torchsid.core.beliefs import to_log_belief
 from torchsid.core.objective import LocalObjective
@@ -202,5 +201,4 @@ class Reference:
             _, logits = stage(z, teacher)
             total = total + self.objective(to_log_belief(logits), log_target, teacher, alpha).mean()
         (scale * total).backward()
-        loss: Tensor = total.detach()
-        return loss
+        return total.detach()

@@ -1,14 +1,15 @@
-"""What is trained in a comparison: one network, one batch, one way to compute; the same for every contender."""
+"""What is compared: a network and a batch, the same for every contender; and ways to train it, by name, before they are built."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from torchsid import models
+from torchsid.core import schedules
 from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
 from torchsid.cut.assemble import By, staged_cascade
@@ -24,6 +25,20 @@ VIT_BLOCKS = "vit-blocks"
 Several = Annotated[int, Ge(2)]
 Variant = Literal["float32", "bfloat16", "channels-last", "compiled"]
 _FEATURES = 128  # of the extractor of a shared cascade
+
+BACKPROP: Final = "backprop"
+CHECKPOINTING: Final = "checkpointing"
+ACCUMULATION: Final = "accumulation"
+DEEP_SUPERVISION: Final = "deep supervision"
+SID: Final = "sid"
+REFERENCE: Final = "reference"
+PLAIN: Final = "plain"
+TWO_PHASE: Final = "two_phase"
+
+BASES = (REFERENCE, BACKPROP, CHECKPOINTING, PLAIN)
+"""Whom the others are compared with, where they take part."""
+_MICRO_BATCHES = 4  # of gradient accumulation
+_DEEPEST_SUPERVISION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,3 +139,42 @@ class Workload:
     def _laid_out(self, module: nn.Module) -> nn.Module:
         module.to(self.device)
         return module.to(memory_format=torch.channels_last) if self.variant == "channels-last" else module  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """A way to train: a method, the stages of the network (1: it is not cut), and how it goes about it."""
+
+    method: str
+    stages: int = 1
+    micro_batches: int = 1
+    """Parts of the batch over which gradients are gathered."""
+    window: int = 1
+    """How many stages a local loss reaches back over."""
+
+    @property
+    def name(self) -> str:
+        """The method, with what tells it from others of the same."""
+        parts = [f"{SID}-{self.stages}" if self.method == SID else self.method]
+        if self.method == SID and self.window > 1:
+            parts.append(f"window {self.window}")
+        if self.method != ACCUMULATION and self.micro_batches > 1:
+            parts.append(f"{self.micro_batches} micro-batches")
+        return ", ".join(parts)
+
+
+def contenders(workload: Workload) -> list[Procedure]:
+    """Return who is compared: on a shared cascade the public code, backpropagation, and SID by each of its schedules.
+
+    A classifier is trained by backpropagation, in the usual ways to save memory, by deep supervision through SID's heads, and SID.
+    """
+    if workload.shared:
+        return [Procedure(method, *workload.stages) for method in (REFERENCE, BACKPROP, *schedules.names(), PLAIN)]
+    supervised = [stages for stages in workload.stages if stages <= _DEEPEST_SUPERVISION]
+    return [
+        Procedure(BACKPROP),
+        Procedure(CHECKPOINTING, max(workload.stages)),
+        Procedure(ACCUMULATION, micro_batches=_MICRO_BATCHES),
+        *(Procedure(DEEP_SUPERVISION, stages, window=stages) for stages in supervised[-1:]),
+        *(Procedure(SID, stages) for stages in workload.stages),
+    ]

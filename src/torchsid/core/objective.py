@@ -9,13 +9,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from torchsid.core import beliefs
-from torchsid.errors import TargetError, unknown_name
+from torchsid.errors import TargetError
+from torchsid.settings import Positive, Weight, out_of_range
 
 Direction = Literal["forward", "reverse"]
 Alpha = float | Sequence[float] | str
@@ -45,21 +46,15 @@ class LocalObjective:
 
     alpha: Alpha = 0.5
     direction: Direction = "forward"
-    label_smoothing: float = 0.0
-    temperature: float = 1.0
+    label_smoothing: Weight = 0.0
+    temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = out_of_range(self)
         try:
             alphas_of(self.alpha, None)
         except ValueError as error:
             problems.append(str(error))
-        if self.direction not in get_args(Direction):
-            problems.append(unknown_name("direction", self.direction, get_args(Direction)))
-        if not 0.0 <= self.label_smoothing <= 1.0:
-            problems.append(f"label_smoothing = {self.label_smoothing}: allowed is 0 to 1")
-        if not 0.0 < self.temperature < math.inf:
-            problems.append(f"temperature = {self.temperature}: allowed is any number above 0, 1 leaves the belief as it is")
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
-from torchsid.cut.balance import balanced_cuts
+from torchsid.cut.cuts import balanced_cuts
 from torchsid.learners.sid import SID
 
 _STEPS = 3  # that are timed, after one that warms up

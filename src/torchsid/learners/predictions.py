@@ -1,5 +1,11 @@
-"""What the network predicted for each training sample when it last saw it: what ELR and self-distillation learn from."""
+"""What the network answered on each training sample when it last saw it.
 
+ELR and self-distillation learn from predictions. In SID stage i waits for `p_{i−1}` of the same batch: a forward lock. A memory
+gives it the `p_{i−1}` of the same sample from one epoch before instead, so that all stages of a shared cascade can work on a batch
+at once. What they learn from is older; that is the price, and it is measured.
+"""
+
+from copy import copy
 from typing import ClassVar
 
 import torch
@@ -7,7 +13,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.learners.backprop import Backprop
-from torchsid.learners.teachers import rows_of
 
 
 class RememberingBackprop(Backprop):
@@ -55,3 +60,58 @@ class RememberingBackprop(Backprop):
         kept = finite.view(-1, *(1,) * (predictions.dim() - 1))
         self.predictions[rows] = torch.where(kept, predictions.to(self.predictions), self.predictions[rows])
         self.visits[rows] += finite.to(self.visits)
+
+
+class BeliefMemory:
+    """`p_0 … p_{L−1}` of every training sample, as log-probabilities; the prior until a sample has been seen.
+
+    Takes 4 bytes a probability.
+
+    Args:
+        samples: N.
+        depth: the number of stages L.
+        log_prior: the first belief about a sample, `[..., C]`.
+    """
+
+    def __init__(self, samples: int, depth: int, log_prior: Tensor) -> None:
+        self.table = log_prior.expand(samples, depth, *log_prior.shape).clone()
+        """`[N, L, ..., C]`."""
+        self._first = 0  # stage of the whole cascade
+
+    def of_stages(self, stages: range) -> "BeliefMemory":
+        """Return a memory of some neighbouring stages (from 0) alone."""
+        memory = copy(self)
+        memory.table, memory._first = self.table[:, stages.start : stages.stop].clone(), self._first + stages.start
+        return memory
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds: views `[N, ..., C]` of the table, one for the teacher of each stage."""
+        return {f"teacher:stages.{self._first + i}": teacher for i, teacher in enumerate(self.table.unbind(1))}
+
+    def teachers(self, samples: Tensor) -> Tensor:
+        """Return what the stages learn from, `[L, B, ..., C]`.
+
+        Args:
+            samples: indices of the batch's samples, int64 `[B]`.
+
+        Raises:
+            ValueError: there are no such samples.
+        """
+        return self.table[rows_of(samples, self.table)].transpose(0, 1)
+
+    def remember(self, samples: Tensor, stage: int, log_belief: Tensor) -> None:
+        """Keep what stage `stage` (from 0, of these) answered, `[B, ..., C]`, to teach the next one; the last teaches nobody."""
+        if stage + 1 < self.table.shape[1]:
+            self.table[rows_of(samples, self.table), stage + 1] = log_belief.to(self.table)
+
+
+def rows_of(samples: Tensor, table: Tensor) -> Tensor:
+    """Return the indices of the batch's samples, int64 `[B]`, on the device of a table with one row a training sample.
+
+    Raises:
+        ValueError: there are no such samples.
+    """
+    count = len(table)
+    if len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
+        raise ValueError(f"samples from {int(samples.min())} to {int(samples.max())}: the memory is of {count}, 0 to {count - 1}")
+    return samples.to(table.device)

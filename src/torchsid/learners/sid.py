@@ -19,7 +19,7 @@ from torchsid.core.objective import Alpha, Direction, LocalObjective, alphas_of
 from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
-from torchsid.learners.teachers import BeliefMemory
+from torchsid.learners.predictions import BeliefMemory
 from torchsid.settings import Count, Positive, Weight, checked, settings_of
 
 AlphaOver = Literal["stages", "epochs"]

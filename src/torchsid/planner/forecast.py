@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import ceil, inf
 
-from torchsid.cut.balance import balanced_cuts
+from torchsid.cut.cuts import balanced_cuts
 from torchsid.planner.devices import FLOAT, STATES, Mesh
 from torchsid.planner.model import Trace
 from torchsid.planner.speed import Speed

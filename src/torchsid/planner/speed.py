@@ -10,7 +10,7 @@ from torch.optim import SGD, AdamW
 
 from torchsid.bench.pieces import HEAD, sid_seconds
 from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE
-from torchsid.bench.turns import median_seconds
+from torchsid.bench.steps import median_seconds
 from torchsid.core.side_effects import threads
 from torchsid.planner.devices import MEASURED, PRECISIONS, Device, Mesh, Precision
 from torchsid.planner.model import ModelSpec, Trace, cut_everywhere

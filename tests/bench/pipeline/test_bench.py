@@ -5,7 +5,6 @@ import pytest
 from tests.distributed.workers import in_workers
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.contenders import BACKPROP, SID, Procedure
 from torchsid.bench.pipeline.bench import (
     Turn,
     Turns,
@@ -21,7 +20,7 @@ from torchsid.bench.pipeline.bench import (
 )
 from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, GPIPE, SID_ALONE, SID_PIPELINE, pipeline_contenders
 from torchsid.bench.recorder import Span
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import BACKPROP, SID, Procedure, Workload
 
 # Two workers, one second a step each: the pipeline fills for a second, and the last worker pauses for half a second in step 3.
 FIRST = Turn(

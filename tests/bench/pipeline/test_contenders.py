@@ -5,7 +5,6 @@ import torch
 from tests.distributed.workers import in_workers
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.contenders import BACKPROP, SID, Procedure
 from torchsid.bench.pipeline.contenders import (
     DATA_PARALLEL,
     GPIPE,
@@ -18,7 +17,7 @@ from torchsid.bench.pipeline.contenders import (
     pipeline_contenders,
 )
 from torchsid.bench.trainable import build as build_alone
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import BACKPROP, SID, Procedure, Workload
 from torchsid.distributed.world import join
 
 

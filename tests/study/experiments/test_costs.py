@@ -8,8 +8,8 @@ import pytest
 from pyarrow import parquet
 from tests.show.parsed import parsed
 
-from torchsid.bench.contenders import BACKPROP
 from torchsid.bench.recorder import PARTS
+from torchsid.bench.workload import BACKPROP
 from torchsid.errors import ConfigError
 from torchsid.study.experiments import costs, costs_page
 from torchsid.study.experiments.costs import Costs, Shared, Staged, is_cost, load, points

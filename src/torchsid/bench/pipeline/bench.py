@@ -10,15 +10,13 @@ import torch
 import torch.distributed as dist
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.contenders import Procedure
 from torchsid.bench.pieces import Seconds, seconds_of_stages
 from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, SID_ALONE, SID_PIPELINE, build, pipeline_contenders
 from torchsid.bench.processes import in_fresh_processes, launched
 from torchsid.bench.recorder import Span
-from torchsid.bench.steps import Row, new_row, peak_mib
+from torchsid.bench.steps import Row, new_row, peak_mib, ratios, spread, take_turns
 from torchsid.bench.trainable import Trainable
-from torchsid.bench.turns import ratios, spread, take_turns
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import Procedure, Workload
 from torchsid.distributed.assign import assign
 from torchsid.distributed.world import World, join
 

@@ -17,12 +17,11 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.contenders import BACKPROP, SID, Procedure
 from torchsid.bench.pieces import Chain, Seconds, cut
 from torchsid.bench.recorder import BACKWARD, FORWARD, Recorder
 from torchsid.bench.trainable import Trainable, new_optimizer
 from torchsid.bench.trainable import build as build_alone
-from torchsid.bench.workload import Workload
+from torchsid.bench.workload import BACKPROP, SID, Procedure, Workload
 from torchsid.distributed.assign import assign
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World

@@ -15,12 +15,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from torchsid.bench.comparisons import LEAST_BATCH, possible_stages
-from torchsid.bench.contenders import BACKPROP, BASES, CHECKPOINTING, SID, TWO_PHASE, Procedure, contenders
 from torchsid.bench.recorder import PARTS, bound, serial_share, shares
-from torchsid.bench.steps import step_seconds, take_rounds
+from torchsid.bench.steps import ratios, spread, step_seconds, take_rounds
 from torchsid.bench.trainable import build
-from torchsid.bench.turns import ratios, spread
-from torchsid.bench.workload import SHARED, Workload
+from torchsid.bench.workload import BACKPROP, BASES, CHECKPOINTING, SHARED, SID, TWO_PHASE, Procedure, Workload, contenders
 from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError
 from torchsid.study.experiments.experiment import read, validated

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from torchsid.bench.contenders import BACKPROP
+from torchsid.bench.workload import BACKPROP
 from torchsid.show.page import Code, Figures, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.points import Point, points
