@@ -41,7 +41,7 @@ def test_a_loaded_network_repeats_the_evaluation(finished: RunDirectory, splits:
 
 
 def test_samples_are_held_out_with_the_networks_beliefs(finished: RunDirectory, splits: Splits) -> None:
-    samples = load_file(finished.samples_file)
+    samples = load_file(finished.path / "samples.safetensors")
     assert samples["indices"].shape == (12,)
     assert torch.equal(splits.validation.inputs[samples["indices"]], samples["inputs"])
     assert torch.equal(splits.validation.target[samples["indices"]], samples["target"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
@@ -42,10 +42,10 @@ def save(
         directory: replaced as a whole.
         learner: its network's parameters and buffers, and what the method remembers.
         optimizer: over the parameters; its tensors are stored under `STATE:PARAMETER NAME`.
-        state: what JSON can hold: position, sums of the epoch, the best epoch so far.
+        state: what JSON can hold.
         config_sha256: of the run's configuration.
-        world: the workers, which all call this, each with what it holds; the lead's `state` counts, and the checkpoint before this
-            one is kept beside it. None in one process.
+        world: the workers, which all call this, each with what it holds. The lead's `state` counts, and the checkpoint before this
+            one is kept beside it.
 
     Raises:
         RunError: the operating system refuses, for instance because the disk is full.
@@ -113,7 +113,14 @@ def load(
     if optimizer:
         for name, tensor in memory.items():
             tensor.copy_(others.pop(name))
-        _restore_optimizer(learner.module, optimizer, others)
+        names = {parameter: name for name, parameter in learner.module.named_parameters()}
+        ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in others.items():
+            key, _, parameter_name = name.partition(":")
+            moments.setdefault(index_of[parameter_name], {})[key] = tensor
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     state: dict[str, Any] = header["state"]
     return state
 
@@ -127,17 +134,6 @@ def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     with replacing_directory(directory) as fresh:
         for name, content in contents.items():
             write_bytes(fresh / name, content)
-
-
-def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    names = {parameter: name for name, parameter in module.named_parameters()}
-    ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
-    index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        key, _, parameter = name.partition(":")
-        state.setdefault(index_of[parameter], {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _signed(header: Mapping[str, Any], checksums: Mapping[str, str]) -> bytes:

@@ -27,7 +27,7 @@ from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Session, begin, create_run, reopen_run
 from torchsid.training.setup import Batch, Setup, choose_device, set_up
-from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
+from torchsid.training.spread import on_lead, spread, was_restarted, workers
 from torchsid.training.step import Sums, training_step
 
 _CONFLICT_SAMPLES = 64
@@ -75,8 +75,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
             if config.watch.tensorboard:  # what cannot be recorded is an error now, not after the first epoch
                 tensorboard()
             if world:
-                setup = spread(setup, world)
-                manifest["workers"] = who_does_what(setup)
+                setup, manifest["workers"] = spread(setup, world)
             else:
                 _conflict(setup)
             manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
@@ -252,7 +251,7 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
 
     def write() -> None:
         if shown:
-            replace_file(run.samples_file, safetensors.torch.save(shown))
+            replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
         for which in WHICH:  # as one process writes them, whoever wrote them
             checkpoint.consolidate(run.checkpoint(which))
         run.write_evaluation(evaluation)

@@ -84,7 +84,27 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
         for section in reversed(name.strip().split(".")):
             above = {section: above}
         table = layered(table, above)
-    return _checked(table, problems)
+    kinds: dict[str, Any] = {}
+    for name, choice in CHOICES.items():
+        try:
+            kinds[name] = choice.section(*_of_section(name, table))
+        except ConfigError as error:
+            kinds[name] = Any  # what it may hold nobody knows
+            problems += [f"{name}: {problem}" for problem in error.problems]
+    whole = _with_sections(tuple(kinds.items()))
+    try:
+        # As JSON, because pydantic's strict mode takes tables for dataclasses only from there.
+        text = json.dumps({name: {} for name in CHOICES} | table, default=str)
+        config: RunConfig = TypeAdapter(whole).validate_json(text)
+    except ValidationError as error:
+        problems += problems_of(error, dotted_names(whole))
+    if not problems:
+        from torchsid.training import setup  # here, because recipes are listed without torch
+
+        problems = [*setup.problems(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,30 +143,6 @@ def _rows(prefix: str, section: object, settings: Mapping[str, Setting] | None =
             yield from _rows(f"{prefix}{name}.", value)
         else:
             yield prefix + name, value, allowed(setting.annotation), text[:1].upper() + text[1:] if text[:1].isascii() else text
-
-
-def _checked(table: Mapping[str, Any], problems: list[str]) -> RunConfig:
-    kinds: dict[str, Any] = {}
-    for name, choice in CHOICES.items():
-        try:
-            kinds[name] = choice.section(*_of_section(name, table))
-        except ConfigError as error:
-            kinds[name] = Any  # what it may hold nobody knows
-            problems += [f"{name}: {problem}" for problem in error.problems]
-    whole = _with_sections(tuple(kinds.items()))
-    try:
-        # As JSON, because pydantic's strict mode takes tables for dataclasses only from there.
-        text = json.dumps({name: {} for name in CHOICES} | dict(table), default=str)
-        config: RunConfig = TypeAdapter(whole).validate_json(text)
-    except ValidationError as error:
-        problems += problems_of(error, dotted_names(whole))
-    if not problems:
-        from torchsid.training import setup  # here, because recipes are listed without torch
-
-        problems = setup.problems(config)
-    if problems:
-        raise ConfigError(problems)
-    return config
 
 
 @cache

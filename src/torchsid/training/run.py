@@ -42,11 +42,6 @@ class RunDirectory:
         """The log, one JSON object a line."""
         return self.path / ("metrics.jsonl" if self.worker is None else f"logs/worker-{self.worker}.jsonl")
 
-    @property
-    def samples_file(self) -> Path:
-        """Held-out samples with every stage's belief."""
-        return self.path / "samples.safetensors"
-
     def checkpoint(self, which: Which) -> Path:
         """The directory of the last or the best checkpoint."""
         return self.path / "checkpoints" / which

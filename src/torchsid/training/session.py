@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -184,8 +184,8 @@ def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) 
         raise CheckpointError(
             f"the data have changed since {run.path} began (manifest.json, data.fingerprint): restore them, or start a new run"
         )
-    versions = {name: (before["versions"].get(name), now) for name, now in manifest["versions"].items()}
-    if changed := [f"{name} {then} -> {now}" for name, (then, now) in versions.items() if then != now]:
+    then = before["versions"]
+    if changed := [f"{name} {then.get(name)} -> {now}" for name, now in manifest["versions"].items() if then.get(name) != now]:
         reporter.warning(f"resumed with other versions, results may differ in the last digits: {', '.join(changed)}")
     manifest = {**manifest, "started": before["started"]}
     run.write_manifest(manifest)
@@ -208,7 +208,7 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
         session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop)
         if setup.config.watch.tensorboard and run.worker is None:
             writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
-            session.board = stack.enter_context(closing(writer))
+            session.board = stack.enter_context(writer)
         try:
             session.log("resume" if session.global_step else "start", epoch=progress.epoch, step=progress.step)
             yield session
