@@ -36,7 +36,7 @@ def save(
     config_sha256: str,
     world: "World | None" = None,
 ) -> None:
-    """Write a checkpoint; a crash at any moment leaves the previous one usable.
+    """Write a checkpoint; a crash or a full disk at any moment leaves the previous one usable.
 
     Args:
         directory: replaced as a whole.
@@ -46,9 +46,6 @@ def save(
         config_sha256: of the run's configuration.
         world: the workers, which all call this, each with what it holds. The lead's `state` counts, and the checkpoint before this
             one is kept beside it.
-
-    Raises:
-        RunError: the operating system refuses, for instance because the disk is full.
     """
     states = ((name, optimizer.state.get(parameter, {})) for name, parameter in learner.module.named_parameters())
     moments = {f"{key}:{name}": value for name, state in states for key, value in state.items() if isinstance(value, Tensor)}
@@ -121,8 +118,7 @@ def load(
             key, _, parameter_name = name.partition(":")
             moments.setdefault(index_of[parameter_name], {})[key] = tensor
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    state: dict[str, Any] = header["state"]
-    return state
+    return dict(header["state"])
 
 
 def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Reporter | None = None, command: str = "") -> Path:
-    """Train by a configuration and leave a run directory.
+    """Train by a configuration and return the directory of the run.
 
     Args:
         config: decides the result.
@@ -45,9 +45,6 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         resume: go on with the run in `out`; a finished one is left as it is, and without one a new one begins.
         reporter: hears of progress; nobody by default.
         command: what the user typed, for the manifest.
-
-    Returns:
-        The run directory.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the run is saved and can be resumed.
@@ -139,11 +136,7 @@ def _take_step(session: Session, batch: Batch) -> None:
 
 
 def end_epoch(session: Session) -> None:
-    """Validate, write the epoch's record, and save the run at the start of the next epoch.
-
-    Raises:
-        NonFiniteError: every step of the epoch was skipped.
-    """
+    """Validate, write the epoch's record, and save the run at the start of the next epoch; an error if every step was skipped."""
     progress, setup = session.progress, session.setup
     if progress.sums.skipped_steps and not progress.sums.samples:
         raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
@@ -185,10 +178,9 @@ def _conflict(setup: Setup) -> list[list[float]] | None:
         return None
     batch = setup.first(_CONFLICT_SAMPLES)
     try:
-        cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
+        return gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
     except ValueError as error:
         raise ConfigError([f"watch.conflict = true: {error}; set it to false"]) from None
-    return cosines
 
 
 def measure_descent(setup: Setup) -> Descent | None:

@@ -59,10 +59,8 @@ class RunDirectory:
             made_by = self.manifest().get("torchsid")
             if made_by == __version__:
                 raise
-        raise RunError(
-            f"{self.path} was made by torchsid {made_by}, whose configuration this version, {__version__}, cannot read: "
-            "use that version, or train it again"
-        )
+            why = f"made by torchsid {made_by}, whose configuration this version, {__version__}, cannot read"
+            raise RunError(f"{self.path} was {why}: use that version, or train it again") from None
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl; a last line that a crash cut short is left out.

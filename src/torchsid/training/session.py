@@ -174,11 +174,7 @@ def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -
 
 
 def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Write the manifest of a resumed run, which keeps the time of its first start, and return it.
-
-    Raises:
-        CheckpointError: the data are not those that the run began with.
-    """
+    """Write the manifest of a resumed run, which keeps the time of its first start, and return it; refuse other data."""
     before = run.manifest()
     if before["data"]["fingerprint"] != manifest["data"]["fingerprint"]:
         raise CheckpointError(
@@ -226,11 +222,7 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
 
 
 def restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, Any] | None:
-    """Return the state of the last checkpoint that is whole, loaded; None where there is none.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged, and so is the one before it, if there is one.
-    """
+    """Return the state of the last checkpoint, loaded, or of the one before if it is damaged; None where there is none."""
     last, sha256 = run.checkpoint("last"), config_sha256(setup.config)
     found = [directory for directory in (last, previous(last)) if checkpoint.exists(directory)]
     for directory in found:

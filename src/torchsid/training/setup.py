@@ -137,15 +137,11 @@ def build_learner(config: RunConfig, task: Task, about: About, device: torch.dev
     """Return the untrained network on a device, compiled if asked to, with its training method.
 
     Its weights follow from the global random number generator. Compilation is in place and part by part, because the schedules
-    call extractor, stages and heads one by one; the names of the weights stay the same.
-
-    Raises:
-        ConfigError: the network cannot read such samples or cannot be cut so, or the method cannot train it.
+    call extractor, stages and heads one by one; the names of the weights stay the same. Where the network cannot read such samples
+    or be cut so, or the method cannot train it, that is a ConfigError.
     """
     module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
-    module.to(device)
-    if task.memory_format != torch.contiguous_format:
-        module.to(memory_format=task.memory_format)  # type: ignore[call-overload]
+    module.to(device, memory_format=task.memory_format)  # type: ignore[call-overload]
     if config.training.compile and isinstance(module, StagedCascade):
         module.compile_stages()
     elif config.training.compile:

@@ -86,11 +86,8 @@ def problems(config: RunConfig, positions: int) -> Iterator[str]:
 def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
     """Return the set-up with this worker's part alone, and what each worker has: its host, its stages (from 1) and its replica.
 
-    Every worker calls it with the same network.
-
-    Raises:
-        ConfigError: the workers differ in code, configuration or data.
-        CutError: the network cannot be spread.
+    Every worker calls it with the same network. Where they differ in code, configuration or data, that is a ConfigError; where the
+    network cannot be spread, a CutError.
     """
     from torchsid.distributed.assign import stage_seconds
     from torchsid.distributed.pipeline import PipelinedSID
