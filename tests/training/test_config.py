@@ -80,9 +80,7 @@ def test_settings_are_described_with_value_range_and_meaning() -> None:
     config = tomllib.loads(to_toml(resolve("digits-staged")))
     assert rows.keys() >= {f"{section}.{key}" for section in ("model", "learner", "training", "watch") for key in config[section]}
     assert rows["learner.alpha"][0] == 0.7
-    assert "data.augment.crop" in rows
     assert "resnet-18" in rows["model.trunk"][1]
-    assert "1" in rows["training.epochs"][1]
     assert all(text and (text[0].isupper() or not text[0].isascii() or text[0] == "`") for _, _, text in rows.values())
 
 
@@ -134,7 +132,6 @@ MISTAKES = [
     ("digits-staged", "learner.schedule=batched", "shared cascade"),
     ("digits-staged", "learner.name=backprop", "set model.network = 'plain'"),
     ("digits-staged", "learner.name=deep-supervision", "set model.network = 'cascade'"),
-    ("digits-bp-plain", "learner.name=deep-supervision", "set model.network = 'cascade'"),
     ("digits-bp-plain", "learner.name=sid", "another method"),
     ("digits-noise-elr", "data.augment.mixup=0.2", "blends"),
     ("digits", "learner.alpha_over=epochs", "needs a schedule"),
@@ -202,4 +199,3 @@ def test_recipes_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert "c.toml" in problems(path)[0]
     path.write_text('extends = "digits"\n[trainig]\nepochs = 4\nseed = 1\n')
     assert problems(path) == ("unknown key 'trainig' (did you mean 'training'?)",)
-    assert all(text and "\n" not in text for text in recipe_names().values())  # the descriptions of shipped ones

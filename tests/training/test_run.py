@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from torchsid import __version__
-from torchsid.errors import CheckpointError, ConfigError, RunError
+from torchsid.errors import CheckpointError, RunError
 from torchsid.tasks import Splits
 from torchsid.training import RunDirectory, load_network, open_run, resolve
 from torchsid.training.evaluation import evaluate
@@ -41,7 +41,7 @@ def test_a_loaded_network_repeats_the_evaluation(finished: RunDirectory, splits:
 
 
 def test_samples_are_held_out_with_the_networks_beliefs(finished: RunDirectory, splits: Splits) -> None:
-    samples = load_file(finished.samples_file)
+    samples = load_file(finished.path / "samples.safetensors")
     assert samples["indices"].shape == (12,)
     assert torch.equal(splits.validation.inputs[samples["indices"]], samples["inputs"])
     assert torch.equal(splits.validation.target[samples["indices"]], samples["target"])
@@ -66,9 +66,6 @@ def test_an_edited_configuration_is_noticed(copy: RunDirectory) -> None:
     text = copy.config_file.read_text()
     copy.config_file.write_text(text.replace("alpha = 0.5", "alpha = 0.6"))
     with pytest.raises(CheckpointError, match="another configuration"):
-        load_network(copy)
-    copy.config_file.write_text(text.replace("alpha = 0.5", "alpha = 5.0"))
-    with pytest.raises(ConfigError, match=r"alpha = 5\.0"):
         load_network(copy)
 
 

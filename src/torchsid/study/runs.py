@@ -1,7 +1,7 @@
 """A run directory, read into typed, immutable records; every gap is reported by name."""
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,15 +149,6 @@ def names_of_classes(record: RunRecord, count: int) -> Sequence[str]:
     """Return the names of `count` classes: their numbers, where the data set has none."""
     names = record.manifest["data"].get("class_names") or []
     return [str(name) for name in names] if len(names) == count else [str(number) for number in range(count)]
-
-
-def dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the entries of nested tables by dotted names."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from dotted(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _scores(run: "RunDirectory", *, finished: bool) -> dict[tuple[str, str], Scores]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
@@ -36,19 +36,16 @@ def save(
     config_sha256: str,
     world: "World | None" = None,
 ) -> None:
-    """Write a checkpoint; a crash at any moment leaves the previous one usable.
+    """Write a checkpoint; a crash or a full disk at any moment leaves the previous one usable.
 
     Args:
         directory: replaced as a whole.
         learner: its network's parameters and buffers, and what the method remembers.
         optimizer: over the parameters; its tensors are stored under `STATE:PARAMETER NAME`.
-        state: what JSON can hold: position, sums of the epoch, the best epoch so far.
+        state: what JSON can hold.
         config_sha256: of the run's configuration.
-        world: the workers, which all call this, each with what it holds; the lead's `state` counts, and the checkpoint before this
-            one is kept beside it. None in one process.
-
-    Raises:
-        RunError: the operating system refuses, for instance because the disk is full.
+        world: the workers, which all call this, each with what it holds. The lead's `state` counts, and the checkpoint before this
+            one is kept beside it.
     """
     states = ((name, optimizer.state.get(parameter, {})) for name, parameter in learner.module.named_parameters())
     moments = {f"{key}:{name}": value for name, state in states for key, value in state.items() if isinstance(value, Tensor)}
@@ -113,9 +110,15 @@ def load(
     if optimizer:
         for name, tensor in memory.items():
             tensor.copy_(others.pop(name))
-        _restore_optimizer(learner.module, optimizer, others)
-    state: dict[str, Any] = header["state"]
-    return state
+        names = {parameter: name for name, parameter in learner.module.named_parameters()}
+        ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in others.items():
+            key, _, parameter_name = name.partition(":")
+            moments.setdefault(index_of[parameter_name], {})[key] = tensor
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return dict(header["state"])
 
 
 def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -127,17 +130,6 @@ def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
     with replacing_directory(directory) as fresh:
         for name, content in contents.items():
             write_bytes(fresh / name, content)
-
-
-def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    names = {parameter: name for name, parameter in module.named_parameters()}
-    ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
-    index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        key, _, parameter = name.partition(":")
-        state.setdefault(index_of[parameter], {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _signed(header: Mapping[str, Any], checksums: Mapping[str, str]) -> bytes:

@@ -197,15 +197,17 @@ def config_sha256(config: RunConfig) -> str:
 
 def differences(before: object, after: object, prefix: str = "") -> list[str]:
     """Return `name: old -> new` for every field in which two configurations differ; a setting that one of them lacks is absent."""
-    old, new = (dict(_leaves(asdict(tree), prefix)) for tree in (before, after))  # type: ignore[call-overload]
+    trees = (asdict(tree) for tree in (before, after))  # type: ignore[call-overload]
+    old, new = ({name: repr(value) for name, value in dotted(tree, prefix)} for tree in trees)
     return [
         f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in old | new if old.get(name) != new.get(name)
     ]
 
 
-def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+def dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested tables by dotted names."""
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from dotted(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, repr(value)
+            yield prefix + key, value

@@ -42,10 +42,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def replacing_directory(path: Path, *, keep: bool = False) -> Iterator[Path]:
     """Give an empty directory to fill; at the end of the block it takes the place of `path`, which may be kept as `previous(path)`.
 
-    No portable call exchanges two full directories in one step, so for a moment there is only the previous one.
-
-    Raises:
-        RunError: the operating system refuses; the old directory stays.
+    No portable call exchanges two full directories in one step, so for a moment there is only the previous one. Where the system
+    refuses, the old directory stays.
     """
     fresh = being_written(path)
     with os_errors(path):

@@ -157,9 +157,8 @@ def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective,
     """Return the descent of beliefs `[L+1, N, ..., C]` towards the target of the samples, over all positions that count."""
     counts = slice(None) if samples.weight is None else samples.weight > 0
     log_target = objective.log_target(samples.target[counts], log_beliefs.shape[-1], dtype=torch.float64)
-    to_target = propositions.divergence(log_beliefs[:, counts].double(), log_target, objective).flatten(
-        1
-    )  # [L+1, M] of the M positions
+    to_target = propositions.divergence(log_beliefs[:, counts].double(), log_target, objective)
+    to_target = to_target.flatten(1)  # [L+1, M] of the M positions
     rise = to_target.diff(dim=0)
     allowed = propositions.rounding(to_target)
     standard_error = rise.std(dim=1, correction=0) / rise.shape[1] ** 0.5
@@ -182,11 +181,9 @@ def objective_of(learner: Learner) -> LocalObjective:
 
 
 def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare) -> dict[str, Tensor]:
-    """Return a few samples with every stage's belief, chosen to show how beliefs move.
+    """Return a few samples, chosen to show how beliefs move; nothing where another worker has the beliefs.
 
-    Returns:
-        `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data; nothing where
-        another worker has them.
+    They are `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data.
     """
     candidates = data.take(slice(_CANDIDATES))
     log_beliefs = predict(predictor, candidates.inputs, prepare=prepare)

@@ -27,7 +27,7 @@ from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Session, begin, create_run, reopen_run
 from torchsid.training.setup import Batch, Setup, choose_device, set_up
-from torchsid.training.spread import on_lead, spread, was_restarted, who_does_what, workers
+from torchsid.training.spread import on_lead, spread, was_restarted, workers
 from torchsid.training.step import Sums, training_step
 
 _CONFLICT_SAMPLES = 64
@@ -37,7 +37,7 @@ REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Reporter | None = None, command: str = "") -> Path:
-    """Train by a configuration and leave a run directory.
+    """Train by a configuration and return the directory of the run.
 
     Args:
         config: decides the result.
@@ -45,9 +45,6 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         resume: go on with the run in `out`; a finished one is left as it is, and without one a new one begins.
         reporter: hears of progress; nobody by default.
         command: what the user typed, for the manifest.
-
-    Returns:
-        The run directory.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the run is saved and can be resumed.
@@ -75,8 +72,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
             if config.watch.tensorboard:  # what cannot be recorded is an error now, not after the first epoch
                 tensorboard()
             if world:
-                setup = spread(setup, world)
-                manifest["workers"] = who_does_what(setup)
+                setup, manifest["workers"] = spread(setup, world)
             else:
                 _conflict(setup)
             manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
@@ -140,11 +136,7 @@ def _take_step(session: Session, batch: Batch) -> None:
 
 
 def end_epoch(session: Session) -> None:
-    """Validate, write the epoch's record, and save the run at the start of the next epoch.
-
-    Raises:
-        NonFiniteError: every step of the epoch was skipped.
-    """
+    """Validate, write the epoch's record, and save the run at the start of the next epoch; an error if every step was skipped."""
     progress, setup = session.progress, session.setup
     if progress.sums.skipped_steps and not progress.sums.samples:
         raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
@@ -186,10 +178,9 @@ def _conflict(setup: Setup) -> list[list[float]] | None:
         return None
     batch = setup.first(_CONFLICT_SAMPLES)
     try:
-        cosines: list[list[float]] = gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
+        return gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
     except ValueError as error:
         raise ConfigError([f"watch.conflict = true: {error}; set it to false"]) from None
-    return cosines
 
 
 def measure_descent(setup: Setup) -> Descent | None:
@@ -252,7 +243,7 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
 
     def write() -> None:
         if shown:
-            replace_file(run.samples_file, safetensors.torch.save(shown))
+            replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
         for which in WHICH:  # as one process writes them, whoever wrote them
             checkpoint.consolidate(run.checkpoint(which))
         run.write_evaluation(evaluation)

@@ -7,6 +7,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def provenance(device: torch.device | None = None) -> dict[str, Any]:
     Versions are those of Python and of the packages that the numbers depend on; hardware is the processor, usable cores, PyTorch's
     threads, memory in GiB, and the device.
     """
-    versions = {"torchsid": __version__, "python": platform.python_version()}
+    # The installed name has no build suffix where a wheel was built for one device only; torch itself knows.
+    versions = {"torchsid": __version__, "python": platform.python_version(), "torch": torch.__version__}
     for package in _PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
@@ -45,8 +47,6 @@ def provenance(device: torch.device | None = None) -> dict[str, Any]:
         "memory_gib": round(memory, 1) if memory else None,
         "device": torch.cuda.get_device_name(device) if device and device.type == "cuda" else "cpu",
     }
-    # The installed name has no build suffix where a wheel was built for one device only; torch itself knows.
-    versions["torch"] = torch.__version__
     return {"date": now(), "versions": versions, "hardware": hardware, "git": git_state()}
 
 
@@ -57,13 +57,10 @@ def now() -> str:
 
 def git_state(directory: Path | None = None) -> dict[str, Any] | None:
     """Return commit and whether there are uncommitted changes, or None outside a repository with a commit."""
+    git = partial(subprocess.run, cwd=directory, capture_output=True, text=True, check=True, timeout=10)
     try:
-        commit, status = (
-            subprocess.run(
-                ["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=10
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
+        commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+        status = git(["git", "status", "--porcelain"]).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "dirty": bool(status)}
@@ -74,9 +71,6 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
 
     `kept_bytes` is the most that autograd keeps for backward in the first training step, which is run and leaves no trace. A
     gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
-
-    Raises:
-        LocalityError: a stage's loss reaches another stage.
     """
     config, splits, learner, module = setup.config, setup.splits, setup.learner, setup.learner.module
     machine, locality, batch = provenance(setup.device), _locality(setup), next(setup.batches(1))

@@ -39,13 +39,11 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such recipe, unreadable TOML, or recipes that extend each other in a circle.
     """
-    tables: list[dict[str, Any]] = []
-    seen: list[str] = []
+    layers: dict[str, dict[str, Any]] = {}  # the uppermost first
     name, beside = str(name_or_path), Path()
-    while name:
-        if name in seen:
-            raise ConfigError([f"recipes extend each other in a circle: {' -> '.join((*seen, name))}"], source="recipe")
-        seen.append(name)
+    while True:
+        if name in layers:
+            raise ConfigError([f"recipes extend each other in a circle: {' -> '.join((*layers, name))}"], source="recipe")
         path, shipped = Path(name), _SHIPPED / f"{name}.toml"
         is_file = path.suffix == ".toml" or len(path.parts) > 1
         if not is_file and not shipped.is_file():
@@ -58,9 +56,10 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
             raise ConfigError([f"cannot read {path}: {getattr(error, 'strerror', None) or error}"], source="recipe") from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigError([f"{name} is not valid TOML: {error}"], source="recipe") from None
-        tables.append({"recipe": path.stem, "label": path.stem} | {key: value for key, value in table.items() if key not in _ABOUT})
-        name, beside = str(table.get("extends", "")), path.parent if is_file else Path()
-    return reduce(layered, reversed(tables), {})
+        layers[name] = {"recipe": path.stem, "label": path.stem} | {key: value for key, value in table.items() if key not in _ABOUT}
+        if "extends" not in table:
+            return reduce(layered, reversed(layers.values()), {})
+        name, beside = str(table["extends"]), path.parent if is_file else Path()
 
 
 def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -84,7 +83,27 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
         for section in reversed(name.strip().split(".")):
             above = {section: above}
         table = layered(table, above)
-    return _checked(table, problems)
+    kinds: dict[str, Any] = {}
+    for name, choice in CHOICES.items():
+        try:
+            kinds[name] = choice.section(*_of_section(name, table))
+        except ConfigError as error:
+            kinds[name] = Any  # what it may hold nobody knows
+            problems += [f"{name}: {problem}" for problem in error.problems]
+    whole = _with_sections(tuple(kinds.items()))
+    try:
+        # As JSON, because pydantic's strict mode takes tables for dataclasses only from there.
+        text = json.dumps({name: {} for name in CHOICES} | table, default=str)
+        config: RunConfig = TypeAdapter(whole).validate_json(text)
+    except ValidationError as error:
+        problems += problems_of(error, dotted_names(whole))
+    if not problems:
+        from torchsid.training import setup  # here, because recipes are listed without torch
+
+        problems = [*setup.problems(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,30 +142,6 @@ def _rows(prefix: str, section: object, settings: Mapping[str, Setting] | None =
             yield from _rows(f"{prefix}{name}.", value)
         else:
             yield prefix + name, value, allowed(setting.annotation), text[:1].upper() + text[1:] if text[:1].isascii() else text
-
-
-def _checked(table: Mapping[str, Any], problems: list[str]) -> RunConfig:
-    kinds: dict[str, Any] = {}
-    for name, choice in CHOICES.items():
-        try:
-            kinds[name] = choice.section(*_of_section(name, table))
-        except ConfigError as error:
-            kinds[name] = Any  # what it may hold nobody knows
-            problems += [f"{name}: {problem}" for problem in error.problems]
-    whole = _with_sections(tuple(kinds.items()))
-    try:
-        # As JSON, because pydantic's strict mode takes tables for dataclasses only from there.
-        text = json.dumps({name: {} for name in CHOICES} | dict(table), default=str)
-        config: RunConfig = TypeAdapter(whole).validate_json(text)
-    except ValidationError as error:
-        problems += problems_of(error, dotted_names(whole))
-    if not problems:
-        from torchsid.training import setup  # here, because recipes are listed without torch
-
-        problems = setup.problems(config)
-    if problems:
-        raise ConfigError(problems)
-    return config
 
 
 @cache

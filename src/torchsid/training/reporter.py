@@ -44,8 +44,7 @@ def write_scalars(board: Any, record: dict[str, Any]) -> None:
     values = {name: record[name] for name in ("learning_rate", "train_loss", "samples_per_second", "memory_mib")}
     values |= {f"train_accuracy/stage {stage}": each for stage, each in enumerate(record["train_accuracy"] or (), 1)}
     for name in ("accuracy", "kl"):
-        stages = (record["validation"] or {}).get(name, ())
-        values |= {f"validation_{name}/stage {stage}": each for stage, each in enumerate(stages)}
+        values |= {f"validation_{name}/stage {i}": each for i, each in enumerate((record["validation"] or {}).get(name, ()))}
     for name, value in values.items():
         if value is not None:
             board.add_scalar(name, value, record["step"])

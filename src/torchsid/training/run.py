@@ -42,11 +42,6 @@ class RunDirectory:
         """The log, one JSON object a line."""
         return self.path / ("metrics.jsonl" if self.worker is None else f"logs/worker-{self.worker}.jsonl")
 
-    @property
-    def samples_file(self) -> Path:
-        """Held-out samples with every stage's belief."""
-        return self.path / "samples.safetensors"
-
     def checkpoint(self, which: Which) -> Path:
         """The directory of the last or the best checkpoint."""
         return self.path / "checkpoints" / which
@@ -64,10 +59,8 @@ class RunDirectory:
             made_by = self.manifest().get("torchsid")
             if made_by == __version__:
                 raise
-        raise RunError(
-            f"{self.path} was made by torchsid {made_by}, whose configuration this version, {__version__}, cannot read: "
-            "use that version, or train it again"
-        )
+            why = f"made by torchsid {made_by}, whose configuration this version, {__version__}, cannot read"
+            raise RunError(f"{self.path} was {why}: use that version, or train it again") from None
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl; a last line that a crash cut short is left out.

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -174,18 +174,14 @@ def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -
 
 
 def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Write the manifest of a resumed run, which keeps the time of its first start, and return it.
-
-    Raises:
-        CheckpointError: the data are not those that the run began with.
-    """
+    """Write the manifest of a resumed run, which keeps the time of its first start, and return it; refuse other data."""
     before = run.manifest()
     if before["data"]["fingerprint"] != manifest["data"]["fingerprint"]:
         raise CheckpointError(
             f"the data have changed since {run.path} began (manifest.json, data.fingerprint): restore them, or start a new run"
         )
-    versions = {name: (before["versions"].get(name), now) for name, now in manifest["versions"].items()}
-    if changed := [f"{name} {then} -> {now}" for name, (then, now) in versions.items() if then != now]:
+    then = before["versions"]
+    if changed := [f"{name} {then.get(name)} -> {now}" for name, now in manifest["versions"].items() if then.get(name) != now]:
         reporter.warning(f"resumed with other versions, results may differ in the last digits: {', '.join(changed)}")
     manifest = {**manifest, "started": before["started"]}
     run.write_manifest(manifest)
@@ -208,7 +204,7 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
         session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop)
         if setup.config.watch.tensorboard and run.worker is None:
             writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
-            session.board = stack.enter_context(closing(writer))
+            session.board = stack.enter_context(writer)
         try:
             session.log("resume" if session.global_step else "start", epoch=progress.epoch, step=progress.step)
             yield session
@@ -226,11 +222,7 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
 
 
 def restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, Any] | None:
-    """Return the state of the last checkpoint that is whole, loaded; None where there is none.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged, and so is the one before it, if there is one.
-    """
+    """Return the state of the last checkpoint, loaded, or of the one before if it is damaged; None where there is none."""
     last, sha256 = run.checkpoint("last"), config_sha256(setup.config)
     found = [directory for directory in (last, previous(last)) if checkpoint.exists(directory)]
     for directory in found:

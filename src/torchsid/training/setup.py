@@ -1,6 +1,6 @@
 """From a configuration to a task, a network, a learner and an optimiser, on a device, and what does not go together in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -137,15 +137,11 @@ def build_learner(config: RunConfig, task: Task, about: About, device: torch.dev
     """Return the untrained network on a device, compiled if asked to, with its training method.
 
     Its weights follow from the global random number generator. Compilation is in place and part by part, because the schedules
-    call extractor, stages and heads one by one; the names of the weights stay the same.
-
-    Raises:
-        ConfigError: the network cannot read such samples or cannot be cut so, or the method cannot train it.
+    call extractor, stages and heads one by one; the names of the weights stay the same. Where the network cannot read such samples
+    or be cut so, or the method cannot train it, that is a ConfigError.
     """
     module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
-    module.to(device)
-    if task.memory_format != torch.contiguous_format:
-        module.to(memory_format=task.memory_format)  # type: ignore[call-overload]
+    module.to(device, memory_format=task.memory_format)  # type: ignore[call-overload]
     if config.training.compile and isinstance(module, StagedCascade):
         module.compile_stages()
     elif config.training.compile:
@@ -190,46 +186,14 @@ def _make(section: str, config: RunConfig, *arguments: Any) -> Any:
         raise ConfigError([setting + problem for problem in getattr(error, "problems", [str(error)])]) from None
 
 
-def problems(config: RunConfig) -> list[str]:
-    """Return what does not go together in a configuration whose values are each in range; each problem names the way out."""
-    return [*_of_learner(config), *_of_others(config)]
-
-
-def _of_learner(config: RunConfig) -> Iterator[str]:
-    """What the method says of its settings and of the network, and what it asks of the rest."""
-    settings = asdict(config.learner)
-    method = CHOICES["learner"].chosen(settings, config.task)
-    if not (isinstance(method, type) and issubclass(method, Learner)):
+def problems(config: RunConfig) -> Iterator[str]:
+    """Yield what does not go together in a configuration whose values are each in range; each problem names the way out."""
+    settings, optimizer = asdict(config.learner), config.optimizer
+    method, kind = CHOICES["learner"].chosen(settings, config.task), CHOICES["model"].makes(vars(config.model), config.task)
+    if isinstance(method, type) and issubclass(method, Learner):
+        yield from _of_method(method, settings, config)
+    else:
         yield f"learner.name = {config.learner.name!r} is no training method: name a subclass of torchsid.core.learner.Learner"
-        return
-    network, depth = config.model.network, getattr(config.model, "depth", 1)
-    for problem in method.problems(settings, network=network, depth=depth, epochs=config.training.epochs):
-        yield f"learner.{problem}"
-    if method.updates_at_once(settings):
-        yield from updates_at_once(config, "learner.update = 'stage' changes")
-    try:
-        blends = build_task(config).blends_samples
-    except ConfigError as error:
-        yield from error.problems
-        return
-    if blends and method.needs_whole_samples:
-        yield (
-            f"learner.name = {config.learner.name!r} remembers what was predicted for each sample, but the augmentation in data "
-            "blends two: switch that off, or choose another method"
-        )
-
-
-def updates_at_once(config: RunConfig, who: str) -> Iterator[str]:
-    """Yield what does not go with stages that are updated one by one; `who` begins the sentence that says why they are."""
-    why = f"{who} a stage before the others have their gradients"
-    if config.optimizer.clip_gradient:
-        yield f"{why}, so that optimizer.clip_gradient has no whole gradient to measure: set optimizer.clip_gradient = 0"
-    if config.training.on_non_finite == "skip":
-        yield f"{why}, so that no step can be undone: set training.on_non_finite = 'error' instead of 'skip'"
-
-
-def _of_others(config: RunConfig) -> Iterator[str]:
-    optimizer, kind = config.optimizer, CHOICES["model"].makes(vars(config.model), config.task)
     if optimizer.name != "sgd" and (optimizer.momentum or optimizer.nesterov):
         yield f"optimizer.momentum and optimizer.nesterov belong to optimizer.name = 'sgd', not to {optimizer.name!r}"
     elif optimizer.nesterov and not optimizer.momentum:
@@ -246,3 +210,29 @@ def _of_others(config: RunConfig) -> Iterator[str]:
         yield "watch.on_no_descent = 'stop' acts on what watch.certify measures: set watch.certify = true"
     if config.training.patience and not getattr(config.data, "validation", True):
         yield "training.patience needs validation samples: set data.validation above 0, or training.patience = 0"
+
+
+def _of_method(method: type[Learner], settings: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
+    """What the method says of its settings and of the network, and what it asks of the rest."""
+    network, depth = config.model.network, getattr(config.model, "depth", 1)
+    for problem in method.problems(settings, network=network, depth=depth, epochs=config.training.epochs):
+        yield f"learner.{problem}"
+    if method.updates_at_once(settings):
+        yield from updates_at_once(config, "learner.update = 'stage' changes")
+    try:
+        blends = build_task(config).blends_samples
+    except ConfigError as error:
+        yield from error.problems
+    else:
+        if blends and method.needs_whole_samples:
+            why = "remembers what was predicted for each sample, but the augmentation in data blends two"
+            yield f"learner.name = {config.learner.name!r} {why}: switch that off, or choose another method"
+
+
+def updates_at_once(config: RunConfig, who: str) -> Iterator[str]:
+    """Yield what does not go with stages that are updated one by one; `who` begins the sentence that says why they are."""
+    why = f"{who} a stage before the others have their gradients"
+    if config.optimizer.clip_gradient:
+        yield f"{why}, so that optimizer.clip_gradient has no whole gradient to measure: set optimizer.clip_gradient = 0"
+    if config.training.on_non_finite == "skip":
+        yield f"{why}, so that no step can be undone: set training.on_non_finite = 'error' instead of 'skip'"

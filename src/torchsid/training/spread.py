@@ -83,12 +83,11 @@ def problems(config: RunConfig, positions: int) -> Iterator[str]:
     yield from updates_at_once(config, "many workers update")
 
 
-def spread(setup: Setup, world: "World") -> Setup:
-    """Return the set-up with this worker's part alone; every worker calls it with the same network.
+def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
+    """Return the set-up with this worker's part alone, and what each worker has: its host, its stages (from 1) and its replica.
 
-    Raises:
-        ConfigError: the workers differ in code, configuration or data.
-        CutError: the network cannot be spread.
+    Every worker calls it with the same network. Where they differ in code, configuration or data, that is a ConfigError; where the
+    network cannot be spread, a CutError.
     """
     from torchsid.distributed.assign import stage_seconds
     from torchsid.distributed.pipeline import PipelinedSID
@@ -123,16 +122,9 @@ def spread(setup: Setup, world: "World") -> Setup:
         queue=distributed.queue,
         staleness=distributed.staleness,
     )
-    return replace(setup, learner=learner, optimizer=learner.optimizer, pipeline=learner, world=world)
-
-
-def who_does_what(setup: Setup) -> list[dict[str, Any]]:
-    """Return for every worker its host, its stages (from 1) and its replica; every worker of the job calls it."""
-    assert setup.pipeline is not None
-    world = setup.pipeline.world
-    own = setup.pipeline.assignment[world.position]
-    about = {"rank": world.rank, "host": socket.gethostname(), "replica": world.replica}
-    return world.gather({**about, "stages": [stage + 1 for stage in own], "extractor": not own})
+    own, about = learner.assignment[world.position], {"rank": world.rank, "host": socket.gethostname(), "replica": world.replica}
+    everyone = world.gather({**about, "stages": [stage + 1 for stage in own], "extractor": not own})
+    return replace(setup, learner=learner, optimizer=learner.optimizer, pipeline=learner, world=world), everyone
 
 
 def _source_sha256() -> str:

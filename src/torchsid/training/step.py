@@ -60,10 +60,8 @@ class Sums:
         """Add what a step measured."""
         self.samples += step.samples
         self.positions += step.positions
-        self.stage_losses, self.correct = (
-            [a + b for a, b in zip_longest(total, more, fillvalue=0.0)]
-            for total, more in ((self.stage_losses, step.stage_losses), (self.correct, step.correct))
-        )
+        self.stage_losses = [a + b for a, b in zip_longest(self.stage_losses, step.stage_losses, fillvalue=0.0)]
+        self.correct = [a + b for a, b in zip_longest(self.correct, step.correct, fillvalue=0.0)]
 
     @property
     def loss(self) -> float:

@@ -13,7 +13,7 @@ from torchsid.show.tables import NOTHING, Cell, Table, facts, table
 from torchsid.study.experiments.costs import COLUMNS, Found
 from torchsid.study.experiments.experiment import slug
 from torchsid.study.files import write_figures, write_json, write_page, write_parquet
-from torchsid.study.runs import dotted
+from torchsid.training.config import dotted
 
 Key = TypeVar("Key", bound=Hashable)
 

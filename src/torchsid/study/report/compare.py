@@ -8,8 +8,9 @@ from typing import Any
 from torchsid.errors import RunError
 from torchsid.show.tables import MARKS, NOTHING, Cell, Table, resolved, table
 from torchsid.study.frame import METRICS, Case, Difference, Frame, Row, rows_of, select
-from torchsid.study.runs import RunRecord, dotted, load_run
+from torchsid.study.runs import RunRecord, load_run
 from torchsid.study.statistics import paired_difference
+from torchsid.training.config import dotted
 
 _SCORES = ("best", "accuracy", "kl", "ece")
 _COSTS = ("seconds", "throughput", "memory", "kept")

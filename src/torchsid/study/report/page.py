@@ -29,7 +29,8 @@ from torchsid.study.files import write_page
 from torchsid.study.frame import BY_STAGE, Case, conflict, mean_cosine, select
 from torchsid.study.positions import flatten
 from torchsid.study.report.compare import Comparison, MethodRuns, compare, cost_table, summary_table
-from torchsid.study.runs import RunRecord, Scores, dotted, names_of_classes
+from torchsid.study.runs import RunRecord, Scores, names_of_classes
+from torchsid.training.config import dotted
 
 _CARDS = 12  # shared out over the methods
 _WRITTEN = 20  # classes up to which a confusion matrix has its counts
