@@ -42,7 +42,7 @@ def page() -> Page:
         sections=[
             Section("first", HOSTILE[0], HOSTILE[2], parts),
             Section("empty", "nothing to say", "", []),
-            Section("last", "Last", "", [Folded("more", [numbers, parts[3]]), numbers._replace(kind="facts")]),
+            Section("last", "Last", "", [Folded("more", parts[:2]), numbers._replace(kind="facts")]),
         ],
     )
 

@@ -3,13 +3,17 @@
 A page has no script and loads nothing; it is made for a telephone, a screen, dark or light, and paper.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from torchsid.__about__ import __version__
 from torchsid.errors import RunError
 from torchsid.show.svg import Drawing
 from torchsid.show.tables import Table
+
+_ID = re.compile(r'(?:id="|url\(#|href="#)f[0-9a-f]{8}')
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,14 @@ class Page:
             raise RunError("a page needs Jinja; install it with pip install 'torchsid[report]'") from None
         loader = PackageLoader(__package__, "")
         made = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        number = count()
+
+        def apart(svg: str) -> str:
+            """Return a drawing with identifiers of its own, which equal ones on the page do not share."""
+            mine = next(number)
+            return _ID.sub(lambda found: f"{found[0]}n{mine}", svg)
+
+        made.filters["apart"] = apart
         sections = [section for section in self.sections if section.parts]
         return made.get_template("page.html.j2").render(page=self, sections=sections, version=__version__)
 

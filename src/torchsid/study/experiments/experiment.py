@@ -41,7 +41,7 @@ class ContenderConfig:
     seeds: list[int] = field(default_factory=list)
     """Fewer seeds than the others; empty takes all."""
     workers: Annotated[int, Field(ge=1, strict=True)] = 1
-    """Processes that train one run together, started by `torchrun`."""
+    """Processes that train one run together, as those of `torchrun` do."""
 
 
 def _with_settings_apart(table: object) -> object:
