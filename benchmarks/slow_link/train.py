@@ -14,9 +14,8 @@ from slow_link.link import slow_link
 from slow_link.record import table, write
 from slow_link.workers import run_workers
 from torchsid.bench.comparisons import DEEP, PipelineSettings, plan_pipelines
-from torchsid.bench.pieces import seconds_of_stages
 from torchsid.bench.pipeline.bench import Turn, sent_a_step, steady_step_seconds, step_seconds
-from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, SID_PIPELINE
+from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, SID_PIPELINE, seconds_of_stages
 from torchsid.bench.workload import Procedure as Method
 from torchsid.show.svg import standalone
 

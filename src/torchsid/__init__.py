@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torchsid.core.staged import StagedCascade as StagedCascade
     from torchsid.cut.assemble import staged_cascade as staged_cascade
     from torchsid.learners.backprop import Backprop as Backprop
-    from torchsid.learners.conflict import gradient_conflict as gradient_conflict
     from torchsid.learners.locality import check_locality as check_locality
+    from torchsid.learners.locality import gradient_conflict as gradient_conflict
     from torchsid.learners.sid import SID as SID
 
 _ROOMS = ("heads", "learners", "models", "show", "study", "tasks", "training")

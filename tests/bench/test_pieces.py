@@ -2,7 +2,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from torchsid.bench.pieces import Chain, cut, seconds_of_stages, sid_seconds
+from torchsid.bench.pipeline.contenders import Chain, cut, seconds_of_stages
+from torchsid.bench.recorder import sid_seconds
 from torchsid.bench.workload import Workload
 
 RESNET = Workload(model="resnet-18", stages=(4,), width=2, batch_size=4, image_size=16)

@@ -10,6 +10,7 @@ the updates are L problems that know nothing of one another.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 from time import perf_counter
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+from torchsid.core.staged import StagedCascade
+from torchsid.learners.sid import SID
+
+FORWARD, HEAD, BACKWARD, UPDATE = "forward", "head", "backward", "update"
 EXTRACTOR, EXTRACTOR_UPDATE = "extractor", "extractor update"
 TEACHERS, STAGES = "phase 1", "phase 2"
 
@@ -99,6 +103,42 @@ def seconds_by_kind(intervals: Iterable[Span]) -> dict[str, float]:
     for what, start, end in intervals:
         seconds[what] = seconds.get(what, 0.0) + end - start
     return seconds
+
+
+def sid_seconds(
+    cascade: StagedCascade, x: Tensor, target: Tensor, optimizer: Optimizer, *, repeats: int = 5
+) -> list[dict[str, float]]:
+    """Return the median seconds that SID takes on each stage: `forward`, `head` (forward and backward), `backward`, `update`.
+
+    They are those of real steps, which change the weights.
+
+    Args:
+        cascade: in train mode.
+        x: images `[B, C, S, S]`.
+        target: classes `[B]`.
+        optimizer: over its parameters.
+        repeats: steps that are timed, after one that warms up.
+    """
+    recorder = Recorder(FORWARD)
+    recorder.follow_updates(optimizer)
+
+    def read(head: nn.Module, args: tuple[Tensor, Tensor]) -> None:
+        recorder.begin(HEAD)
+        # When the features have their gradient, the head is done.
+        args[0].register_hook(lambda gradient: recorder.begin(BACKWARD))  # type: ignore[no-untyped-call]
+
+    hooks = [head.register_forward_pre_hook(read) for head in cascade.heads]
+    learner, steps, kinds = SID(cascade, optimizer=optimizer), [], (FORWARD, HEAD, BACKWARD, UPDATE)
+    for _ in range(1 + repeats):
+        recorder.end()  # of waiting: the step begins
+        learner.step(x, target)
+        intervals = recorder.take()[: len(kinds) * cascade.depth]
+        assert tuple(each.what for each in intervals) == kinds * cascade.depth
+        steps.append([each.end - each.start for each in intervals])
+    for hook in hooks:
+        hook.remove()
+    seconds = [median(column) for column in zip(*steps[1:], strict=True)]
+    return [dict(zip(kinds, seconds[first:], strict=False)) for first in range(0, len(seconds), len(kinds))]
 
 
 PARTS = (EXTRACTOR, TEACHERS, STAGES, UPDATE)

@@ -201,4 +201,5 @@ class Reference:
             _, logits = stage(z, teacher)
             total = total + self.objective(to_log_belief(logits), log_target, teacher, alpha).mean()
         (scale * total).backward()
-        return total.detach()
+        loss: Tensor = total.detach()
+        return loss

@@ -1,21 +1,25 @@
-"""Proof, on real tensors, that a learner is local: no stage's loss reaches another stage's parameters.
+"""How far the stages' gradients reach, and whether they pull a shared extractor in different directions.
 
-Losses are switched on and off by their scales. Stage j's gradient must be exactly zero whenever its own loss is off, whatever
-the others do. Instead of testing all L² pairs one by one, stages are switched by the bits of their index: two stages that differ
-have a bit in which they differ, so `2·⌈log₂ L⌉` runs prove every pair. With a window of w
-stages each of the L losses is on alone once: it may reach the w stages of its window and no other.
+The proof, on real tensors, that a learner is local: no stage's loss reaches another stage's parameters. Losses are switched on and
+off by their scales. Stage j's gradient must be exactly zero whenever its own loss is off, whatever the others do. Instead of
+testing all L² pairs one by one, stages are switched by the bits of their index: two stages that differ have a bit in which they
+differ, so `2·⌈log₂ L⌉` runs prove every pair. With a window of w stages each of the L losses is on alone once: it may reach the w
+stages of its window and no other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade
+from torchsid.core.combine import PCGrad
 from torchsid.core.learner import Learner
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import LocalityError
+from torchsid.learners.sid import SID
 
 
 @dataclass(frozen=True)
@@ -86,3 +90,29 @@ def _bit_masks(depth: int) -> list[Tensor]:
     index = torch.arange(depth)
     bits = [((index >> bit) & 1).float() for bit in range((depth - 1).bit_length())]
     return [mask for has_bit in bits for mask in (has_bit, 1 - has_bit)]
+
+
+def gradient_conflict(learner: SID, x: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
+    """Return the pairwise cosines of the stages' gradients with respect to the shared features, `[L, L]`.
+
+    Below 0, two stages ask the extractor for opposite changes. The gradients are `∂L_i/∂z` over the whole batch; a stage with no
+    gradient has cosine 0 with every other. The network, its gradients and the random number generators are left as they were.
+
+    Args:
+        learner: a SID learner on a shared cascade whose extractor has parameters.
+        x: a batch, `[B, ...]`.
+        target: its targets.
+        weight: of each position, if they do not all count the same.
+
+    Raises:
+        ValueError: fewer than L stages send the extractor a gradient.
+    """
+    kept = PCGrad()  # which keeps every gradient
+    with without_side_effects(learner.module):
+        learner.schedule(replace(learner.new_step(x, target, weight=weight), combiner=kept))
+    if len(kept.gradients) != learner.module.depth:
+        found = f"{len(kept.gradients)} of {learner.module.depth} stages send the extractor a gradient"
+        raise ValueError(f"{found}: conflict is measured on a shared cascade whose extractor learns from all")
+    flat = torch.stack(kept.gradients).flatten(1).double()  # [L, B·F]
+    directions = F.normalize(flat, eps=torch.finfo(flat.dtype).tiny)
+    return (directions @ directions.T).clamp(-1, 1).float()

@@ -8,8 +8,7 @@ from functools import cache
 import torch
 from torch.optim import SGD, AdamW
 
-from torchsid.bench.pieces import HEAD, sid_seconds
-from torchsid.bench.recorder import BACKWARD, FORWARD, UPDATE
+from torchsid.bench.recorder import BACKWARD, FORWARD, HEAD, UPDATE, sid_seconds
 from torchsid.bench.steps import median_seconds
 from torchsid.core.side_effects import threads
 from torchsid.planner.devices import MEASURED, PRECISIONS, Device, Mesh, Precision

@@ -15,7 +15,7 @@ from torchsid.core.cascade import Cascade
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError, NonFiniteError
-from torchsid.learners.conflict import gradient_conflict
+from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.tasks.domain import Samples, generator_at
 from torchsid.training import checkpoint

@@ -10,8 +10,15 @@ import torch
 import torch.distributed as dist
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.pieces import Seconds, seconds_of_stages
-from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, SID_ALONE, SID_PIPELINE, build, pipeline_contenders
+from torchsid.bench.pipeline.contenders import (
+    BACKPROP_ALONE,
+    SID_ALONE,
+    SID_PIPELINE,
+    Seconds,
+    build,
+    pipeline_contenders,
+    seconds_of_stages,
+)
 from torchsid.bench.processes import in_fresh_processes, launched
 from torchsid.bench.recorder import Span
 from torchsid.bench.steps import Row, new_row, peak_mib, ratios, spread, take_turns

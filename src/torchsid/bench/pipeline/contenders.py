@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.pipelining import PipelineStage, schedules
@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from torchsid.bench.comparisons import PipelineSettings
-from torchsid.bench.pieces import Chain, Seconds, cut
-from torchsid.bench.recorder import BACKWARD, FORWARD, Recorder
+from torchsid.bench.recorder import BACKWARD, FORWARD, HEAD, Recorder, sid_seconds
 from torchsid.bench.trainable import Trainable, new_optimizer
 from torchsid.bench.trainable import build as build_alone
 from torchsid.bench.workload import BACKPROP, SID, Procedure, Workload
+from torchsid.core.staged import StagedCascade
+from torchsid.cut.graph import GraphSegments
 from torchsid.distributed.assign import assign
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World
@@ -44,6 +45,10 @@ SID_ALONE: Final = "sid, one worker"
 BACKPROP_ALONE: Final = "backprop, one worker"
 SID_PIPELINE: Final = "sid pipeline"
 DATA_PARALLEL: Final = "data parallel"
+
+
+Seconds = Mapping[str, Sequence[float]]
+"""What each stage takes, with its belief head (`sid`) and without (`backprop`)."""
 
 
 def pipeline_contenders(micro_batches: Sequence[int], *, workers: int, stages: int) -> tuple[list[Procedure], list[str]]:
@@ -217,3 +222,30 @@ def pipeline(workload: Workload, contender: Procedure, world: World, seconds: Se
         optimizer.step()
 
     return Trainable(module=trained, step=step, recorder=recorder, sent_bytes=lambda: sum(stage.sent_bytes for stage in stages))
+
+
+class Chain(nn.Sequential):
+    """Consecutive stages, of `GraphSegments.modules`: takes the values that cross the cut before, gives those of the one behind."""
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...] | Tensor:
+        """Return the values that cross the next cut; the model's logits `[B, C]` at its end."""
+        for stage in self:
+            values = stage(*values)
+        return values
+
+
+def cut(workload: Workload) -> tuple[StagedCascade, tuple[fx.GraphModule, ...]]:
+    """Return the workload's model cut into its number of stages, and the stages as modules, without heads."""
+    (stages,) = workload.stages
+    cascade = workload.new_cascade(stages, by="graph")
+    assert isinstance(cascade, StagedCascade)
+    assert isinstance(cascade.segments, GraphSegments)
+    return cascade, cascade.segments.modules
+
+
+def seconds_of_stages(workload: Workload) -> Seconds:
+    """Return the median seconds that forward and backward of each stage take on the whole batch."""
+    cascade, _ = cut(workload)
+    parts = sid_seconds(cascade, *workload.batch(), new_optimizer(cascade))
+    trunk = [each[FORWARD] + each[BACKWARD] for each in parts]
+    return {SID: [own + each[HEAD] for own, each in zip(trunk, parts, strict=True)], BACKPROP: trunk}
