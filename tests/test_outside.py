@@ -75,7 +75,7 @@ def test_it_is_trained_with_its_settings_and_found_again(
     [
         (["learner.name=focal:Focal", "learner.gama=1"], r"unknown key 'learner.gama' \(did you mean 'learner.gamma'\?\)"),
         (["learner.name=focal:Focal", "learner.gamma=-1"], r"learner.gamma = -1: should be greater than or equal to 0"),
-        (["learner.name=focal:Fokal"], "focal has no 'Fokal'"),
+        (["learner.name=focal:Fokal"], r"has no attribute 'Fokal' \(did you mean 'Focal'\?\)"),
         (["learner.name=gce", "learner.gamma=1"], "unknown key 'learner.gamma'"),
         ([PIXELS, "model.evry=2"], r"unknown key 'model.evry' \(did you mean 'model.every'\?\)"),
         ([PIXELS, "model.feature_dim=2"], "unknown key 'model.feature_dim'"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from torchsid.errors import ConfigError, unknown_name
+from torchsid.errors import ConfigError, did_you_mean, unknown_name
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ class Registry:
         try:
             loaded: Callable[..., Any] = resolve_name(name)
         except (ImportError, ValueError, AttributeError) as error:
-            advice = "install it, or add its folder to PYTHONPATH"
-            raise ConfigError([f"{self.kind} {name!r}: {error}; {advice}"], source="name") from None
+            advice = "; install it, or add its folder to PYTHONPATH"
+            if isinstance(error, AttributeError):
+                advice = did_you_mean(str(error.name), dir(error.obj))
+            raise ConfigError([f"{self.kind} {name!r}: {error}{advice}"], source="name") from None
         if not callable(loaded):
             raise ConfigError([f"{self.kind} {name!r} is a {type(loaded).__name__}: name a class or a function"], source="name")
         return loaded
