@@ -180,7 +180,8 @@ def test_a_line_goes_with_the_process_that_opened_it() -> None:
         sys.path.insert(0, {str(BENCHMARKS)!r})
         from slow_link.link import slow_link
         with slow_link(0.01, name={NAME!r}) as link:
-            inside = subprocess.Popen(link.ends[0].inside("sleep", "60"))
+            inside = subprocess.Popen(link.ends[0].inside("sh", "-c", "echo entered; exec sleep 60"), stdout=subprocess.PIPE)
+            inside.stdout.readline()
             print(link.relay.pid, inside.pid, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
     """
