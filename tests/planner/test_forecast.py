@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torchsid.core.staged import StagePlan
 from torchsid.planner.devices import Device, Link, Mesh
 from torchsid.planner.forecast import FSDP, METHODS, ONE_F_ONE_B, SID, ZB_H1, Forecast, assign, forecast, holding
-from torchsid.planner.model import Kept, Trace
-from torchsid.planner.speed import on_paper
+from torchsid.planner.model import Kept, Trace, on_paper
 
 DEVICE = Device("D", {"float32": 1e12, "bfloat16": 2e12}, 2**30, 1e12)
 

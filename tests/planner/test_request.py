@@ -5,9 +5,8 @@ import torch
 
 from torchsid.errors import ConfigError
 from torchsid.planner.forecast import METHODS
-from torchsid.planner.model import ModelSpec
+from torchsid.planner.model import ModelSpec, this_machine
 from torchsid.planner.request import MAX_DEVICES, PlanRequest, Points, end_of_scaling, resolve, sweep, usual_micro_batches
-from torchsid.planner.speed import this_machine
 
 MLP = ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=2)
 

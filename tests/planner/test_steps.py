@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchsid.planner.devices import Link
-from torchsid.planner.steps import Step, collective, fill_seconds, needed_queue, pipeline, sid
+from torchsid.planner.forecast import Step, collective, fill_seconds, needed_queue, pipeline, sid
 
 FAST = Link(1e30, 0.0)
 times = st.floats(0.1, 10)

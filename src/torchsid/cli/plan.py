@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(planned: "Planned", sid: "Forecast") -> dict[str, object]:
     """Return what the other tables rest on, and how SID's pipeline fills."""
-    from torchsid.planner.steps import fill_seconds, needed_queue
+    from torchsid.planner.forecast import fill_seconds, needed_queue
 
     model, mesh, sent = planned.request.model, planned.mesh, [rank.sent for rank in sid.ranks]
     step = sid.seconds - sid.step.get("gradients", 0.0)

@@ -109,7 +109,7 @@ CATALOGUE = tuple(
     for name, peaks, gib, gb in _SHEETS
 )
 MEASURED = Device("measured", {}, 0.0, 0.0)
-"""A part of this machine, whose numbers `torchsid.planner.speed.this_machine` finds."""
+"""A part of this machine, whose numbers `torchsid.planner.model.this_machine` finds."""
 _NAMED = {device.name: device for device in (*CATALOGUE, MEASURED)}
 _OWN = {"flops": (NUMBER, "50T"), "memory": (BYTES, "12GiB"), "bandwidth": (BYTES_A_SECOND, "300GB/s")}
 

@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args
 from torchsid.errors import ConfigError, unknown_name
 from torchsid.planner.devices import MEASURED, PRECISIONS, STATES, Mesh, Optimizer, Precision, read_devices, read_link
 from torchsid.planner.forecast import METHODS, Forecast, forecast
-from torchsid.planner.model import ModelSpec, Trace, model_names, trace
-from torchsid.planner.speed import Speed, measure, on_paper, this_machine
+from torchsid.planner.model import ModelSpec, Speed, Trace, measure, model_names, on_paper, this_machine, trace
 
 Axis = Literal["devices", "depth", "width", "batch"]
 UTILISATION = 0.4  # of the peak that training reaches: usual for large models on data-centre devices
