@@ -11,7 +11,7 @@ from tests.show.parsed import parsed
 
 from torchsid.show.tables import table
 from torchsid.study import audit as audit_module
-from torchsid.study.audit import Verdicts, audit, audit_page, auroc, detection, disputes, judge, rankings
+from torchsid.study.audit import Verdicts, audit, audit_page, detection, disputes, judge, rankings
 from torchsid.study.figures import card
 from torchsid.tasks import Samples
 from torchsid.training import load_network, resolve, train
@@ -46,8 +46,9 @@ def test_what_the_last_stage_cannot_tell_apart_the_earlier_ones_can() -> None:
     found = verdicts_of([[0.9, 0.05, 0.05], [0.98, 0.01, 0.01]], [[0.1, 0.8, 0.1], [0.98, 0.01, 0.01]], labels=[0, 0])
     scores = rankings(found, torch.tensor([0, 0]))
     wrong = torch.tensor([False, True])
-    assert auroc(scores["margin over stages"], wrong) == 1.0
-    assert auroc(scores["last margin"], wrong) == auroc(scores["last self-confidence"], wrong) == 0.5
+    found_by = {name: each["auroc"] for name, each in detection(scores, wrong).items()}
+    assert found_by["margin over stages"] == 1.0
+    assert found_by["last margin"] == found_by["last self-confidence"] == 0.5
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40))
@@ -56,12 +57,13 @@ def test_auroc_is_the_share_of_pairs_in_order(samples: list[tuple[int, bool]]) -
     wrong = torch.tensor([flag for _, flag in samples])
     if not wrong.any() or wrong.all():
         with pytest.raises(ValueError, match="AUROC"):
-            auroc(score, wrong)
+            detection({"": score}, wrong)
         return
     lows, highs = score[wrong].tolist(), score[~wrong].tolist()
     pairs = [(low < high) + 0.5 * (low == high) for low in lows for high in highs]
-    assert auroc(score, wrong) == pytest.approx(sum(pairs) / len(pairs))
-    assert auroc(score, wrong) == pytest.approx(roc_auc_score(wrong.numpy(), -score.numpy()))
+    found = detection({"": score}, wrong)[""]["auroc"]
+    assert found == pytest.approx(sum(pairs) / len(pairs))
+    assert found == pytest.approx(roc_auc_score(wrong.numpy(), -score.numpy()))
 
 
 def test_precision_and_recall_by_hand() -> None:

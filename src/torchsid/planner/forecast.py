@@ -1,7 +1,7 @@
-"""SID and backpropagation on the same devices: where the model is cut, what every device holds, and by formula how long a step is.
+"""SID and backpropagation on the same devices: where the model is cut, what every device holds, how long a step takes.
 
-Times are in seconds, sizes in bytes; a step is given as parts that add up to it, so that the largest part beside the work tells what
-to change. docs/planning.md derives the formulas.
+Times are in seconds, sizes in bytes; a step is given as parts that add up to it, so that the largest part beside the work tells
+what to change. docs/planning.md derives the formulas.
 """
 
 from collections.abc import Mapping, Sequence

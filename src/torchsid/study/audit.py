@@ -19,6 +19,7 @@ from torch import Tensor
 from torchsid.show.page import Card, Cards, Code, Page, Section
 from torchsid.show.tables import Table
 from torchsid.study.positions import flatten
+from torchsid.study.statistics import scipy_stats
 from torchsid.tasks import Samples
 from torchsid.training.evaluation import Predictor, predict, unbroken
 
@@ -100,18 +101,23 @@ def rankings(verdicts: Verdicts, labels: Tensor) -> dict[str, Tensor]:
 
 
 def detection(scores: Mapping[str, Tensor], wrong: Tensor) -> dict[str, dict[str, float]]:
-    """Return how well each score finds the labels that are wrong (bool `[N]`, some and not all of them).
+    """Return how well each score finds the labels that are wrong (bool `[N]`).
 
     Returns:
-        For each score: `auroc`; `precision_at_k`, the share of wrong labels among the k lowest scores, k being the number of wrong
-        ones, so that it is the recall at k as well; `recall_at_2k`, the share of them that lies in the 2k lowest.
+        For each score: `auroc`, the probability that a wrong label scores lower than a right one, ties counting half;
+        `precision_at_k`, the share of wrong labels among the k lowest scores, k being the number of wrong ones, so that it is the
+        recall at k as well; `recall_at_2k`, the share of them that lies in the 2k lowest.
+
+    Raises:
+        ValueError: all labels are wrong, or none.
     """
-    k = int(wrong.sum())
-    found = {}
+    rankdata, k, found = scipy_stats().rankdata, int(wrong.sum()), {}
+    if not 0 < k < len(wrong):
+        raise ValueError(f"{k} of {len(wrong)} labels are wrong; AUROC compares the wrong ones with the others")
     for name, score in scores.items():
         sorted_wrong = wrong[score.argsort(stable=True)].double()
         found[name] = {
-            "auroc": auroc(score, wrong),
+            "auroc": float(1 - (rankdata(score)[wrong].mean() - (k + 1) / 2) / (len(wrong) - k)),  # Mann and Whitney's U
             "precision_at_k": float(sorted_wrong[:k].mean()),
             "recall_at_2k": float(sorted_wrong[: 2 * k].sum() / k),
         }
@@ -142,20 +148,6 @@ def disputes(verdicts: Verdicts, labels: Tensor, clean: Tensor | None) -> dict[s
         "recall": _share(found, wrong),
         "corrected": _share(found & (verdicts.suggested == clean), found),
     }
-
-
-def auroc(score: Tensor, wrong: Tensor) -> float:
-    """Return the probability that a wrong label scores lower than a right one, ties counting half: Mann and Whitney's U.
-
-    Raises:
-        ValueError: all labels are wrong, or none.
-    """
-    positives, negatives = int(wrong.sum()), int((~wrong).sum())
-    if not positives or not negatives:
-        raise ValueError(f"{positives} labels are wrong and {negatives} right; AUROC compares the ones with the others")
-    right = score[~wrong].sort().values
-    below, up_to = (torch.searchsorted(right, score[wrong], right=ties).double() for ties in (False, True))
-    return float(1 - (below + up_to).mean() / (2 * negatives))
 
 
 def _share(some: Tensor, of: Tensor) -> float | None:

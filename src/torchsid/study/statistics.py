@@ -54,7 +54,7 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     n, mean = sample.size, float(sample.mean())
     if n == 1:
         return Estimate(mean, None, None, 1)
-    half = float(_scipy_stats().t.ppf(_UPPER, n - 1) * sample.std(ddof=1)) / sqrt(n)
+    half = float(scipy_stats().t.ppf(_UPPER, n - 1) * sample.std(ddof=1)) / sqrt(n)
     return Estimate(mean, mean - half, mean + half, n)
 
 
@@ -72,7 +72,7 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
         return Estimate(float(sample[0]), None, None, 1)
     batch = max(1, 1_000_000 // sample.size)  # keeps one block of drawn indices near 8 MB
     generator = np.random.default_rng(0)
-    drawn = _scipy_stats().bootstrap(
+    drawn = scipy_stats().bootstrap(
         (sample,), np.mean, n_resamples=10_000, batch=batch, method="percentile", random_state=generator
     )
     found = drawn.confidence_interval
@@ -81,7 +81,7 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
 
 def proportion_interval(correct: int, n: int) -> Estimate:
     """Return `correct / n` with Wilson's score interval (1927), which stays in [0, 1] and holds near 0 and 1."""
-    found = _scipy_stats().binomtest(correct, n).proportion_ci(method="wilson")
+    found = scipy_stats().binomtest(correct, n).proportion_ci(method="wilson")
     return Estimate(correct / n, float(found.low), float(found.high), n)
 
 
@@ -99,9 +99,9 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDiffe
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     n, a_only, b_only = a.size, int(np.sum(a & ~b)), int(np.sum(b & ~a))
-    p_value = float(_scipy_stats().binomtest(a_only, a_only + b_only).pvalue) if a_only + b_only else 1.0
+    p_value = float(scipy_stats().binomtest(a_only, a_only + b_only).pvalue) if a_only + b_only else 1.0
     adjusted = (a_only - b_only) / (n + 2)
-    half = float(_scipy_stats().norm.ppf(_UPPER)) * sqrt((a_only + b_only + 1) / (n + 2) - adjusted**2) / sqrt(n + 2)
+    half = float(scipy_stats().norm.ppf(_UPPER)) * sqrt((a_only + b_only + 1) / (n + 2) - adjusted**2) / sqrt(n + 2)
     return PairedDifference((a_only - b_only) / n, max(-1.0, adjusted - half), min(1.0, adjusted + half), p_value, n)
 
 
@@ -118,7 +118,7 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> PairedDiffer
     effect, p_value = None, float(found.mean == 0)
     if (spread := float(np.std(differences, ddof=1))) > 0:  # by hand: SciPy's test warns where there is hardly any
         effect = found.mean / spread
-        p_value = float(2 * _scipy_stats().t.sf(abs(effect) * sqrt(found.n), found.n - 1))
+        p_value = float(2 * scipy_stats().t.sf(abs(effect) * sqrt(found.n), found.n - 1))
     return PairedDifference(found.mean, found.low, found.high, p_value, found.n, effect)
 
 
@@ -144,7 +144,7 @@ def _finite(values: Sequence[float]) -> NDArray[np.float64]:
     return sample
 
 
-def _scipy_stats() -> ModuleType:
+def scipy_stats() -> ModuleType:
     """Return `scipy.stats`, which takes a second to import.
 
     Raises:
