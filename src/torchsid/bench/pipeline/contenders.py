@@ -5,6 +5,8 @@ The rivals are the pipelines of `torch.distributed.pipelining`: backpropagation,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import median
+from time import perf_counter
 from typing import Any, Final
 
 import torch
@@ -45,6 +47,8 @@ SID_ALONE: Final = "sid, one worker"
 BACKPROP_ALONE: Final = "backprop, one worker"
 SID_PIPELINE: Final = "sid pipeline"
 DATA_PARALLEL: Final = "data parallel"
+
+_REPEATS = 5  # of a measurement, after one that warms up
 
 
 Seconds = Mapping[str, Sequence[float]]
@@ -245,7 +249,27 @@ def cut(workload: Workload) -> tuple[StagedCascade, tuple[fx.GraphModule, ...]]:
 
 def seconds_of_stages(workload: Workload) -> Seconds:
     """Return the median seconds that forward and backward of each stage take on the whole batch."""
+    x, target = workload.batch()
+    _, stages = cut(workload)
+    rounds = [_forward_and_backward(stages, x, target) for _ in range(1 + _REPEATS)]
     cascade, _ = cut(workload)
-    parts = sid_seconds(cascade, *workload.batch(), new_optimizer(cascade))
-    trunk = [each[FORWARD] + each[BACKWARD] for each in parts]
-    return {SID: [own + each[HEAD] for own, each in zip(trunk, parts, strict=True)], BACKPROP: trunk}
+    parts = sid_seconds(cascade, x, target, new_optimizer(cascade), repeats=_REPEATS)
+    return {
+        SID: [each[FORWARD] + each[HEAD] + each[BACKWARD] for each in parts],
+        BACKPROP: [median(column) for column in zip(*rounds[1:], strict=True)],
+    }
+
+
+def _forward_and_backward(stages: Sequence[nn.Module], x: Tensor, target: Tensor) -> list[float]:
+    """Return the seconds of each stage in backpropagation, where unlike in SID it has a gradient for the stage before."""
+    values: tuple[Tensor, ...] = (x,)
+    seconds = []
+    for stage in stages:
+        start = perf_counter()
+        outputs = stage(*values)
+        if isinstance(outputs, Tensor):
+            outputs = (F.cross_entropy(outputs, target),)
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+        seconds.append(perf_counter() - start)
+        values = tuple(output.detach().requires_grad_() for output in outputs)
+    return seconds
