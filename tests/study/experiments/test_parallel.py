@@ -84,9 +84,9 @@ def test_the_error_of_a_worker_is_raised_here(tmp_path: Path, monkeypatch: pytes
 QUESTION = """
 question = "Does it?"
 recipe = "digits"
-rates = [0.001, 0.002]
+rates = {rates}
 seeds = [0]
-settings = {{ "data.limit" = 200, "training.epochs" = 30, "training.checkpoint_every_seconds" = 0, "model.depth" = 2 }}
+settings = {{ "data.limit" = 200, "training.epochs" = 15, "training.checkpoint_every_seconds" = 0, "model.depth" = 2 }}
 contenders = {{ it = {{ {contender} }} }}
 """
 
@@ -101,13 +101,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("contender", "arguments", "number"), [("", ["--workers", "2"], signal.SIGKILL), ("workers = 2", [], signal.SIGINT)]
+    ("contender", "rates", "arguments", "number"),
+    [("", [0.001, 0.002], ["--workers", "2"], signal.SIGKILL), ("workers = 2", [0.001], [], signal.SIGINT)],
 )
 def test_a_command_that_ends_leaves_no_process_and_the_same_again_goes_on_to_the_same_bytes(
-    tmp_path: Path, contender: str, arguments: list[str], number: signal.Signals
+    tmp_path: Path, contender: str, rates: list[float], arguments: list[str], number: signal.Signals
 ) -> None:
     """Several runs at a time, each in a process of its own; and one run by a job of several workers."""
-    (tmp_path / "mine.toml").write_text(QUESTION.format(contender=contender))
+    (tmp_path / "mine.toml").write_text(QUESTION.format(contender=contender, rates=rates))
     run, end = tmp_path / "out" / "runs" / "it-rate0.001-seed0", time.monotonic() + 100
     first = start(tmp_path, *arguments)
     while not (run / "checkpoints" / "last" / "state.json").exists():
