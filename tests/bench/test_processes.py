@@ -6,7 +6,7 @@ from torchsid.bench import processes
 from torchsid.bench.processes import in_fresh_processes
 from torchsid.bench.workload import Workload
 from torchsid.distributed.world import join
-from torchsid.errors import RunError
+from torchsid.errors import DataError, RunError
 
 MLP = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)
 
@@ -14,6 +14,10 @@ MLP = Workload(model="mlp", stages=(2,), width=32, batch_size=8, image_size=4)
 def gather(workload: Workload) -> list[str]:
     with join() as world:
         return world.gather(f"{workload.model} {world.rank} {os.getpid()}")
+
+
+def find_nothing() -> None:
+    raise DataError("no files; looked for:\n  - a\n  - b")
 
 
 @pytest.mark.slow
@@ -27,6 +31,8 @@ def test_workers_find_each_other() -> None:
 def test_the_error_of_a_process_is_told() -> None:
     with pytest.raises(RunError, match="process 0 failed: ValueError: invalid literal for int"):
         in_fresh_processes(int, "no number")
+    with pytest.raises(RunError, match=r"process 0 failed: torchsid.errors.DataError: no files; looked for:\n  - a\n  - b$"):
+        in_fresh_processes(find_nothing)
 
 
 def test_a_launchers_process_is_known_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:

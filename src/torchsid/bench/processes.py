@@ -1,6 +1,7 @@
 """Call a function in fresh processes: memory is then its own, and several of them can talk to each other."""
 
 import os
+import re
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
@@ -8,7 +9,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import ProcessException, start_processes
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from torchsid.distributed.diagnosis import missing_backends
 from torchsid.errors import RunError
@@ -64,9 +65,11 @@ def in_fresh_processes(
                     process.terminate()
             if not results.empty():
                 found.append(results.get())
-    except ProcessException as error:
-        last = (error.msg.strip().splitlines() or ["killed"])[-1]
-        raise RunError(f"process {error.error_index} failed: {last}; if it was killed, use a smaller batch") from None
+    except ProcessExitedException as error:
+        raise RunError(f"process {error.error_index} failed: {error.msg}; if it was killed, use a smaller batch") from None
+    except ProcessRaisedException as error:
+        *_, said = re.split(r"\n(?=\w)", error.msg.strip())  # all of what follows the traceback, which is indented
+        raise RunError(f"process {error.error_index} failed: {said}") from None
     finally:
         for process in started.processes:
             process.terminate()

@@ -74,10 +74,10 @@ def test_what_does_not_fit_the_workers_is_said(recipe: str, settings: list[str],
 @pytest.mark.parametrize("kind", [NonFiniteError, DataError, RunError])
 def test_the_error_of_a_worker_is_raised_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[ValueError]) -> None:
     def failing(*args: object, **options: object) -> None:
-        raise RunError(f"process 1 failed: torchsid.errors.{kind.__name__}: epoch 1")
+        raise RunError(f"process 1 failed: torchsid.errors.{kind.__name__}: epoch 1:\n  - of it all")
 
     monkeypatch.setattr(parallel, "in_fresh_processes", failing)
-    with pytest.raises(kind, match="epoch 1"):
+    with pytest.raises(kind, match=r"epoch 1:\n  - of it all$"):
         on_workers(math.sqrt, 1.0, tmp_path / "run", 2)
 
 

@@ -55,7 +55,7 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
             in_fresh_processes(_apart, train, item, workers=workers, ends=lambda: stop.signal is not None)
         except RunError as error:
             for kind in (NonFiniteError, DataError):
-                if found := re.search(rf"\b{kind.__name__}: (.*)", str(error)):
+                if found := re.search(rf"\b{kind.__name__}: (.*)", str(error), re.DOTALL):
                     raise kind(found[1]) from None
             if stop.signal is None:
                 raise RunError(f"{out}: {error}") from None
