@@ -55,8 +55,8 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ),
         (
             "digits-staged",
-            ["model.head=extremes:Extremes"],
-            lambda run: type(run.learner.module.heads[0].body).__name__ == "Extremes",
+            ["model.head=extremes:Extremes", "model.head_sharpness=2.0"],
+            lambda run: run.learner.module.heads[0].body.sharpness == 2.0,
         ),
         ("digits", [PIXELS, "model.every=2", "watch.conflict=false"], lambda run: run.learner.module.extractor.feature_dim == 32),
         ("digits", ["data.name=stripes:stripes"], lambda run: run.class_names == ("horizontal", "vertical")),
@@ -77,6 +77,14 @@ def test_it_is_trained_with_its_settings_and_found_again(
         (["learner.name=focal:Focal", "learner.gamma=-1"], r"learner.gamma = -1: should be greater than or equal to 0"),
         (["learner.name=focal:Fokal"], r"has no attribute 'Fokal' \(did you mean 'Focal'\?\)"),
         (["learner.name=gce", "learner.gamma=1"], "unknown key 'learner.gamma'"),
+        (
+            ["model.network=staged", "model.trunk=mlp", "model.head=thin", "model.head_widht=1"],
+            r"unknown key 'model.head_widht' \(did you mean 'model.head_width'\?\)",
+        ),
+        (
+            ["model.network=staged", "model.trunk=mlp", "model.head=thin", "model.head_width=2"],
+            r"model.head_width = 2: should be less than or equal to 1",
+        ),
         ([PIXELS, "model.evry=2"], r"unknown key 'model.evry' \(did you mean 'model.every'\?\)"),
         ([PIXELS, "model.feature_dim=2"], "unknown key 'model.feature_dim'"),
     ],

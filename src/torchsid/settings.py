@@ -11,7 +11,7 @@ import re
 import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, is_dataclass
+from dataclasses import astuple, dataclass, fields, is_dataclass, replace
 from functools import cache, partial, wraps
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
@@ -73,7 +73,8 @@ class OneOf:
     also: tuple[str, ...] = ()
     """Values that are no entry and are handed on as they are."""
     by_name: bool = False
-    """Whether the function is handed the name itself, because it makes the entry in a way of its own."""
+    """Whether the function makes the entry in a way of its own: it is handed the name, and its settings as `NAME_settings`. In a
+    configuration these begin with the setting's name: `head_width`."""
 
     @staticmethod
     def within(annotation: Any) -> "OneOf | None":
@@ -94,8 +95,8 @@ def all_settings(entry: Callable[..., Any], values: Mapping[str, Any]) -> dict[s
     own = settings_of(entry)
     joined = dict(own)
     for setting in own.values():
-        if chosen := _chosen(setting, values):
-            joined = {**settings_of(chosen), **joined}
+        for key, theirs in _of_chosen(setting, values):
+            joined.setdefault(key, replace(theirs, name=key))
     return joined
 
 
@@ -104,8 +105,12 @@ def build(entry: Callable[..., T], values: Mapping[str, Any], *arguments: Any) -
     own = settings_of(entry)
     given = {name: value for name, value in values.items() if name in own}
     for name, setting in own.items():
-        if chosen := _chosen(setting, values):
-            given[name] = partial(chosen, **{key: values[key] for key in settings_of(chosen) if key in values and key not in own})
+        one_of, chosen = OneOf.within(setting.annotation), _chosen(setting, values)
+        theirs = {each.name: values[key] for key, each in _of_chosen(setting, values) if key in values and key not in own}
+        if one_of and one_of.by_name:
+            given[f"{name}_settings"] = theirs
+        elif chosen:
+            given[name] = partial(chosen, **theirs)
     return entry(*arguments, **given)
 
 
@@ -115,8 +120,15 @@ def _chosen(setting: Setting, values: Mapping[str, Any]) -> Callable[..., Any] |
     name = values.get(setting.name, setting.default)
     if one_of is None or name is inspect.Parameter.empty or name in one_of.also:
         return None
-    entry = one_of.registry.load(name)
-    return None if one_of.by_name else entry
+    return one_of.registry.load(name)
+
+
+def _of_chosen(setting: Setting, values: Mapping[str, Any]) -> Iterator[tuple[str, Setting]]:
+    """Yield the settings of the entry that a setting names, and what they are called in a configuration."""
+    one_of, chosen = OneOf.within(setting.annotation), _chosen(setting, values)
+    prefix = f"{setting.name}_" if one_of and one_of.by_name else ""
+    for name, theirs in settings_of(chosen).items() if chosen else ():
+        yield prefix + name, theirs
 
 
 @cache

@@ -32,7 +32,7 @@ def test_the_plan_tells_what_was_cut(name: str, by: str) -> None:
     assert len(str(cascade.plan).splitlines()) == 5
 
 
-@pytest.mark.parametrize(("name", "kind"), [("resnet-18", "ConvBody"), ("vit with dropout", "LinearBody"), ("mlp", "MLPBody")])
+@pytest.mark.parametrize(("name", "kind"), [("resnet-18", "ThinBody"), ("vit with dropout", "LinearBody"), ("mlp", "MLPBody")])
 def test_the_automatic_head_suits_the_features(name: str, kind: str) -> None:
     cascade = staged_cascade(classifier(name), CLASSES, 2, images(name)[0], max_head_share=100.0)
     assert type(cascade.heads[0].body).__name__ == kind

@@ -174,3 +174,12 @@ def test_they_end_before_what_is_no_chain() -> None:
     found = profile(model, X)
     points = candidates(found)
     assert later_layers(model, found, points, points[0]) == []
+
+
+def test_they_are_the_same_for_a_cut_by_an_inner_name() -> None:
+    model, (x, _) = classifier("resnet-18"), images("resnet-18")
+    found = profile(model, x)
+    inner, outer = named(found, ("layer2.1",), carries_skips=False)[0], named(found, ("layer2",), carries_skips=False)[0]
+    pieces = [later_layers(model, found, candidates(found), cut) for cut in (inner, outer)]
+    first, second = ([list(map(id, piece.parameters())) for piece in each] for each in pieces)
+    assert first == second != []

@@ -15,6 +15,7 @@ READS = {
     "conv": ("maps",),
     "pyramid": ("maps",),
     "attention": ("tokens", "maps"),
+    "thin": ("vectors", "tokens", "maps"),
     "trunk": ("vectors", "tokens", "maps"),
 }
 READABLE = [(kind, form) for kind, forms in READS.items() for form in forms]

@@ -27,7 +27,7 @@ def test_features_and_belief_become_logits(kind: str, form: str, residual: bool)
 
 
 @plain_and_residual
-@pytest.mark.parametrize("kind", ["linear", "mlp", "trunk"])
+@pytest.mark.parametrize("kind", ["linear", "mlp", "thin", "trunk"])
 def test_tokens_may_be_answered_one_by_one(kind: str, residual: bool) -> None:
     head = randomise(create(kind, "tokens", residual=residual, positions="tokens", budget=10**6)).eval()
     x, previous = features("tokens"), log_belief((5,))

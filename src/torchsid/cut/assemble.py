@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from torchsid.heads.cost import multiply_adds, parameters
 
 Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
-_AUTO = {4: ("conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
+_AUTO = {4: ("thin", "conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
 
 
 def staged_cascade(
@@ -32,9 +32,10 @@ def staged_cascade(
     stages: int | Sequence[str],
     example: Inputs,
     *,
-    balance: Balance = "memory",
+    balance: Balance = "work",
     by: By = "boundary",
     head: Head = "auto",
+    head_settings: Mapping[str, Any] = {},
     residual: bool = False,
     max_head_share: float = 0.25,
     positions: Positions | None = None,
@@ -50,13 +51,14 @@ def staged_cascade(
         num_classes: C.
         stages: their number, with the cuts chosen by `balance`; or the names of the submodules after which to cut.
         example: a small batch of inputs: a tensor, a tuple, or a mapping of names.
-        balance: what is to be even over the stages: `"memory"` (bytes kept for backward; the peak is then as low as can be),
-            `"work"` (operations) or `"equal"` (pieces).
+        balance: what is to be even over the stages: `"work"` (operations), `"memory"` (bytes kept for backward; the peak is then as
+            low as can be, but the first stages are small and the last answers worse) or `"equal"` (pieces).
         by: `"boundary"` closes each stage by a forward hook and runs any model as it is; `"graph"` makes modules of the stages,
             which can be compiled or live elsewhere, for models that `torch.fx` can trace.
-        head: a name of `torchsid.heads.names()`; `"auto"` takes `"conv"` for maps, `"linear"` for tokens and `"mlp"` for
-            vectors, and `"linear"` where that costs too much; or a function `(features, num_classes) -> module` that maps
+        head: a name of `torchsid.heads.names()`; `"auto"` takes `"thin"` for maps, `"linear"` for tokens and `"mlp"` for
+            vectors, and a cheaper one where that costs too much; or a function `(features, num_classes) -> module` that maps
             `(features, log_belief)` to logits.
+        head_settings: of the head that `head` names, such as `{"width": 0.5}` of `"thin"`.
         residual: heads add their logits to the previous log-belief and begin as the identity on beliefs. The features then learn
             what is left to learn, which the model's own head, the last, cannot do without: it loses accuracy by that.
         max_head_share: the largest number of multiply-adds of a head, as a share of an even stage's (the trunk's over the stages).
@@ -91,7 +93,7 @@ def staged_cascade(
     built: list[tuple[str, nn.Module]] = []
     for stage, (end, tensor) in enumerate(zip(ends, read, strict=False), 1):
         later = later_layers(model, found, points, end) if isinstance(head, str) else []
-        make = partial(heads.create, residual=residual, later=later, budget=budget, positions=positions)
+        make = partial(heads.create, residual=residual, later=later, budget=budget, positions=positions, settings=head_settings)
         try:
             built.append(_head(head, tensor, num_classes, make))
         except HeadError as error:

@@ -173,7 +173,8 @@ def later_layers(model: nn.Module, profile: Profile, points: Sequence[Exit], cut
         cut: one of them.
     """
     pieces: list[nn.Module] = []
-    behind = [cut, *(point for point in points[:-1] if point.index > cut.index)]
+    further = (point for point in points[:-1] if point.index > cut.index)
+    behind = [cut, *(point for point in further if point.tensors[0] is not cut.tensors[0])]  # not the cut by an outer name
     for start, end in pairwise(behind):
         chain = _chain(profile, start, end)
         if not chain:

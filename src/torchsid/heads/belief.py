@@ -3,11 +3,11 @@
 A body is a module made from an example of the features. What else it needs it asks for by parameters of its constructor: `later`,
 the trunk's modules behind it; `pool`, False to give every token a vector of its own; `factor`, by how much less of a map to read
 (maps are pooled for a body that does not ask). It says its vectors' `width`, and may say which ranks of features it `reads`, and
-by `max_side` how large the maps may be.
+by `max_side` how large the maps may be. Its own settings are its keyword-only parameters.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from torchsid.core.cascade import Positions
 from torchsid.core.shared import outputs_of
-from torchsid.errors import HeadError
+from torchsid.errors import HeadError, unknown_name
 from torchsid.heads import HEADS
 from torchsid.heads.cost import multiply_adds
 from torchsid.heads.features import FORMS, channels, describe
+from torchsid.settings import settings_of
 
 Body = Callable[..., nn.Module]
 
@@ -72,6 +73,7 @@ def create(
     later: Iterable[nn.Module] = (),
     budget: int | None = None,
     positions: Positions = (),
+    settings: Mapping[str, Any] = {},
 ) -> BeliefHead:
     """Build a head that maps a stage's features and the previous belief `[B, ..., C]` to logits of its shape.
 
@@ -84,18 +86,20 @@ def create(
         num_classes: C.
         residual: add the head's correction to the previous log-belief and start with none, so that the stage begins as the
             identity on beliefs.
-        later: the trunk's modules after this stage, in order. Read by `trunk` alone.
+        later: the trunk's modules after this stage, in order. Read by `thin` and `trunk`.
         budget: the most multiply-adds a sample that a forward pass of the head may take. `conv`, `attention` and `trunk` pool
             maps by the smallest of 1, 2, 4, 8, ... that fits, no further than to 2x2.
         positions: where a sample's beliefs are: one (`()`), M of them from the same vector (`(M,)`), or one at each token
             (`"tokens"`).
+        settings: of the kind, such as `{"width": 0.5}` of `thin`.
 
     Raises:
-        HeadError: the head cannot read such features, or does not fit the budget.
+        HeadError: the head cannot read such features, has no such setting, or does not fit the budget.
+        ValueError: a setting is out of range.
         ConfigError: the kind is unknown.
     """
     body: Body = HEADS.load(kind)
-    if problems := list(_problems(kind, body, features, num_classes, budget, positions)):
+    if problems := list(_problems(kind, body, features, num_classes, budget, positions, settings)):
         raise HeadError("; ".join(problems))
     example = torch.zeros(1, *features.shape[1:])
     where = example.shape[1:-1] if positions == "tokens" else positions
@@ -105,7 +109,8 @@ def create(
     state = torch.get_rng_state()
     for factor in _factors(body, example):
         torch.set_rng_state(state)  # a seed gives the weights of the head that is returned, however many were tried
-        made = body(example, **{name: value for name, value in {**wishes, "factor": factor}.items() if _asks_for(body, name)})
+        asked = {name: value for name, value in {**wishes, "factor": factor}.items() if _asks_for(body, name)}
+        made = body(example, **asked, **settings)
         pooled = 1 if _asks_for(body, "factor") else factor
         head = BeliefHead(made, num_classes, residual=residual, factor=pooled, positions=positions)
         if budget is None:
@@ -128,7 +133,15 @@ def create(
     )
 
 
-def _problems(kind: str, body: Body, features: Tensor, num_classes: int, budget: int | None, positions: Positions) -> Iterator[str]:
+def _problems(
+    kind: str,
+    body: Body,
+    features: Tensor,
+    num_classes: int,
+    budget: int | None,
+    positions: Positions,
+    settings: Mapping[str, Any],
+) -> Iterator[str]:
     bodies = {name: HEADS.load(name) for name in HEADS.names()}
     if features.dim() not in getattr(body, "reads", FORMS):
         readers = ", ".join(name for name, each in bodies.items() if features.dim() in getattr(each, "reads", FORMS))
@@ -141,6 +154,8 @@ def _problems(kind: str, body: Body, features: Tensor, num_classes: int, budget:
         yield f"num_classes={num_classes}: a belief needs 2 classes or more"
     if budget is not None and budget < 1:
         yield f"budget={budget}: give 1 multiply-add a sample or more, or None for no limit"
+    for name in settings.keys() - settings_of(body).keys():
+        yield unknown_name(f"setting of head {kind!r}", name, sorted(settings_of(body)))
 
 
 def _asks_for(body: Body, name: str) -> bool:

@@ -13,7 +13,7 @@ class LinearBody(nn.Module):
         pool: whether to take the mean; otherwise every token is read by itself.
     """
 
-    def __init__(self, example: Tensor, *, pool: bool = True) -> None:
+    def __init__(self, example: Tensor, pool: bool = True) -> None:
         super().__init__()
         self.width, self.pool = channels(example), pool
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from torchsid.heads.features import channels, mean_over_positions
+from torchsid.settings import Count, checked
 
 
 class MLPBody(nn.Module):
@@ -10,11 +11,12 @@ class MLPBody(nn.Module):
 
     Args:
         example: features of a stage.
-        hidden: width H of the hidden layer.
+        hidden: Width H of the hidden layer.
         pool: whether to take the mean over the positions first; otherwise every token has a `v` of its own.
     """
 
-    def __init__(self, example: Tensor, *, hidden: int = 256, pool: bool = True) -> None:
+    @checked
+    def __init__(self, example: Tensor, pool: bool = True, *, hidden: Count = 256) -> None:
         super().__init__()
         self.width, self.pool = hidden, pool
         self.hidden = nn.Linear(channels(example), hidden)

@@ -23,7 +23,7 @@ class PyramidBody(nn.Module):
 
     reads: ClassVar[tuple[int, ...]] = (4,)
 
-    def __init__(self, example: Tensor, *, factor: int = 1) -> None:
+    def __init__(self, example: Tensor, factor: int = 1) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width, side, stride = channels(example), min(example.shape[2:]), 2 * factor

@@ -30,7 +30,7 @@ class TrunkBody(nn.Module):
         HeadError: there are no later modules, they cannot follow the features, or the first changes what it reads in place.
     """
 
-    def __init__(self, example: Tensor, *, later: Iterable[nn.Module], pool: bool = True) -> None:
+    def __init__(self, example: Tensor, later: Iterable[nn.Module], pool: bool = True) -> None:
         super().__init__()
         self.pool = pool
         self.layers = nn.Sequential(*map(_reinitialised, _choose(example, later)))

@@ -37,8 +37,9 @@ class SID(Learner):
 
     Args:
         cascade: a shared or a staged cascade.
-        alpha: weight of the target in [0, 1]: a number, one a stage, or a schedule, `"linear:FIRST:LAST"` or
-            `"cosine:FIRST:LAST"`.
+        alpha: weight of the target in [0, 1]: a number, one a stage, or a schedule, `"linear:FIRST:LAST"`, `"cosine:FIRST:LAST"` or
+            `"step:FIRST:LAST"` (LAST at the last alone). `"auto"` is 0.5 for a shared cascade, the paper's, and `"step:0.5:1"` for
+            a staged one, whose last stage answers for the model: with α below 1 its belief would stay between target and teacher.
         alpha_over: what a schedule in `alpha` runs over. `"epochs"`: all stages have FIRST in the first epoch and LAST in the last.
         direction: `"forward"`: D(p, q) = KL(q‖p), finite with one-hot targets; `"reverse"`: KL(p‖q), the paper's theory, which
             needs label smoothing.
@@ -70,7 +71,7 @@ class SID(Learner):
         self,
         cascade: Cascade,
         *,
-        alpha: Alpha = 0.5,
+        alpha: Alpha = "auto",
         alpha_over: AlphaOver = "stages",
         direction: Direction = "forward",
         temperature: Positive = 1.0,
@@ -83,6 +84,7 @@ class SID(Learner):
         optimizer: Optimizer | None = None,
     ) -> None:
         network = "cascade" if isinstance(cascade, SharedCascade) else "staged"
+        alpha = _own_alpha(alpha, network)
         of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
         settings = {"alpha": alpha, "alpha_over": alpha_over, **of_step}
         if problems := self.problems(settings, network=network, depth=cascade.depth, epochs=None):
@@ -252,16 +254,22 @@ class SID(Learner):
         return method
 
 
+def _own_alpha(alpha: Alpha, network: str) -> Alpha:
+    """Return α with the default of a kind of network in the place of `"auto"`."""
+    return alpha if alpha != "auto" else "step:0.5:1" if network == "staged" else 0.5
+
+
 def _clashes(settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> Iterator[str]:
     """Yield which of SID's settings, each given, do not go together or with the cascade."""
-    names = ("alpha", "alpha_over", "schedule", "combine", "window")
-    alpha, alpha_over, schedule, combine, window = (settings[name] for name in names)
+    alpha_over, schedule, combine, window = (settings[name] for name in ("alpha_over", "schedule", "combine", "window"))
+    alpha = _own_alpha(settings["alpha"], network)
     try:
         alphas_of(alpha, depth)
     except ValueError as error:
         yield str(error)
-    if alpha_over == "epochs" and not isinstance(alpha, str):
-        yield f"alpha_over = 'epochs' needs a schedule in alpha, not {alpha!r}: set 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
+    if alpha_over == "epochs" and (not isinstance(alpha, str) or settings["alpha"] == "auto"):
+        given = settings["alpha"]
+        yield f"alpha_over = 'epochs' needs a schedule in alpha, not {given!r}: set 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
     if alpha_over == "epochs" and epochs == 1:
         yield "alpha_over = 'epochs' leads from the first epoch to the last: train for 2 epochs or more, or set it to 'stages'"
     if epochs and settings["direction"] == "reverse" and settings["label_smoothing"] == 0:

@@ -1,5 +1,6 @@
 """A classifier cut into stages, each with a belief head."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from torch import Tensor
@@ -21,9 +22,10 @@ def staged(
     trunk: Annotated[Any, OneOf(CLASSIFIERS)],
     depth: Count = 5,
     cuts: list[str] = [],  # noqa: B006 (never changed)
-    balance: Literal["memory", "work", "equal"] = "memory",
+    balance: Literal["memory", "work", "equal"] = "work",
     by: Literal["boundary", "graph"] = "boundary",
     head: Annotated[Any, OneOf(HEADS, also=("auto",), by_name=True)] = "auto",
+    head_settings: Mapping[str, Any] = {},
     stage: Literal["plain", "residual"] = "plain",
     max_head_share: Positive = 0.25,
 ) -> StagedCascade:
@@ -36,10 +38,12 @@ def staged(
         trunk: The whole classifier that is cut.
         depth: Number of stages L.
         cuts: Names of the `depth - 1` submodules of the trunk after which to cut; empty lets `balance` choose.
-        balance: What the stages share evenly: bytes kept for backward, operations, or the pieces that the trunk can be cut into.
+        balance: What the stages share evenly: operations, bytes kept for backward (which costs accuracy), or the pieces that the
+            trunk can be cut into.
         by: How the trunk is cut: `boundary` runs any model as it is; `graph` carries skip connections over a cut, and can be
             compiled.
         head: The stages' belief heads; `auto` takes what fits the shape of the features.
+        head_settings: of the head, in a configuration `head_width` and the like.
         stage: `residual` adds every head's logits to the previous log-belief.
         max_head_share: The most multiply-adds of a head, as a share of those of an average stage.
 
@@ -56,6 +60,7 @@ def staged(
         balance=balance,
         by=by,
         head=head,
+        head_settings=head_settings,
         residual=stage == "residual",
         max_head_share=max_head_share,
         positions=positions,
