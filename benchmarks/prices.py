@@ -1,0 +1,90 @@
+"""Put accuracy, kept bytes, step time and peak memory of the same contenders into one table and one figure.
+
+    torchsid experiment benchmarks/accuracy/cifar10-prices.toml --data DIR --out runs/prices
+    torchsid bench step   --model resnet-18 --width 16 --stages 4 8 --variant channels-last --json step.json
+    torchsid bench memory --model resnet-18 --width 16 --stages 4 8 --variant channels-last --json memory.json
+    python benchmarks/prices.py runs/prices step.json memory.json --out benchmarks/results/prices
+
+Contenders go by the bench's names. What computes backpropagation's own gradients another way has its accuracy.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from torchsid.show.plots.points import Mark, Point, tradeoff
+from torchsid.show.svg import standalone
+
+REFERENCE = "backprop"
+SAME_GRADIENTS = {"checkpointing": "as backprop", "accumulation": "as backprop, but for BatchNorm"}
+HEAD = (
+    "contender",
+    "test accuracy, last epoch",
+    "gap to backprop",
+    "best by validation",
+    "KL, nats",
+    "calibration error",
+    "kept / backprop",
+    "step / backprop",
+    "peak / backprop",
+)
+
+
+def number(found: dict[str, Any], digits: int = 2, sign: str = "") -> str:
+    """Return mean and, of several seeds, interval."""
+    text = f"{found['mean']:{sign}.{digits}f}"
+    return text if found["n"] == 1 else f"{text} ({found['low']:{sign}.{digits}f} to {found['high']:{sign}.{digits}f})"
+
+
+def rows(experiment: dict[str, Any], step: dict[str, Any], memory: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a contender of the bench, with what is known of it."""
+    accuracy = {each["contender"]: each["metrics"] for each in experiment["summary"]}
+    gaps = {each["contender"]: each for each in experiment["contrasts"] if each["metric"] == "accuracy"}
+    peaks = {row["contender"]: row.get("peak_over_backprop") for row in memory["rows"]}
+    found = []
+    for row in step["rows"]:
+        name = row["contender"]
+        gap = {**gaps[name], "mean": gaps[name]["difference"]} if name in gaps else None
+        found.append({**row, "accuracy": accuracy.get(name), "gap": gap, "peak_over_backprop": peaks.get(name)})
+    return found
+
+
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a row as text."""
+    found, gap = row["accuracy"], row["gap"]
+    same = SAME_GRADIENTS.get(row["contender"], "not trained")
+    scores = (
+        (number(found["accuracy"]), number(gap, sign="+") if gap else "–", number(found["best"])) if found else (same, "–", "–")
+    )
+    beside = (number(found["kl"], 3), number(found["ece"], 3)) if found else ("–", "–")
+    costs = (row.get("kept_over_backprop"), row.get("step_over_backprop"), row.get("peak_over_backprop"))
+    return (row["contender"], *scores, *beside, *("–" if each is None else f"{each:.2f}" for each in costs))
+
+
+def main() -> None:
+    """Read the three results and write table, figure and numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path, help="folder of the finished experiment")
+    parser.add_argument("step", type=Path, help="JSON of bench step")
+    parser.add_argument("memory", type=Path, help="JSON of bench memory")
+    parser.add_argument("--out", type=Path, required=True, help="files to write, without their ending")
+    args = parser.parse_args()
+    experiment, step, memory = (json.loads(path.read_text()) for path in (args.experiment / "results.json", args.step, args.memory))
+    found = rows(experiment, step, memory)
+    lines = ["| " + " | ".join(row) + " |" for row in (HEAD, ("---",) * len(HEAD), *map(cells, found))]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    sources = {"experiment": experiment, "step": {**step, "rows": []}, "memory": {**memory, "rows": []}}
+    args.out.with_suffix(".json").write_text(json.dumps({"rows": found, "sources": sources}, indent=1) + "\n")
+    marks = []
+    for row in found:
+        if gap := row["gap"] or ({"mean": 0.0} if row["contender"] == REFERENCE else None):
+            marks.append(Mark(row["contender"], row["kept_over_backprop"], Point(gap["mean"], gap.get("low"), gap.get("high"))))
+    x, y = "kept bytes / backpropagation", "accuracy less backpropagation's, points"
+    drawing = tradeoff("Accuracy against kept bytes", marks, x=x, y=y, higher=True)
+    args.out.with_suffix(".svg").write_text(standalone(drawing))
+
+
+if __name__ == "__main__":
+    main()
