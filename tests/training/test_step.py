@@ -1,19 +1,23 @@
+import math
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tests.tasks.test_own_task import Parity
 from torchsid import SID, Backprop
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
-from torchsid.errors import NonFiniteError
+from torchsid.tasks import Samples, Splits
 from torchsid.training import RunConfig, resolve
+from torchsid.training.batches import Batch, Batches
 from torchsid.training.config import OptimizerConfig
-from torchsid.training.setup import Batch, Setup, build_optimizer
-from torchsid.training.step import Sums, learning_rate, training_step
+from torchsid.training.measured import Sums
+from torchsid.training.setup import Setup, build_optimizer
+from torchsid.training.step import Trainer, learning_rate
 
 from .test_setup import built
 from .toys import Quiet
@@ -59,8 +63,8 @@ def test_settings_reach_the_optimiser_and_heads_have_a_learning_rate_of_their_ow
     assert type(optimizer).__name__.lower() == name
     assert (trunk["lr"], heads["lr"], trunk["weight_decay"]) == (0.4, 0.1, 0.2)
     assert {key: trunk[key] for key in momentum} == momentum
-    images = Batch(torch.randn(2, 1, 8, 8), torch.tensor([0, 1]), None, True, torch.arange(2))
-    step(SID(staged), images, optimizer, rate=0.2)
+    images = Batch(torch.arange(2), {}, (torch.randn(2, 1, 8, 8), torch.tensor([0, 1]), None))
+    taken(trainer(SID(staged), optimizer), images, rate=0.2)
     assert (trunk["lr"], heads["lr"]) == (0.2, 0.05)
     assert set(heads["params"]) == set(staged.heads.parameters())
     assert set(trunk["params"]) == set(staged.model.parameters())
@@ -74,52 +78,91 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3))
 
 
-def batch(value: float = 1.0, *, finite: bool = True, weight: torch.Tensor | None = None) -> Batch:
-    x = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+def batch(value: float = 1.0, *, weight: Tensor | None = None, seed: int = 1) -> Batch:
+    x = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(seed))
     x[0, 0, 0, 0] = value
-    return Batch(x, torch.tensor([0, 1, 2, 0, 1]), weight, finite, torch.arange(5))
+    return Batch(torch.arange(5), {}, (x, torch.tensor([0, 1, 2, 0, 1]), weight))
 
 
-def step(
-    learner: Learner, batch: Batch, optimizer: Optimizer | None = None, *, rate: float = 1.0, config: RunConfig = CONFIG
-) -> Sums:
-    """Take a step, by default by gradient descent."""
+def trainer(learner: Learner, optimizer: Optimizer | None = None, config: RunConfig = CONFIG) -> Trainer:
+    """By default by gradient descent."""
     optimizer = optimizer or build_optimizer(learner.module, OptimizerConfig(name="sgd"))
-    nothing, device = cast(Any, None), torch.device("cpu")
-    setup = Setup(config=config, device=device, task=nothing, splits=nothing, learner=learner, optimizer=optimizer)
-    return training_step(setup, batch, rate)
+    nothing, device = Samples(torch.empty(0), torch.empty(0)), torch.device("cpu")
+    splits = Splits(nothing, nothing, nothing, {})
+    batches = Batches(task=Parity(), splits=splits, training=config.training, device=device, resident=None)
+    setup = Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
+    return Trainer(setup)
+
+
+def taken(trainer: Trainer, *batches: Batch, rate: float = 1.0) -> tuple[Sums, str]:
+    """Take some steps, read what they measured, and say what was wrong with the first bad one."""
+    sums = Sums()
+    trainer.begin(0, sums)
+    for each in batches:
+        trainer.take(each, rate)
+    return sums, trainer.read(sums)
+
+
+def state(module: nn.Module, optimizer: Optimizer) -> list[Tensor]:
+    return [*module.state_dict().values(), *(tensor for each in optimizer.state.values() for tensor in each.values())]
 
 
 @pytest.mark.parametrize("method", [Backprop, Quiet])
 def test_a_step_moves_weights_and_counts_right_answers(method: type[Backprop]) -> None:
     module, weight = network(), torch.tensor([1.0, 0.0, 2.0, 0.5, 1.0])
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    numbers = step(method(module), batch(weight=weight))
+    numbers, wrong = taken(trainer(method(module)), batch(weight=weight))
     assert not any(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
     module.load_state_dict(before)
-    logits, target = module.train()(batch().x), batch().target
+    x, target, _ = batch().stored or ()
+    logits = module.train()(x)
     losses = nn.functional.cross_entropy(logits, target, reduction="none")
-    assert (numbers.samples, numbers.positions) == (5, 4.5)
+    assert (numbers.samples, numbers.positions, numbers.skipped_steps, wrong) == (5, 4.5, 0, "")
     assert numbers.correct == [((logits.argmax(-1) == target) * weight).sum().item()]
     assert numbers.stage_losses == pytest.approx([(losses * weight).sum().item()], rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("value", "finite", "words"), [("nan", False, "inputs"), ("nan", True, "loss of stage 1"), ("1", True, r"gradient of 1\.bias")]
+    ("value", "weight", "words"),
+    [(math.nan, 1.0, "inputs hold NaN"), (1.0, math.inf, "loss of stage 1 is nan"), (1.0, 1.0, "gradient of 1.bias holds NaN")],
 )
-def test_nan_is_named_and_leaves_weights_and_running_statistics_alone(value: str, finite: bool, words: str) -> None:
+def test_nan_is_named_and_leaves_weights_and_running_statistics_alone(value: float, weight: float, words: str) -> None:
     module = network()
     module[1].bias.register_hook(lambda gradient: gradient * float("nan"))
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    with pytest.raises(NonFiniteError, match=words):
-        step(Backprop(module), batch(float(value), finite=finite))
+    numbers, wrong = taken(trainer(Backprop(module)), batch(value, weight=torch.full((5,), weight)))
+    assert wrong.startswith(f"step 1: the {words}")
+    assert (numbers.samples, numbers.positions, numbers.skipped_steps, numbers.correct) == (0, 0.0, 1, [0.0])
     assert all(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
+
+
+OPTIMIZERS = [{"name": "sgd", "momentum": 0.9}, {"name": "adam"}, {"name": "adamw", "weight_decay": 0.1}]
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS, ids=lambda settings: str(settings["name"]))
+@pytest.mark.parametrize("on_non_finite", ["error", "skip"])
+def test_a_step_that_is_read_late_is_left_out_all_the_same(settings: dict[str, Any], on_non_finite: str) -> None:
+    """As on a device that nobody waits for. After an error nothing moves; nothing is left of skipped steps, even of the first."""
+    bad = {"error": [2], "skip": [0, 3, 4]}[on_non_finite]
+    everything = [batch(float("nan") if i in bad else 1.0, seed=i) for i in range(7)]
+    good = [each for i, each in enumerate(everything) if i not in bad][: 2 if on_non_finite == "error" else None]
+    config = replace(CONFIG, training=replace(CONFIG.training, on_non_finite=on_non_finite))
+    found = []
+    for batches in (everything, good):
+        module = network()
+        optimizer = build_optimizer(module, OptimizerConfig(**settings))
+        found.append((taken(trainer(Backprop(module), optimizer, config), *batches, rate=0.1), state(module, optimizer)))
+    ((late, wrong), after), ((usual, nothing), expected) = found
+    assert (wrong, nothing) == (f"step {bad[0] + 1}: the inputs hold NaN or infinity", "")
+    assert (late.samples, late.stage_losses, late.correct) == (usual.samples, usual.stage_losses, usual.correct)
+    assert late.skipped_steps == (5 if on_non_finite == "error" else 3)
+    assert all(torch.equal(one, other) for one, other in zip(after, expected, strict=True))
 
 
 def test_clipping_bounds_the_step() -> None:
     module = network()
     before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
     clipped = replace(CONFIG, optimizer=replace(CONFIG.optimizer, clip_gradient=1e-3))
-    step(Backprop(module), batch(), config=clipped)
+    taken(trainer(Backprop(module), config=clipped), batch())
     moved = nn.utils.parameters_to_vector(module.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
