@@ -1,11 +1,13 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.tasks.test_own_task import Parity
 from torchsid import SID, Backprop
@@ -13,10 +15,10 @@ from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.tasks import Samples, Splits
 from torchsid.training import RunConfig, resolve
-from torchsid.training.batches import Batch, Batches
+from torchsid.training.batches import Batch, Batches, on_device
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.measured import Sums
-from torchsid.training.setup import Setup, build_optimizer
+from torchsid.training.setup import Setup, build_optimizer, set_up
 from torchsid.training.step import Trainer, learning_rate
 
 from .test_setup import built
@@ -166,3 +168,48 @@ def test_clipping_bounds_the_step() -> None:
     taken(trainer(Backprop(module), config=clipped), batch())
     moved = nn.utils.parameters_to_vector(module.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+class Crossings(TorchDispatchMode):
+    """Remembers what reads a value of the meta device, or copies from or to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        places = {each.device.type for each in tree_leaves((args, kwargs, result)) if isinstance(each, Tensor)}
+        if len(places) > 1 or "_local_scalar_dense" in str(function):
+            self.found.append(str(function))
+        return result
+
+
+class Elsewhere(Setup):
+    """On the meta device, which autocast does not know."""
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", enabled=False)
+
+
+AUGMENTED = [f"data.augment.{each}" for each in ("crop=1", "flip=true", "cutout=2", "mixup=0.4", "cutmix=1.0")]
+
+
+@pytest.mark.parametrize("recipe", ["digits", "digits-bp", "digits-staged", "digits-staged-bp"])
+def test_the_device_is_neither_read_nor_copied_to_within_a_step(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device stands for an accelerator; fused optimisers do not know it."""
+    config, meta = resolve(recipe, ["data.limit=100", "training.batch_size=40", *AUGMENTED]), torch.device("meta")
+    usual = set_up(config, torch.device("cpu"))
+    usual.learner.module.to(meta)
+    batches = replace(usual.batches, device=meta, resident=on_device(usual.splits.train, meta))
+    optimizer = build_optimizer(usual.learner.module, usual.config.optimizer)
+    monkeypatch.setattr(optimizer, "step", lambda: None)
+    settings = {each.name: getattr(usual, each.name) for each in fields(Setup)}
+    elsewhere = Elsewhere(**settings | {"device": meta, "batches": batches, "optimizer": optimizer})
+    trainer = Trainer(elsewhere)
+    trainer.begin(0, Sums())
+    for step, each in enumerate(batches.of_epoch(1)):
+        with Crossings() as crossings:
+            trainer.take(each, 0.1)
+        if step:  # the first step makes what stays: constants, sums
+            assert crossings.found == []

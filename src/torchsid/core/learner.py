@@ -1,5 +1,6 @@
 """What every training method offers, whatever happens inside."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from torchsid.core.beliefs import to_log_belief, uniform_prior
+from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, do_nothing
 
@@ -131,4 +132,6 @@ def log_beliefs_of(module: nn.Module, x: Inputs) -> Tensor:
     if isinstance(module, Cascade):
         return module.log_beliefs(x)
     log_belief = to_log_belief(logits_of(call(module, x)))
-    return torch.stack([uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief), log_belief])
+    outcomes = log_belief.shape[-1]
+    prior = log_belief.new_full((outcomes,), -math.log(outcomes), dtype=torch.get_default_dtype())  # made where it is needed
+    return torch.stack([prior.to(log_belief.dtype).expand_as(log_belief), log_belief])

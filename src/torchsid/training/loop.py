@@ -19,6 +19,7 @@ from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.tasks.domain import Samples, generator_at
 from torchsid.training import checkpoint
+from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
@@ -103,16 +104,14 @@ def _train_epoch(session: Session) -> None:
 
     On the CPU the sums are read after every step; elsewhere, where reading waits for the device, when they are reported or saved.
     """
-    setup, progress, sums, trainer = session.setup, session.progress, session.progress.sums, session.trainer
+    setup, progress, sums = session.setup, session.progress, session.progress.sums
     reported = started = time.perf_counter()
     setup.learner.begin_epoch(progress.epoch)
-    trainer.begin(progress.step, sums)
+    session.trainer.begin(progress.step, sums)
     for batch in setup.batches.of_epoch(progress.epoch, progress.step):
         fetched = time.perf_counter()
         session.before_step()
-        # What the network itself draws (dropout) follows from the position too.
-        torch.manual_seed(generator_at("network", setup.config.training.seed, progress.epoch, progress.step).initial_seed())
-        trainer.take(batch, session.learning_rate(session.global_step))
+        _take_step(session, batch)
         progress.step += 1
         due = time.perf_counter() - reported > REPORT_SECONDS or progress.step == setup.steps
         if due or setup.device.type == "cpu":
@@ -125,6 +124,13 @@ def _train_epoch(session: Session) -> None:
             session.reporter.step(progress.epoch, progress.step, setup.steps, sums.loss, sums.samples / sums.seconds)
         session.after_step()
         started = time.perf_counter()
+
+
+def _take_step(session: Session, batch: Batch) -> None:
+    seed, progress = session.setup.config.training.seed, session.progress
+    # What the network itself draws (dropout) follows from the position too.
+    torch.manual_seed(generator_at("network", seed, progress.epoch, progress.step).initial_seed())
+    session.trainer.take(batch, session.learning_rate(session.global_step))
 
 
 def end_epoch(session: Session) -> None:
