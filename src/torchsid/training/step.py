@@ -55,6 +55,9 @@ class Trainer:
         self.bad = torch.zeros((), device=setup.device)
         """1 where the step is left out, else 0; the optimiser's `found_inf`, as of a `GradScaler`."""
         setup.optimizer.found_inf = self.bad  # type: ignore[attr-defined]
+        # Listed once: looking them up takes longer than their part in a small step.
+        self._parameters = dict(setup.learner.module.named_parameters())
+        self._buffers = list(setup.learner.module.buffers())
 
     def begin(self, step: int, sums: Sums) -> None:
         """Go on after `step` steps of an epoch, with what they have measured."""
@@ -79,9 +82,9 @@ class Trainer:
         and their shapes follow from the batch's, so that they can be captured as a CUDA graph.
         """
         setup = self.setup
-        learner, module, clip_gradient = setup.learner, setup.learner.module, setup.config.optimizer.clip_gradient
+        learner, clip_gradient = setup.learner, setup.config.optimizer.clip_gradient
         x, target, weight = setup.batches.examples(batch)
-        before = _Copies(module.buffers())  # running statistics: a few kilobytes at most
+        before = _Copies(self._buffers)  # running statistics: a few kilobytes at most
         setup.optimizer.zero_grad()
         answers: list[Tensor] = []  # of every stage, `[B, ...]`
 
@@ -94,12 +97,12 @@ class Trainer:
                 samples=batch.samples,
                 on_belief=lambda stage, log_belief: answers.append(log_belief.argmax(dim=-1)),
             )
-        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
         # None is left if stages were updated at once.
         norms = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0, device=x.device)
         norm = torch.linalg.vector_norm(norms)
         if clip_gradient:
-            nn.utils.clip_grads_with_norm_(module.parameters(), clip_gradient, norm)
+            nn.utils.clip_grads_with_norm_(self._parameters.values(), clip_gradient, norm)
         losses = out.stage_losses.detach().to(x.device, torch.float64)
         finite = x.isfinite().all().double().reciprocal()  # or infinite
         sound = norms.isfinite().long().cumprod(0).sum().double()  # how many, up to the first that is not
@@ -129,7 +132,7 @@ class Trainer:
         for stage, value in enumerate(losses, 1):
             if not math.isfinite(value):
                 return f"the loss of stage {stage} is {value}"
-        names = [name for name, parameter in self.setup.learner.module.named_parameters() if parameter.grad is not None]
+        names = [name for name, parameter in self._parameters.items() if parameter.grad is not None]
         if sound < len(names):
             return f"the gradient of {names[int(sound)]} holds NaN or infinity"
         return "the norm of the gradient overflows"
