@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.tasks.test_own_task import Parity
-from torchsid import SID, Backprop
+from torchsid import SID, Backprop, staged_cascade
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.tasks import Samples, Splits
@@ -159,6 +159,20 @@ def test_a_step_that_is_read_late_is_left_out_all_the_same(settings: dict[str, A
     assert (late.samples, late.stage_losses, late.correct) == (usual.samples, usual.stage_losses, usual.correct)
     assert late.skipped_steps == (5 if on_non_finite == "error" else 3)
     assert all(torch.equal(one, other) for one, other in zip(after, expected, strict=True))
+
+
+def test_stages_that_are_updated_at_once_stay_as_the_bad_step_left_them() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    cascade = staged_cascade(module, 3, 2, torch.randn(5, 1, 2, 2), head="linear", max_head_share=9.0)
+    optimizer = build_optimizer(cascade, OptimizerConfig(name="adam"))
+    steps = trainer(SID(cascade, update="stage", optimizer=optimizer), optimizer)
+    left = []
+    for more in (0, 3):
+        sums, wrong = taken(steps, batch(math.nan), *[batch()] * more)
+        left.append([tensor.clone() for tensor in state(cascade, optimizer)])
+        assert (sums.samples, wrong) == (0, "step 1: the inputs hold NaN or infinity")
+    torch.testing.assert_close(*left, rtol=0, atol=0, equal_nan=True)
+    assert {int(each["step"]) for each in optimizer.state.values()} == {1}
 
 
 def test_clipping_bounds_the_step() -> None:
