@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import register_pytree_node
 
 from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, do_nothing
+from torchsid.core.objective import LocalObjective
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class StepOutput:
     def loss(self) -> Tensor:
         """The sum of the stage losses, a scalar."""
         return self.stage_losses.sum()
+
+
+register_pytree_node(StepOutput, lambda out: ([out.stage_losses, out.log_belief], None), lambda tensors, _: StepOutput(*tensors))
 
 
 class Learner(ABC):
@@ -54,6 +59,8 @@ class Learner(ABC):
     """Whether it wants to know which training samples a step sees."""
     module: nn.Module
     """The network; an ordinary module at inference."""
+    objective: LocalObjective | None = None
+    """What each stage minimises, in a method with local losses; may be exchanged between two steps."""
     optimizer: Optimizer | None = None
     """Over the parameters of `module`, in a learner that updates them itself, by `step`; None where `backward` is to be called."""
 
