@@ -50,6 +50,9 @@ class Recording(TorchDispatchMode):
             whole = tensor.detach().as_strided((tensor.untyped_storage().nbytes() // tensor.element_size(),), (1,), 0)
             self.before.setdefault(tensor.untyped_storage().data_ptr(), (whole, whole.clone()))
         results = func(*args, **kwargs)
+        asked_for = any(each.name == "device" for each in func._schema.arguments) and not tensors_in((args, kwargs))
+        if asked_for and kwargs.get("device") is None:  # made on the host, where no device is named
+            return results
         self.known |= {each.untyped_storage().data_ptr() for each in tensors_in(results)}
         self.operations.append((func, args, kwargs, results))
         return results

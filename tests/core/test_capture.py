@@ -76,8 +76,7 @@ def assert_same_path(learner: Learner, x: Tensor, target: Tensor, optimizer: str
     assert_equal(learner.module, twin.module)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("window", [1, 2])
+@pytest.mark.parametrize(("window", "optimizer"), [(1, "SGD"), (2, "AdamW")])
 def test_staged_cascade(window: int, optimizer: str) -> None:
     x, target = images("vit with dropout")
     cascade = cut("vit with dropout", by="graph").float()
@@ -223,7 +222,7 @@ def test_shapes_that_vary_and_callbacks_run_eagerly_and_say_so_once() -> None:
         captured(x[:size], target[:size])
     for _ in range(5):
         captured(x, target, on_belief=lambda stage, log_belief: None)
-    assert [line.split(": ")[1].split()[0] for line in told] == ["its", "a"]
+    assert ["shapes" in told[0], "a function is given to it" in told[1], len(told)] == [True, True, 2]
     assert not graphs.recorded
 
 
@@ -240,6 +239,32 @@ def test_an_optimiser_whose_rate_is_read_in_python_keeps_to_it() -> None:
             step(x, target)
     assert graphs.recorded == 2
     assert_equal(learner.module, twin.module)
+
+
+class Ramp(Backprop):
+    """Weighs its loss by a number in Python, which a graph would not see change."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.share = epoch / 4
+
+    def losses(self, log_belief: Tensor, log_target: Tensor, samples: Tensor | None) -> Tensor:
+        return self.share * super().losses(log_belief, log_target, samples)
+
+
+def test_a_number_of_the_learner_that_changes_is_captured_anew() -> None:
+    x, target = small_batch(torch.float32)
+    learner = Ramp(nn.Linear(6, 4))
+    twin, graphs = copy.deepcopy(learner), ProcessorGraphs()
+    step = CapturedStep(learner.backward, learner, recorder=graphs)
+    for epoch in (1, 2, 3):
+        for each in (learner, twin):
+            each.begin_epoch(epoch)
+        for _ in range(5):
+            learner.module.zero_grad()
+            twin.module.zero_grad()
+            assert torch.equal(step(x, target).loss, twin.backward(x, target).loss)
+            assert torch.equal(learner.module.weight.grad, twin.module.weight.grad)
+    assert (graphs.recorded, graphs.replays) == (2, 4)
 
 
 def test_without_cuda_it_is_a_plain_call() -> None:

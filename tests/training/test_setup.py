@@ -67,8 +67,16 @@ def test_a_trunk_that_cannot_be_cut_so_is_a_problem_of_the_configuration(overrid
 def test_compilation_takes_the_stages_and_the_heads_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
-    module = built("digits-staged", NARROW, "model.by=graph", "training.compile=true").module
+    module = built("digits-staged", NARROW, "training.compile=true").module  # by graph, though the default is another
+    assert len(module.segments.modules) == module.depth
     assert compiled == [*module.segments.modules, *module.heads]
+
+
+def test_compilation_names_a_trunk_that_cannot_be_traced() -> None:
+    with pytest.raises(
+        ConfigError, match=r"cannot be traced by torch.fx.*\(cut by graph, which training\.compile = true asks for\)"
+    ):
+        built("digits-staged", "model.trunk=tests.training.toys:Twisted", "model.depth=2", "training.compile=true")
 
 
 def test_devices() -> None:
@@ -77,6 +85,8 @@ def test_devices() -> None:
         assert choose_device("auto") == torch.device("cpu")
         with pytest.raises(ConfigError, match=r"training\.device"):
             choose_device("cuda")
+        with pytest.raises(ConfigError, match=r"training\.capture = 'on' needs CUDA"):
+            set_up(resolve("digits", ["training.capture=on"]), torch.device("cpu"))
 
 
 CUTS = 'model.cuts=["stem", "blocks.3", "blocks.5"]'

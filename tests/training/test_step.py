@@ -9,8 +9,11 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.core.recorder import ProcessorGraphs
 from tests.tasks.test_own_task import Parity
 from torchsid import SID, Backprop, staged_cascade
+from torchsid.core import beliefs
+from torchsid.core.capture import WARM_UP, CapturedStep
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
 from torchsid.tasks import Samples, Splits
@@ -227,3 +230,30 @@ def test_the_device_is_neither_read_nor_copied_to_within_a_step(recipe: str, mon
             trainer.take(each, 0.1)
         if step:  # the first step makes what stays: constants, sums
             assert crossings.found == []
+
+
+def test_captured_steps_end_at_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gather, augmentation, both passes, clipping and the optimiser, in an epoch whose last batch is short."""
+    monkeypatch.setattr(beliefs, "readable", lambda tensor: False)  # as on a device
+    augment = ["data.augment.crop=1", "data.augment.flip=true", "data.augment.cutout=2"]
+    training = ["training.batch_size=32", "training.precision=bfloat16", "training.epochs=3"]
+    optimizer = ["optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.clip_gradient=0.5", "optimizer.schedule=cosine"]
+    settings = ["data.limit=200", "model.width=32", "learner.alpha_over=epochs", "learner.alpha=linear:1.0:0.2"]
+    config, graphs, found = resolve("digits-staged", [*augment, *training, *optimizer, *settings]), ProcessorGraphs(), []
+    for captured in (True, False):
+        setup = set_up(config, torch.device("cpu"))
+        trainer, sums = Trainer(setup), Sums()
+        if captured:
+            trainer.step = CapturedStep(trainer.compute, setup.learner, setup.optimizer, recorder=graphs)
+        for epoch in (1, 2, 3):
+            setup.learner.begin_epoch(epoch)
+            trainer.begin(0, sums)
+            for step, each in enumerate(setup.batches.of_epoch(epoch)):
+                torch.manual_seed(step)
+                trainer.take(each, learning_rate(step, 8, config.optimizer))
+            assert not trainer.read(sums)
+        found.append((sums, state(setup.learner.module, setup.optimizer)))
+    (sums, tensors), (expected_sums, expected) = found
+    assert (graphs.recorded, graphs.replays) == (1, 3 * (setup.steps - 1) - WARM_UP)
+    assert sums == expected_sums
+    assert all(map(torch.equal, tensors, expected))

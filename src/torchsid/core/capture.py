@@ -7,6 +7,7 @@ the stages, and the seed and offset of the CUDA generator, which PyTorch hands t
 works as ever). All else that a step reads is as it was when it was recorded.
 """
 
+import gc
 import random
 import warnings
 from collections.abc import Callable, Hashable, Iterator
@@ -28,7 +29,7 @@ WARM_UP = 3
 """Calls before one is recorded: they choose kernels, and make the optimiser's state."""
 MOST_GRAPHS = 2
 """Recorded steps that are kept, such as one of a full batch and one of the last."""
-_FIXED = (bool, int, float, str, tuple, type(None))  # what a group of an optimiser has besides tensors
+_PLAIN = (bool, int, float, str, type(None))
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,6 +76,7 @@ class CudaGraphs:
         """See `Recorder.record`."""
         graph, generator = torch.cuda.CUDAGraph(), torch.cuda.default_generators[self._device]
         state, cause = generator.clone_state(), None
+        gc.collect()  # autograd nodes that are left from another stream would draw it into the graph
         try:
             # Of this thread alone: another may be fetching data meanwhile.
             with self.eagerly(), torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
@@ -178,9 +180,9 @@ class CapturedStep(Generic[P, T]):
 
     def _key(self, leaves: list[Any], form: object) -> Hashable:
         """Return everything that a recorded step has fixed; None where a call cannot be recorded."""
-        callbacks = [leaf for leaf in leaves if callable(leaf) and leaf is not do_nothing and not isinstance(leaf, Tensor)]
-        if callbacks:
-            self._tell("a callback is called from Python: leave it out, and read what the step returns")
+        strange = [leaf for leaf in leaves if not isinstance(leaf, (Tensor, *_PLAIN)) and leaf is not do_nothing]
+        if strange:
+            self._tell(f"a {type(strange[0]).__name__} is given to it: give tensors, numbers and names, and no callback")
             return None
         given = tuple((x.shape, x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves)
         kind = self._device.type
@@ -247,13 +249,13 @@ class _Numbers:
         self._state = optimizer.state if optimizer else None
         self._objective: LocalObjective | None = None  # whose α the tensor has
         self._alphas: Tensor | None = None
-        self._rates: list[Tensor] = []
+        # CUDA's kernels read single precision; those of the processor read a number.
+        kind = torch.float64 if device.type == "cpu" else torch.float32
+        self._rates = [torch.zeros((), dtype=kind, device=device) for _ in self._groups]
 
     @property
     def _groups(self) -> list[dict[str, Any]]:
-        """The groups whose learning rate can be a tensor on the device."""
-        groups = self._optimizer.param_groups if self._optimizer else []
-        return [group for group in groups if group.get("fused") or group.get("capturable")]
+        return self._optimizer.param_groups if self._optimizer else []
 
     def moved(self) -> bool:
         """Return whether the optimiser has other tensors as its state than at the last call."""
@@ -261,47 +263,39 @@ class _Numbers:
         return before is not self._state
 
     def fixed(self) -> Hashable:
-        """Return the settings of the objective and the optimiser that are no such numbers."""
-        groups = self._optimizer.param_groups if self._optimizer else []
-        held = list(map(id, self._groups))
-        settings = [
-            (name, value)
-            for group in groups
-            for name, value in group.items()
-            if isinstance(value, _FIXED) and not (name == "lr" and id(group) in held)
-        ]
-        objective = vars(self._learner.objective) if self._learner.objective else {}
-        return (*settings, *((name, value) for name, value in objective.items() if name != "alpha"))
+        """Return the settings of learner, objective and optimiser that are no such numbers."""
+        settings = [(vars(self._learner), "objective")]
+        if self._learner.objective:
+            settings.append((vars(self._learner.objective), "alpha"))
+        settings += [(group, "lr" if _is_held(group) else "") for group in self._groups]
+        return tuple((name, _mark(value)) for each, but in settings for name, value in each.items() if name != but)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Put tensors in the place of the numbers; afterwards these are as before."""
-        objective, groups = self._learner.objective, self._groups
-        before = [(group["lr"], group.get("capturable")) for group in groups]
+        objective, before = self._learner.objective, [dict(group) for group in self._groups]
         if self._alphas is None and objective is not None:
             self._alphas = torch.zeros(self._depth, dtype=torch.float64, device=self._device)
-        if not self._rates:  # single precision is what the fused kernels read
-            self._rates = [torch.zeros((), dtype=torch.float32, device=self._device) for _ in groups]
         self.refresh()
         try:
             if self._alphas is not None and objective is not None:
                 self._learner.objective = HeldObjective(**vars(objective), held=self._alphas)
-            for group, rate in zip(groups, self._rates, strict=True):
-                group["lr"] = rate
-                if "capturable" in group:  # as a fused Adam is, whatever it says
+            for group, rate in zip(self._groups, self._rates, strict=True):
+                if _is_held(group):
+                    group["lr"] = rate
+                if group.get("fused") and "capturable" in group:  # as a fused Adam is, whatever it says
                     group["capturable"] = True
             yield
         finally:
             self._learner.objective = objective
-            for group, (rate, capturable) in zip(groups, before, strict=True):
-                group["lr"] = rate
-                if capturable is not None:
-                    group["capturable"] = capturable
+            for group, numbers in zip(self._groups, before, strict=True):
+                group.update(numbers)
 
     def refresh(self) -> None:
         """Fill the tensors; by kernels, because a copy of a number from the host would wait for the device."""
-        for group, rate in zip(self._groups, self._rates, strict=False):
-            rate.copy_(group["lr"]) if isinstance(group["lr"], Tensor) else rate.fill_(group["lr"])
+        for group, rate in zip(self._groups, self._rates, strict=True):
+            if _is_held(group):
+                rate.fill_(group["lr"])
         objective = self._learner.objective
         if self._alphas is not None and objective is not None and objective is not self._objective:
             for held, alpha in zip(self._alphas, objective.alphas(self._depth), strict=True):
@@ -311,6 +305,16 @@ class _Numbers:
     @property
     def _depth(self) -> int:
         return self._learner.module.depth if isinstance(self._learner.module, Cascade) else 1
+
+
+def _mark(value: object) -> Hashable:
+    """Return what changes when a setting does: numbers and names themselves, and of what else there may be its identity."""
+    return repr(value) if isinstance(value, (*_PLAIN, tuple)) else id(value)
+
+
+def _is_held(group: dict[str, Any]) -> bool:
+    """Return whether a group's learning rate is a number that its kernels can read from a tensor."""
+    return not isinstance(group["lr"], Tensor) and bool(group.get("fused") or group.get("capturable"))
 
 
 def _reason(error: Exception, module: nn.Module) -> str:

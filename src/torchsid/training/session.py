@@ -219,7 +219,8 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
         run.metrics_file.parent.mkdir(exist_ok=True)
     ended: dict[str, Any] = {"status": "interrupted"}
     with stop_on_signal() as stop, ExitStack() as stack:
-        session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop, trainer=Trainer(setup))
+        trainer = Trainer(setup, lambda message: session.warn(message))
+        session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop, trainer=trainer)
         if setup.config.watch.tensorboard and run.worker is None:
             writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
             session.board = stack.enter_context(writer)

@@ -43,20 +43,29 @@ class Setup:
         """Steps of an epoch."""
         return len(self.batches)
 
+    @property
+    def captures(self) -> bool:
+        """Whether training steps are to be captured."""
+        return self.config.training.capture != "off" and self.device.type == "cuda" and self.world is None
+
     def autocast(self) -> torch.autocast:
         """Return the context of the arithmetic that `training.precision` asks for."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bfloat16")
 
 
 def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
-    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says."""
+    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
+
+    Raises:
+        ConfigError: something does not fit the machine, the samples or the network.
+    """
+    if config.training.capture == "on" and device.type != "cuda":
+        why = "training.capture = 'on' needs CUDA, whose graphs capture a step"
+        raise ConfigError([f"{why}, but trains on {device.type!r}: set training.capture = 'auto', or training.device = 'cuda'"])
     task = build_task(config)
     splits = task.load(config.training.seed)
     torch.manual_seed(config.training.seed)
-    built = config
-    if cut_by_graph and hasattr(config.model, "by"):
-        built = replace(config, model=replace(config.model, by="graph"))
-    learner = build_learner(built, task, splits.about, device)
+    learner = build_learner(config, task, splits.about, device, cut_by_graph=cut_by_graph)
     optimizer = build_optimizer(learner.module, config.optimizer)
     resident = on_device(splits.train, device)
     batches = Batches(task=task, splits=splits, training=config.training, device=device, resident=resident)
@@ -83,14 +92,23 @@ def build_task(config: RunConfig) -> Task:
     return task
 
 
-def build_learner(config: RunConfig, task: Task, about: About, device: torch.device) -> Learner:
+def build_learner(config: RunConfig, task: Task, about: About, device: torch.device, *, cut_by_graph: bool = False) -> Learner:
     """Return the untrained network on a device, compiled if asked to, with its training method.
 
     Its weights follow from the global random number generator. Compilation is in place and part by part, because the schedules
-    call extractor, stages and heads one by one; the names of the weights stay the same. Where the network cannot read such samples
-    or be cut so, or the method cannot train it, that is a ConfigError.
+    call extractor, stages and heads one by one, for which a staged network is cut by graph; the names of the weights stay the same.
+    Where the network cannot read such samples or be cut so, or the method cannot train it, that is a ConfigError.
     """
-    module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
+    wanted = "training.compile = true" if config.training.compile else "several workers" if cut_by_graph else ""
+    if wanted and getattr(config.model, "by", "graph") != "graph":
+        config = replace(config, model=replace(config.model, by="graph"))
+    else:
+        wanted = ""
+    try:
+        module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
+    except ConfigError as error:
+        why = f" (cut by graph, which {wanted} asks for)" if wanted else ""
+        raise ConfigError([problem + why for problem in error.problems]) from None
     module.to(device, memory_format=task.memory_format)  # type: ignore[call-overload]
     if config.training.compile and isinstance(module, StagedCascade):
         module.compile_stages()
@@ -157,8 +175,6 @@ def problems(config: RunConfig) -> Iterator[str]:
         yield "optimizer.schedule = 'one-cycle' needs optimizer.warmup above 0 (0.3 is usual)"
     if issubclass(kind, SharedCascade) and optimizer.head_learning_rate != 1:
         yield "optimizer.head_learning_rate is for the belief heads of model.network = 'staged': leave it out"
-    if issubclass(kind, StagedCascade) and config.training.compile and config.model.by != "graph":
-        yield f"training.compile = true needs stages that are modules: set model.by = 'graph' instead of {config.model.by!r}"
     if issubclass(kind, StagedCascade) and config.watch.conflict:
         yield "watch.conflict = true measures a shared extractor, which model.network = 'staged' has not: set it to false"
     if config.watch.on_no_descent == "stop" and not config.watch.certify:

@@ -1,12 +1,14 @@
 """One step of training: its learning rate, what it does, and what it measures."""
 
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchsid.core.capture import CapturedStep
 from torchsid.training.batches import Batch
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.evaluation import outcome_of
@@ -49,8 +51,15 @@ class Trainer:
     "error"` all later steps are left out too, so that whoever reads finds everything as it was before the first bad one.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, warn: Callable[[str], object] = warnings.warn) -> None:
+        def uncaptured(reason: str) -> None:
+            warn(f"{reason} (training.capture = 'off' does so without a try)")
+
         self.setup = setup
+        self.step: Callable[[Batch], Measured] = self.compute
+        """`compute`, captured where it can be."""
+        if setup.captures:
+            self.step = CapturedStep(self.compute, setup.learner, setup.optimizer, warn=uncaptured)
         self.meter = Meter(setup.device)
         self.bad = torch.zeros((), device=setup.device)
         """1 where the step is left out, else 0; the optimiser's `found_inf`, as of a `GradScaler`."""
@@ -68,7 +77,7 @@ class Trainer:
         """Take a step."""
         for group in self.setup.optimizer.param_groups:
             group["lr"].fill_(learning_rate * group["rate_factor"])
-        self.meter.add(self.compute(batch))
+        self.meter.add(self.step(batch))
 
     def read(self, sums: Sums) -> str:
         """Bring the sums up to date, and return which step of the epoch was the first bad one and why; nothing, if none was."""
