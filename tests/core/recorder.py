@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from torchsid.core.capture import CudaGraphs
+
 T = TypeVar("T")
 _aten = torch.ops.aten
 WAITS = {
@@ -99,6 +101,22 @@ class ProcessorGraphs:
             recording.replay()
 
         return result, replay
+
+
+class CountedCudaGraphs(CudaGraphs):
+    """The real ones."""
+
+    recorded = replays = 0
+
+    def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], object]]:
+        result, replay = super().record(function)
+        self.recorded += 1
+
+        def counted() -> None:
+            self.replays += 1
+            replay()
+
+        return result, counted
 
 
 def tensors_in(values: object) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from tests.core.recorder import ProcessorGraphs
 from tests.tasks.test_own_task import Parity
 from torchsid import SID, Backprop, staged_cascade
-from torchsid.core import beliefs
+from torchsid.core import beliefs, capture
 from torchsid.core.capture import WARM_UP, CapturedStep
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
@@ -257,3 +257,16 @@ def test_captured_steps_end_at_the_same_weights(monkeypatch: pytest.MonkeyPatch)
     assert (graphs.recorded, graphs.replays) == (1, 3 * (setup.steps - 1) - WARM_UP)
     assert sums == expected_sums
     assert all(map(torch.equal, tensors, expected))
+
+
+def test_what_cannot_be_captured_names_the_setting_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The targets are checked here, which reads them."""
+    monkeypatch.setattr(Setup, "captures", True)
+    monkeypatch.setattr(capture, "recorder_of", lambda device: ProcessorGraphs())
+    captured, module = trainer(Backprop(network())), network()
+    with pytest.warns(UserWarning, match=r"runs eagerly: .* waits for the device .*\(training\.capture = 'off'"):
+        taken(captured, *(batch(seed=seed) for seed in range(6)))
+    taken(trainer(Backprop(module)), *(batch(seed=seed) for seed in range(3)))
+    taken(trainer(Backprop(module)), *(batch(seed=seed) for seed in range(3, 6)))
+    weights = captured.setup.learner.module.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in module.state_dict().items())

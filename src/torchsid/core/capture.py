@@ -86,8 +86,8 @@ class CudaGraphs:
                     cause = error
                     raise
         except Exception as error:  # where a forbidden call has spoilt the recording, that of its end hides the cause
-            graph.reset()
-            with suppress(RuntimeError):  # the first raises where PyTorch has ended all itself
+            with suppress(RuntimeError):  # one of these raises where PyTorch has ended all itself
+                graph.reset()
                 torch._C._cuda_endAllocateToPool(self._device, self._pool)
                 torch._C._cuda_releasePool(self._device, self._pool)
             generator.graphsafe_set_state(state)  # one that is not recorded
@@ -114,8 +114,8 @@ class _Graph:
 class CapturedStep(Generic[P, T]):
     """A training step that is recorded after a few calls, and from then on replayed; it takes and returns what the step does.
 
-        step = CapturedStep(learner.step, learner, learner.optimizer)   # SID(cascade, optimizer=...)
-        backward = CapturedStep(learner.backward, learner)              # adds to `.grad`, as without
+        step = CapturedStep(learner.step, learner)          # SID(cascade, optimizer=...)
+        backward = CapturedStep(learner.backward, learner)  # adds to `.grad`, as without
 
     On CUDA the first three calls with the same shapes run eagerly, then the step is recorded as a CUDA graph. Without CUDA
     every call is a plain call. Learning rates, α (`learner.objective = replace(...)`), the random seed and the tensors that are
@@ -124,15 +124,15 @@ class CapturedStep(Generic[P, T]):
     a step that waits for the device (`.item()`, control flow that depends on data), one that copies from the host, one with a
     callback.
 
-    What it returns are copies, the caller's own. `.grad` is the graph's, and overwritten by the next call. Which parameters are
-    trained, and what else the step reads in Python, is as it was when it was recorded: make a new `CapturedStep` where that
-    changes. The optimiser should be `fused=True`; others read their learning rate in Python, so that each one takes a graph of
-    its own.
+    What it returns are copies, the caller's own. `.grad` is the graph's, and overwritten by the next call. A change of the
+    settings of learner, objective or optimiser, of train and eval modes and of the parameters that are trained is noticed; what
+    else the step reads in Python is as it was when it was recorded. The optimiser should be `fused=True`: others read their
+    learning rate in Python, so that each one takes a graph of its own.
 
     Args:
         function: the step; a function of tensors, in tuples, lists or mappings, that returns such.
         learner: whose network it trains.
-        optimizer: the one that it steps, if it does; it then begins with `optimizer.zero_grad()`.
+        optimizer: the one that it steps, if it does, after `optimizer.zero_grad()`; of `learner.step` it is the learner's.
         recorder: records the step; by default CUDA graphs where the network is on CUDA.
         warn: is told what cannot be recorded, and why.
     """
@@ -146,8 +146,10 @@ class CapturedStep(Generic[P, T]):
         recorder: Recorder | None = None,
         warn: Callable[[str], object] = warnings.warn,
     ) -> None:
+        if optimizer is None and function == learner.step:
+            optimizer = learner.optimizer
         self._function, self._learner, self._optimizer, self._warn = function, learner, optimizer, warn
-        self._parameters = list(learner.module.parameters())
+        self._parameters, self._modules = list(learner.module.parameters()), list(learner.module.modules())
         self._device = self._parameters[0].device
         self._recorder = recorder or recorder_of(self._device)
         self._numbers = _Numbers(learner, optimizer, self._device)
@@ -159,7 +161,7 @@ class CapturedStep(Generic[P, T]):
         """Take the step."""
         if self._recorder is None:
             return self._function(*args, **kwargs)
-        if self._numbers.moved():  # the optimiser has loaded a state: the graphs know the one before
+        if self._numbers.moved():  # the graphs know another state of the optimiser
             self._graphs.clear()
             self._calls.clear()
         leaves, form = tree_flatten((args, kwargs))
@@ -186,8 +188,9 @@ class CapturedStep(Generic[P, T]):
             return None
         given = tuple((x.shape, x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves)
         kind = self._device.type
-        arithmetic = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), self._learner.module.training)
-        return (given, str(form), arithmetic, self._numbers.fixed())
+        arithmetic = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+        modes = (*(each.training for each in self._modules), *(each.requires_grad for each in self._parameters))
+        return (given, str(form), arithmetic, modes, self._numbers.fixed())
 
     def _is_due(self, key: Hashable) -> bool:
         """Count the call; return whether it is to be recorded."""
@@ -246,21 +249,22 @@ class _Numbers:
 
     def __init__(self, learner: Learner, optimizer: Optimizer | None, device: torch.device) -> None:
         self._learner, self._optimizer, self._device = learner, optimizer, device
-        self._state = optimizer.state if optimizer else None
+        self._state: tuple[object, int] | None = None
         self._objective: LocalObjective | None = None  # whose α the tensor has
         self._alphas: Tensor | None = None
-        # CUDA's kernels read single precision; those of the processor read a number.
-        kind = torch.float64 if device.type == "cpu" else torch.float32
-        self._rates = [torch.zeros((), dtype=kind, device=device) for _ in self._groups]
+        self._rates: list[Tensor] = []
 
     @property
     def _groups(self) -> list[dict[str, Any]]:
         return self._optimizer.param_groups if self._optimizer else []
 
     def moved(self) -> bool:
-        """Return whether the optimiser has other tensors as its state than at the last call."""
-        before, self._state = self._state, self._optimizer.state if self._optimizer else None
-        return before is not self._state
+        """Return whether the optimiser has loaded a state since the last call, or got another group."""
+        before, self._state = self._state, (self._optimizer and id(self._optimizer.state), len(self._groups))
+        if moved := before != self._state:  # CUDA's kernels read single precision; those of the processor read a number
+            kind = torch.float64 if self._device.type == "cpu" else torch.float32
+            self._rates = [torch.zeros((), dtype=kind, device=self._device) for _ in self._groups]
+        return moved
 
     def fixed(self) -> Hashable:
         """Return the settings of learner, objective and optimiser that are no such numbers."""
