@@ -86,7 +86,7 @@ class CudaGraphs:
                     cause = error
                     raise
         except Exception as error:  # where a forbidden call has spoilt the recording, that of its end hides the cause
-            with suppress(RuntimeError):  # one of these raises where PyTorch has ended all itself
+            with suppress(RuntimeError, AttributeError):  # one of these raises where PyTorch has ended all itself
                 graph.reset()
                 torch._C._cuda_endAllocateToPool(self._device, self._pool)
                 torch._C._cuda_releasePool(self._device, self._pool)
