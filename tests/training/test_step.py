@@ -244,7 +244,7 @@ def test_captured_steps_end_at_the_same_weights(monkeypatch: pytest.MonkeyPatch)
         setup = set_up(config, torch.device("cpu"))
         trainer, sums = Trainer(setup), Sums()
         if captured:
-            trainer.step = CapturedStep(trainer.compute, setup.learner, setup.optimizer, recorder=graphs)
+            trainer.captured = CapturedStep(trainer.compute, setup.learner, setup.optimizer, recorder=graphs)
         for epoch in (1, 2, 3):
             setup.learner.begin_epoch(epoch)
             trainer.begin(0, sums)

@@ -56,10 +56,10 @@ class Trainer:
             warn(f"{reason} (training.capture = 'off' does so without a try)")
 
         self.setup = setup
-        self.step: Callable[[Batch], Measured] = self.compute
-        """`compute`, captured where it can be."""
+        self.captured: CapturedStep[[Batch], Measured] | None = None
+        """What replays `compute`, where steps are captured."""
         if setup.captures:
-            self.step = CapturedStep(self.compute, setup.learner, setup.optimizer, warn=uncaptured)
+            self.captured = CapturedStep(self.compute, setup.learner, setup.optimizer, warn=uncaptured)
         self.meter = Meter(setup.device)
         self.bad = torch.zeros((), device=setup.device)
         """1 where the step is left out, else 0; the optimiser's `found_inf`, as of a `GradScaler`."""
@@ -77,7 +77,8 @@ class Trainer:
         """Take a step."""
         for group in self.setup.optimizer.param_groups:
             group["lr"].fill_(learning_rate * group["rate_factor"])
-        self.meter.add(self.step(batch))
+        compute = self.captured or self.compute
+        self.meter.add(compute(batch))
 
     def read(self, sums: Sums) -> str:
         """Bring the sums up to date, and return which step of the epoch was the first bad one and why; nothing, if none was."""
