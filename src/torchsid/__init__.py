@@ -9,6 +9,7 @@ from torchsid.__about__ import __version__
 from torchsid.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from torchsid.core.capture import CapturedStep as CapturedStep
     from torchsid.core.cascade import Cascade as Cascade
     from torchsid.core.learner import Learner as Learner
     from torchsid.core.learner import StepOutput as StepOutput

@@ -8,8 +8,8 @@ import time
 from torchsid.cli.main import main
 from torchsid.errors import NonFiniteError
 from torchsid.training import loop
+from torchsid.training.batches import Batch
 from torchsid.training.session import Session
-from torchsid.training.setup import Batch
 
 Accident = tuple[int, int, int, str]
 """In which start of the workers, from 0, to which of them, before which step of the run, and what: `kill`; `raise`; `interrupt`,

@@ -140,7 +140,6 @@ MISTAKES = [
     ("digits", "optimizer.schedule=one-cycle", "optimizer.warmup"),
     ("digits", "optimizer.head_learning_rate=0.1", "model.network = 'staged'"),
     ("digits-staged", "watch.conflict=true", "shared extractor"),
-    ("digits-staged", "training.compile=true", "model.by = 'graph'"),
     ("digits", "watch.on_no_descent=stop", "watch.certify = true"),
 ]
 
@@ -180,7 +179,7 @@ def test_what_needs_two_settings_is_content_with_them() -> None:
         ("digits", *over_epochs, "training.epochs=2"),
         ("digits", "learner.direction=reverse", "learner.label_smoothing=0.1"),
         ("digits", "optimizer.name=sgd", "optimizer.nesterov=true", "optimizer.momentum=0.9"),
-        ("digits-staged", "training.compile=true", "model.by=graph"),
+        ("digits-staged", "training.compile=true"),
         ("digits-staged", "learner.window=4"),
         ("digits-noise-gce", "data.augment.mixup=0.2", "model.network=plain"),
     ):

@@ -35,14 +35,19 @@ def test_other_threads_train_without_handlers() -> None:
 class Counting(Session):
     """A session that is only counted when it is saved; the clock stands at `now`."""
 
-    saves, now = 0, 0.0
+    saves, now, up_to_date = 0, 0.0, False
 
     def __init__(self, every: float = 0, pipeline: Any = None, world: Any = None) -> None:
         config = SimpleNamespace(training=SimpleNamespace(checkpoint_every_seconds=every))
         self.setup: Any = SimpleNamespace(config=config, pipeline=pipeline, world=world)
         self.run, self.reporter, self.stop, self.saved_at = RunDirectory(Path("run")), Recorder(), StopRequest(), 0.0
 
+    def read(self) -> None:
+        self.up_to_date = True
+
     def save(self, which: str) -> None:
+        assert self.up_to_date
+        self.up_to_date = False
         self.saves, self.saved_at = self.saves + 1, Counting.now
 
 

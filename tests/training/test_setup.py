@@ -1,7 +1,6 @@
 """From a configuration to what is trained, on which batches, and what the manifest says of it."""
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torchsid.core.learner import Learner
 from torchsid.errors import ConfigError
 from torchsid.training import resolve
 from torchsid.training.provenance import git_state, new_manifest
-from torchsid.training.setup import Setup, build_learner, build_task, choose_device, set_up
+from torchsid.training.setup import build_learner, build_task, choose_device, set_up
 
 NARROW = "model.width=32"
 
@@ -68,8 +67,16 @@ def test_a_trunk_that_cannot_be_cut_so_is_a_problem_of_the_configuration(overrid
 def test_compilation_takes_the_stages_and_the_heads_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
-    module = built("digits-staged", NARROW, "model.by=graph", "training.compile=true").module
+    module = built("digits-staged", NARROW, "training.compile=true").module  # by graph, though the default is another
+    assert len(module.segments.modules) == module.depth
     assert compiled == [*module.segments.modules, *module.heads]
+
+
+def test_compilation_names_a_trunk_that_cannot_be_traced() -> None:
+    with pytest.raises(
+        ConfigError, match=r"cannot be traced by torch.fx.*\(cut by graph, which training\.compile = true asks for\)"
+    ):
+        built("digits-staged", "model.trunk=tests.training.toys:Twisted", "model.depth=2", "training.compile=true")
 
 
 def test_devices() -> None:
@@ -78,41 +85,8 @@ def test_devices() -> None:
         assert choose_device("auto") == torch.device("cpu")
         with pytest.raises(ConfigError, match=r"training\.device"):
             choose_device("cuda")
-
-
-def small(*overrides: str) -> Setup:
-    return set_up(resolve("digits", ["data.limit=300", "training.batch_size=64", *overrides]), torch.device("cpu"))
-
-
-def test_every_sample_comes_once_an_epoch_in_a_new_order() -> None:
-    setup = small("data.validation=0.0")
-    orders = [torch.cat([batch.samples for batch in setup.batches(epoch)]) for epoch in (1, 2)]
-    assert setup.steps == 5
-    assert [len(batch.target) for batch in setup.batches(1)] == [64, 64, 64, 64, 44]
-    assert not torch.equal(*orders)
-    for order in orders:
-        assert torch.equal(order.sort().values, torch.arange(300))
-    first = next(setup.batches(1))
-    assert torch.equal(first.target, setup.splits.train.target[first.samples])
-    assert first.finite
-    assert next(small("data.channels_last=true").batches(1)).x.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_a_later_start_gives_the_same_batches() -> None:
-    setup = small("data.augment.crop=1", "data.augment.mixup=0.3")
-    whole = list(setup.batches(3))
-    for start in range(setup.steps + 1):
-        for late, batch in zip(setup.batches(3, start), whole[start:], strict=True):
-            assert torch.equal(late.x, batch.x)
-            assert torch.equal(late.target, batch.target)
-
-
-def test_the_thread_of_other_devices_gives_the_same_batches() -> None:
-    """The meta device stands for an accelerator: shapes and order without values."""
-    setup = small()
-    other = replace(setup, device=torch.device("meta"))
-    assert [batch.x.shape for batch in other.batches(1, 2)] == [batch.x.shape for batch in setup.batches(1, 2)]
-    assert list(other.batches(1, other.steps)) == []
+        with pytest.raises(ConfigError, match=r"training\.capture = 'on' needs CUDA"):
+            set_up(resolve("digits", ["training.capture=on"]), torch.device("cpu"))
 
 
 CUTS = 'model.cuts=["stem", "blocks.3", "blocks.5"]'

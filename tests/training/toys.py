@@ -31,6 +31,16 @@ def flat(example: Tensor) -> nn.Module:
     return nn.Flatten()
 
 
+class Twisted(nn.Sequential):
+    """A trunk whose path depends on its data."""
+
+    def __init__(self, example: Tensor, num_classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(example[0].numel(), 32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.sum() > 0 else -x)
+
+
 class Flawed(Backprop):
     """Has a gradient of NaN at some steps, counted from 1."""
 

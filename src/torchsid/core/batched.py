@@ -49,7 +49,7 @@ def _differentiate(step: Step, heads: list[MLPHead], z: Tensor, *, wanted: bool)
     """Fill `.grad` of the heads; hand `∂L_i/∂z`, `[B, ..., F]`, to the combiner if wanted."""
     prior = step.first_belief(z)
     factors = step.factors()
-    alphas = torch.tensor(step.objective.alphas(len(heads)), dtype=prior.dtype, device=z.device).view(-1, *[1] * (prior.dim() - 1))
+    alphas = step.objective.alphas_like(len(heads), prior).view(-1, *[1] * (prior.dim() - 1))
     block = _Block(heads[0], z, prior)
     losses: list[Tensor] = []
     for start in range(0, len(heads), BLOCK):

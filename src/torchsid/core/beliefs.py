@@ -75,7 +75,7 @@ def log_target(
         positions = target.shape[:-1] if target.is_floating_point() else target.shape
         if weight.shape != positions:
             raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(positions)}")
-        if weight.device.type == "cpu" and bool((weight < 0).any()):
+        if readable(weight) and bool((weight < 0).any()):
             raise ValueError(f"weight goes down to {weight.min():.4g}: allowed is 0, which counts nothing, and more")
         if target.is_floating_point():
             target = target.masked_fill((weight == 0).unsqueeze(-1), 1 / num_classes)
@@ -158,14 +158,19 @@ def reverse_kl(log_belief: Tensor, log_reference: Tensor) -> Tensor:
 
 def arithmetic_mixture(log_p: Tensor, log_q: Tensor, alpha: float | Tensor) -> Tensor:
     """Return `log(α p + (1−α) q)`: the minimiser of `α KL(p‖·) + (1−α) KL(q‖·)`."""
-    weight = torch.as_tensor(alpha, dtype=log_p.dtype, device=log_p.device)
+    weight = number_like(log_p, alpha)
     return torch.logaddexp(weight.log() + log_p, torch.log1p(-weight) + log_q)
 
 
 def geometric_mixture(log_p: Tensor, log_q: Tensor, alpha: float | Tensor) -> Tensor:
     """Return `log softmax(α log p + (1−α) log q)`: the minimiser of `α KL(·‖p) + (1−α) KL(·‖q)` (Proposition 1)."""
-    weight = torch.as_tensor(alpha, dtype=log_p.dtype, device=log_p.device)
+    weight = number_like(log_p, alpha)
     return (_scaled(weight, log_p) + _scaled(1.0 - weight, log_q)).log_softmax(-1)
+
+
+def number_like(tensor: Tensor, number: float | Tensor) -> Tensor:
+    """Return a number, or a tensor of numbers, in the precision of `tensor` and on its device, which makes it: no copy waits."""
+    return number.to(tensor) if isinstance(number, Tensor) else tensor.new_full((), number)
 
 
 def _scaled(weight: Tensor, log_p: Tensor) -> Tensor:
@@ -173,9 +178,14 @@ def _scaled(weight: Tensor, log_p: Tensor) -> Tensor:
     return (weight * log_p).masked_fill(weight == 0, 0.0)
 
 
+def readable(tensor: Tensor) -> bool:
+    """Return whether values can be checked for nothing: elsewhere a check would wait for the device, where indexing asserts."""
+    return tensor.device.type == "cpu"
+
+
 def _check_target(target: Tensor, num_classes: int) -> None:
-    if target.device.type != "cpu":
-        return  # a check would wait for the device; indexing asserts there
+    if not readable(target):
+        return
     if target.is_floating_point():
         if target.shape[-1:] != (num_classes,):
             raise TargetError(f"target rows of shape {tuple(target.shape)}: the last dimension must be the {num_classes} classes")

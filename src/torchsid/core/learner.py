@@ -1,5 +1,6 @@
 """What every training method offers, whatever happens inside."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import register_pytree_node
 
-from torchsid.core.beliefs import to_log_belief, uniform_prior
+from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, do_nothing
+from torchsid.core.objective import LocalObjective
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class StepOutput:
     def loss(self) -> Tensor:
         """The sum of the stage losses, a scalar."""
         return self.stage_losses.sum()
+
+
+register_pytree_node(StepOutput, lambda out: ([out.stage_losses, out.log_belief], None), lambda tensors, _: StepOutput(*tensors))
 
 
 class Learner(ABC):
@@ -53,6 +59,8 @@ class Learner(ABC):
     """Whether it wants to know which training samples a step sees."""
     module: nn.Module
     """The network; an ordinary module at inference."""
+    objective: LocalObjective | None = None
+    """What each stage minimises, in a method with local losses; may be exchanged between two steps."""
     optimizer: Optimizer | None = None
     """Over the parameters of `module`, in a learner that updates them itself, by `step`; None where `backward` is to be called."""
 
@@ -131,4 +139,6 @@ def log_beliefs_of(module: nn.Module, x: Inputs) -> Tensor:
     if isinstance(module, Cascade):
         return module.log_beliefs(x)
     log_belief = to_log_belief(logits_of(call(module, x)))
-    return torch.stack([uniform_prior(log_belief.shape[-1]).to(log_belief).expand_as(log_belief), log_belief])
+    outcomes = log_belief.shape[-1]
+    prior = log_belief.new_full((outcomes,), -math.log(outcomes), dtype=torch.get_default_dtype())  # made where it is needed
+    return torch.stack([prior.to(log_belief.dtype).expand_as(log_belief), log_belief])

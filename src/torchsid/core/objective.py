@@ -62,6 +62,14 @@ class LocalObjective:
         """Return α of each of the `depth` stages."""
         return alphas_of(self.alpha, depth)
 
+    def step_alphas(self, depth: int) -> Sequence[float | Tensor]:
+        """Return α of each of the `depth` stages as a step reads them."""
+        return self.alphas(depth)
+
+    def alphas_like(self, depth: int, like: Tensor) -> Tensor:
+        """Return α of each of the `depth` stages, `[L]`, on the device and in the precision of `like`."""
+        return torch.tensor(self.alphas(depth), dtype=like.dtype, device=like.device)
+
     def of_stages(self, stages: range, depth: int) -> "LocalObjective":
         """Return the objective of some neighbouring stages (from 0) of `depth`, each with the α that it has among all."""
         return replace(self, alpha=self.alphas(depth)[stages.start : stages.stop])
@@ -121,7 +129,9 @@ class LocalObjective:
         With T ≠ 1 the tempered belief stands for `p_{i−1}` in both.
         """
         log_previous = self.teacher(log_previous)
-        weight = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
+        weight, rest = alpha, 1 - alpha
+        if isinstance(alpha, Tensor):
+            weight, rest = (each.to(log_belief.dtype).unsqueeze(-1) for each in (alpha, 1 - alpha))
         belief = log_belief.exp()
         if self.direction == "forward":
             previous = log_previous.exp()
@@ -129,9 +139,31 @@ class LocalObjective:
             cross_entropy = -(mixture * log_belief).sum(-1)
             entropies = alpha * beliefs.entropy(log_target) - (1 - alpha) * (previous * log_previous).sum(-1)
             return cross_entropy - entropies, belief - mixture
-        surprise = log_belief - weight * log_target - (1 - weight) * log_previous
+        surprise = log_belief - weight * log_target - rest * log_previous
         loss = (belief * surprise).sum(-1)
         return loss, belief * (surprise - loss.unsqueeze(-1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldObjective(LocalObjective):
+    """An objective whose α a step reads on the device, so that a step which is replayed goes by what they are by then.
+
+    Args:
+        held: α of each stage, `[L]`, float64, of which a number has the digits of a Python float.
+    """
+
+    held: Tensor
+
+    def __post_init__(self) -> None:
+        """Check nothing: the device would have to be waited for."""
+
+    def step_alphas(self, depth: int) -> Sequence[float | Tensor]:
+        """Return the held α, a scalar tensor each."""
+        return self.held.unbind()
+
+    def alphas_like(self, depth: int, like: Tensor) -> Tensor:
+        """Return the held α in the precision of `like`."""
+        return self.held.to(like)
 
 
 def alphas_of(alpha: Alpha, depth: int | None) -> tuple[float, ...]:

@@ -132,7 +132,7 @@ class _Stages:
 
     def __init__(self, step: Step) -> None:
         self.step = step
-        self.alphas = step.objective.alphas(step.cascade.depth)
+        self.alphas = step.objective.step_alphas(step.cascade.depth)
         self.factors = step.factors().unbind()
         self.losses: list[Tensor] = []
         self.z: Tensor | None = None  # the leaf that stands for a shared extractor's features

@@ -21,6 +21,7 @@ from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.learner import Learner, StepOutput
+from torchsid.core.objective import LocalObjective
 from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import Plan, StagedCascade
 from torchsid.core.step import Step, local_pass
@@ -63,6 +64,7 @@ class PipelinedSID(Learner):
         ValueError: a setting is out of range.
     """
 
+    objective: LocalObjective
     optimizer: Optimizer
 
     @checked

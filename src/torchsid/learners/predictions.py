@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torchsid.core import beliefs
 from torchsid.learners.backprop import Backprop
 
 
@@ -112,6 +113,6 @@ def rows_of(samples: Tensor, table: Tensor) -> Tensor:
         ValueError: there are no such samples.
     """
     count = len(table)
-    if len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
+    if beliefs.readable(samples) and len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
         raise ValueError(f"samples from {int(samples.min())} to {int(samples.max())}: the memory is of {count}, 0 to {count - 1}")
     return samples.to(table.device)

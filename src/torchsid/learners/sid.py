@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core import schedules
-from torchsid.core.beliefs import check_positions, share
+from torchsid.core.beliefs import check_positions, number_like, share
 from torchsid.core.calling import Inputs, batch_size
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
@@ -64,6 +64,7 @@ class SID(Learner):
     trains_stages: ClassVar[bool] = True
     runs_on_workers: ClassVar[bool] = True
     module: Cascade
+    objective: LocalObjective
     window: int
 
     @checked
@@ -205,7 +206,7 @@ class SID(Learner):
         """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
         log_target = self.log_target(x, target, weight)
         depth = self.module.depth
-        scales = torch.as_tensor(scale, device=log_target.device, dtype=log_target.dtype)
+        scales = number_like(log_target, scale)
         if scales.shape not in ((), (1,), (depth,)):
             raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
         teachers, told = None, on_belief

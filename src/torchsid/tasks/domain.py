@@ -17,6 +17,9 @@ About = Mapping[str, Any]
 """What is known of a data set, as JSON can hold it; a run keeps it in its manifest, so that its network can be built without the
 data. `num_classes` is there always, `class_names` where the outcomes have names."""
 
+Draws = Mapping[str, Tensor]
+"""The random numbers of one training batch, small tensors by name."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -95,13 +98,30 @@ class Task(ABC):
         """Return stored inputs `[B, ...]` as a network reads them."""
         return inputs
 
-    def training_batch(self, samples: Samples, about: About, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return inputs, target and weight of a training batch, which may be augmented.
+    def draw(self, count: int, about: About, generator: torch.Generator) -> Draws:
+        """Return the random numbers that `training_batch` needs, nothing by default.
 
         Args:
-            samples: the batch.
+            count: B, the samples of the batch.
             about: the data set.
-            generator: a CPU generator, the only source of random numbers.
+            generator: a CPU generator, the only source of random numbers. A task that cannot say beforehand what it will need draws
+                the seed of a generator of its own.
+
+        Returns:
+            CPU tensors by name, whose names, shapes and types follow from `count` and `about` alone.
+        """
+        return {}
+
+    def training_batch(self, samples: Samples, about: About, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return inputs, target and weight of a training batch, which may be augmented.
+
+        It runs where the samples are, on a GPU as on the CPU: tensor operations that neither read a value nor make a tensor of a
+        list wait for no device and can be captured as a CUDA graph; others work, and are slower.
+
+        Args:
+            samples: the batch; neither `clean_target` nor `rows` are given.
+            about: the data set.
+            draws: of `draw`, on the same device as the samples.
         """
         return self.prepare(samples.inputs, about), samples.target, samples.weight
 

@@ -112,7 +112,9 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the training steps; `bfloat16` is autocast, weights and evaluation stay float32."""
     compile: bool = False
-    """Compile the network with `torch.compile`; a staged one needs `model.by = "graph"`."""
+    """Compile the network with `torch.compile`; a staged one is then cut by graph, whatever `model.by` says."""
+    capture: Literal["auto", "on", "off"] = "auto"
+    """Capture the training step as a CUDA graph and replay it; `auto` does so on CUDA. Several workers run eagerly."""
     threads: CountOrZero = 0
     """Threads of one tensor operation on the CPU; 0 leaves PyTorch's own choice."""
     device: Literal["cpu", "cuda", "auto"] = "auto"

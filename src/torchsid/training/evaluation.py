@@ -176,8 +176,7 @@ def objective_of(learner: Learner) -> LocalObjective:
 
     The temperature is 1 whatever the learner's, because the propositions say nothing of another.
     """
-    objective = getattr(learner, "objective", LocalObjective())
-    return replace(objective, temperature=1.0)
+    return replace(learner.objective or LocalObjective(), temperature=1.0)
 
 
 def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare) -> dict[str, Tensor]:

@@ -19,16 +19,17 @@ from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.tasks.domain import Samples, generator_at
 from torchsid.training import checkpoint
+from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
+from torchsid.training.measured import Sums
 from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Session, begin, create_run, reopen_run
-from torchsid.training.setup import Batch, Setup, choose_device, set_up
+from torchsid.training.setup import Setup, choose_device, set_up
 from torchsid.training.spread import on_lead, spread, was_restarted, workers
-from torchsid.training.step import Sums, training_step
 
 _CONFLICT_SAMPLES = 64
 _DESCENT_SAMPLES = 256
@@ -99,19 +100,26 @@ def _goes_on(session: Session) -> bool:
 
 
 def _train_epoch(session: Session) -> None:
-    """Take the steps of the epoch that are left."""
+    """Take the steps of the epoch that are left.
+
+    On the CPU the sums are read after every step; elsewhere, where reading waits for the device, when they are reported or saved.
+    """
     setup, progress, sums = session.setup, session.progress, session.progress.sums
     reported = started = time.perf_counter()
     setup.learner.begin_epoch(progress.epoch)
-    for batch in setup.batches(progress.epoch, progress.step):
+    session.trainer.begin(progress.step, sums)
+    for batch in setup.batches.of_epoch(progress.epoch, progress.step):
         fetched = time.perf_counter()
         session.before_step()
         _take_step(session, batch)
         progress.step += 1
+        due = time.perf_counter() - reported > REPORT_SECONDS or progress.step == setup.steps
+        if due or setup.device.type == "cpu":
+            session.read()
         ended = time.perf_counter()
         sums.seconds += ended - started
         sums.data_seconds += fetched - started
-        if ended - reported > REPORT_SECONDS or progress.step == setup.steps:
+        if due:
             reported = ended
             session.reporter.step(progress.epoch, progress.step, setup.steps, sums.loss, sums.samples / sums.seconds)
         session.after_step()
@@ -119,20 +127,10 @@ def _train_epoch(session: Session) -> None:
 
 
 def _take_step(session: Session, batch: Batch) -> None:
-    setup, progress = session.setup, session.progress
-    training, sums = setup.config.training, progress.sums
+    seed, progress = session.setup.config.training.seed, session.progress
     # What the network itself draws (dropout) follows from the position too.
-    torch.manual_seed(generator_at("network", training.seed, progress.epoch, progress.step).initial_seed())
-    try:
-        sums.add(training_step(setup, batch, session.learning_rate(session.global_step)))
-    except NonFiniteError as error:
-        where = f"epoch {progress.epoch}, step {progress.step + 1}: {error}"
-        if training.on_non_finite == "error":
-            advice = "lower optimizer.learning_rate, set optimizer.clip_gradient, or training.on_non_finite = 'skip'"
-            raise NonFiniteError(f"{where}; {advice}") from None
-        if not sums.skipped_steps:  # one warning an epoch; the record has their number
-            session.warn(f"skipped {where}")
-        sums.skipped_steps += 1
+    torch.manual_seed(generator_at("network", seed, progress.epoch, progress.step).initial_seed())
+    session.trainer.take(batch, session.learning_rate(session.global_step))
 
 
 def end_epoch(session: Session) -> None:
@@ -176,7 +174,7 @@ def _conflict(setup: Setup) -> list[list[float]] | None:
     learner = setup.learner
     if not setup.config.watch.conflict or not isinstance(learner, SID):
         return None
-    batch = setup.first(_CONFLICT_SAMPLES)
+    batch = setup.batches.first(_CONFLICT_SAMPLES)
     try:
         return gradient_conflict(learner, batch.x, batch.target, weight=batch.weight).tolist()
     except ValueError as error:
@@ -194,7 +192,7 @@ def measure_descent(setup: Setup) -> Descent | None:
     name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
     count = min(_DESCENT_SAMPLES, len(data))
     data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
-    log_beliefs = predict(setup.learner, data.inputs, prepare=setup.prepare)
+    log_beliefs = predict(setup.learner, data.inputs, prepare=setup.batches.prepare)
     return on_lead(setup.world, lambda: descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples"))
 
 
@@ -215,7 +213,7 @@ def heed_descent(session: Session, descent: Descent) -> None:
 
 
 def _evaluate(setup: Setup, samples: Samples) -> dict[str, Any] | None:
-    return evaluate(setup.learner, samples, prepare=setup.prepare) if len(samples) else None
+    return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
 
 
 def _evaluate_run(session: Session) -> dict[str, Any]:
@@ -238,7 +236,7 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
         checkpoint.load(run.checkpoint("best"), learner, config_sha256=config_sha256(setup.config), world=setup.world)
         best = results(best_epoch)
     held_out = splits.validation if len(splits.validation) else splits.test
-    shown = samples_to_show(learner, held_out, prepare=setup.prepare) if len(held_out) else None
+    shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare) if len(held_out) else None
     evaluation = {"best": best, "last": last}
 
     def write() -> None:

@@ -73,7 +73,7 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
     gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
     """
     config, splits, learner, module = setup.config, setup.splits, setup.learner, setup.learner.module
-    machine, locality, batch = provenance(setup.device), _locality(setup), next(setup.batches(1))
+    machine, locality, batch = provenance(setup.device), _locality(setup), setup.batches.examples(next(setup.batches.of_epoch(1)))
     plan = module.plan if isinstance(module, StagedCascade) else None
     with without_side_effects(module), setup.autocast():
         module.train()
@@ -107,7 +107,7 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
 
 def _locality(setup: Setup) -> dict[str, Any]:
     """Return what `check_locality` finds on a small batch; methods without a window do not claim to be local."""
-    learner, batch = setup.learner, setup.first(_LOCALITY_SAMPLES)
+    learner, batch = setup.learner, setup.batches.first(_LOCALITY_SAMPLES)
     if learner.window is None:
         detail = "global: the gradient crosses all stages; not local by design"
         return {"verdict": "global", "stages": getattr(learner.module, "depth", 1), "runs": 0, "detail": detail}

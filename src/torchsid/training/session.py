@@ -12,15 +12,16 @@ from types import FrameType
 from typing import Any
 
 from torchsid.core.peak_memory import peak_memory_mib
-from torchsid.errors import CheckpointError, RunError
+from torchsid.errors import CheckpointError, NonFiniteError, RunError
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, to_toml
 from torchsid.training.durable import os_errors, previous, replace_file
+from torchsid.training.measured import Sums
 from torchsid.training.provenance import now
 from torchsid.training.reporter import Reporter, tensorboard
 from torchsid.training.run import RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
-from torchsid.training.step import Sums, learning_rate
+from torchsid.training.step import Trainer, learning_rate
 
 _SAVE = -1  # a request that is no signal
 
@@ -94,6 +95,7 @@ class Session:
     progress: Progress
     reporter: Reporter
     stop: StopRequest
+    trainer: Trainer
     board: Any = None
     """TensorBoard's writer, or None."""
     saved_at: float = field(default_factory=time.perf_counter)
@@ -129,6 +131,21 @@ class Session:
         checkpoint.save(directory, setup.learner, setup.optimizer, state, config_sha256=sha256, world=setup.world)
         self.saved_at = time.perf_counter()
 
+    def read(self) -> None:
+        """Bring the sums of the epoch up to date; waits for the device.
+
+        Raises:
+            NonFiniteError: a step was bad, which `training.on_non_finite` does not allow; else the first of an epoch is a warning.
+        """
+        sums = self.progress.sums
+        warned = sums.skipped_steps > 0
+        problem = f"epoch {self.progress.epoch}, {found}" if (found := self.trainer.read(sums)) else ""
+        if problem and self.setup.config.training.on_non_finite == "error":
+            advice = "lower optimizer.learning_rate, set optimizer.clip_gradient, or training.on_non_finite = 'skip'"
+            raise NonFiniteError(f"{problem}; {advice}")
+        if problem and not warned:  # the record has their number
+            self.warn(f"skipped {problem}")
+
     def before_step(self) -> None:
         """Let the first of several workers decide."""
         if self.setup.pipeline:
@@ -138,6 +155,7 @@ class Session:
         """Save, as was decided; an Interrupted, if it was decided to stop."""
         pipeline = self.setup.pipeline
         if request := pipeline.request if pipeline else self._request():
+            self.read()
             self.save("last")
             self._obey(request)
 
@@ -201,7 +219,8 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
         run.metrics_file.parent.mkdir(exist_ok=True)
     ended: dict[str, Any] = {"status": "interrupted"}
     with stop_on_signal() as stop, ExitStack() as stack:
-        session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop)
+        trainer = Trainer(setup, lambda message: session.warn(message))
+        session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop, trainer=trainer)
         if setup.config.watch.tensorboard and run.worker is None:
             writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
             session.board = stack.enter_context(writer)

@@ -1,9 +1,8 @@
 """From a configuration to a task, a network, a learner and an optimiser, on a device, and what does not go together in it."""
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,8 @@ from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.errors import ConfigError
 from torchsid.settings import build
-from torchsid.tasks.domain import About, Splits, Task, generator_at
+from torchsid.tasks.domain import About, Splits, Task
+from torchsid.training.batches import Batches, on_device
 from torchsid.training.config import CHOICES, OptimizerConfig, RunConfig
 
 if TYPE_CHECKING:
@@ -23,29 +23,14 @@ if TYPE_CHECKING:
     from torchsid.distributed.world import World
 
 
-class Batch(NamedTuple):
-    """What one step trains on."""
-
-    x: Tensor
-    """Inputs `[B, ...]` as the network reads them, on the device."""
-    target: Tensor
-    """Outcomes `[B, ...]` or probability rows `[B, ..., C]`, on the device."""
-    weight: Tensor | None
-    """A weight for every position, `[B, ...]`, on the device; None counts all alike."""
-    finite: bool
-    """Whether every value of `x` is finite."""
-    samples: Tensor
-    """Which training samples these are, int64 `[B]`."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Data, network and optimiser of a run. Each training batch is a function of (seed, epoch, step) alone."""
+    """Data, network and optimiser of a run."""
 
     config: RunConfig
     device: torch.device
-    task: Task
     splits: Splits
+    batches: Batches
     learner: Learner
     optimizer: Optimizer
     pipeline: "PipelinedSID | None" = None
@@ -55,65 +40,39 @@ class Setup:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch; the last one takes what is left."""
-        return -(-len(self.splits.train) // self.config.training.batch_size)
+        """Steps of an epoch."""
+        return len(self.batches)
+
+    @property
+    def captures(self) -> bool:
+        """Whether training steps are to be captured."""
+        return self.config.training.capture != "off" and self.device.type == "cuda" and self.world is None
 
     def autocast(self) -> torch.autocast:
         """Return the context of the arithmetic that `training.precision` asks for."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bfloat16")
 
-    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from `first_step` on; on CUDA the next one is made while the device computes."""
-        seed, steps = self.config.training.seed, range(first_step, self.steps)
-        order = torch.randperm(len(self.splits.train), generator=generator_at("order", seed, epoch))
-        if self.device.type == "cpu":  # a thread would only compete for the cores
-            yield from (self._batch(order, epoch, step) for step in steps)
-            return
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead = (pool.submit(self._batch, order, epoch, step) for step in steps)
-            following = next(ahead, None)
-            while batch := following:
-                following = next(ahead, None)
-                yield batch.result()
-
-    def first(self, count: int) -> Batch:
-        """Return the first `count` training samples, not augmented, for measurements beside training."""
-        samples = self.splits.train.take(slice(count))
-        x = self.task.prepare(samples.inputs, self.splits.about)
-        return self._on_device(x, samples.target, samples.weight, torch.arange(len(samples)))
-
-    def prepare(self, inputs: Tensor) -> Tensor:
-        """Return stored inputs as the network reads them, on the device."""
-        return self._place(self.task.prepare(inputs, self.splits.about))
-
-    def _batch(self, order: Tensor, epoch: int, step: int) -> Batch:
-        size, generator = self.config.training.batch_size, generator_at("step", self.config.training.seed, epoch, step)
-        chosen = order[step * size : (step + 1) * size]
-        x, target, weight = self.task.training_batch(self.splits.train.take(chosen), self.splits.about, generator)
-        return self._on_device(x, target, weight, chosen)
-
-    def _on_device(self, x: Tensor, target: Tensor, weight: Tensor | None, samples: Tensor) -> Batch:
-        weight = None if weight is None else weight.to(self.device)
-        return Batch(self._place(x), target.to(self.device), weight, bool(x.isfinite().all()), samples)
-
-    def _place(self, x: Tensor) -> Tensor:
-        return x.to(self.device, memory_format=self.task.memory_format)
-
 
 def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
-    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says."""
+    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
+
+    Raises:
+        ConfigError: something does not fit the machine, the samples or the network.
+    """
+    if config.training.capture == "on" and device.type != "cuda":
+        why = "training.capture = 'on' needs CUDA, whose graphs capture a step"
+        raise ConfigError([f"{why}, but trains on {device.type!r}: set training.capture = 'auto', or training.device = 'cuda'"])
     task = build_task(config)
     splits = task.load(config.training.seed)
     torch.manual_seed(config.training.seed)
-    built = config
-    if cut_by_graph and hasattr(config.model, "by"):
-        built = replace(config, model=replace(config.model, by="graph"))
-    learner = build_learner(built, task, splits.about, device)
+    learner = build_learner(config, task, splits.about, device, cut_by_graph=cut_by_graph)
     optimizer = build_optimizer(learner.module, config.optimizer)
-    setup = Setup(config=config, device=device, task=task, splits=splits, learner=learner, optimizer=optimizer)
+    resident = on_device(splits.train, device)
+    batches = Batches(task=task, splits=splits, training=config.training, device=device, resident=resident)
+    setup = Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
     with without_side_effects(learner.module):
         learner.module.eval()
-        answer = learner.log_beliefs(setup.first(2).x).shape[2:]
+        answer = learner.log_beliefs(batches.first(2).x).shape[2:]
     learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
     return setup
 
@@ -133,14 +92,23 @@ def build_task(config: RunConfig) -> Task:
     return task
 
 
-def build_learner(config: RunConfig, task: Task, about: About, device: torch.device) -> Learner:
+def build_learner(config: RunConfig, task: Task, about: About, device: torch.device, *, cut_by_graph: bool = False) -> Learner:
     """Return the untrained network on a device, compiled if asked to, with its training method.
 
     Its weights follow from the global random number generator. Compilation is in place and part by part, because the schedules
-    call extractor, stages and heads one by one; the names of the weights stay the same. Where the network cannot read such samples
-    or be cut so, or the method cannot train it, that is a ConfigError.
+    call extractor, stages and heads one by one, for which a staged network is cut by graph; the names of the weights stay the same.
+    Where the network cannot read such samples or be cut so, or the method cannot train it, that is a ConfigError.
     """
-    module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
+    wanted = "training.compile = true" if config.training.compile else "several workers" if cut_by_graph else ""
+    if wanted and getattr(config.model, "by", "graph") != "graph":
+        config = replace(config, model=replace(config.model, by="graph"))
+    else:
+        wanted = ""
+    try:
+        module: nn.Module = _make("model", config, task.example(about), about["num_classes"], task.positions)
+    except ConfigError as error:
+        why = f" (cut by graph, which {wanted} asks for)" if wanted else ""
+        raise ConfigError([problem + why for problem in error.problems]) from None
     module.to(device, memory_format=task.memory_format)  # type: ignore[call-overload]
     if config.training.compile and isinstance(module, StagedCascade):
         module.compile_stages()
@@ -152,9 +120,10 @@ def build_learner(config: RunConfig, task: Task, about: About, device: torch.dev
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """Return the optimiser over all parameters of the module, in the fused form where the device has one.
+    """Return the optimiser over all parameters of the module, in its fused form, which leaves a step out where `found_inf` is 1.
 
-    Its groups differ in weight decay and learning rate; `rate_factor` is a group's multiple of the learning rate.
+    Its groups differ in weight decay and learning rate; `rate_factor` is a group's multiple of the learning rate, which is a tensor
+    on the device: in float32 for CUDA's kernels, in float64 for those of the CPU, which read it as a number.
     """
     heads = set(module.heads.parameters()) if isinstance(module, StagedCascade) else set()
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -162,18 +131,22 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> Optimizer:
         factor = config.head_learning_rate if parameter in heads else 1.0
         decays = config.weight_decay_on == "all" or parameter.dim() > 1
         members.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+
+    def rate(factor: float, device: torch.device) -> Tensor:
+        dtype = torch.float64 if device.type == "cpu" else torch.float32
+        return torch.tensor(config.learning_rate * factor, dtype=dtype, device=device)
+
     groups = [
-        {"params": parameters, "lr": config.learning_rate * factor, "weight_decay": decay, "rate_factor": factor}
+        {"params": parameters, "lr": rate(factor, parameters[0].device), "weight_decay": decay, "rate_factor": factor}
         for (factor, decay), parameters in members.items()
     ]
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())
     match config.name:
         case "adam":
-            return Adam(groups, fused=fused)
+            return Adam(groups, fused=True)
         case "adamw":
-            return AdamW(groups, fused=fused)
+            return AdamW(groups, fused=True)
         case "sgd":
-            return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+            return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=True)
 
 
 def _make(section: str, config: RunConfig, *arguments: Any) -> Any:
@@ -202,8 +175,6 @@ def problems(config: RunConfig) -> Iterator[str]:
         yield "optimizer.schedule = 'one-cycle' needs optimizer.warmup above 0 (0.3 is usual)"
     if issubclass(kind, SharedCascade) and optimizer.head_learning_rate != 1:
         yield "optimizer.head_learning_rate is for the belief heads of model.network = 'staged': leave it out"
-    if issubclass(kind, StagedCascade) and config.training.compile and config.model.by != "graph":
-        yield f"training.compile = true needs stages that are modules: set model.by = 'graph' instead of {config.model.by!r}"
     if issubclass(kind, StagedCascade) and config.watch.conflict:
         yield "watch.conflict = true measures a shared extractor, which model.network = 'staged' has not: set it to false"
     if config.watch.on_no_descent == "stop" and not config.watch.certify:

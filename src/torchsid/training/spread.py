@@ -103,7 +103,7 @@ def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
             "data": repr(dict(setup.splits.fingerprint)),
         }
     )
-    cascade, batch = setup.learner.module, next(setup.batches(1))
+    cascade, batch = setup.learner.module, setup.batches.examples(next(setup.batches.of_epoch(1)))
 
     def seconds() -> list[float] | None:
         """What each stage costs on this machine; those of a shared cascade are alike."""

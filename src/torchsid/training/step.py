@@ -1,18 +1,19 @@
 """One step of training: its learning rate, what it does, and what it measures."""
 
 import math
-from dataclasses import dataclass, field
-from itertools import zip_longest
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from torchsid.core.learner import Learner
-from torchsid.errors import NonFiniteError
+from torchsid.core.capture import CapturedStep
+from torchsid.training.batches import Batch
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.evaluation import outcome_of
-from torchsid.training.setup import Batch, Setup
+from torchsid.training.measured import Measured, Meter, Sums
+from torchsid.training.setup import Setup
 
 _FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,
 _LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
@@ -42,96 +43,134 @@ def _anneal(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-@dataclass(kw_only=True)
-class Sums:
-    """Sums over the positions of a step or an epoch, to be divided by their weight: a smaller last batch weighs what it should."""
+class Trainer:
+    """Takes training steps, and waits for none: what they measure stays on the device until it is read.
 
-    samples: int = 0
-    positions: float = 0.0
-    """Of the weights of all positions; what the losses are means over."""
-    stage_losses: list[float] = field(default_factory=list)
-    correct: list[float] = field(default_factory=list)
-    """Of the weights of the positions that a stage answers right."""
-    skipped_steps: int = 0
-    seconds: float = 0.0
-    data_seconds: float = 0.0
-
-    def add(self, step: "Sums") -> None:
-        """Add what a step measured."""
-        self.samples += step.samples
-        self.positions += step.positions
-        self.stage_losses = [a + b for a, b in zip_longest(self.stage_losses, step.stage_losses, fillvalue=0.0)]
-        self.correct = [a + b for a, b in zip_longest(self.correct, step.correct, fillvalue=0.0)]
-
-    @property
-    def loss(self) -> float:
-        """The mean of the summed loss of all stages; 0 when every step was skipped."""
-        return sum(self.stage_losses) / (self.positions or 1.0)
-
-    def means(self) -> dict[str, Any]:
-        """Return the epoch's training metrics under their names in metrics.jsonl; null when every step was skipped."""
-        count = self.positions or None
-        return {
-            "train_loss": self.loss if count else None,
-            "train_stage_losses": [total / count for total in self.stage_losses] if count else None,
-            "train_accuracy": [total / count for total in self.correct] if count else None,
-            "samples_per_second": self.samples / self.seconds if self.seconds else None,
-            "data_share": self.data_seconds / self.seconds if self.seconds else None,
-            "skipped_steps": self.skipped_steps,
-        }
-
-
-def training_step(setup: Setup, batch: Batch, learning_rate: float) -> Sums:
-    """Take one step and return what it measured. A learner that has the optimiser itself updates every stage at once.
-
-    Raises:
-        NonFiniteError: NaN or infinity in inputs, losses or gradients, by stage or parameter. Weights, optimiser and running
-            statistics are then as before the step, unless the stages were updated at once.
+    A step is bad where inputs, losses or gradients hold NaN or infinity. It is left out: weights, optimiser and running statistics
+    stay as they were, unless the learner has the optimiser itself and updates every stage at once. With `training.on_non_finite =
+    "error"` all later steps are left out too, so that whoever reads finds everything as it was before the first bad one.
     """
-    if not batch.finite:
-        raise NonFiniteError("the inputs hold NaN or infinity")
-    learner, module, clip_gradient = setup.learner, setup.learner.module, setup.config.optimizer.clip_gradient
-    module.train()
-    buffers = [buffer.clone() for buffer in module.buffers()]  # running statistics: a few kilobytes at most
-    setup.optimizer.zero_grad()
-    for group in setup.optimizer.param_groups:
-        group["lr"] = learning_rate * group["rate_factor"]
-    answers: list[Tensor] = []  # of every stage, `[B, ...]`
 
-    with setup.autocast():
-        forward_and_backward = learner.step if learner.optimizer else learner.backward
-        out = forward_and_backward(
-            batch.x,
-            batch.target,
-            weight=batch.weight,
-            samples=batch.samples,
-            on_belief=lambda stage, log_belief: answers.append(log_belief.argmax(dim=-1)),
+    def __init__(self, setup: Setup, warn: Callable[[str], object] = warnings.warn) -> None:
+        def uncaptured(reason: str) -> None:
+            warn(f"{reason} (training.capture = 'off' does so without a try)")
+
+        self.setup = setup
+        self.captured: CapturedStep[[Batch], Measured] | None = None
+        """What replays `compute`, where steps are captured."""
+        if setup.captures:
+            self.captured = CapturedStep(self.compute, setup.learner, setup.optimizer, warn=uncaptured)
+        self.meter = Meter(setup.device)
+        self.bad = torch.zeros((), device=setup.device)
+        """1 where the step is left out, else 0; the optimiser's `found_inf`, as of a `GradScaler`."""
+        setup.optimizer.found_inf = self.bad  # type: ignore[attr-defined]
+        # Listed once: looking them up takes longer than their part in a small step.
+        self._parameters = dict(setup.learner.module.named_parameters())
+        self._buffers = list(setup.learner.module.buffers())
+
+    def begin(self, step: int, sums: Sums) -> None:
+        """Go on after `step` steps of an epoch, with what they have measured."""
+        self.setup.learner.module.train()
+        self.meter.begin(step, sums)
+
+    def take(self, batch: Batch, learning_rate: float) -> None:
+        """Take a step."""
+        for group in self.setup.optimizer.param_groups:
+            group["lr"].fill_(learning_rate * group["rate_factor"])
+        compute = self.captured or self.compute
+        self.meter.add(compute(batch))
+
+    def read(self, sums: Sums) -> str:
+        """Bring the sums up to date, and return which step of the epoch was the first bad one and why; nothing, if none was."""
+        step, evidence = self.meter.read(sums)
+        return f"step {step}: {self._why(evidence)}" if sums.skipped_steps else ""
+
+    def compute(self, batch: Batch) -> Measured:
+        """Do all of a step that is done on the device, from a batch that is there.
+
+        It gathers, augments, trains, measures and updates by tensor operations alone: none waits for the device, none copies to it,
+        and their shapes follow from the batch's, so that they can be captured as a CUDA graph.
+        """
+        setup = self.setup
+        learner, clip_gradient = setup.learner, setup.config.optimizer.clip_gradient
+        x, target, weight = setup.batches.examples(batch)
+        before = _Copies(self._buffers)  # running statistics: a few kilobytes at most
+        setup.optimizer.zero_grad()
+        answers: list[Tensor] = []  # of every stage, `[B, ...]`
+
+        with setup.autocast():
+            forward_and_backward = learner.step if learner.optimizer else learner.backward
+            out = forward_and_backward(
+                x,
+                target,
+                weight=weight,
+                samples=batch.samples,
+                on_belief=lambda stage, log_belief: answers.append(log_belief.argmax(dim=-1)),
+            )
+        gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+        # None is left if stages were updated at once.
+        norms = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0, device=x.device)
+        norm = torch.linalg.vector_norm(norms)
+        if clip_gradient:
+            nn.utils.clip_grads_with_norm_(self._parameters.values(), clip_gradient, norm)
+        losses = out.stage_losses.detach().to(x.device, torch.float64)
+        finite = x.isfinite().all().double().reciprocal()  # or infinite
+        sound = norms.isfinite().long().cumprod(0).sum().double()  # how many, up to the first that is not
+        evidence = torch.cat([losses, torch.stack([finite, norm.double(), sound])])
+        bad = 1 - evidence.isfinite().all().float()
+        self.bad.copy_(torch.maximum(self.bad, bad) if setup.config.training.on_non_finite == "error" else bad)
+        before.put_back(self.bad > 0)
+        if not learner.optimizer:
+            _make_momentum(setup.optimizer)
+            setup.optimizer.step()
+
+        right = torch.stack(answers or [out.log_belief.argmax(dim=-1)]) == outcome_of(target)  # some methods tell nothing
+        weights = torch.ones_like(right[0], dtype=torch.float64) if weight is None else weight.double()
+        positions, left_out = weights.sum(), self.bad > 0
+        counted = torch.stack([torch.full_like(positions, len(target)), positions]).masked_fill(left_out, 0.0)
+        return Measured(
+            counts=torch.cat([torch.ones_like(counted[:1]), self.bad.double().view(1), counted]),
+            stage_losses=(losses * positions).masked_fill(left_out, 0.0),
+            correct=(right * weights).flatten(1).sum(1).masked_fill(left_out, 0.0),
+            evidence=evidence,
         )
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)  # 0 if stages were updated at once: no gradient is left
-    if clip_gradient:
-        nn.utils.clip_grads_with_norm_(module.parameters(), clip_gradient, norm)
-    right = torch.stack(answers or [out.log_belief.argmax(dim=-1)]) == outcome_of(batch.target)  # some methods tell nothing
-    weight = torch.ones_like(right[0], dtype=torch.float64) if batch.weight is None else batch.weight.double()
-    # One transfer for all numbers: on CUDA every transfer waits for the device.
-    measured = (norm.reshape(1), weight.sum().reshape(1), out.stage_losses, (right * weight).flatten(1).sum(1))
-    length, positions, *rest = torch.cat([part.detach().to(out.stage_losses.device, torch.float64) for part in measured]).tolist()
-    stage_losses, correct = rest[: len(out.stage_losses)], rest[len(out.stage_losses) :]
-    if not all(map(math.isfinite, (length, *stage_losses))):
-        for buffer, before in zip(module.buffers(), buffers, strict=True):
-            buffer.copy_(before)
-        raise NonFiniteError(_where(learner, stage_losses))
-    if not learner.optimizer:
-        setup.optimizer.step()
-    losses = [loss * positions for loss in stage_losses]
-    return Sums(samples=len(batch.target), positions=positions, stage_losses=losses, correct=correct)
+
+    def _why(self, evidence: list[float]) -> str:
+        *losses, finite, _, sound = evidence
+        if not math.isfinite(finite):
+            return "the inputs hold NaN or infinity"
+        for stage, value in enumerate(losses, 1):
+            if not math.isfinite(value):
+                return f"the loss of stage {stage} is {value}"
+        names = [name for name, parameter in self._parameters.items() if parameter.grad is not None]
+        if sound < len(names):
+            return f"the gradient of {names[int(sound)]} holds NaN or infinity"
+        return "the norm of the gradient overflows"
 
 
-def _where(learner: Learner, stage_losses: list[float]) -> str:
-    for stage, value in enumerate(stage_losses, 1):
-        if not math.isfinite(value):
-            return f"the loss of stage {stage} is {value}"
-    for name, parameter in learner.module.named_parameters():
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-            return f"the gradient of {name} holds NaN or infinity"
-    return "the norm of the gradient overflows"
+class _Copies:
+    """Copies of some tensors, of each type in one piece: few operations, however many they are."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        kinds: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        self._copies = [(kind, _joined(kind)) for kind in kinds.values()]
+
+    def put_back(self, where: Tensor) -> None:
+        """Make the tensors again what they were, where a bool scalar on the device says so."""
+        for kind, before in self._copies:
+            parts = torch.split(torch.where(where, before, _joined(kind)), [tensor.numel() for tensor in kind])
+            torch._foreach_copy_(kind, [part.view_as(tensor) for part, tensor in zip(parts, kind, strict=True)])
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _make_momentum(optimizer: Optimizer) -> None:
+    """Begin momentum with zeros; PyTorch makes it at the first step, and leaves it undefined if `found_inf` forbids that step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            if parameter.grad is not None and "momentum_buffer" not in optimizer.state[parameter]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

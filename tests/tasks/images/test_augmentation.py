@@ -4,7 +4,7 @@ from torch import Tensor
 
 from torchsid.tasks.domain import generator_at
 from torchsid.tasks.images import AugmentConfig
-from torchsid.tasks.images.augmentation import Augmentation, crop_and_flip, cutout, normalise
+from torchsid.tasks.images.augmentation import Augmentation, normalise
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -15,8 +15,13 @@ def batch(size: int = 64, height: int = 8, width: int = 8) -> tuple[Tensor, Tens
     return images, torch.randint(0, 10, (size,), generator=generator)
 
 
-def augmentation(config: AugmentConfig) -> Augmentation:
-    return Augmentation(config, MEAN, STD, num_classes=10)
+def augmented(
+    config: AugmentConfig, images: Tensor, labels: Tensor | None = None, *, step: int = 0, classes: int = 10
+) -> tuple[Tensor, Tensor]:
+    augmentation = Augmentation(config, MEAN, STD, num_classes=classes)
+    draws = augmentation.draw(len(images), (images.shape[2], images.shape[3]), generator_at("step", 0, 0, step))
+    labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+    return augmentation(images, labels, {name: tensor.to(images.device) for name, tensor in draws.items()})
 
 
 ALL = AugmentConfig(crop=2, flip=True, cutout=3, mixup=0.5, cutmix=0.5)
@@ -34,7 +39,7 @@ def test_normalise_is_its_formula() -> None:
 def test_with_everything_off_pixels_are_only_scaled() -> None:
     images, labels = batch()
     for config, expected in ((AugmentConfig(normalise=False), images / 255), (AugmentConfig(), normalise(images, MEAN, STD))):
-        x, target = augmentation(config)(images, labels, generator_at("step", 0, 0, 0))
+        x, target = augmented(config, images, labels)
         assert torch.equal(x, expected)
         assert target is labels
 
@@ -43,7 +48,7 @@ def test_with_everything_off_pixels_are_only_scaled() -> None:
 def test_the_generator_decides_everything_and_the_images_stay(shape: tuple[int, int, int]) -> None:
     images, labels = batch(*shape)
     before = images.clone()
-    one, same, other = (augmentation(ALL)(images, labels, generator_at("step", 0, 0, step)) for step in (1, 1, 2))
+    one, same, other = (augmented(ALL, images, labels, step=step) for step in (1, 1, 2))
     assert (one[0].shape, one[0].dtype) == ((shape[0], 3, *shape[1:]), torch.float32)
     assert (one[1].shape, one[1].dtype) == ((shape[0], 10), torch.float32)
     assert torch.equal(one[0], same[0])
@@ -57,7 +62,8 @@ def test_crop_and_flip_give_every_window_of_the_padded_image_about_equally_often
     padded = torch.nn.functional.pad(images[0], (1, 1, 1, 1))
     windows = [padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
     expected = torch.stack([*windows, *(window.flip(-1) for window in windows)])  # [18, 3, 8, 8]
-    result = crop_and_flip(images.expand(5000, 3, 8, 8), 1, True, generator_at("step", 0, 0, 3))
+    result, _ = augmented(AugmentConfig(crop=1, flip=True, normalise=False), images.expand(5000, 3, 8, 8), step=3)
+    result = (result * 255).round()
     found = (result.unsqueeze(1) == expected).flatten(2).all(-1)  # [5000, 18]
     assert (found.sum(1) == 1).all()
     assert (found.sum(0) - 5000 / 18).abs().max() < 80  # 5 standard deviations
@@ -66,9 +72,9 @@ def test_crop_and_flip_give_every_window_of_the_padded_image_about_equally_often
 @pytest.mark.parametrize("side", [1, 4, 5])
 def test_cutout_paints_one_square_in_the_mean_colour(side: int) -> None:
     images = torch.full((3000, 3, 8, 8), 255, dtype=torch.uint8)
-    result = cutout(images, side, MEAN, generator_at("step", 0, 0, 0))
-    painted = (result != images).any(dim=1)
-    colour = torch.tensor([128, 102, 76], dtype=torch.uint8)  # round(255 · mean), halves to even
+    result, _ = augmented(AugmentConfig(cutout=side, normalise=False), images)
+    painted = (result != 1).any(dim=1)
+    colour = torch.tensor([128, 102, 76]) / 255  # round(255 · mean), halves to even
     assert (result.permute(0, 2, 3, 1)[painted] == colour).all()
     rows, columns = painted.any(dim=2).sum(dim=1), painted.any(dim=1).sum(dim=1)
     assert (painted.sum(dim=(1, 2)) == rows * columns).all()  # a rectangle
@@ -80,8 +86,7 @@ def test_cutout_paints_one_square_in_the_mean_colour(side: int) -> None:
 def test_mixup_blends_images_and_labels_alike() -> None:
     images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 3, 4, 4)
     labels = torch.arange(200)
-    mix = Augmentation(AugmentConfig(mixup=1.0, normalise=False), MEAN, STD, num_classes=200)
-    x, target = mix(images, labels, generator_at("step", 0, 0, 0))
+    x, target = augmented(AugmentConfig(mixup=1.0, normalise=False), images, labels, classes=200)
     assert torch.allclose(target.sum(dim=1), torch.ones(200), atol=1e-6)
     assert (target >= 0).all()
     assert ((target > 0).sum(dim=1) <= 2).all()
@@ -95,8 +100,7 @@ def test_mixup_blends_images_and_labels_alike() -> None:
 def test_cutmix_pastes_a_rectangle_and_counts_its_area() -> None:
     images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1).expand(200, 3, 16, 16)
     labels = torch.arange(200)
-    mix = Augmentation(AugmentConfig(cutmix=1.0, normalise=False), MEAN, STD, num_classes=200)
-    x, target = mix(images, labels, generator_at("step", 0, 0, 0))
+    x, target = augmented(AugmentConfig(cutmix=1.0, normalise=False), images, labels, classes=200)
     assert torch.allclose(target.sum(dim=1), torch.ones(200), atol=1e-6)
     own = (x == labels.view(-1, 1, 1, 1) / 255).float().mean(dim=(1, 2, 3))
     assert torch.allclose(target[labels, labels], own, atol=1e-6)
@@ -106,10 +110,19 @@ def test_cutmix_pastes_a_rectangle_and_counts_its_area() -> None:
 
 def test_mixup_and_cutmix_take_turns() -> None:
     images = torch.tensor([0, 255], dtype=torch.uint8).repeat(32).view(64, 1, 1, 1).expand(64, 3, 8, 8)
-    both = augmentation(AugmentConfig(mixup=1.0, cutmix=1.0, normalise=False))
-    labels = torch.zeros(64, dtype=torch.int64)
-    batches = [both(images, labels, generator_at("step", 0, 0, i))[0] for i in range(100)]
+    both = AugmentConfig(mixup=1.0, cutmix=1.0, normalise=False)
+    batches = [augmented(both, images, step=i)[0] for i in range(100)]
     assert 30 <= sum(bool(((x > 0.01) & (x < 0.99)).any()) for x in batches) <= 70
+
+
+@pytest.mark.parametrize("size", [64, 7])
+def test_what_is_drawn_has_the_same_shapes_whatever_it_is(size: int) -> None:
+    """So that a step can be captured: mixup and cutmix, which take turns, are one computation."""
+    augmentation = Augmentation(ALL, MEAN, STD, num_classes=10)
+    draws = [augmentation.draw(size, (8, 8), generator_at("step", 0, 0, step)) for step in range(8)]
+    shapes = [{name: (tensor.shape, tensor.dtype) for name, tensor in each.items()} for each in draws]
+    assert all(each == shapes[0] for each in shapes)
+    assert {bool((each["blend"] == 1).all()) for each in draws} == {True, False}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="run it on a machine with a GPU")
@@ -117,7 +130,7 @@ def test_every_device_draws_the_same() -> None:
     images, labels = batch()
     for config in (ALL, AugmentConfig(crop=2, flip=True, cutmix=1.0)):
         for step in range(4):
-            x, target = augmentation(config)(images, labels, generator_at("step", 0, 0, step))
-            y, other = augmentation(config)(images.cuda(), labels.cuda(), generator_at("step", 0, 0, step))
+            x, target = augmented(config, images, labels, step=step)
+            y, other = augmented(config, images.cuda(), labels.cuda(), step=step)
             assert torch.allclose(x, y.cpu(), atol=1e-5)
             assert torch.allclose(target, other.cpu(), atol=1e-6)

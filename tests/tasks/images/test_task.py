@@ -131,7 +131,7 @@ def test_a_batch_is_normalised_and_in_training_augmented() -> None:
     assert x.std(correction=0).item() == pytest.approx(1.0, abs=1e-5)
     assert task.example(splits.about).shape == (2, *x.shape[1:])
     samples, generator = splits.train.take(slice(5)), generator_at("step", 0, 0, 0)
-    augmented, target, weight = task.training_batch(samples, splits.about, generator)
+    augmented, target, weight = task.training_batch(samples, splits.about, task.draw(5, splits.about, generator))
     assert (augmented.shape, target.shape, weight) == ((5, 1, 8, 8), (5, 10), None)
     assert task.blends_samples
     plain = Images(augment=AugmentConfig(normalise=False))

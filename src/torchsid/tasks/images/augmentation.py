@@ -1,10 +1,12 @@
 """Augmentation of whole batches, as tensor operations.
 
-Images stay uint8 until the end: a quarter of the bytes to move, and one conversion. All random numbers come from the
-generator that is passed, in the same order on every device.
+What is random is drawn first, as small tensors on the CPU; it is applied wherever the images are, by operations of fixed shape that
+never wait for the device. Images stay uint8 until the end: a quarter of the bytes to move, and one conversion.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torchsid.settings import STRICT, CountOrZero, NotNegative
+from torchsid.tasks.domain import Draws
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -49,99 +52,129 @@ class Augmentation:
     std: tuple[float, ...]
     num_classes: int
 
-    def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Draws:
+        """Return what is random for `count` images of a height and width, on the CPU.
+
+        Returns:
+            What is asked for. int64: `offset` `[2, B, 1]`, the corner of the crop in the padded image; `cutout` `[2, 2, B]`,
+            boxes; `partner` `[B]`; `pasted` `[2, 2, B]`, boxes, empty in a batch that gets mixup. bool: `mirrored` `[B, 1]`.
+            float32 `[B]`: the image's own share in its pixels, `blend` (1 in a batch that gets cutmix), and in its label, `share`.
+        """
+        config, draws = self.config, dict[str, Tensor]()
+        if config.crop or config.flip:
+            draws["offset"] = torch.randint(0, 2 * config.crop + 1, (2, count, 1), generator=generator)
+        if config.flip:
+            draws["mirrored"] = torch.rand(count, 1, generator=generator) < 0.5
+        if config.cutout:
+            side = torch.full((count,), config.cutout)
+            draws["cutout"] = _draw_boxes((side, side), size, generator)
+        both = bool(config.mixup and config.cutmix)
+        mixes = bool(torch.rand((), generator=generator) < 0.5) if both else bool(config.mixup)
+        if not mixes and not config.cutmix:
+            return draws
+        draws["partner"] = torch.randperm(count, generator=generator)
+        draws["share"] = draws["blend"] = share = _beta(config.mixup if mixes else config.cutmix, count, generator)
+        if not mixes:
+            side = (1 - share).sqrt()
+            draws["pasted"] = boxes = _draw_boxes([(side * extent).round().long() for extent in size], size, generator)
+            area = (boxes[:, 1] - boxes[:, 0]).prod(0)
+            draws["share"], draws["blend"] = 1 - area / (size[0] * size[1]), torch.ones(count)
+        elif both:
+            draws["pasted"] = torch.zeros(2, 2, count, dtype=torch.int64)
+        return draws
+
+    def __call__(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
             images: uint8 `[B, C, H, W]`.
             labels: int64 `[B]`.
-            generator: a CPU generator; `generator_at("step", seed, epoch, step)`.
+            draws: of `draw`, on the device of the images.
 
         Returns:
             float32 `[B, C, H, W]`, and the labels, int64 `[B]`; under mixup or cutmix probability rows `[B, classes]`.
         """
         config = self.config
         if config.crop or config.flip:
-            images = crop_and_flip(images, config.crop, config.flip, generator)
+            images = crop_and_flip(images, config.crop, draws["offset"], draws.get("mirrored"))
         if config.cutout:
-            images = cutout(images, config.cutout, self.mean, generator)
-        mixing = self._mixing(generator)
-        if not mixing:
+            images = torch.where(_inside(draws["cutout"], images), _colour(self.mean, images.device), images)
+        if not (config.mixup or config.cutmix):
             return self.finish(images), labels
-
-        partner = torch.randperm(len(images), generator=generator).to(images.device)
-        share = _beta(config.mixup if mixing == "mixup" else config.cutmix, len(images), generator).to(images.device)
-        if mixing == "cutmix":
-            images, share = _paste(images, partner, share, generator)
-            x = self.finish(images)
-        else:
-            x = self.finish(images)
-            x = torch.lerp(x[partner], x, share[:, None, None, None])
+        partner = draws["partner"]
+        if config.cutmix:  # S. Yun et al., 2019
+            images = torch.where(_inside(draws["pasted"], images), images[partner], images)
+        x = self.finish(images)
+        if config.mixup:
+            x = torch.lerp(x[partner], x, draws["blend"][:, None, None, None])
         rows = F.one_hot(labels, self.num_classes).to(torch.float32)
-        return x, torch.lerp(rows[partner], rows, share[:, None])
+        return x, torch.lerp(rows[partner], rows, draws["share"][:, None])
 
     def finish(self, images: Tensor) -> Tensor:
         """Return uint8 images `[..., C, H, W]` as a network reads them, float32: normalised, or only scaled to [0, 1]."""
         return normalise(images, self.mean, self.std) if self.config.normalise else images.float().div_(255)
 
-    def _mixing(self, generator: torch.Generator) -> str:
-        if self.config.mixup and self.config.cutmix:
-            return "mixup" if torch.rand((), generator=generator) < 0.5 else "cutmix"
-        return "mixup" if self.config.mixup else "cutmix" if self.config.cutmix else ""
-
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Return `(images / 255 − mean) / std`, float32 `[..., C, H, W]`, of uint8 images."""
-    centre = torch.tensor(mean, device=images.device)[:, None, None]
-    width = torch.tensor(std, device=images.device)[:, None, None]
-    return images.float().mul_(1 / (255 * width)).sub_(centre / width)
+    factor, shift = _affine(mean, std, images.device)
+    return images.float().mul_(factor).sub_(shift)
 
 
-def crop_and_flip(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to `padding` pixels either way, black flowing in, and mirror about half of them.
+def crop_and_flip(images: Tensor, padding: int, offset: Tensor, mirrored: Tensor | None) -> Tensor:
+    """Shift each image by up to `padding` pixels either way, black flowing in, and mirror some of them.
 
     One gather from the padded images does both: `[B, H·W]` source positions, the same for all channels.
+
+    Args:
+        images: uint8 `[B, C, H, W]`.
+        padding: on each side.
+        offset: int64 `[2, B, 1]`, the corner in the padded image, top and left.
+        mirrored: bool `[B, 1]`, or None.
     """
     batch, channels, height, width = images.shape
-    device = images.device
-    top, left = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator).to(device)  # [B, 1] each
-    columns = torch.arange(width, device=device).expand(batch, width)  # [B, W]
-    if flip:
-        mirrored = (torch.rand(batch, 1, generator=generator) < 0.5).to(device)
+    top, left = offset  # [B, 1] each
+    columns = torch.arange(width, device=images.device).expand(batch, width)  # [B, W]
+    if mirrored is not None:
         columns = torch.where(mirrored, columns.flip(1), columns)
-    rows = top + torch.arange(height, device=device)  # [B, H]
+    rows = top + torch.arange(height, device=images.device)  # [B, H]
     position = rows[:, :, None] * (width + 2 * padding) + (left + columns)[:, None, :]  # [B, H, W]
     padded = F.pad(images, (padding,) * 4).flatten(2)  # [B, C, (H+2p)·(W+2p)]
     index = position.flatten(1)[:, None].expand(batch, channels, height * width)
     return padded.gather(2, index).view(batch, channels, height, width)
 
 
-def cutout(images: Tensor, side: int, mean: tuple[float, ...], generator: torch.Generator) -> Tensor:
-    """Paint a square in the mean colour, its centre anywhere in the image (T. DeVries and G. Taylor, 2017)."""
-    colour = torch.tensor([round(255 * value) for value in mean], dtype=torch.uint8, device=images.device)
-    return torch.where(_boxes(images, (side, side), generator), colour[:, None, None], images)
+def _draw_boxes(sides: Sequence[Tensor], size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Return boxes of that height and width (int64 `[B]`) with their centres anywhere, cut off at the border; see `_inside`."""
+    boxes = []
+    for side, extent in zip(sides, size, strict=True):
+        start = torch.randint(0, extent, (len(side),), generator=generator) - side // 2
+        boxes.append(torch.stack([start, start + side]).clamp(0, extent))
+    return torch.stack(boxes)
 
 
-def _paste(images: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of about `1 − share` of the area from the partner (S. Yun et al., 2019).
-
-    Returns the images and the share of the area that is left.
-    """
-    side = (1 - share.cpu()).sqrt()
-    height, width = ((side * extent).round().long() for extent in images.shape[2:])
-    inside = _boxes(images, (height, width), generator)
-    return torch.where(inside, images[partner], images), 1 - inside.float().mean(dim=(1, 2, 3))
-
-
-def _boxes(images: Tensor, sides: tuple[int, int] | tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
-    """Return a mask `[B, 1, H, W]` of boxes of that height and width (int64 `[B]`) anywhere, cut off at the border."""
-    within = []
-    for extent, side in zip(images.shape[2:], map(torch.as_tensor, sides), strict=True):
-        start = torch.randint(0, extent, (len(images),), generator=generator) - side // 2  # [B]
-        place = torch.arange(extent)
-        within.append((place >= start[:, None]) & (place < (start + side)[:, None]))
+def _inside(boxes: Tensor, images: Tensor) -> Tensor:
+    """Return a mask `[B, 1, H, W]` of boxes `[2, 2, B]`: for height and width, where each begins and ends."""
+    within: list[Tensor] = []
+    for (start, end), extent in zip(boxes, images.shape[2:], strict=True):
+        place = torch.arange(extent, device=images.device)
+        within.append((place >= start[:, None]) & (place < end[:, None]))
     tall, wide = within  # [B, H] and [B, W]
-    return (tall[:, :, None] & wide[:, None, :])[:, None].to(images.device)
+    return (tall[:, :, None] & wide[:, None, :])[:, None]
+
+
+# Constants are copied to a device once: a copy in each step would keep the step from being captured as a CUDA graph.
+@cache
+def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what normalisation multiplies pixels by, and what it takes away then, `[C, 1, 1]` each."""
+    centre, width = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return torch.reciprocal(255 * width).to(device), torch.div(centre, width).to(device)
+
+
+@cache
+def _colour(mean: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return the mean colour, uint8 `[C, 1, 1]`, with which cutout paints (T. DeVries and G. Taylor, 2017)."""
+    return torch.tensor([round(255 * value) for value in mean], dtype=torch.uint8)[:, None, None].to(device)
 
 
 def _beta(alpha: float, batch: int, generator: torch.Generator) -> Tensor:

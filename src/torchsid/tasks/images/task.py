@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torchsid.errors import DataError, unknown_name
 from torchsid.settings import CountOrZero, Share
-from torchsid.tasks.domain import About, Samples, Splits, Task
+from torchsid.tasks.domain import About, Draws, Samples, Splits, Task
 from torchsid.tasks.images import hub, noise
 from torchsid.tasks.images.augmentation import Augmentation, AugmentConfig
 from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
@@ -109,9 +109,13 @@ class Images(Task):
         """Return uint8 images normalised, float32, or only scaled to [0, 1] without `augment.normalise`."""
         return self._augmentation(about).finish(inputs)
 
-    def training_batch(self, samples: Samples, about: About, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+    def draw(self, count: int, about: About, generator: torch.Generator) -> Draws:
+        """Return what is random in the augmentation of a batch; see `Augmentation.draw`."""
+        return self._augmentation(about).draw(count, (about["image_size"],) * 2, generator)
+
+    def training_batch(self, samples: Samples, about: About, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return augmented images with their labels; under mixup or cutmix rows `[B, C]`."""
-        return (*self._augmentation(about)(samples.inputs, samples.target, generator), samples.weight)
+        return (*self._augmentation(about)(samples.inputs, samples.target, draws), samples.weight)
 
     def show(self, inputs: Tensor) -> str:
         """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
