@@ -61,7 +61,7 @@ def test_a_written_configuration_reads_back_equal(name: str, tmp_path: Path) -> 
 
 def test_equality_checksum_and_differences_follow_the_settings() -> None:
     config = resolve("digits")
-    assert config == resolve("digits", ["learner.alpha=0.5", "learner.direction=forward"])
+    assert config == resolve("digits", ["learner.alpha=auto", "learner.direction=forward"])
     for override in ("training.seed=1", "learner.alpha=0.4", "data.noise.seed=1"):
         other = resolve("digits", [override])
         assert other != config
@@ -70,7 +70,7 @@ def test_equality_checksum_and_differences_follow_the_settings() -> None:
     assert differences(config, config) == []
     assert differences(config, resolve("digits", ["training.seed=1"])) == ["training.seed: 0 -> 1"]
     found = differences(config, resolve("digits", ["learner.name=gce"]))
-    assert {"learner.name: 'sid' -> 'gce'", "learner.alpha: 0.5 -> absent", "learner.q: absent -> 0.7"} <= set(found)
+    assert {"learner.name: 'sid' -> 'gce'", "learner.alpha: 'auto' -> absent", "learner.q: absent -> 0.7"} <= set(found)
     with pytest.raises(ValueError, match="greater than or equal to 0"):
         replace(config.training, seed=-3)  # a changed copy is checked too
 

@@ -107,7 +107,7 @@ def test_resuming_a_damaged_or_another_run_is_refused(small: Small, tmp_path: Pa
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         train(small(), run, reporter=interrupt_at(1, 2))
-    with pytest.raises(CheckpointError, match=r"learner.alpha: 0.5 -> 0.7$"):
+    with pytest.raises(CheckpointError, match=r"learner.alpha: 'auto' -> 0.7$"):
         train(small("learner.alpha=0.7", "distributed.queue=7"), run, resume=True)
     manifest = open_run(run).manifest()
     open_run(run).write_manifest({**manifest, "data": {**manifest["data"], "fingerprint": {"x": "y"}}})

@@ -64,7 +64,7 @@ def test_what_is_no_run_or_not_yet_is_said(copy: RunDirectory, tmp_path: Path) -
 
 def test_an_edited_configuration_is_noticed(copy: RunDirectory) -> None:
     text = copy.config_file.read_text()
-    copy.config_file.write_text(text.replace("alpha = 0.5", "alpha = 0.6"))
+    copy.config_file.write_text(text.replace('alpha = "auto"', "alpha = 0.6"))
     with pytest.raises(CheckpointError, match="another configuration"):
         load_network(copy)
 

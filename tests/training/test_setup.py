@@ -44,7 +44,7 @@ def test_settings_reach_a_staged_network() -> None:
     staged = built("digits-staged", NARROW, "learner.window=2")
     assert (staged.module.depth, staged.window, staged.optimizer) == (4, 2, None)
     assert cuts(built("digits-staged", NARROW, 'model.cuts=["stem", "blocks.6"]', "model.depth=3")) == ["stem", "blocks.6", ""]
-    assert cuts(built("digits-staged", NARROW, "model.balance=equal")) != cuts(staged)
+    assert cuts(built("digits-staged", NARROW, "model.balance=memory")) != cuts(staged)
     twin = built("digits-staged-bp", NARROW).module  # the same trunk with the same weights
     weights = staged.module.model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in twin.state_dict().items())
