@@ -56,6 +56,8 @@ def test_ratios_are_taken_within_a_round() -> None:
     found = times_of("streaming", {"streaming": [one, slow], REFERENCE: base, BACKPROP: base}, 8)
     assert (found["step_ms"], found["step_quartiles_ms"], found["images_per_second"]) == (6000, (5000, 7000), pytest.approx(8 / 6))
     assert (found["step_over_reference"], found["gradients_over_reference"], found["gradients_ms"]) == (2, 2, 3000)
+    whole = [{"gradients": 2.0}]  # as on CUDA, where a step is not taken apart
+    assert "gradients_ms" not in times_of(REFERENCE, {REFERENCE: whole, BACKPROP: whole}, 8)
 
 
 def test_what_cannot_be_cut_or_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +100,11 @@ def test_every_contender_has_a_row_relative_to_backpropagation(monkeypatch: pyte
     assert told[0] == "mlp, width 32: backprop"
 
 
-def test_memory_and_heads_are_measured() -> None:
-    row = memory_row(HALVES, Procedure("sid", 2))
+def test_memory_and_heads_are_measured_in_one_process_too() -> None:
+    *_, row = bench_memory([HALVES], fresh=False, progress=lambda _: None)["rows"]
+    assert row["contender"] == "sid-2"
     assert min(row["kept_bytes"], row["head_parameters"]) > 0
+    assert row["peak_mib"] is not None
     assert row["note"] == ""
 
 

@@ -65,39 +65,39 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
     optimizers = _optimizers(workload, contender, module)
     learner = _learner(contender, module, next(iter(optimizers)))
     recorder = Recorder(GRADIENTS, workload.device)
-    if workload.device == "cpu" and not workload.compiled if follow is None else follow:
+    if workload.device == "cpu" and not workload.has("compiled") if follow is None else follow:
         for optimizer, what in optimizers.items():
             recorder.follow_updates(optimizer, what)
         _follow(recorder, workload, contender, module)
-    x, target = workload.batch()
-    parts = list(zip(x.tensor_split(contender.micro_batches), target.tensor_split(contender.micro_batches), strict=True))
+    at_once = contender.method == SID and contender.window == contender.micro_batches == 1
 
-    def step_at_once() -> None:
-        with workload.arithmetic():
-            learner.step(x, target)
-
-    def step() -> None:
+    def step(x: Tensor, target: Tensor) -> None:
+        if at_once:
+            with workload.arithmetic():
+                learner.step(x, target)
+            return
         for optimizer in optimizers:
             optimizer.zero_grad()
+        parts = zip(*(each.tensor_split(contender.micro_batches) for each in (x, target)), strict=True)
         for part, outcomes in parts:
             with workload.arithmetic():
                 learner.backward(part, outcomes, scale=len(part) / len(x))
         for optimizer in optimizers:
             optimizer.step()
 
-    at_once = contender.method == SID and contender.window == contender.micro_batches == 1
-    return Trainable(module=module, step=step_at_once if at_once else step, recorder=recorder)
+    batch = workload.batch()
+    return Trainable(module=module, step=lambda: step(*batch), recorder=recorder)
 
 
 def new_optimizer(module: nn.Module) -> optim.SGD:
     """Return the optimiser of everyone who trains a classifier."""
-    return optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
+    return optim.SGD(module.parameters(), lr=0.01, momentum=0.9, fused=_on_cuda(module))
 
 
 def _network(workload: Workload, contender: Procedure, by: By | None) -> nn.Module:
     if contender.method in (SID, DEEP_SUPERVISION) or (workload.shared and contender.method != PLAIN):
         cascade = workload.new_cascade(contender.stages, by)
-        if workload.compiled and isinstance(cascade, StagedCascade):
+        if workload.has("compiled") and isinstance(cascade, StagedCascade):
             cascade.compile_stages()
         return cascade
     module = workload.new_model()
@@ -105,7 +105,7 @@ def _network(workload: Workload, contender: Procedure, by: By | None) -> nn.Modu
         plan = getattr(workload.new_cascade(contender.stages), "plan", None)
         assert plan is not None
         module = Checkpointed(module, [stage.cut for stage in plan.stages[:-1]])
-    if workload.compiled:
+    if workload.has("compiled"):
         for part in module.segments.modules if isinstance(module, Checkpointed) else (module,):
             part.compile()
     return module
@@ -115,11 +115,18 @@ def _optimizers(workload: Workload, contender: Procedure, module: nn.Module) -> 
     """Return the optimisers and what they update: of a shared cascade Adam, one a module as in the public code, or two in all."""
     if not workload.shared:
         return {new_optimizer(module): UPDATE}
+
+    def new(module: nn.Module) -> optim.Optimizer:
+        return optim.Adam(module.parameters(), fused=_on_cuda(module), capturable=workload.has("captured"))
+
     if not isinstance(module, SharedCascade):
-        return {optim.Adam(module.parameters()): UPDATE}
+        return {new(module): UPDATE}
     owners = module.stages if contender.method == REFERENCE else [module.stages]
-    stages: dict[optim.Optimizer, str] = {optim.Adam(owner.parameters()): UPDATE for owner in owners}
-    return {**stages, optim.Adam(module.extractor.parameters()): EXTRACTOR_UPDATE}
+    return {**dict.fromkeys(map(new, owners), UPDATE), new(module.extractor): EXTRACTOR_UPDATE}
+
+
+def _on_cuda(module: nn.Module) -> bool:
+    return any(parameter.is_cuda for parameter in module.parameters())
 
 
 def _learner(contender: Procedure, module: Any, optimizer: optim.Optimizer) -> Any:
@@ -148,7 +155,8 @@ class Checkpointed(nn.Module):
     """A classifier whose pieces run under `torch.utils.checkpoint`, all but the last, as in `checkpoint_sequential`.
 
     Its gradients are the model's. Running statistics (BatchNorm) are updated twice a step. The reentrant implementation computes
-    again in sight of saved-tensor hooks, as measuring kept bytes needs.
+    again in sight of saved-tensor hooks, as measuring kept bytes needs. The model must draw no random numbers: their state, which
+    would have to be kept, cannot be read while a step is captured.
 
     Args:
         model: the classifier.
@@ -169,7 +177,9 @@ class Checkpointed(nn.Module):
         values: tuple[Tensor, ...] = (x,)
         anchor = torch.empty(0, requires_grad=True)  # without an input to differentiate, parameters would have no gradient
         for piece in pieces:
-            values = checkpoint(lambda anchor, *inputs, run=piece: run(*inputs), anchor, *values, use_reentrant=True)
+            values = checkpoint(
+                lambda anchor, *inputs, run=piece: run(*inputs), anchor, *values, use_reentrant=True, preserve_rng_state=False
+            )
         logits: Tensor = last(*values)
         return logits
 
