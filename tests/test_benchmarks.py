@@ -19,8 +19,8 @@ def run(script: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((BENCHMARKS / "accuracy").glob("*.toml")), ids=lambda path: path.stem)
-def test_plans_of_accuracy_are_made_of_settings_that_fit(path: Path) -> None:
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_plans_are_made_of_settings_that_fit(path: Path) -> None:
     check(load(str(path)), "DIR")
 
 
