@@ -1,7 +1,7 @@
 """What SID costs on one GPU, against its aims: steps of cut trunks and of a shared cascade, the training loop, memory.
 
     python benchmarks/gpu.py --data DIR --minutes 8        # one data-centre GPU
-    python benchmarks/gpu.py --smoke                       # a processor and tiny networks: whether it runs
+    python benchmarks/gpu.py --smoke --out DIR             # a processor and tiny networks: whether it runs
 
 Steps are those of `torchsid bench step`, eager and captured, on random images; the loop trains on CIFAR-10. A part begins only if
 there is time for it, and leaves a JSON file as soon as it is done.
@@ -33,35 +33,27 @@ COLUMNS = ("network", "contender", "step_ms", "step_over_backprop", "images_per_
 
 def parts(args: argparse.Namespace) -> Iterator[tuple[str, float, Callable[[], Result]]]:
     """Yield what there is to measure, the most important first: its name, the seconds that are kept for it, and the measurement."""
-    fast, plain, depth = [FAST, f"{FAST}+captured"], ["float32", "captured"], 64
-    sizes: dict[str, Any] = {"device": "cuda"}
-    rounds = 10
+    plain, fast = ["float32", "captured"], [FAST, f"{FAST}+captured"]
+    rounds, depth, sizes = 10, 64, {"device": "cuda"}
     if args.smoke:
-        fast, plain, depth = ["float32"], ["float32"], 2
-        sizes, rounds = {"device": "cpu", "width": 32, "image_size": 4}, 2
+        plain, fast, rounds, depth, sizes = ["float32"], ["float32"], 2, 2, {"device": "cpu", "width": 32, "image_size": 4}
 
     def planned(model: str, stages: list[int], batch: int, variants: list[str]) -> list[Workload]:
         model, batch = ("mlp", 8) if args.smoke else (model, batch)
         return plan_workloads([model], stages, variants=variants, batch_size=batch, **sizes)[0]
 
-    def trunk(*workload: Any) -> Result:
+    def steps(*workload: Any) -> Result:
         return bench_steps(planned(*workload), rounds=rounds)
 
-    def shared() -> Result:
-        return bench_steps(plan_shared([depth], 128, variants=plain, device=sizes["device"]), rounds=rounds)
-
-    def memory() -> Result:
-        return bench_memory(planned("resnet-18", [4, 8], 128, [FAST]), fresh=False)
-
-    yield "resnet-18-128", 60, partial(trunk, "resnet-18", [4, 8], 128, fast)
-    yield "vit-tiny-128", 60, partial(trunk, "vit-tiny", [4, 12], 128, fast)
-    yield "shared", 60, shared
-    yield "resnet-18-512", 60, partial(trunk, "resnet-18", [4, 8], 512, fast)
+    yield "resnet-18-128", 60, partial(steps, "resnet-18", [4, 8], 128, fast)
+    yield "vit-tiny-128", 60, partial(steps, "vit-tiny", [4, 12], 128, fast)
+    yield "shared", 60, lambda: bench_steps(plan_shared([depth], variants=plain, device=sizes["device"]), rounds=rounds)
+    yield "resnet-18-512", 60, partial(steps, "resnet-18", [4, 8], 512, fast)
     if args.data or args.smoke:
-        yield "loop", 120, partial(loop, args)
-    yield "memory", 30, memory
+        yield "loop", 150, partial(loop, args)
+    yield "memory", 30, lambda: bench_memory(planned("resnet-18", [4, 8], 128, fast[:1]), fresh=False)
     if args.compiled:
-        yield "compiled", 180, partial(trunk, "resnet-18", [4, 8], 512, [f"{FAST}+compiled"])
+        yield "compiled", 180, partial(steps, "resnet-18", [4, 8], 512, [f"{FAST}+compiled"])
 
 
 def loop(args: argparse.Namespace) -> Result:
@@ -83,22 +75,20 @@ def aims(results: Mapping[str, Result]) -> Iterator[tuple[str, str, float]]:
     """Yield what was aimed at, the bound and what was reached, of what was measured; of the variants the last, captured, counts."""
     told = [((part, row["contender"]), row) for part, result in results.items() for row in result["rows"]]
     last, first = dict(told), dict(reversed(told))
-
-    def over(key: str, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Iterator[float]:
-        if one and other and key in one and key in other:
-            yield one[key] / other[key]
-
+    asked = []
     for part, most in (("resnet-18-128", 8), ("resnet-18-512", 8), ("vit-tiny-128", 12)):
         for stages, bound in ((4, "≤ 1.00"), (most, "≤ 1.05")):
-            if ratio := last.get((part, f"sid-{stages}"), {}).get("step_over_backprop"):
-                yield f"{part}: captured SID in {stages} stages / captured backpropagation", bound, ratio
+            one, base = (last.get((part, contender)) for contender in (f"sid-{stages}", "backprop"))
+            asked.append((f"{part}: captured SID in {stages} stages / captured backpropagation", bound, "step_ms", one, base))
     for contender in LOOPS:
         bare = last.get(("resnet-18-512", contender))
-        for ratio in over("images_per_second", last.get(("loop", contender)), bare):
-            yield f"loop / bare step, {contender}", "≥ 0.90", ratio
-    for name, bound, rows in (("eager", "≥ 5", first), ("captured", "≥ 2", last)):
-        for ratio in over("step_ms", rows.get(("shared", "backprop")), last.get(("shared", "batched"))):
-            yield f"64 stages, one extractor: {name} backpropagation / captured SID (the paper: up to 2.4)", bound, ratio
+        asked.append((f"loop / captured step, {contender}", "≥ 0.90", "images_per_second", last.get(("loop", contender)), bare))
+    for how, bound, rows in (("eager", "≥ 5", first), ("captured", "≥ 2", last)):
+        what = f"64 stages, one extractor: {how} backpropagation / captured SID (the paper: up to 2.4)"
+        asked.append((what, bound, "step_ms", rows.get(("shared", "backprop")), last.get(("shared", "batched"))))
+    for what, bound, key, one, base in asked:
+        if one and base and key in one and key in base:
+            yield what, bound, one[key] / base[key]
 
 
 def main() -> None:
@@ -108,9 +98,9 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="measure compiled steps as well, last")
     parser.add_argument("--smoke", action="store_true", help="tiny networks on a processor, where nothing is captured")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu"), metavar="DIR")
-    args = parser.parse_args()
+    args, began = parser.parse_args(), time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)
-    about, began = provenance(torch.device("cpu" if args.smoke else "cuda")), time.monotonic()
+    about = provenance(torch.device("cpu" if args.smoke else "cuda"))
     results: dict[str, Result] = {}
     notes = ["captured steps: there is no GPU"] if args.smoke else []
     for name, seconds, measure in parts(args):
@@ -119,15 +109,14 @@ def main() -> None:
             continue
         try:
             results[name] = measure()
+            (args.out / f"{name}.json").write_text(json.dumps({**results[name], "provenance": about}, indent=1))
         except Exception as error:  # the other parts are worth having
             notes.append(f"{name}: {error!r}")
-        else:
-            (args.out / f"{name}.json").write_text(json.dumps({**results[name], "provenance": about}, indent=1))
     screen, rows = Console(), [row for result in results.values() for row in result["rows"]]
-    notes += [f"{row['network']}, {row['contender']}: {row['note']}" for row in rows if row.get("note")]
     cells = [[f"{row[key]:,.2f}" if isinstance(row.get(key), float) else row.get(key, "–") for key in COLUMNS] for row in rows]
     screen.table(COLUMNS, cells)
     screen.table(["aim", "bound", "reached"], [[what, bound, f"{reached:.2f}"] for what, bound, reached in aims(results)])
+    notes += [f"{row['network']}, {row['contender']}: {row['note']}" for row in rows if row.get("note")]
     print(*(f"left out: {note}" for note in notes), sep="\n")
 
 

@@ -1,8 +1,10 @@
 """The scripts behind the recorded results still run."""
 
 import json
+import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,19 @@ def run(script: str, *arguments: str) -> None:
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_plans_are_made_of_settings_that_fit(path: Path) -> None:
     check(load(str(path)), "DIR")
+
+
+def test_what_a_gpu_is_measured_for_is_read_from_captured_steps() -> None:
+    script = runpy.run_path(str(BENCHMARKS / "gpu.py"))
+    args = Namespace(smoke=True, data=None, compiled=False)
+    (shared,) = (measure for name, _, measure in script["parts"](args) if name == "shared")
+    eager = shared()
+    captured = [{**row, "step_ms": row["step_ms"] / 4} for row in eager["rows"]]
+    failed = {"contender": "sid-4", "note": "fails when captured"}
+    trunk = [{"contender": "sid-4", "step_ms": 2.0}, {"contender": "backprop", "step_ms": 1.0}, failed]
+    found = list(script["aims"]({"shared": {"rows": [*eager["rows"], *captured]}, "resnet-18-128": {"rows": trunk}}))
+    assert [bound for _, bound, _ in found] == ["≥ 5", "≥ 2"]  # nothing of a trunk whose step was not captured
+    assert found[0][2] == pytest.approx(4 * found[1][2])
 
 
 def test_record_keeps_the_numbers_and_no_folder_of_the_machine(tmp_path: Path) -> None:

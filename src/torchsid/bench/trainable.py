@@ -12,6 +12,7 @@ from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE,
 from torchsid.bench.workload import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Procedure, Workload
 from torchsid.core import schedules
 from torchsid.core.beliefs import to_log_belief
+from torchsid.core.capture import WARM_UP, CapturedStep
 from torchsid.core.objective import LocalObjective
 from torchsid.core.peak_memory import kept_bytes
 from torchsid.core.shared import SharedCascade
@@ -33,6 +34,8 @@ class Trainable:
     """Forward, backward and update of one batch, as far as they fall to this process."""
     recorder: Recorder
     """Told by hooks what the step is doing."""
+    eager_step: Callable[[], object] | None = None
+    """The step as it was before it was captured."""
     flush: Callable[[], None] = lambda: None
     """Wait until everything that was sent has left."""
     sent_bytes: Callable[[], int] = lambda: 0
@@ -46,7 +49,7 @@ class Trainable:
 
     def kept_bytes(self) -> int:
         """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.peak_memory`."""
-        return kept_bytes(self.module, self.step)
+        return kept_bytes(self.module, self.eager_step or self.step)
 
 
 def build(workload: Workload, contender: Procedure, *, by: By | None = None, follow: bool | None = None) -> Trainable:
@@ -56,16 +59,19 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
         workload: the network and the batch.
         contender: how it is trained.
         by: how a classifier is cut; see `Workload.new_cascade`.
-        follow: whether hooks tell the recorder what a step does. By default they do on a processor, where nothing is compiled.
+        follow: whether hooks tell the recorder what a step does. By default they do on a processor, where neither compiled nor
+            captured.
 
     Raises:
         CutError: the model cannot be cut as the method needs it.
+        RuntimeError: its step cannot be captured; says why.
     """
     module = _network(workload, contender, by)
     optimizers = _optimizers(workload, contender, module)
     learner = _learner(contender, module, next(iter(optimizers)))
     recorder = Recorder(GRADIENTS, workload.device)
-    if workload.device == "cpu" and not workload.has("compiled") if follow is None else follow:
+    whole = workload.has("compiled") or workload.has("captured") or workload.device != "cpu"
+    if not whole if follow is None else follow:
         for optimizer, what in optimizers.items():
             recorder.follow_updates(optimizer, what)
         _follow(recorder, workload, contender, module)
@@ -86,12 +92,21 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
             optimizer.step()
 
     batch = workload.batch()
-    return Trainable(module=module, step=lambda: step(*batch), recorder=recorder)
+    if not workload.has("captured"):
+        return Trainable(module=module, step=lambda: step(*batch), recorder=recorder)
+    captured = CapturedStep(step, learner, next(iter(optimizers)), warn=_refuse)
+    for _ in range(1 + WARM_UP):
+        captured(*batch)
+    return Trainable(module=module, step=lambda: captured(*batch), recorder=recorder, eager_step=lambda: step(*batch))
+
+
+def _refuse(reason: str) -> None:
+    raise RuntimeError(reason)
 
 
 def new_optimizer(module: nn.Module) -> optim.SGD:
-    """Return the optimiser of everyone who trains a classifier."""
-    return optim.SGD(module.parameters(), lr=0.01, momentum=0.9, fused=_on_cuda(module))
+    """Return the optimiser of everyone who trains a classifier, in the form that the training loop takes."""
+    return optim.SGD(module.parameters(), lr=0.01, momentum=0.9, fused=True)
 
 
 def _network(workload: Workload, contender: Procedure, by: By | None) -> nn.Module:
@@ -117,16 +132,12 @@ def _optimizers(workload: Workload, contender: Procedure, module: nn.Module) -> 
         return {new_optimizer(module): UPDATE}
 
     def new(module: nn.Module) -> optim.Optimizer:
-        return optim.Adam(module.parameters(), fused=_on_cuda(module), capturable=workload.has("captured"))
+        return optim.Adam(module.parameters(), fused=True, capturable=workload.has("captured"))
 
     if not isinstance(module, SharedCascade):
         return {new(module): UPDATE}
     owners = module.stages if contender.method == REFERENCE else [module.stages]
     return {**dict.fromkeys(map(new, owners), UPDATE), new(module.extractor): EXTRACTOR_UPDATE}
-
-
-def _on_cuda(module: nn.Module) -> bool:
-    return any(parameter.is_cuda for parameter in module.parameters())
 
 
 def _learner(contender: Procedure, module: Any, optimizer: optim.Optimizer) -> Any:

@@ -101,8 +101,9 @@ def run(args: argparse.Namespace) -> int:
 def _memory(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from torchsid.bench.steps import bench_memory
 
-    captured = [each for each in args.variant if "captured" in each.split("+")]
-    workloads, notes = _plan(args, [f"variant {each}: memory is that of an eager step; leave captured out" for each in captured])
+    workloads, notes = _plan(
+        args, [f"variant {each}: memory is that of an eager step; leave captured out" for each in _captured(args)]
+    )
     return {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
 
 
@@ -110,6 +111,8 @@ def _step(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from torchsid.bench.steps import bench_steps, trace_steps
 
     problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
+    if args.trace:
+        problems += [f"variant {each}: a replayed step has no events to --trace; leave one of them out" for each in _captured(args)]
     workloads, notes = _plan(args, problems)
     result = {**bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note), "notes": notes}
     if args.trace:
@@ -171,6 +174,11 @@ def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload
     if unused := [f"--{name.replace('_', '-')}" for name in _OF_TRUNKS if getattr(args, name)]:
         problems.append(f"{', '.join(unused)}: not for the shared cascade; name a classifier, such as --model resnet-18")
     return plan_shared(args.depths or DEPTHS, args.batch_size, problems=problems, **chosen), []
+
+
+def _captured(args: argparse.Namespace) -> list[str]:
+    """Return the variants that are captured."""
+    return [each for each in args.variant if "captured" in each.split("+")]
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
