@@ -5,7 +5,7 @@ import torch.distributed as dist
 from tests.distributed.workers import error_of, in_workers
 
 from torchsid.distributed import world
-from torchsid.distributed.world import device_problems, join
+from torchsid.distributed.world import join
 from torchsid.errors import ConfigError
 
 
@@ -61,7 +61,7 @@ def test_every_worker_hears_who_differs_in_what_and_that_the_lead_failed() -> No
     ],
 )
 def test_every_worker_has_a_device_of_its_own(devices: list[str], told: list[str]) -> None:
-    problems = list(device_problems(devices))
+    problems = list(world._device_problems(devices))
     assert len(problems) == min(1, len(told))
     assert all(fragment in problems[0] for fragment in told)
 

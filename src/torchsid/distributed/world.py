@@ -161,7 +161,7 @@ def join(*, replicas: int = 1, device: torch.device | None = None, timeout: floa
         control = dist.new_group(backend="gloo", timeout=patience)
         devices = [""] * size
         dist.all_gather_object(devices, _identity(device), group=control)
-        if problems := list(device_problems(devices)):  # before NCCL, which would fail by an assertion
+        if problems := list(_device_problems(devices)):  # before NCCL, which would fail by an assertion
             dist.destroy_process_group()
             raise ConfigError(problems, source="distributed job")
         if device.type == "cuda":
@@ -201,10 +201,10 @@ def _identity(device: torch.device) -> str:
     return device.type if device.type == "cpu" else f"{device.type} {torch.cuda.get_device_properties(device).uuid}"
 
 
-def device_problems(devices: Sequence[str]) -> Iterator[str]:
+def _device_problems(devices: Sequence[str]) -> Iterator[str]:
     """Yield why workers with these devices, by rank, form no job: all are on processors, or each on a CUDA device of its own.
 
-    >>> list(device_problems(["cuda a", "cuda b"]))
+    >>> list(_device_problems(["cuda a", "cuda b"]))
     []
     """
     owners: dict[str, list[str]] = {}
