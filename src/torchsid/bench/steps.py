@@ -98,8 +98,10 @@ def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:
     """Return a step a round of each, taken in turns: of a few steps the one of median length, so that its parts add up to it."""
 
     def turn(name: str) -> dict[str, float]:
-        _, *steps = (seconds_by_kind(trainables[name].watched_step()) for _ in range(1 + STEPS_A_TURN))
-        return sorted(steps, key=lambda step: sum(step.values()))[STEPS_A_TURN // 2]
+        trainable = trainables[name]
+        _, *steps = (seconds_by_kind(trainable.watched_step()) for _ in range(1 + STEPS_A_TURN))
+        middle = sorted(steps, key=lambda step: sum(step.values()))[STEPS_A_TURN // 2]
+        return {what: seconds / trainable.in_a_row for what, seconds in middle.items()}
 
     return take_turns(list(trainables), turn, rounds) if trainables else {}
 

@@ -23,6 +23,7 @@ from torchsid.learners import backprop, sid
 
 GRADIENTS = "gradients"
 """What a step does besides updating, where it is not taken apart."""
+_IN_A_ROW = 5  # steps between two readings of the clock on a device, which works on while the next one is launched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +37,18 @@ class Trainable:
     """Told by hooks what the step is doing."""
     eager_step: Callable[[], object] | None = None
     """The step as it was before it was captured."""
+    in_a_row: int = 1
+    """Steps between two readings of the clock."""
     flush: Callable[[], None] = lambda: None
     """Wait until everything that was sent has left."""
     sent_bytes: Callable[[], int] = lambda: 0
     """By this worker, since it began."""
 
     def watched_step(self) -> tuple[Span, ...]:
-        """Take a step, and return what was done when."""
+        """Take a step, or several in a row, and return what was done when."""
         self.recorder.end()  # of waiting: the step begins
-        self.step()
+        for _ in range(self.in_a_row):
+            self.step()
         return self.recorder.take()
 
     def kept_bytes(self) -> int:
@@ -70,11 +74,12 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
     optimizers = _optimizers(workload, contender, module)
     learner = _learner(contender, module, next(iter(optimizers)))
     recorder = Recorder(GRADIENTS, workload.device)
-    whole = workload.has("compiled") or workload.has("captured") or workload.device != "cpu"
-    if not whole if follow is None else follow:
+    told = workload.device == "cpu" and not (workload.has("compiled") or workload.has("captured")) if follow is None else follow
+    if told:
         for optimizer, what in optimizers.items():
             recorder.follow_updates(optimizer, what)
         _follow(recorder, workload, contender, module)
+    in_a_row = 1 if told or workload.device == "cpu" else _IN_A_ROW
     at_once = contender.method == SID and contender.window == contender.micro_batches == 1
 
     def step(x: Tensor, target: Tensor) -> None:
@@ -93,11 +98,17 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
 
     batch = workload.batch()
     if not workload.has("captured"):
-        return Trainable(module=module, step=lambda: step(*batch), recorder=recorder)
+        return Trainable(module=module, step=lambda: step(*batch), recorder=recorder, in_a_row=in_a_row)
     captured = CapturedStep(step, learner, next(iter(optimizers)), warn=_refuse)
     for _ in range(1 + WARM_UP):
         captured(*batch)
-    return Trainable(module=module, step=lambda: captured(*batch), recorder=recorder, eager_step=lambda: step(*batch))
+    return Trainable(
+        module=module,
+        step=lambda: captured(*batch),
+        recorder=recorder,
+        eager_step=lambda: step(*batch),
+        in_a_row=in_a_row,
+    )
 
 
 def _refuse(reason: str) -> None:
