@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchsid.bench.comparisons import BLOCKS, PipelineSettings, plan_pipelines, plan_workloads
+from torchsid.bench.comparisons import BLOCKS, PipelineSettings, plan_pipelines, plan_shared, plan_workloads
 from torchsid.bench.workload import Workload, contenders
 from torchsid.cut.graph import GraphSegments
 from torchsid.errors import ConfigError
@@ -23,13 +23,21 @@ def test_stages_that_cannot_be_had_are_noted() -> None:
 def test_all_problems_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         plan_workloads(
-            ["resnet18"], [1, 4], blocks=[1], variants=["fp16"], device="gpu", head="convolution", batch_size=4, classes=1
+            ["resnet18"],
+            [1, 4],
+            blocks=[1],
+            variants=["fp16", "bfloat16+float32"],
+            device="gpu",
+            head="convolution",
+            batch_size=4,
+            classes=1,
         )
     problems = caught.value.problems
-    assert len(problems) == 10
+    assert len(problems) == 11
     for fragment in (
         "'resnet18' (did you mean 'resnet-18'?)",
         "'fp16'",
+        "float32 and bfloat16 exclude each other",
         "stages 1",
         "blocks: only",
         "blocks 1",
@@ -117,19 +125,34 @@ def test_blocks_are_stages() -> None:
     assert workload.title == "mlp, 5 blocks, width 32"
 
 
-@pytest.mark.parametrize("variant", ["float32", "bfloat16", "channels-last", "compiled"])
+@pytest.mark.parametrize("variant", ["float32", "bfloat16", "channels-last", "compiled", "bfloat16+channels-last"])
 def test_variants_do_what_they_are_called(variant: str) -> None:
     workload = replace(SIMPLE, variant=variant)
     x, _ = workload.batch()
     cascade = workload.new_cascade(2)
     weight = cascade.model.get_parameter("extractor.2.weight")
-    assert x.is_contiguous(memory_format=torch.channels_last) == (variant == "channels-last")
-    assert weight.is_contiguous(memory_format=torch.channels_last) == (variant == "channels-last")
+    assert x.is_contiguous(memory_format=torch.channels_last) == ("channels-last" in variant)
+    assert weight.is_contiguous(memory_format=torch.channels_last) == ("channels-last" in variant)
     assert isinstance(cascade.segments, GraphSegments) == (variant == "compiled")
     with workload.arithmetic():
-        assert (cascade(x).dtype == torch.bfloat16) == (variant == "bfloat16")
+        assert (cascade(x).dtype == torch.bfloat16) == ("bfloat16" in variant)
     assert weight.dtype == torch.float32
     assert workload.title == ("simple-cnn, width 8" if variant == "float32" else f"simple-cnn, width 8, {variant}")
+
+
+def test_a_variant_has_its_options_once_and_in_one_order() -> None:
+    variants = ["channels-last+bfloat16", "float32", "bfloat16+channels-last", "float32+channels-last", "float32+float32"]
+    workloads, _ = plan_workloads(["mlp"], [2], variants=variants, **TINY)
+    assert [each.variant for each in workloads] == ["bfloat16+channels-last", "float32", "channels-last"]
+    assert [each.variant for each in plan_shared([2], variants=variants)] == [each.variant for each in workloads]
+
+
+def test_what_the_shared_cascade_and_a_processor_cannot_do() -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_shared([2], variants=["bfloat16+compiled", "captured"], device="cpu")
+    compiled, captured = sorted(caught.value.problems)
+    assert "variant bfloat16+compiled: the shared cascade is not compiled" in compiled
+    assert "variant captured: a step is captured as a CUDA graph; use device cuda" in captured
 
 
 def test_a_shared_cascade_and_its_plain_counterpart_begin_alike() -> None:

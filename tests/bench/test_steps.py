@@ -1,12 +1,25 @@
+from itertools import count
 from typing import Any
 
 import pytest
+from torch import nn
 
-from torchsid.bench import steps
+from torchsid.bench import recorder, steps
 from torchsid.bench.comparisons import plan_shared
-from torchsid.bench.steps import Row, bench_memory, bench_steps, memory_row, new_row, times_of, trace_steps
+from torchsid.bench.recorder import Recorder
+from torchsid.bench.steps import (
+    STEPS_A_TURN,
+    Row,
+    bench_memory,
+    bench_steps,
+    memory_row,
+    new_row,
+    take_rounds,
+    times_of,
+    trace_steps,
+)
 from torchsid.bench.trainable import Trainable, build
-from torchsid.bench.workload import BACKPROP, CHECKPOINTING, REFERENCE, SHARED, Procedure, Workload
+from torchsid.bench.workload import BACKPROP, CHECKPOINTING, REFERENCE, SHARED, SID, Procedure, Workload
 from torchsid.errors import CutError
 
 MLP = Workload(model="mlp", stages=(2, 4), width=32, batch_size=8, image_size=4)
@@ -56,6 +69,16 @@ def test_ratios_are_taken_within_a_round() -> None:
     found = times_of("streaming", {"streaming": [one, slow], REFERENCE: base, BACKPROP: base}, 8)
     assert (found["step_ms"], found["step_quartiles_ms"], found["images_per_second"]) == (6000, (5000, 7000), pytest.approx(8 / 6))
     assert (found["step_over_reference"], found["gradients_over_reference"], found["gradients_ms"]) == (2, 2, 3000)
+    whole = [{"gradients": 2.0}]  # as on CUDA, where a step is not taken apart
+    assert "gradients_ms" not in times_of(REFERENCE, {REFERENCE: whole, BACKPROP: whole}, 8)
+
+
+def test_of_steps_in_a_row_the_clock_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "perf_counter", count().__next__)
+    taken: list[None] = []
+    trainable = Trainable(module=nn.Identity(), step=lambda: taken.append(None), recorder=Recorder("gradients"), in_a_row=5)
+    assert take_rounds({SID: trainable}, rounds=2) == {SID: 2 * [{"gradients": 0.2}]}
+    assert len(taken) == 3 * (1 + STEPS_A_TURN) * 5
 
 
 def test_what_cannot_be_cut_or_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +121,11 @@ def test_every_contender_has_a_row_relative_to_backpropagation(monkeypatch: pyte
     assert told[0] == "mlp, width 32: backprop"
 
 
-def test_memory_and_heads_are_measured() -> None:
-    row = memory_row(HALVES, Procedure("sid", 2))
+def test_memory_and_heads_are_measured_in_one_process_too() -> None:
+    *_, row = bench_memory([HALVES], fresh=False, progress=lambda _: None)["rows"]
+    assert row["contender"] == "sid-2"
     assert min(row["kept_bytes"], row["head_parameters"]) > 0
+    assert row["peak_mib"] is not None
     assert row["note"] == ""
 
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.core.recorder import ProcessorGraphs
 from tests.networks import assert_same_gradients, gradients, small_batch, small_cascade
 from torch.optim import SGD
 
@@ -9,6 +10,7 @@ from torchsid import LocalObjective, StagedCascade
 from torchsid.bench.recorder import Recorder, seconds_by_kind
 from torchsid.bench.trainable import GRADIENTS, Checkpointed, Reference, Trainable, build
 from torchsid.bench.workload import SHARED, SID, TWO_PHASE, Procedure, Workload, contenders
+from torchsid.core import beliefs, capture
 from torchsid.learners import sid
 from torchsid.learners.backprop import Backprop
 
@@ -91,6 +93,24 @@ def test_hooks_tell_what_a_step_is_doing(workload: Workload, contender: Procedur
     assert merged[: len(kinds)] == kinds
     assert set(merged[len(kinds) :]) <= {trainable.recorder.rest, "update"}  # what is left when the last update is done
     assert sum(seconds_by_kind(intervals).values()) == pytest.approx(intervals[-1].end - intervals[0].start)
+
+
+@pytest.mark.parametrize("workload", [replace(MLP, stages=(2,), blocks=2, variant="bfloat16"), SHARED_MLP], ids=["cut", "shared"])
+def test_a_captured_step_is_the_step(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beliefs, "readable", lambda tensor: False)  # as on a device
+    for contender in contenders(workload):
+        graphs = ProcessorGraphs()
+        monkeypatch.setattr(capture, "recorder_of", lambda device, graphs=graphs: graphs)
+        captured = build(replace(workload, variant=f"{workload.variant}+captured"), contender)
+        kept = captured.kept_bytes()  # of an eager step: a replayed one keeps nothing
+        captured.step()
+        assert (graphs.recorded, graphs.replays) == (1, 2), contender
+        eager = build(workload, contender)
+        assert kept == eager.kept_bytes()
+        for _ in range(capture.WARM_UP + 2):
+            eager.step()
+        for one, other in zip(captured.module.parameters(), eager.module.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("workload", "contender"), [(MLP, Procedure(SID, 4)), (SHARED_MLP, Procedure(TWO_PHASE, 3))])

@@ -83,6 +83,10 @@ def test_a_pipeline_is_timed_drawn_and_written(measured: Measured, capsys: Outpu
         (["step", "--model", "mpl", "--depths", "3", "--rounds", "1"], ["did you mean 'mlp'?", "--depths is for", "2 or more"]),
         (["memory", "--model", "mlp", "--stages", "99"], ["1 to 10"]),
         (["memory", "--model", "shared", "--variant", "fp8"], ["unknown model 'shared'", "unknown variant 'fp8'"]),
+        (
+            ["memory", "--variant", "captured", "--device", "cpu"],
+            ["as a CUDA graph; use device cuda", "memory is that of an eager step"],
+        ),
         (["pipeline", "--model", "mpl", "--rounds", "1"], ["did you mean 'mlp'?", "rounds=1"]),
         (["pipeline", "--workers", "9", "--micro-batches", "3"], ["needs a stage", "must divide the batch", "over 9 workers"]),
         (["pipeline", "--wire", "fp8", "--blocks", "4", "--model", "resnet-18"], ["unknown wire 'fp8'", "only mlp and vit-blocks"]),

@@ -1,8 +1,10 @@
 from functools import partial
 
 import pytest
+import torch.distributed as dist
 from tests.distributed.workers import error_of, in_workers
 
+from torchsid.distributed import world
 from torchsid.distributed.world import join
 from torchsid.errors import ConfigError
 
@@ -47,6 +49,35 @@ def test_every_worker_hears_who_differs_in_what_and_that_the_lead_failed() -> No
     *others, lead = (failed for _, _, failed in workers)
     assert lead == "OSError: no space"
     assert others == 2 * ["PeerLostError: worker 2, which writes the run, failed: read that worker's error"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "told"),
+    [
+        (["cpu", "cpu"], []),
+        (["cuda a", "cuda b"], []),
+        (["cuda a", "cuda b", "cuda a"], ["3 workers, CUDA devices: 2 (workers 0, 2 share one)", "start at most 2,", "'cpu'"]),
+        (["cuda a", "cpu"], ["worker 1 would train on a processor, the others on CUDA", "training.device = 'cpu' for all"]),
+    ],
+)
+def test_every_worker_has_a_device_of_its_own(devices: list[str], told: list[str]) -> None:
+    problems = list(world._device_problems(devices))
+    assert len(problems) == min(1, len(told))
+    assert all(fragment in problems[0] for fragment in told)
+
+
+def crowd(rank: int) -> list[object]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "_identity", lambda device: "cuda GPU-1")
+        return [error_of(lambda: join(timeout=60).__enter__()), dist.is_initialized()]
+
+
+def test_workers_that_share_a_device_hear_it_before_anything_starts() -> None:
+    for error, connected in in_workers(crowd, 2):
+        assert error.startswith(
+            "ConfigError: 1 problem in the distributed job:\n  - 2 workers, CUDA devices: 1 (workers 0, 1 share one)"
+        )
+        assert not connected
 
 
 def test_without_a_launcher_nobody_joins(monkeypatch: pytest.MonkeyPatch) -> None:

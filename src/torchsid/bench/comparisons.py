@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
 from torchsid import heads, models
-from torchsid.bench.workload import SHARED, VIT_BLOCKS, Several, Variant, Workload
+from torchsid.bench.workload import OPTIONS, SHARED, VIT_BLOCKS, Several, Workload
 from torchsid.cut.assemble import By
 from torchsid.distributed.channel import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
@@ -42,10 +42,35 @@ class PipelineSettings:
         return max(6, 3 * self.workers)
 
 
-def plan_shared(depths: Sequence[int], batch_size: int = 128) -> list[Workload]:
-    """Return the paper's network of each depth: an MLP of 784, 256 and 128 features as extractor, and 100 classes."""
-    one = Workload(model=SHARED, stages=(1,), batch_size=batch_size, channels=1, image_size=28, classes=100)
-    return [replace(one, stages=(depth,)) for depth in depths]
+def plan_shared(
+    depths: Sequence[int],
+    batch_size: int = 128,
+    *,
+    variants: Sequence[str] = ("float32",),
+    device: str = "auto",
+    problems: Sequence[str] = (),
+) -> list[Workload]:
+    """Return the paper's network of each depth: an MLP of 784, 256 and 128 features as extractor, and 100 classes.
+
+    Args:
+        depths: numbers of stages.
+        batch_size: images.
+        variants: as for `plan_workloads`, without `compiled`.
+        device: as for `plan_workloads`.
+        problems: as for `plan_workloads`.
+
+    Raises:
+        ConfigError: a setting is wrong; names all problems.
+    """
+    where = _where(device)
+    problems = [*problems, *_wrong_device(device), *_wrong_variants(variants, where)]
+    problems += [
+        f"variant {each}: the shared cascade is not compiled; leave it out" for each in variants if "compiled" in each.split("+")
+    ]
+    if problems:
+        raise ConfigError(problems, source="bench")
+    one = Workload(model=SHARED, stages=(1,), batch_size=batch_size, channels=1, image_size=28, classes=100, device=where)
+    return [replace(one, stages=(depth,), variant=variant) for depth in depths for variant in _in_order(variants)]
 
 
 def plan_workloads(
@@ -64,7 +89,7 @@ def plan_workloads(
         names: of classifiers.
         stages: their numbers, 2, 4, 8 and 12 by default.
         blocks: of the block MLP, the only model then, with as many stages as blocks.
-        variants: float32, bfloat16, channels-last, compiled.
+        variants: options joined by `+`, such as `bfloat16+channels-last`: float32, bfloat16, channels-last, compiled, captured.
         device: auto, cpu or cuda.
         problems: that the caller has found already, to be told with the others.
         sizes: `width`, `batch_size`, `image_size`, `classes` and `head`, as in `Workload`.
@@ -72,23 +97,20 @@ def plan_workloads(
     Raises:
         ConfigError: a setting is wrong, or a model cannot be cut into any number of the stages; names all problems.
     """
-    cuda = torch.cuda.is_available()
     asked = dict.fromkeys((name, block) for name in names for block in (blocks or (None,)))
     several = tuple(sorted(set(stages or STAGES)))
-    where = ("cuda" if cuda else "cpu") if device == "auto" else device
+    where = _where(device)
     workloads = [
         Workload(model=name, stages=(block,) if block else several, blocks=block, device=where, **sizes) for name, block in asked
     ]
     problems = [
         *problems,
         *_unknown("model", names, models.classifier_names()),
-        *_unknown("variant", variants, get_args(Variant)),
+        *_wrong_variants(variants, where),
         *_wrong_stages(names, stages, blocks),
         *_wrong_sizes(workloads[0]),
-        *_unknown("device", [device], ("auto", "cpu", "cuda")),
+        *_wrong_device(device),
     ]
-    if device == "cuda" and not cuda:
-        problems.append("device cuda: PyTorch finds none here; use cpu or auto")
     if (size := workloads[0].batch_size) < LEAST_BATCH:
         problems.append(f"batch size {size}: give {LEAST_BATCH} or more, for four micro-batches of two images")
     planned: list[Workload] = []
@@ -96,7 +118,7 @@ def plan_workloads(
     for workload in workloads if not problems else ():
         found, why = possible_stages(workload)
         (notes if found else problems).extend(why)
-        planned += [replace(workload, stages=found, variant=variant) for variant in dict.fromkeys(variants)]  # type: ignore[arg-type]
+        planned += [replace(workload, stages=found, variant=variant) for variant in _in_order(variants)]
     if problems:
         raise ConfigError(problems, source="bench")
     return planned, notes
@@ -159,6 +181,33 @@ def possible_stages(workload: Workload, by: By | None = None) -> tuple[tuple[int
 
 def _unknown(kind: str, names: Sequence[str], allowed: Sequence[str]) -> list[str]:
     return [unknown_name(kind, name, allowed) for name in names if name not in allowed]
+
+
+def _where(device: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def _wrong_device(device: str) -> Iterator[str]:
+    yield from _unknown("device", [device], ("auto", "cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        yield "device cuda: PyTorch finds none here; use cpu or auto"
+
+
+def _in_order(variants: Sequence[str]) -> list[str]:
+    """Return each variant once, with its options once, in their own order; `float32` adds nothing to others."""
+    sets = [set(variant.split("+")) for variant in variants]
+    ordered = ("+".join(each for each in OPTIONS if each in options - {"float32"}) or "float32" for options in sets)
+    return list(dict.fromkeys(ordered))
+
+
+def _wrong_variants(variants: Sequence[str], device: str) -> Iterator[str]:
+    for variant in variants:
+        options = variant.split("+")
+        yield from _unknown("variant", options, OPTIONS)
+        if {"float32", "bfloat16"} <= set(options):
+            yield f"variant {variant}: float32 and bfloat16 exclude each other; leave one out"
+        if "captured" in options and device == "cpu":
+            yield f"variant {variant}: a step is captured as a CUDA graph; use device cuda, or leave captured out"
 
 
 def _wrong_sizes(workload: Workload) -> list[str]:

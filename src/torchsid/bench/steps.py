@@ -8,12 +8,14 @@ that a machine whose speed drifts disturbs both sides alike.
 
 Of a row: `kept_bytes` is the most that autograd keeps for backward at any moment of a step, `peak_mib` the peak of a step above the
 level before the first. Times are milliseconds: medians over the rounds, with first and third quartile; `gradients_ms`, of a shared
-cascade, is the step without the optimisers. Ratios (`step_over_backprop`, …) are medians of the ratio within a round. A `note` says
-why something was not measured.
+cascade on a processor, is the step without the optimisers. Ratios (`step_over_backprop`, …) are medians of the ratio within a
+round. A `note` says why something was not measured.
 """
 
+import gc
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import count, pairwise
 from statistics import median, quantiles
@@ -85,10 +87,10 @@ def _row(workload: Workload, contender: Procedure, measure: Callable[[str, Train
         return new_row(workload, contender) | measure(contender.name, build(workload, contender))
     except (CutError, HeadError) as error:
         why = str(error)
-    except RuntimeError as error:  # as all errors of the compiler are
-        if not workload.compiled:
+    except RuntimeError as error:  # as all errors of the compiler and of CUDA graphs are
+        if not (how := [option for option in ("compiled", "captured") if workload.has(option)]):
             raise
-        why = f"fails when compiled: {' '.join(str(error).split())[:200]}"
+        why = f"fails when {' and '.join(how)}: {' '.join(str(error).split())[:200]}"
     return new_row(workload, contender, why)
 
 
@@ -96,8 +98,10 @@ def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:
     """Return a step a round of each, taken in turns: of a few steps the one of median length, so that its parts add up to it."""
 
     def turn(name: str) -> dict[str, float]:
-        _, *steps = (seconds_by_kind(trainables[name].watched_step()) for _ in range(1 + STEPS_A_TURN))
-        return sorted(steps, key=lambda step: sum(step.values()))[STEPS_A_TURN // 2]
+        trainable = trainables[name]
+        _, *steps = (seconds_by_kind(trainable.watched_step()) for _ in range(1 + STEPS_A_TURN))
+        middle = sorted(steps, key=lambda step: sum(step.values()))[STEPS_A_TURN // 2]
+        return {what: seconds / trainable.in_a_row for what, seconds in middle.items()}
 
     return take_turns(list(trainables), turn, rounds) if trainables else {}
 
@@ -130,12 +134,16 @@ def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
     return median(timeit.repeat(call, number=1, repeat=1 + repeats)[1:])
 
 
-def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: Callable[[str], None] = print) -> dict[str, Any]:
+def bench_memory(
+    workloads: Sequence[Workload], *, threads: int = 0, fresh: bool | None = None, progress: Callable[[str], None] = print
+) -> dict[str, Any]:
     """Measure the memory of every contender on every workload.
 
     Args:
-        workloads: from `plan_workloads`.
+        workloads: from `plan_workloads`, not captured.
         threads: of torch; 0 leaves its setting.
+        fresh: whether every contender has a process of its own, where the peak of the process is the measure. By default on a
+            processor: PyTorch's allocations on CUDA are told apart in one process.
         progress: called with one line a contender.
 
     Returns:
@@ -146,10 +154,19 @@ def bench_memory(workloads: Sequence[Workload], *, threads: int = 0, progress: C
     """
     rows: list[Row] = []
     for workload in workloads:
+        apart = workload.device == "cpu" if fresh is None else fresh
+        if not apart:
+            with suppress(RuntimeError):  # of the compiler: the row will say so
+                build(workload, Procedure(BACKPROP)).step()  # the libraries' workspaces, which stay, are nobody's peak
         group = []
         for contender in contenders(workload):
             progress(f"{workload.title}: {contender.name}")
-            group.append(in_fresh_processes(memory_row, workload, contender, threads))
+            if apart:
+                group.append(in_fresh_processes(memory_row, workload, contender, threads))
+            else:
+                gc.collect()  # what the one before left, so that it is not freed in the midst of a step
+                torch.cuda.empty_cache()  # without effect where CUDA is not in use
+                group.append(memory_row(workload, contender, threads))
         rows += over_backprop(group)
     settings = {"workloads": [asdict(workload) for workload in workloads], "threads": threads}
     return {"rows": rows, "settings": settings}
@@ -161,9 +178,8 @@ def memory_row(workload: Workload, contender: Procedure, threads: int = 0) -> Ro
     def measure(name: str, trainable: Trainable) -> Row:
         return {"peak_mib": peak_mib(trainable, device=workload.device), **memory_of(trainable)}
 
-    if threads:
-        torch.set_num_threads(threads)
-    return _row(workload, contender, measure)
+    with give_threads(threads or torch.get_num_threads()):
+        return _row(workload, contender, measure)
 
 
 def peak_mib(trainable: Trainable, *, steps: int = 1, device: str = "cpu") -> float | None:
@@ -202,7 +218,7 @@ def times_of(name: str, rounds: Rounds, batch_size: int) -> Row:
     """Return the times of a contender, alone and over those of the others."""
     steps = {each: step_seconds(of) for each, of in rounds.items()}
     found = {**_times("step", name, steps), "images_per_second": batch_size / median(steps[name])}
-    if REFERENCE in rounds:
+    if UPDATE in rounds.get(REFERENCE, [{}])[0]:  # not so where steps are not taken apart, as on CUDA
         gradients = {each: step_seconds(of, without=(UPDATE, EXTRACTOR_UPDATE)) for each, of in rounds.items()}
         found |= _times("gradients", name, gradients, (REFERENCE, BACKPROP))
     return found

@@ -12,6 +12,7 @@ from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, TEACHERS, UPDATE,
 from torchsid.bench.workload import CHECKPOINTING, DEEP_SUPERVISION, PLAIN, REFERENCE, SID, TWO_PHASE, Procedure, Workload
 from torchsid.core import schedules
 from torchsid.core.beliefs import to_log_belief
+from torchsid.core.capture import WARM_UP, CapturedStep
 from torchsid.core.objective import LocalObjective
 from torchsid.core.peak_memory import kept_bytes
 from torchsid.core.shared import SharedCascade
@@ -22,6 +23,7 @@ from torchsid.learners import backprop, sid
 
 GRADIENTS = "gradients"
 """What a step does besides updating, where it is not taken apart."""
+_IN_A_ROW = 5  # steps between two readings of the clock on a device, which works on while the next one is launched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +35,25 @@ class Trainable:
     """Forward, backward and update of one batch, as far as they fall to this process."""
     recorder: Recorder
     """Told by hooks what the step is doing."""
+    eager_step: Callable[[], object] | None = None
+    """The step as it was before it was captured."""
+    in_a_row: int = 1
+    """Steps between two readings of the clock."""
     flush: Callable[[], None] = lambda: None
     """Wait until everything that was sent has left."""
     sent_bytes: Callable[[], int] = lambda: 0
     """By this worker, since it began."""
 
     def watched_step(self) -> tuple[Span, ...]:
-        """Take a step, and return what was done when."""
+        """Take a step, or several in a row, and return what was done when."""
         self.recorder.end()  # of waiting: the step begins
-        self.step()
+        for _ in range(self.in_a_row):
+            self.step()
         return self.recorder.take()
 
     def kept_bytes(self) -> int:
         """Return the most that autograd keeps for backward during a step, which is taken; see `torchsid.core.peak_memory`."""
-        return kept_bytes(self.module, self.step)
+        return kept_bytes(self.module, self.eager_step or self.step)
 
 
 def build(workload: Workload, contender: Procedure, *, by: By | None = None, follow: bool | None = None) -> Trainable:
@@ -56,48 +63,67 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
         workload: the network and the batch.
         contender: how it is trained.
         by: how a classifier is cut; see `Workload.new_cascade`.
-        follow: whether hooks tell the recorder what a step does. By default they do on a processor, where nothing is compiled.
+        follow: whether hooks tell the recorder what a step does. By default they do on a processor, where neither compiled nor
+            captured.
 
     Raises:
         CutError: the model cannot be cut as the method needs it.
+        RuntimeError: its step cannot be captured; says why.
     """
     module = _network(workload, contender, by)
     optimizers = _optimizers(workload, contender, module)
     learner = _learner(contender, module, next(iter(optimizers)))
     recorder = Recorder(GRADIENTS, workload.device)
-    if workload.device == "cpu" and not workload.compiled if follow is None else follow:
+    told = workload.device == "cpu" and not (workload.has("compiled") or workload.has("captured")) if follow is None else follow
+    if told:
         for optimizer, what in optimizers.items():
             recorder.follow_updates(optimizer, what)
         _follow(recorder, workload, contender, module)
-    x, target = workload.batch()
-    parts = list(zip(x.tensor_split(contender.micro_batches), target.tensor_split(contender.micro_batches), strict=True))
+    in_a_row = 1 if told or workload.device == "cpu" else _IN_A_ROW
+    at_once = contender.method == SID and contender.window == contender.micro_batches == 1
 
-    def step_at_once() -> None:
-        with workload.arithmetic():
-            learner.step(x, target)
-
-    def step() -> None:
+    def step(x: Tensor, target: Tensor) -> None:
+        if at_once:
+            with workload.arithmetic():
+                learner.step(x, target)
+            return
         for optimizer in optimizers:
             optimizer.zero_grad()
+        parts = zip(*(each.tensor_split(contender.micro_batches) for each in (x, target)), strict=True)
         for part, outcomes in parts:
             with workload.arithmetic():
                 learner.backward(part, outcomes, scale=len(part) / len(x))
         for optimizer in optimizers:
             optimizer.step()
 
-    at_once = contender.method == SID and contender.window == contender.micro_batches == 1
-    return Trainable(module=module, step=step_at_once if at_once else step, recorder=recorder)
+    batch = workload.batch()
+    if not workload.has("captured"):
+        return Trainable(module=module, step=lambda: step(*batch), recorder=recorder, in_a_row=in_a_row)
+    captured = CapturedStep(step, learner, next(iter(optimizers)), warn=_refuse)
+    for _ in range(1 + WARM_UP):
+        captured(*batch)
+    return Trainable(
+        module=module,
+        step=lambda: captured(*batch),
+        recorder=recorder,
+        eager_step=lambda: step(*batch),
+        in_a_row=in_a_row,
+    )
+
+
+def _refuse(reason: str) -> None:
+    raise RuntimeError(reason)
 
 
 def new_optimizer(module: nn.Module) -> optim.SGD:
-    """Return the optimiser of everyone who trains a classifier."""
-    return optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
+    """Return the optimiser of everyone who trains a classifier, in the form that the training loop takes."""
+    return optim.SGD(module.parameters(), lr=0.01, momentum=0.9, fused=True)
 
 
 def _network(workload: Workload, contender: Procedure, by: By | None) -> nn.Module:
     if contender.method in (SID, DEEP_SUPERVISION) or (workload.shared and contender.method != PLAIN):
         cascade = workload.new_cascade(contender.stages, by)
-        if workload.compiled and isinstance(cascade, StagedCascade):
+        if workload.has("compiled") and isinstance(cascade, StagedCascade):
             cascade.compile_stages()
         return cascade
     module = workload.new_model()
@@ -105,7 +131,7 @@ def _network(workload: Workload, contender: Procedure, by: By | None) -> nn.Modu
         plan = getattr(workload.new_cascade(contender.stages), "plan", None)
         assert plan is not None
         module = Checkpointed(module, [stage.cut for stage in plan.stages[:-1]])
-    if workload.compiled:
+    if workload.has("compiled"):
         for part in module.segments.modules if isinstance(module, Checkpointed) else (module,):
             part.compile()
     return module
@@ -115,11 +141,14 @@ def _optimizers(workload: Workload, contender: Procedure, module: nn.Module) -> 
     """Return the optimisers and what they update: of a shared cascade Adam, one a module as in the public code, or two in all."""
     if not workload.shared:
         return {new_optimizer(module): UPDATE}
+
+    def new(module: nn.Module) -> optim.Optimizer:
+        return optim.Adam(module.parameters(), fused=True, capturable=workload.has("captured"))
+
     if not isinstance(module, SharedCascade):
-        return {optim.Adam(module.parameters()): UPDATE}
+        return {new(module): UPDATE}
     owners = module.stages if contender.method == REFERENCE else [module.stages]
-    stages: dict[optim.Optimizer, str] = {optim.Adam(owner.parameters()): UPDATE for owner in owners}
-    return {**stages, optim.Adam(module.extractor.parameters()): EXTRACTOR_UPDATE}
+    return {**dict.fromkeys(map(new, owners), UPDATE), new(module.extractor): EXTRACTOR_UPDATE}
 
 
 def _learner(contender: Procedure, module: Any, optimizer: optim.Optimizer) -> Any:
@@ -148,7 +177,8 @@ class Checkpointed(nn.Module):
     """A classifier whose pieces run under `torch.utils.checkpoint`, all but the last, as in `checkpoint_sequential`.
 
     Its gradients are the model's. Running statistics (BatchNorm) are updated twice a step. The reentrant implementation computes
-    again in sight of saved-tensor hooks, as measuring kept bytes needs.
+    again in sight of saved-tensor hooks, as measuring kept bytes needs. The model must draw no random numbers: their state, which
+    would have to be kept, cannot be read while a step is captured.
 
     Args:
         model: the classifier.
@@ -169,7 +199,9 @@ class Checkpointed(nn.Module):
         values: tuple[Tensor, ...] = (x,)
         anchor = torch.empty(0, requires_grad=True)  # without an input to differentiate, parameters would have no gradient
         for piece in pieces:
-            values = checkpoint(lambda anchor, *inputs, run=piece: run(*inputs), anchor, *values, use_reentrant=True)
+            values = checkpoint(
+                lambda anchor, *inputs, run=piece: run(*inputs), anchor, *values, use_reentrant=True, preserve_rng_state=False
+            )
         logits: Tensor = last(*values)
         return logits
 

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import torch
 from annotated_types import Ge
@@ -23,7 +23,9 @@ VIT_BLOCKS = "vit-blocks"
 """A narrow vision transformer with as many equal blocks as asked for, width 64 by default."""
 
 Several = Annotated[int, Ge(2)]
-Variant = Literal["float32", "bfloat16", "channels-last", "compiled"]
+Option = Literal["float32", "bfloat16", "channels-last", "compiled", "captured"]
+OPTIONS: Final[tuple[str, ...]] = get_args(Option)
+"""How a step is computed; a variant joins some of them by `+`."""
 _FEATURES = 128  # of the extractor of a shared cascade
 
 BACKPROP: Final = "backprop"
@@ -60,8 +62,9 @@ class Workload:
     image_size: int = 32
     classes: Several = 10
     head: str = "auto"
-    variant: Variant = "float32"
-    """`bfloat16` is autocast, weights stay float32; `compiled` compiles each stage, or the whole model where it is not cut."""
+    variant: str = "float32"
+    """Options joined by `+`, such as `bfloat16+channels-last`. `bfloat16` is autocast, weights stay float32; `compiled` compiles
+    each stage, or the whole model where it is not cut; `captured` replays the whole step as a CUDA graph."""
     device: str = "cpu"
 
     @property
@@ -69,10 +72,9 @@ class Workload:
         """Whether the network is a shared cascade; its plain counterpart is the extractor and one linear layer."""
         return self.model == SHARED
 
-    @property
-    def compiled(self) -> bool:
-        """Whether stages and models are compiled."""
-        return self.variant == "compiled"
+    def has(self, option: Option) -> bool:
+        """Return whether the variant has an option."""
+        return option in self.variant.split("+")
 
     @property
     def title(self) -> str:
@@ -115,7 +117,7 @@ class Workload:
             cascade: Cascade = shared_cascade(self._new_extractor(), self.classes, stages, hidden=self.width or 256)
         else:
             ends = [f"blocks.{block}" for block in range(stages - 1)] if stages == self.blocks else stages
-            by = by or ("graph" if self.compiled else "boundary")
+            by = by or ("graph" if self.has("compiled") else "boundary")
             cascade = staged_cascade(self.new_model(), self.classes, ends, self.batch()[0][:2], by=by, head=self.head)
         self._laid_out(cascade)
         return cascade
@@ -125,20 +127,20 @@ class Workload:
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(self.batch_size, self.channels, self.image_size, self.image_size, generator=generator)
         target = torch.randint(self.classes, (self.batch_size,), generator=generator)
-        if self.variant == "channels-last":
+        if self.has("channels-last"):
             x = x.to(memory_format=torch.channels_last)
         return x.to(self.device), target.to(self.device)
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return the context that forward and backward run in."""
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.variant == "bfloat16")
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.has("bfloat16"))
 
     def _new_extractor(self) -> nn.Module:
         return models.create(self.extractor, in_channels=self.channels, image_size=self.image_size, feature_dim=_FEATURES)
 
     def _laid_out(self, module: nn.Module) -> nn.Module:
         module.to(self.device)
-        return module.to(memory_format=torch.channels_last) if self.variant == "channels-last" else module  # type: ignore[call-overload]
+        return module.to(memory_format=torch.channels_last) if self.has("channels-last") else module  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from torchsid.cli.arguments import add_shared, positive
 from torchsid.cli.console import MISSING, Console, draw, write_json
-from torchsid.errors import ConfigError
 
 if TYPE_CHECKING:
     from torchsid.bench.workload import Workload
@@ -25,7 +24,7 @@ SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
 
 _SIZES = ("width", "image_size", "classes", "head", "batch_size")
-_OF_TRUNKS = ("stages", "blocks", *_SIZES[:-1], "variant", "device", "trace", "figure")
+_OF_TRUNKS = ("stages", "blocks", *_SIZES[:-1], "trace", "figure")
 
 Row = Mapping[str, Any]
 
@@ -47,13 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_shared(bench, "--json")
         return bench
 
-    memory = add("memory", "resnet-18 vgg-11 vit-tiny", "kept bytes and peak, each contender in a fresh process")
+    memory = add("memory", "resnet-18 vgg-11 vit-tiny", "kept bytes and peak; on a processor each contender in a fresh process")
     step = add("step", SHARED, "time of a step, all contenders interleaved in one process")
     pipeline = add("pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines")
     for bench in (memory, step):
         bench.add_argument("--stages", **several, help="to cut a classifier into (default: 2 4 8 12)")
         bench.add_argument("--blocks", **several, help="of mlp, which is then cut into as many stages")
-        bench.add_argument("--variant", nargs="+", metavar="V", help="float32 (default), bfloat16, channels-last, compiled")
+        variants = "groups of rows: float32 (default), bfloat16, channels-last, compiled, captured (CUDA), or several joined by +"
+        bench.add_argument("--variant", nargs="+", default=["float32"], metavar="V", help=variants)
         bench.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
     memory.set_defaults(measure=_memory)
 
@@ -101,7 +101,9 @@ def run(args: argparse.Namespace) -> int:
 def _memory(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from torchsid.bench.steps import bench_memory
 
-    workloads, notes = _plan(args, [])
+    workloads, notes = _plan(
+        args, [f"variant {each}: memory is that of an eager step; leave captured out" for each in _captured(args)]
+    )
     return {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
 
 
@@ -109,6 +111,8 @@ def _step(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from torchsid.bench.steps import bench_steps, trace_steps
 
     problems = [] if args.rounds > 1 else [f"--rounds {args.rounds}: quartiles need 2 or more"]
+    if args.trace:
+        problems += [f"variant {each}: a replayed step has no events to --trace; leave one of them out" for each in _captured(args)]
     workloads, notes = _plan(args, problems)
     result = {**bench_steps(workloads, rounds=args.rounds, threads=args.threads, progress=screen.note), "notes": notes}
     if args.trace:
@@ -160,18 +164,21 @@ def _plan(args: argparse.Namespace, problems: list[str]) -> "tuple[list[Workload
     """Return the workloads, and a note on what cannot be had; raise every problem of the command at once."""
     from torchsid.bench.comparisons import plan_shared, plan_workloads
 
+    chosen: dict[str, Any] = {"variants": args.variant, **_given(args, "device")}
     if SHARED not in args.model or "depths" not in args:
         if getattr(args, "depths", None):
             problems.append("--depths is for the shared cascade; classifiers are cut by --stages")
-        given = _given(args, "blocks", "device", *_SIZES)
-        return plan_workloads(args.model, args.stages, variants=args.variant or ("float32",), problems=problems, **given)
+        return plan_workloads(args.model, args.stages, problems=problems, **chosen, **_given(args, "blocks", *_SIZES))
     if len(args.model) > 1:
         problems.append(f"--model {' '.join(args.model)}: the shared cascade stands alone; run the bench twice")
     if unused := [f"--{name.replace('_', '-')}" for name in _OF_TRUNKS if getattr(args, name)]:
         problems.append(f"{', '.join(unused)}: not for the shared cascade; name a classifier, such as --model resnet-18")
-    if problems:
-        raise ConfigError(problems, source="bench")
-    return plan_shared(args.depths or DEPTHS, args.batch_size), []
+    return plan_shared(args.depths or DEPTHS, args.batch_size, problems=problems, **chosen), []
+
+
+def _captured(args: argparse.Namespace) -> list[str]:
+    """Return the variants that are captured."""
+    return [each for each in args.variant if "captured" in each.split("+")]
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:

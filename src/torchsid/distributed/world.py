@@ -6,7 +6,7 @@ which the replicas of a stage average their gradients. Worker `rank = stage · D
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -143,7 +143,8 @@ def join(*, replicas: int = 1, device: torch.device | None = None, timeout: floa
         timeout: seconds without a sign of a neighbour after which it counts as hanging.
 
     Raises:
-        ConfigError: the launcher's environment is incomplete, the mesh is uneven, or PyTorch lacks the backend.
+        ConfigError: the launcher's environment is incomplete, the mesh is uneven, PyTorch lacks the backend, or workers would share
+            a CUDA device.
         WorkerError: the others did not come.
     """
     device = device or torch.device("cpu")
@@ -157,10 +158,17 @@ def join(*, replicas: int = 1, device: torch.device | None = None, timeout: floa
         # torchrun's static rendezvous keeps its store over a restart, and with it the addresses of the dead.
         store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+        control = dist.new_group(backend="gloo", timeout=patience)
+        devices = [""] * size
+        dist.all_gather_object(devices, _identity(device), group=control)
+        if problems := list(_device_problems(devices)):  # before NCCL, which would fail by an assertion
+            dist.destroy_process_group()
+            raise ConfigError(problems, source="distributed job")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         mesh = init_device_mesh(device.type, (size // replicas, replicas), mesh_dim_names=("stage", "data"))
         for axis in ("stage", "data"):  # the mesh gives its groups half an hour
             dist.distributed_c10d._set_pg_timeout(patience, mesh.get_group(axis))
-        control = dist.new_group(backend="gloo", timeout=patience)
     except (dist.DistError, RuntimeError, OSError) as error:
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise WorkerError(f"worker {rank} of {size} ({socket.gethostname()}) cannot join the job at {address}: {error}") from None
@@ -186,3 +194,28 @@ def _problems(replicas: int, device: torch.device) -> list[str]:
             "start a multiple of it, one worker for every position and replica"
         )
     return [*found, *missing_backends(device)]
+
+
+def _identity(device: torch.device) -> str:
+    """Return what tells a device from those of all machines; processors are not told apart."""
+    return device.type if device.type == "cpu" else f"{device.type} {torch.cuda.get_device_properties(device).uuid}"
+
+
+def _device_problems(devices: Sequence[str]) -> Iterator[str]:
+    """Yield why workers with these devices, by rank, form no job: all are on processors, or each on a CUDA device of its own.
+
+    >>> list(_device_problems(["cuda a", "cuda b"]))
+    []
+    """
+    owners: dict[str, list[str]] = {}
+    for rank, name in enumerate(devices):
+        owners.setdefault(name, []).append(str(rank))
+    processors = owners.pop("cpu", [])
+    if processors and owners:
+        who = f"worker{'s' if len(processors) > 1 else ''} {', '.join(processors)}"
+        yield f"{who} would train on a processor, the others on CUDA: set training.device = 'cpu' for all"
+    if shared := [f"workers {', '.join(ranks)} share one" for ranks in owners.values() if len(ranks) > 1]:
+        yield (
+            f"{len(devices)} workers, CUDA devices: {len(owners)} ({'; '.join(shared)}), but NCCL needs one for each worker: "
+            f"start at most {len(owners)}, or set training.device = 'cpu'"
+        )
