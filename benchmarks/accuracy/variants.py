@@ -20,7 +20,7 @@ class Deep(ThinBody):
 
     reads: ClassVar[tuple[int, ...]] = (4,)
 
-    def __init__(self, example: Tensor, later: Iterable[nn.Module] = (), *, blocks: int = 2, width: float = 0.25) -> None:
+    def __init__(self, example: Tensor, later: Iterable[nn.Module] = (), *, blocks: int = 2, width: float = 0.33) -> None:
         super().__init__(example, later, width=width)
         layers: list[nn.Module] = list(self.layers)
         if blocks:
@@ -38,7 +38,7 @@ class Quarters(ThinBody):
 
     reads: ClassVar[tuple[int, ...]] = (4,)
 
-    def __init__(self, example: Tensor, later: Iterable[nn.Module] = (), *, width: float = 0.25) -> None:
+    def __init__(self, example: Tensor, later: Iterable[nn.Module] = (), *, width: float = 0.33) -> None:
         super().__init__(example, later, width=width)
         self.width *= 4
 
@@ -58,7 +58,7 @@ class Momentum(ThinBody):
 
     reads: ClassVar[tuple[int, ...]] = (4,)
 
-    def __init__(self, example: Tensor, later: Iterable[nn.Module], *, momentum: float = 0.995, width: float = 0.25) -> None:
+    def __init__(self, example: Tensor, later: Iterable[nn.Module], *, momentum: float = 0.995, width: float = 0.33) -> None:
         following, *behind = later
         average = deepcopy(following).requires_grad_(False)
         with torch.no_grad():

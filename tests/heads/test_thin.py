@@ -13,6 +13,7 @@ from torchsid.errors import HeadError
 from torchsid.heads.thin import ResidualBlock, ThinBody
 
 MAPS = torch.zeros(1, 64, 32, 32)
+POINTWISE = {"width": 0.25, "entry": "pointwise"}
 
 
 def conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
@@ -35,11 +36,11 @@ def shapes(body: nn.Module, x: Tensor) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, [(16, 32), (32, 16), (32, 8), (128, 4)]),
-        ({"width": 0.5}, [(32, 32), (64, 16), (64, 8), (256, 4)]),
-        ({"entry": "strided"}, [(16, 16), (32, 8), (32, 4), (128, 4)]),  # one ahead of the trunk, and no smaller in the end
-        ({"width": 1e-9}, [(16, 32), (16, 16), (16, 8), (16, 4)]),
-        ({"width": 1.0}, [(64, 32), (128, 16), (128, 8), (512, 4)]),
+        (POINTWISE, [(16, 32), (32, 16), (32, 8), (128, 4)]),
+        (POINTWISE | {"width": 0.5}, [(32, 32), (64, 16), (64, 8), (256, 4)]),
+        (POINTWISE | {"width": 1e-9}, [(16, 32), (16, 16), (16, 8), (16, 4)]),
+        (POINTWISE | {"width": 1.0}, [(64, 32), (128, 16), (128, 8), (512, 4)]),
+        ({}, [(24, 16), (40, 8), (40, 4), (168, 4)]),  # a strided entry is one ahead of the trunk, and no smaller in the end
     ],
 )
 def test_every_later_change_of_shape_is_a_narrow_block(settings: dict[str, Any], expected: list[tuple[int, int]]) -> None:
@@ -64,7 +65,7 @@ class Foreign(nn.Module):
     ],
 )
 def test_what_cannot_be_followed_ends_what_is_known(later: tuple[nn.Module, ...], expected: list[tuple[int, int]]) -> None:
-    assert shapes(ThinBody(MAPS, later), MAPS) == expected
+    assert shapes(ThinBody(MAPS, later, **POINTWISE), MAPS) == expected
 
 
 def test_the_trunk_is_left_as_it_was() -> None:

@@ -23,7 +23,8 @@ class ThinBody(nn.Module):
     """A narrow copy of what follows: `v = mean(blocks(entry(features)))`, all at the fraction k of the width.
 
     * Maps: a convolution to k·C channels, then a residual block (two 3x3 convolutions with BatchNorm) for every later change of
-      channels or side, to that side and k of those channels; one block if there is none.
+      channels or side, to k of those channels and that side, or behind a strided entry half of it, but no less than the trunk's
+      last; one block if there is none.
     * Tokens: a linear layer to k·D, a transformer block (pre-norm), LayerNorm. A head that answers at each token looks at no other
       one, and a causal trunk stays causal: a residual perceptron takes the block's place.
     * Vectors: a linear layer to k·D and a residual perceptron.
@@ -35,7 +36,7 @@ class ThinBody(nn.Module):
         later: the trunk's modules after the stage; left as they are. What behind the first that cannot follow is not looked at.
         pool: whether to take the mean over the positions at the end; otherwise every token has a `v` of its own.
         width: The fraction k.
-        entry: Of a head on maps, a `pointwise` (1x1) convolution first, or a `strided` one, 3x3 with stride 2, which keeps less.
+        entry: Of a head on maps, a 3x3 convolution with stride 2 first (`strided`, which keeps less), or a 1x1 one (`pointwise`).
     """
 
     @checked
@@ -45,8 +46,8 @@ class ThinBody(nn.Module):
         later: Iterable[nn.Module] = (),
         pool: bool = True,
         *,
-        width: Annotated[float, Gt(0), Le(1)] = 0.25,
-        entry: Literal["pointwise", "strided"] = "pointwise",
+        width: Annotated[float, Gt(0), Le(1)] = 0.33,
+        entry: Literal["pointwise", "strided"] = "strided",
     ) -> None:
         super().__init__()
         self.pool = pool
