@@ -131,7 +131,7 @@ def _shapes(example: Tensor, later: Iterable[nn.Module]) -> list[tuple[int, int]
     for module in later:
         try:  # the modules are the user's: any error may come
             with torch.no_grad():
-                x = deepcopy(module).to("meta", x.dtype).eval()(x)
+                x = _without_values(module).to(x.dtype).eval()(x)
             shape = (x.shape[1], min(x.shape[2:]))
         except Exception:
             break
@@ -140,3 +140,11 @@ def _shapes(example: Tensor, later: Iterable[nn.Module]) -> list[tuple[int, int]
         if shape != found[-1]:
             found.append(shape)
     return found
+
+
+def _without_values(module: nn.Module) -> nn.Module:
+    """Return a copy on the meta device; the values, which may be gigabytes, are not copied."""
+    empty: dict[int, Tensor] = {id(each): torch.empty_like(each, device="meta") for each in module.buffers()}
+    for each in module.parameters():
+        empty[id(each)] = nn.Parameter(torch.empty_like(each, device="meta"), requires_grad=False)
+    return deepcopy(module, empty)
