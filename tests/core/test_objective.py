@@ -233,6 +233,7 @@ def test_all_problems_are_named_at_once() -> None:
         ("linear:1.0:0.2", [1.0, 0.6, 0.2]),
         ("cosine:1.0:0.2", [1.0, 0.6, 0.2]),
         ("linear:0:1", [0.0, 0.5, 1.0]),
+        ("step:0.5:1", [0.5, 0.5, 1.0]),
     ],
 )
 def test_alphas_over_the_stages(alpha: Alpha, expected: list[float]) -> None:

@@ -140,7 +140,7 @@ def test_beliefs_at_the_positions_of_the_models_logits(slots: int, head: str, by
     weight[0, 0], weight[0, 1], target[0, 1] = 1.0, 0.0, -100
     pieces = [model.a, model.b, lambda h: model.c(model.pooled(h)).view(*where, CLASSES)]
     losses, _ = staged_losses(
-        pieces, list(cascade.heads), x, smoothed(target, CLASSES), alphas=[0.5] * 3, weight=weight, temperature=0.5
+        pieces, list(cascade.heads), x, smoothed(target, CLASSES), alphas=[0.5, 0.5, 1.0], weight=weight, temperature=0.5
     )
     expected = gradients(cascade)
     cascade.zero_grad()

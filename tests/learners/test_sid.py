@@ -183,6 +183,13 @@ def test_what_only_a_run_can_know_is_no_error_of_the_constructor() -> None:
 # What a training loop tells
 
 
+def test_the_last_stage_of_a_staged_cascade_answers_for_itself_by_default() -> None:
+    staged = cut("mlp")
+    assert SID(staged).objective.alphas(staged.depth) == (*[0.5] * (staged.depth - 1), 1.0)
+    assert set(SID(staged, alpha=0.5).objective.alphas(staged.depth)) == {0.5}
+    assert set(SID(small_cascade()).objective.alphas(3)) == {0.5}
+
+
 def test_alpha_moves_over_the_epochs_as_their_numbers_say() -> None:
     cascade = small_cascade()
     learner = SID(cascade, alpha="linear:1.0:0.2", alpha_over="epochs")
