@@ -20,46 +20,46 @@ REFERENCE = "backprop"
 SAME_GRADIENTS = {"checkpointing": "as backprop", "accumulation": "as backprop, but for BatchNorm"}
 HEAD = (
     "contender",
-    "test accuracy, last epoch",
-    "gap to backprop",
+    "test accuracy in %, last epoch",
+    "less backprop",
     "best by validation",
     "KL, nats",
-    "calibration error",
+    "calibration error, %",
     "kept / backprop",
     "step / backprop",
     "peak / backprop",
 )
 
 
-def number(found: dict[str, Any], digits: int = 2, sign: str = "") -> str:
-    """Return mean and, of several seeds, interval."""
-    text = f"{found['mean']:{sign}.{digits}f}"
-    return text if found["n"] == 1 else f"{text} ({found['low']:{sign}.{digits}f} to {found['high']:{sign}.{digits}f})"
+def per_cent(found: dict[str, Any], sign: str = "") -> str:
+    """Return a share with its interval, if there is one: over the seeds, or of one seed over the test images."""
+    mean, low, high = (None if found[key] is None else 100 * found[key] for key in ("mean", "low", "high"))
+    return f"{mean:{sign}.2f}" if low is None else f"{mean:{sign}.2f} ({low:{sign}.2f} to {high:{sign}.2f})"
 
 
 def rows(experiment: dict[str, Any], step: dict[str, Any], memory: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row a contender of the bench, with what is known of it."""
-    accuracy = {each["contender"]: each["metrics"] for each in experiment["summary"]}
-    gaps = {each["contender"]: each for each in experiment["contrasts"] if each["metric"] == "accuracy"}
+    """Return a row a contender of the bench, and then of the experiment, with what is known of it."""
+    scores = {each["contender"]: each["metrics"] for each in experiment["summary"]}
+    gaps = {each["place"][0]: each["paired"] for each in experiment["differences"] if each["metric"] == "accuracy"}
+    costs = {row["contender"]: row for row in step["rows"]}
     peaks = {row["contender"]: row.get("peak_over_backprop") for row in memory["rows"]}
     found = []
-    for row in step["rows"]:
-        name = row["contender"]
+    for name in dict.fromkeys([*costs, *scores]):
         gap = {**gaps[name], "mean": gaps[name]["difference"]} if name in gaps else None
-        found.append({**row, "accuracy": accuracy.get(name), "gap": gap, "peak_over_backprop": peaks.get(name)})
+        own = {"contender": name, "scores": scores.get(name), "gap": gap, "peak_over_backprop": peaks.get(name)}
+        found.append({**costs.get(name, {}), **own})
     return found
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return a row as text."""
-    found, gap = row["accuracy"], row["gap"]
-    same = SAME_GRADIENTS.get(row["contender"], "not trained")
-    scores = (
-        (number(found["accuracy"]), number(gap, sign="+") if gap else "–", number(found["best"])) if found else (same, "–", "–")
-    )
-    beside = (number(found["kl"], 3), number(found["ece"], 3)) if found else ("–", "–")
+    found, gap = row["scores"], row["gap"]
+    said = (SAME_GRADIENTS.get(row["contender"], "not trained"), *"––––")
+    if found:
+        kl, ece = found["kl"]["mean"], 100 * found["ece"]["mean"]
+        said = (per_cent(found["accuracy"]), per_cent(gap, "+") if gap else "–", per_cent(found["best"]), f"{kl:.3f}", f"{ece:.1f}")
     costs = (row.get("kept_over_backprop"), row.get("step_over_backprop"), row.get("peak_over_backprop"))
-    return (row["contender"], *scores, *beside, *("–" if each is None else f"{each:.2f}" for each in costs))
+    return (row["contender"], *said, *("–" if each is None else f"{each:.2f}" for each in costs))
 
 
 def main() -> None:
@@ -79,8 +79,10 @@ def main() -> None:
     args.out.with_suffix(".json").write_text(json.dumps({"rows": found, "sources": sources}, indent=1) + "\n")
     marks = []
     for row in found:
-        if gap := row["gap"] or ({"mean": 0.0} if row["contender"] == REFERENCE else None):
-            marks.append(Mark(row["contender"], row["kept_over_backprop"], Point(gap["mean"], gap.get("low"), gap.get("high"))))
+        gap = row["gap"] or ({"mean": 0.0, "low": None, "high": None} if row["contender"] == REFERENCE else None)
+        if gap and "kept_over_backprop" in row:
+            point = Point(*(None if gap[key] is None else 100 * gap[key] for key in ("mean", "low", "high")))
+            marks.append(Mark(row["contender"], row["kept_over_backprop"], point))
     x, y = "kept bytes / backpropagation", "accuracy less backpropagation's, points"
     drawing = tradeoff("Accuracy against kept bytes", marks, x=x, y=y, higher=True)
     args.out.with_suffix(".svg").write_text(standalone(drawing))
