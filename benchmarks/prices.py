@@ -62,6 +62,12 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (row["contender"], *said, *("–" if each is None else f"{each:.2f}" for each in costs))
 
 
+def table(found: list[dict[str, Any]]) -> str:
+    """Return the rows as a table in Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in (HEAD, ("---",) * len(HEAD), *map(cells, found))]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Read the three results and write table, figure and numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,11 +78,10 @@ def main() -> None:
     args = parser.parse_args()
     experiment, step, memory = (json.loads(path.read_text()) for path in (args.experiment / "results.json", args.step, args.memory))
     found = rows(experiment, step, memory)
-    lines = ["| " + " | ".join(row) + " |" for row in (HEAD, ("---",) * len(HEAD), *map(cells, found))]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    sources = {"experiment": experiment, "step": {**step, "rows": []}, "memory": {**memory, "rows": []}}
-    args.out.with_suffix(".json").write_text(json.dumps({"rows": found, "sources": sources}, indent=1) + "\n")
+    args.out.with_suffix(".md").write_text(table(found))
+    sources = {"experiment": experiment, "step": step, "memory": memory}
+    args.out.with_suffix(".json").write_text(json.dumps(sources, indent=1) + "\n")
     marks = []
     for row in found:
         gap = row["gap"] or ({"mean": 0.0, "low": None, "high": None} if row["contender"] == REFERENCE else None)

@@ -40,6 +40,12 @@ def test_what_a_gpu_is_measured_for_is_read_from_captured_steps() -> None:
     assert [(bound, reached) for _, bound, reached in found] == [("≥ 5", 8.0), ("≥ 2", 3.0)]
 
 
+def test_the_table_of_prices_is_made_of_what_is_recorded() -> None:
+    script, recorded = runpy.run_path(str(BENCHMARKS / "prices.py")), BENCHMARKS / "results" / "prices.md"
+    sources = json.loads(recorded.with_suffix(".json").read_text())
+    assert script["table"](script["rows"](**sources)) == recorded.read_text()
+
+
 def test_record_keeps_the_numbers_and_no_folder_of_the_machine(tmp_path: Path) -> None:
     path = train(
         resolve("digits", ["training.epochs=1", "data.limit=200"]),

@@ -47,6 +47,12 @@ def test_every_later_change_of_shape_is_a_narrow_block(settings: dict[str, Any],
     assert shapes(ThinBody(MAPS, TRUNK, **settings), MAPS) == expected
 
 
+def test_odd_sides_are_followed_as_the_trunk_rounds_them() -> None:
+    x, later = torch.zeros(1, 64, 14, 14), (conv(64, 128, 2), conv(128, 256, 2), conv(256, 512, 2))
+    assert shapes(ThinBody(x, later, **POINTWISE), x) == [(16, 14), (32, 7), (64, 4), (128, 2)]
+    assert [side for _, side in shapes(ThinBody(x, later), x)] == [7, 4, 2, 2]
+
+
 class Foreign(nn.Module):
     """A module of the user's that no meta tensor can pass."""
 
@@ -95,6 +101,12 @@ def test_settings_that_do_not_exist_or_are_out_of_range_are_told() -> None:
         heads.create("thin", MAPS, 10, settings={"widht": 0.5})
     with pytest.raises(ValueError, match=r"width=1\.5: .*at most 1"):
         heads.create("thin", MAPS, 10, settings={"width": 1.5})
+
+
+@pytest.mark.parametrize("head", ["auto", lambda features, num_classes: nn.Identity()])
+def test_settings_of_a_head_that_is_not_named_are_refused(head: Any) -> None:
+    with pytest.raises(HeadError, match="belong to a head that is named"):
+        staged_cascade(nn.Sequential(conv(3, 32), conv(32, 64)), 64, 2, MAPS[:, :3], head=head, head_settings={"width": 0.5})
 
 
 def test_they_reach_every_stage_of_a_cascade() -> None:

@@ -26,9 +26,9 @@ def to_log_belief(logits: Tensor) -> Tensor:
     return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
-def uniform_prior(num_classes: int) -> Tensor:
-    """Return `p_0 = 1/C` for every class, as log-probabilities `[C]`."""
-    return torch.full((num_classes,), -math.log(num_classes))
+def uniform_prior(num_classes: int, device: torch.device | None = None) -> Tensor:
+    """Return `p_0 = 1/C` for every class, as log-probabilities `[C]`, made on the device."""
+    return torch.full((num_classes,), -math.log(num_classes), device=device)
 
 
 def frequency_prior(counts: Tensor, *, pseudo_count: float = 1.0) -> Tensor:

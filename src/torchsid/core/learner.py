@@ -1,6 +1,5 @@
 """What every training method offers, whatever happens inside."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import register_pytree_node
 
-from torchsid.core.beliefs import to_log_belief
+from torchsid.core.beliefs import to_log_belief, uniform_prior
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.objective import LocalObjective
@@ -139,6 +138,5 @@ def log_beliefs_of(module: nn.Module, x: Inputs) -> Tensor:
     if isinstance(module, Cascade):
         return module.log_beliefs(x)
     log_belief = to_log_belief(logits_of(call(module, x)))
-    outcomes = log_belief.shape[-1]
-    prior = log_belief.new_full((outcomes,), -math.log(outcomes), dtype=torch.get_default_dtype())  # made where it is needed
-    return torch.stack([prior.to(log_belief.dtype).expand_as(log_belief), log_belief])
+    prior = uniform_prior(log_belief.shape[-1], log_belief.device).to(log_belief)
+    return torch.stack([prior.expand_as(log_belief), log_belief])

@@ -72,6 +72,8 @@ def staged_cascade(
     """
     if by not in get_args(By):
         raise CutError(unknown_name("by", by, get_args(By)))
+    if head_settings and (head == "auto" or not isinstance(head, str)):
+        raise HeadError(f"head_settings={dict(head_settings)} belong to a head that is named: choose head from {heads.names()}")
     example = _own_copy(example)
     found = profile(model, example)
     points = candidates(found)

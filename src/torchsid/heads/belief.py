@@ -87,8 +87,8 @@ def create(
         residual: add the head's correction to the previous log-belief and start with none, so that the stage begins as the
             identity on beliefs.
         later: the trunk's modules after this stage, in order. Read by `thin` and `trunk`.
-        budget: the most multiply-adds a sample that a forward pass of the head may take. `conv`, `attention` and `trunk` pool
-            maps by the smallest of 1, 2, 4, 8, ... that fits, no further than to 2x2.
+        budget: the most multiply-adds a sample that a forward pass of the head may take. `conv`, `attention`, `thin` and `trunk`
+            pool maps by the smallest of 1, 2, 4, 8, ... that fits, no further than to 2x2.
         positions: where a sample's beliefs are: one (`()`), M of them from the same vector (`(M,)`), or one at each token
             (`"tokens"`).
         settings: of the kind, such as `{"width": 0.5}` of `thin`.

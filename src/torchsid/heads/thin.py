@@ -33,7 +33,7 @@ class ThinBody(nn.Module):
 
     Args:
         example: features of a stage, `[1, ...]`.
-        later: the trunk's modules after the stage; left as they are. What behind the first that cannot follow is not looked at.
+        later: the trunk's modules after the stage; left as they are. Behind one that cannot be followed none is looked at.
         pool: whether to take the mean over the positions at the end; otherwise every token has a `v` of its own.
         width: The fraction k.
         entry: Of a head on maps, a 3x3 convolution with stride 2 first (`strided`, which keeps less), or a 1x1 one (`pointwise`).
@@ -62,11 +62,11 @@ class ThinBody(nn.Module):
             sides = [side for _, side in shapes]
             kernel, stride = (3, 2) if entry == "strided" and sides[0] >= 2 * sides[-1] else (1, 1)
             layers = [*_convolution(channels(example), inner, kernel, stride), nn.ReLU()]
-            side = sides[0] // stride
+            side = -(-sides[0] // stride)
             for (_, before), (following, after) in pairwise(shapes) if len(shapes) > 1 else [(shapes[0], shapes[0])]:
-                stride = max(before // after, 1) if side > sides[-1] else 1  # a strided entry is ahead of the trunk
+                stride = max(round(before / after), 1) if side > sides[-1] else 1  # a strided entry is ahead of the trunk
                 layers.append(ResidualBlock(inner, narrow(following), stride))
-                inner, side = narrow(following), side // stride
+                inner, side = narrow(following), -(-side // stride)
         elif example.dim() == 3 and pool:
             heads = max(d for d in range(1, 1 + max(inner // LEAST, 1)) if inner % d == 0)
             layers += [
