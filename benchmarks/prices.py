@@ -82,9 +82,9 @@ def main() -> None:
     args.out.with_suffix(".md").write_text(table(found))
     sources = {"experiment": experiment, "step": step, "memory": memory}
     args.out.with_suffix(".json").write_text(json.dumps(sources, indent=1) + "\n")
-    marks = []
+    marks, none = [], {"mean": 0.0, "low": None, "high": None}
     for row in found:
-        gap = row["gap"] or ({"mean": 0.0, "low": None, "high": None} if row["contender"] == REFERENCE else None)
+        gap = row["gap"] or (none if row["contender"] in (REFERENCE, *SAME_GRADIENTS) else None)
         if gap and "kept_over_backprop" in row:
             point = Point(*(None if gap[key] is None else 100 * gap[key] for key in ("mean", "low", "high")))
             marks.append(Mark(row["contender"], row["kept_over_backprop"], point))
