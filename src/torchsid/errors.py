@@ -3,8 +3,11 @@
 Every message says what was given, what is allowed and which setting fixes it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+_UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 
 
 class ConfigError(ValueError):
@@ -60,6 +63,18 @@ class PeerLostError(WorkerError):
     """Another worker closed its connections: it failed, and its own error is the one to read."""
 
 
+def printable(text: str) -> str:
+    r"""Return text as every terminal line, JSON, TOML, CSV and safetensors file can hold it.
+
+    Bytes of a file's name that are no UTF-8, control characters, ends of lines and marks that turn the direction of reading are
+    escaped; letters and emoji of all scripts stay.
+
+    >>> printable("caf\udce9\n.png")
+    'caf\\xe9\\x0a.png'
+    """
+    return re.sub(_UNPRINTABLE, lambda match: _escape(ord(match[0])), text)
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the nearest of the allowed names, or an empty string when none is near."""
     nearest = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
@@ -74,3 +89,8 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
     """
     known = sorted(allowed)
     return f"unknown {kind} {name!r}{did_you_mean(name, known)}; allowed: {', '.join(known)}"
+
+
+def _escape(code: int) -> str:
+    code -= 0xDC00 if 0xDC80 <= code <= 0xDCFF else 0  # how Python keeps a byte that is no UTF-8
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

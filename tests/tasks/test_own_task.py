@@ -106,7 +106,9 @@ def test_unknown_settings_are_refused_with_the_nearest_right_one() -> None:
         resolve("digits", [*SETTINGS, "data.lenght=3"])
 
 
-SAMPLES = Samples(torch.arange(12).view(3, 4), torch.tensor([0, 1, 0]), weight=torch.ones(3), rows=torch.tensor([5, 7, 9]))
+SAMPLES = Samples(
+    torch.arange(12).view(3, 4), torch.tensor([0, 1, 0]), torch.ones(3), rows=torch.tensor([5, 7, 9]), names=("a", "b", "c")
+)
 
 
 def test_taken_samples_keep_what_is_known_of_them() -> None:
@@ -114,6 +116,7 @@ def test_taken_samples_keep_what_is_known_of_them() -> None:
     assert (len(SAMPLES), len(taken)) == (3, 2)
     assert torch.equal(taken.inputs, SAMPLES.inputs[[2, 0]])
     assert (taken.target.tolist(), taken.rows.tolist(), taken.clean_target) == ([0, 0], [9, 5], None)  # type: ignore[union-attr]
+    assert (taken.names, SAMPLES.take(slice(1, 9)).names) == (("c", "a"), ("b", "c"))
 
 
 def test_what_a_domain_need_not_say() -> None:

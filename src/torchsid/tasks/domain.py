@@ -31,6 +31,7 @@ class Samples:
         weight: a weight for every position of the target, `[N, ...]`; None counts all alike.
         clean_target: the target before label noise was added; None where nobody knows.
         rows: int64 `[N]`, where each sample stands in the data set's own file, from 0; None where there is no such file.
+        names: what people call each sample, such as its file below the data's folder, `printable`; None where there are none.
     """
 
     inputs: Tensor
@@ -38,6 +39,7 @@ class Samples:
     weight: Tensor | None = None
     clean_target: Tensor | None = None
     rows: Tensor | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -45,7 +47,8 @@ class Samples:
     def take(self, index: Tensor | slice) -> "Samples":
         """Return the samples at `index`, int64 `[n]` or a slice."""
         parts = (self.inputs, self.target, self.weight, self.clean_target, self.rows)
-        return type(self)(*(None if part is None else part[index] for part in parts))  # type: ignore[arg-type]
+        names = self.names and (self.names[index] if isinstance(index, slice) else tuple(self.names[i] for i in index.tolist()))
+        return type(self)(*(None if part is None else part[index] for part in parts), names)  # type: ignore[arg-type, call-arg]
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Task(ABC):
         list wait for no device and can be captured as a CUDA graph; others work, and are slower.
 
         Args:
-            samples: the batch; neither `clean_target` nor `rows` are given.
+            samples: the batch; none of `clean_target`, `rows` and `names` are given.
             about: the data set.
             draws: of `draw`, on the same device as the samples.
         """

@@ -11,7 +11,8 @@ class Builder:
     """Counts how often it is asked."""
 
     def __init__(self, raw: RawSet) -> None:
-        self.raw, self.calls = replace(raw, skipped=("a.png: bad",)), 0
+        test = replace(raw.test, names=tuple(f"caf\udce9 {row}" for row in raw.test.rows))
+        self.raw, self.calls = replace(raw, test=test, skipped=("a.png: bad",)), 0
 
     def __call__(self) -> RawSet:
         self.calls += 1
@@ -28,6 +29,7 @@ def assert_same(first: RawSet, second: RawSet) -> None:
         for name in ("images", "labels", "rows"):
             assert np.array_equal(getattr(one, name), getattr(two, name))
             assert getattr(one, name).dtype == getattr(two, name).dtype
+        assert one.names == two.names
     assert (second.class_names, second.skipped) == (first.class_names, first.skipped)
 
 

@@ -1,6 +1,7 @@
 """Images as a task: from a data set's files to samples, batches and what a page shows."""
 
 import base64
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from torchsid.errors import DataError
 from torchsid.tasks import Samples, Splits
 from torchsid.tasks.domain import generator_at
 from torchsid.tasks.images import AugmentConfig, Images, NoiseConfig, RawPart, RawSet, hub
+
+from .conftest import png
 
 SYMMETRIC = NoiseConfig(kind="symmetric", rate=0.4)
 
@@ -72,6 +75,25 @@ def test_rows_find_every_image_in_its_file(digits: RawSet) -> None:
     for part in parts(load(limit=500, noise=SYMMETRIC)):
         assert np.array_equal(part.inputs.numpy(), images[part.rows.numpy()])
         assert np.array_equal(part.clean_target.numpy(), labels[part.rows.numpy()])
+
+
+def test_samples_have_the_names_of_their_files_safe_to_write(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", "𠮷\u202e\n".encode()):  # Latin-1; beyond 16 bits, turned round, two lines
+        folder = tmp_path / "train" / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        for i in range(10):
+            (folder / os.fsdecode(b"%d \xff" % i)).with_suffix(".png").write_bytes(png(np.full((4, 4), i, dtype=np.uint8)))
+    for _ in ("decoded", "from the cache"):
+        splits = load(name="folder", path=str(tmp_path))
+        assert splits.about["class_names"] == ["caf\\xe9", "𠮷\\u202e\\x0a"]
+        for part in parts(splits):
+            pixels = part.inputs[:, 0, 0, 0].tolist()
+            assert part.names == tuple(
+                f"train/{splits.about['class_names'][label]}/{i} \\xff.png"
+                for label, i in zip(part.target.tolist(), pixels, strict=True)
+            )
+            assert all(name.encode() and name.isprintable() for name in part.names)
+    assert load().train.names is None
 
 
 def test_limit_takes_the_first_of_each_class(digits: RawSet) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 
 from torchsid.tasks.images.raw import RawPart, RawSet
 
-_FORMAT = 1  # raise it when what is stored, or how images are decoded, changes
+_FORMAT = 2  # raise it when what is stored, or how images are decoded, changes
+_ARRAYS = ("images", "labels", "rows")
 
 
 def folder(setting: str) -> Path:
@@ -50,9 +51,10 @@ def remember(folder: Path, name: str, key: Mapping[str, str], build: Callable[[]
 
 
 def _write(path: Path, raw: RawSet) -> None:
-    parts = {"train": vars(raw.train), "test": vars(raw.test)}
-    arrays = {f"{name}.{kind}": array for name, part in parts.items() for kind, array in part.items()}
-    words = json.dumps({"class_names": raw.class_names, "skipped": raw.skipped}).encode()
+    parts = {"train": raw.train, "test": raw.test}
+    arrays = {f"{name}.{kind}": getattr(part, kind) for name, part in parts.items() for kind in _ARRAYS}
+    names = {name: part.names for name, part in parts.items()}
+    words = json.dumps({"class_names": raw.class_names, "skipped": raw.skipped, "names": names}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -66,10 +68,11 @@ def _write(path: Path, raw: RawSet) -> None:
 def _read(path: Path) -> RawSet | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            train, test = (
-                RawPart(*(stored[f"{name}.{kind}"] for kind in ("images", "labels", "rows"))) for name in ("train", "test")
-            )
             words = json.loads(stored["words"].tobytes())
-            return RawSet(train, test, tuple(words["class_names"]), tuple(words["skipped"]))
+            parts = {
+                part: RawPart(**{kind: stored[f"{part}.{kind}"] for kind in _ARRAYS}, names=names and tuple(names))
+                for part, names in words["names"].items()
+            }
+            return RawSet(parts["train"], parts["test"], tuple(words["class_names"]), tuple(words["skipped"]))
     except Exception:  # absent, or damaged in any way: decode again
         return None

@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -91,7 +91,12 @@ def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | 
 
 
 def decode_all(
-    read: Callable[[int], Pixels], labels: Labels, *, where: Callable[[int], str], on_bad_sample: OnBadSample
+    read: Callable[[int], Pixels],
+    labels: Labels,
+    *,
+    where: Callable[[int], str],
+    on_bad_sample: OnBadSample,
+    names: Sequence[str] | None = None,
 ) -> tuple[RawPart, tuple[str, ...]]:
     """Read the image of every label, on all cores: Pillow releases the interpreter's lock, so threads do.
 
@@ -100,6 +105,7 @@ def decode_all(
         labels: of every image, int64 `[N]`.
         where: names sample i in messages, such as `cifar10-train.parquet, row 12`.
         on_bad_sample: what to do with images that cannot be decoded or differ in shape from most of the others.
+        names: of every sample, where they have any.
 
     Returns:
         The good samples, and a sentence for each of the others.
@@ -135,7 +141,7 @@ def decode_all(
         raise DataError(f"{len(problems)} of {len(found)} images cannot be used{advice}:{shown}{more}")
     rows = np.array(list(good), dtype=np.int64)
     images = np.stack(list(good.values())) if good else np.zeros((0, 1, 1, 1), dtype=np.uint8)
-    return RawPart(images, labels[rows], rows), tuple(problems)
+    return RawPart(images, labels[rows], rows, None if names is None else tuple(names[i] for i in good)), tuple(problems)
 
 
 def _problem(error: Exception) -> str:

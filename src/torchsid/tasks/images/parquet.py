@@ -63,12 +63,17 @@ class ParquetSource(Source):
         """Return the part, the class names and a sentence for each skipped sample."""
         tables = {path: read_columns(path, one_of=(("img", "image"), (self.label,))) for path in paths}
         encoded = [data for path, table in tables.items() for data in _image_bytes(path, table.column(0))]
+        files = [file for table in tables.values() for file in _file_names(table.column(0))]
         labels = np.concatenate([integers(path, self.label, table.column(1)) for path, table in tables.items()])
         places = [f"{path.name}, row {row}" for path, table in tables.items() for row in range(table.num_rows)]
         named = (class_names(table.schema.metadata, self.label) for table in tables.values())
         names = next(filter(None, named), tuple(map(str, range(self.num_classes))))
         part, notes = decode_all(
-            lambda i: decode(encoded[i], self.channels), labels, where=places.__getitem__, on_bad_sample=on_bad_sample
+            lambda i: decode(encoded[i], self.channels),
+            labels,
+            where=places.__getitem__,
+            on_bad_sample=on_bad_sample,
+            names=[file for file in files if file] if all(files) else None,
         )
         return part, names, notes
 
@@ -130,3 +135,13 @@ def _image_bytes(path: Path, column: "ChunkedArray") -> list[bytes | None]:
     compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
     values: list[bytes | None] = compute.struct_field(column, "bytes").to_pylist()
     return values
+
+
+def _file_names(column: "ChunkedArray") -> list[str | None]:
+    """Return what the images' files were called before they were put into this one, where the column says it."""
+    types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
+    if not any(field.name == "path" and types.is_string(field.type) for field in column.type):
+        return [None] * len(column)
+    compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
+    names: list[str | None] = compute.struct_field(column, "path").to_pylist()
+    return names

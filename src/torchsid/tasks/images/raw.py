@@ -16,11 +16,12 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RawPart:
-    """Images `[N, C, H, W]`, labels `[N]`, and `rows` `[N]`: which row of the source each one was."""
+    """Images `[N, C, H, W]`, labels `[N]`, `rows` `[N]`: which row of the source each was, and names where they have any."""
 
     images: Pixels
     labels: Labels
     rows: Labels
+    names: tuple[str, ...] | None = None
 
     @classmethod
     def complete(cls, images: Pixels, labels: NDArray[np.integer]) -> "RawPart":
@@ -29,7 +30,8 @@ class RawPart:
 
     def take(self, index: Labels) -> "RawPart":
         """The samples at `index`."""
-        return RawPart(self.images[index], self.labels[index], self.rows[index])
+        names = self.names and tuple(self.names[i] for i in index.tolist())
+        return RawPart(self.images[index], self.labels[index], self.rows[index], names)
 
 
 @dataclass(frozen=True)

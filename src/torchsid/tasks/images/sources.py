@@ -103,4 +103,4 @@ def _read(request: Request, source: Source, files: Files, hashes: Mapping[str, s
 def _one(hashes: Mapping[str, str]) -> dict[str, str]:
     """Return one SHA-256 for all files."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-    return {f"{len(hashes)} images": hashlib.sha256(lines.encode()).hexdigest()}
+    return {f"{len(hashes)} images": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()}

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor
 
-from torchsid.errors import DataError, unknown_name
+from torchsid.errors import DataError, printable, unknown_name
 from torchsid.settings import CountOrZero, Share
 from torchsid.tasks.domain import About, Draws, Samples, Splits, Task
 from torchsid.tasks.images import hub, noise
@@ -82,6 +82,7 @@ class Images(Task):
         The validation part depends on `seed` (and not on the noise), the noise on `noise.seed` alone.
         """
         raw = self._read()
+        raw = replace(raw, class_names=tuple(map(printable, raw.class_names)), skipped=tuple(map(printable, raw.skipped)))
         raw.check(self.name)
         noisy = noise.noisy_labels(self.noise, self._request, raw.train, raw.class_names)
         kept, held_out = _cut(self, raw, seed)
@@ -184,7 +185,8 @@ def _samples(part: RawPart, labels: Labels, index: Labels) -> Samples:
         torch.from_numpy(np.require(array if whole else array[index], requirements=["C", "W"]))
         for array in (part.images, labels, part.labels, part.rows)
     )
-    return Samples(inputs, target, clean_target=clean, rows=rows)
+    names = part.names and tuple(printable(part.names[i]) for i in index)
+    return Samples(inputs, target, clean_target=clean, rows=rows, names=names)
 
 
 def _statistics(images: Tensor) -> tuple[list[float], list[float]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from torchsid.errors import DataError
+from torchsid.errors import DataError, printable
 from torchsid.tasks.images.decode import decode, decode_all
 from torchsid.tasks.images.raw import RawSet, every_fifth
 from torchsid.tasks.images.sources import Files, OnBadSample, Request, Source, read_files
@@ -54,12 +54,14 @@ class FolderSource(Source):
     def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
         """See `Source`; all images must have the same size and be all grey or all colour."""
         paths = [*files["train"], *files.get("test", ())]
+        shown = [printable("/".join(path.parts[-3:])) for path in paths]
         names = {name: i for i, name in enumerate(sorted({path.parent.name for path in files["train"]}))}
         whole, notes = decode_all(
             lambda i: decode(paths[i].read_bytes()),
             np.array([names[path.parent.name] for path in paths], dtype=np.int64),
-            where=lambda i: "/".join(paths[i].parts[-3:]),
+            where=shown.__getitem__,
             on_bad_sample=on_bad_sample,
+            names=shown,
         )
         is_test = whole.rows >= len(files["train"])
         parts = (whole.take(np.flatnonzero(~is_test)), whole.take(np.flatnonzero(is_test)))
