@@ -116,6 +116,33 @@ def test_a_malicious_pickle_is_refused_and_not_run(folder: Path, protocol: int) 
     assert (folder / "harmed").exists()
 
 
+class Call:
+    """Pickled, it calls a function with arguments and gives the result a state."""
+
+    def __init__(self, *reduced: object) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.reduced
+
+
+ROWS = np.zeros((2, 3072), np.uint8)
+MAKE, MADE, STATE = ROWS.__reduce__()
+ARRAY = Call(np.ndarray, ((1,), np.dtype("O"), b"A" * 8))
+FORGED = (
+    Call(np.ndarray, (ARRAY,)),  # follows a pointer of the file's choice
+    Call(np.ndarray, ((2, 3072), np.dtype("u1"), bytes(6144), -4096)),  # shows the memory in front of the buffer
+    Call(MAKE, (np.ndarray, (2, 3072), b"b")),  # memory that was never written
+    Call(MAKE, (np.matrix, (0,), b"b")),
+    Call(MAKE, MADE, (1, (2, 3072), np.dtype("O"), False, [None] * 6144)),
+    Call(MAKE, MADE, (1, (2, 3072), np.dtype([("a", "u1")]), False, bytes(6144))),
+    Call(MAKE, MADE, {"__class__": np.ndarray}),
+    Call(np.dtype, ("O", False, True)),
+    Call(np.dtype, ("u1", False, True), (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 27)),
+    Call(np.dtype, ("u1", False, True), (None, {"__class__": np.dtype})),
+)
+
+
 def call(function: bytes) -> bytes:
     return b"\x80\x02c" + function + b"\n(" + text("1") + b"tR."
 
@@ -131,8 +158,18 @@ def call(function: bytes) -> bytes:
         (b"\x80\x02}(U\x04da", "truncated or damaged"),
         (b"\x80\x02].", "no dictionary"),
         (python2_pickle({"data": np.zeros((2, 30), np.uint8), "labels": [0, 1]}), "no uint8 array"),
-        (python2_pickle({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}), "one label for each of 2"),
+        (python2_pickle({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}), "one integer for each of 2"),
         (python2_pickle({"labels": [0]}), "no uint8 array"),
+        (pickle.dumps({b"data": ROWS, b"labels": [0.5, True]}, 4), "one integer for each of 2"),
+        (pickle.dumps({b"data": ROWS, b"labels": np.arange(2)}, 4), "something other"),
+        (pickle.dumps({b"data": ROWS, b"labels": [-1, 1]}, 4), "from -1 to 1"),
+        (pickle.dumps({b"data": ROWS, b"labels": [0, 2**70]}, 4), f"from 0 to {2**70}"),
+        (pickle.dumps({b"data": ROWS.view(np.int8), b"labels": [0, 1]}, 4), "something other"),
+        (pickle.dumps({b"data": ROWS, b"labels": {0, 1}}, 4), "instruction EMPTY_SET"),
+        *((pickle.dumps({b"data": forged, b"labels": [0, 1]}, 4), "refused") for forged in FORGED),
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "no dictionary"),  # a memo of 16 GB, if it were a table
+        (b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".", "no dictionary"),
+        (b"\x80\x04}\x8e" + b"\xff" * 8 + b".", "truncated or damaged"),
     ],
 )
 def test_anything_but_arrays_and_labels_is_refused(folder: Path, content: bytes, message: str) -> None:
@@ -151,4 +188,10 @@ def test_what_is_incomplete_is_named(folder: Path) -> None:
         read(folder.parent)
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is truncated"):
+        read(folder.parent)
+    with tarfile.open(path, "w:gz") as tar:
+        header = tarfile.TarInfo("cifar-10-batches-py/batches.meta")
+        header.size = 2**32
+        tar.fileobj.write(header.tobuf())  # type: ignore[union-attr]
+    with pytest.raises(DataError, match=r"python\.tar\.gz: cifar-10-batches-py/batches\.meta has 4,294,967,296 bytes"):
         read(folder.parent)
