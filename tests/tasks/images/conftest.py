@@ -29,20 +29,22 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def write_parquet(
-    path: Path,
+    file: Path,
     images: Sequence[bytes | None],
     labels: Sequence[int | None],
     *,
     image: str = "image",
     label: str = "label",
     names: Sequence[str] = tuple("0123456789"),
+    paths: Sequence[str] | None = None,
 ) -> None:
     """Write a Parquet file in the hub's layout."""
-    table = pa.table({image: [{"bytes": data, "path": None} for data in images], label: pa.array(labels, type=pa.int64())})
+    pairs = zip(images, paths or [None] * len(images), strict=True)
+    table = pa.table({image: [{"bytes": data, "path": path} for data, path in pairs], label: pa.array(labels, type=pa.int64())})
     features = {label: {"names": list(names), "_type": "ClassLabel"}, image: {"_type": "Image"}}
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
-    parquet.write_table(table, path, **plain)  # every image once and as it is: tests damage single ones
+    parquet.write_table(table, file, **plain)  # every image once and as it is: tests damage single ones
 
 
 def encode_idx(array: NDArray[np.integer]) -> bytes:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import struct
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -193,6 +194,11 @@ def test_images_and_labels_of_idx_files_arrive(
             read("fashion-mnist", tmp_path)
 
 
+def announced(*shape: int) -> bytes:
+    """An IDX file with eight bytes that says it holds more."""
+    return bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape) + bytes(8)
+
+
 CUBE = encode_idx(np.zeros((2, 2, 2), np.uint8))
 ZIPPED = gzip.compress(encode_idx(np.random.default_rng(0).integers(0, 256, (20, 9, 9))))
 
@@ -204,7 +210,11 @@ ZIPPED = gzip.compress(encode_idx(np.random.default_rng(0).integers(0, 256, (20,
         ("a-ubyte", encode_idx(np.zeros((2, 2), np.uint8)), "no IDX file"),
         ("a-ubyte", b"\0\0\x0d\x03" + bytes(12), "no IDX file"),
         ("a-ubyte", CUBE[:-1], "8 bytes announced, 7 there"),
-        ("a-ubyte", CUBE + b"x", "8 bytes announced, 9 there"),
+        ("a-ubyte", CUBE + b"x", "8 bytes announced, more there"),
+        *(("a-ubyte", announced(*shape), "announces") for shape in ((2**31, 2**31, 4), (2**32 - 1,) * 3, (0, 2**31, 2**31))),
+        ("a-ubyte", announced(2**10, 2**10, 2**12), "4294967296 bytes announced, 8 there"),
+        ("a.gz", gzip.compress(announced(2**16, 2**15, 3)), "announces"),
+        ("a.gz", gzip.compress(CUBE + bytes(2**20)), "more there"),
         ("a.gz", ZIPPED[:-50], ""),
         ("a.gz", ZIPPED[:900] + bytes([ZIPPED[900] ^ 255]) + ZIPPED[901:], ""),
         ("a.gz", b"PK" + ZIPPED[2:], ""),

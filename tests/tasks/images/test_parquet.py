@@ -53,11 +53,16 @@ def test_usual_places_are_found(source: ParquetSource, train: str, test: str, tm
 def test_shards_are_read_in_order(tmp_path: Path) -> None:
     for shard in (1, 0):
         images = [png(np.full((28, 28), 10 * shard + i, dtype=np.uint8)) for i in range(3)]
-        write_parquet(tmp_path / f"train-0000{shard}-of-00002.parquet", images, [0, 1, 2])
+        paths = [f"{shard}/{name}.png" for name in "abc"]
+        write_parquet(tmp_path / f"train-0000{shard}-of-00002.parquet", images, [0, 1, 2], paths=paths)
     write_parquet(tmp_path / "test-00000-of-00001.parquet", images, [0, 1, 2])
     raw = read(tmp_path)
     assert raw.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12]
     assert (raw.train.rows.tolist(), raw.skipped) == (list(range(6)), ())
+    assert (raw.train.names, raw.test.names) == (("0/a.png", "0/b.png", "0/c.png", "1/a.png", "1/b.png", "1/c.png"), None)
+    write_parquet(tmp_path / "train-00001-of-00002.parquet", images, [0, 1, 2], names=tuple("9876543210"))
+    with pytest.raises(DataError, match=r"class names of train-00000-of-00002\.parquet and train-00001-of-00002\.parquet differ"):
+        read(tmp_path)
 
 
 def test_a_missing_shard_is_reported() -> None:
@@ -94,9 +99,19 @@ def test_what_is_in_the_columns_must_fit(mnist_folder: Path) -> None:
     write_parquet(path, [BLACK, BLACK], [0, None])
     with pytest.raises(DataError, match="1 empty rows"):
         read(mnist_folder, "skip")
-    parquet.write_table(pa.table({"image": [b"abc"], "label": [0]}), path)
-    with pytest.raises(DataError, match="must be a struct"):
-        read(mnist_folder)
+    twice = pa.StructArray.from_arrays([pa.array([BLACK]), pa.array([BLACK])], names=["bytes", "bytes"])
+    for images in ([b"abc"], twice, [["abc"]]):
+        parquet.write_table(pa.table({"image": images, "label": [0]}), path)
+        with pytest.raises(DataError, match="must be a struct"):
+            read(mnist_folder)
+    for names in (["image", "label", "label"], ["image", "label", "image"]):
+        columns = [pa.array([0]), pa.array([0]), pa.array([0])]
+        parquet.write_table(pa.Table.from_arrays(columns, names=names), path)
+        with pytest.raises(DataError, match=f"mnist-test.parquet has several columns called {names[2]}"):
+            read(mnist_folder)
+    write_parquet(path, [BLACK], [-1])
+    with pytest.raises(DataError, match="1 test labels are outside 0 … 9, the first is -1"):
+        read(mnist_folder).check("mnist")
 
 
 def test_another_set_under_the_same_file_name_is_refused(mnist_folder: Path) -> None:
@@ -108,7 +123,16 @@ def test_another_set_under_the_same_file_name_is_refused(mnist_folder: Path) -> 
         read(mnist_folder)
 
 
-@pytest.mark.parametrize("metadata", [None, {}, {b"huggingface": b"{"}, {b"huggingface": b'{"info": null}'}])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {},
+        {b"huggingface": b"{"},
+        {b"huggingface": b'{"info": null}'},
+        *({b"huggingface": words} for words in (b"[" * 100_000, b"\xff", b'{"info": {"features": {"label": {"names": "abc"}}}}')),
+    ],
+)
 def test_without_class_names_in_the_metadata(metadata: dict[bytes, bytes] | None) -> None:
     assert class_names(metadata, "label") == ()
 

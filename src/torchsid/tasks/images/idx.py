@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from torchsid.tasks.images.raw import Pixels, RawPart, RawSet
 from torchsid.tasks.images.sources import Files, OnBadSample, Source
 
 _UNSIGNED_BYTES = 0x08
+_GZIP = b"\x1f\x8b"
+_LARGEST = 2**32  # bytes of one array: more is announced by damage, or by a file made to fill the memory
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,24 @@ def read_idx(path: Path, dimensions: int) -> Pixels:
     Raises:
         DataError: the file is unreadable, truncated, or holds something else.
     """
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read or is truncated ({error})") from error
     header = 4 + 4 * dimensions
-    if len(data) < header or data[:4] != bytes([0, 0, _UNSIGNED_BYTES, dimensions]):
-        raise DataError(f"{path} is no IDX file of bytes with {dimensions} dimensions")
-    shape = np.frombuffer(data, ">u4", count=dimensions, offset=4).tolist()
-    expected, found = int(np.prod(shape)), len(data) - header
+    try:
+        with path.open("rb") as packed, gzip.open(packed) if packed.peek(2)[:2] == _GZIP else packed as file:
+            start = file.read(header)
+            if len(start) < header or start[:4] != bytes([0, 0, _UNSIGNED_BYTES, dimensions]):
+                raise DataError(f"{path} is no IDX file of bytes with {dimensions} dimensions")
+            shape = np.frombuffer(start, ">u4", offset=4).tolist()
+            expected = prod(shape)
+            if not 0 < expected <= _LARGEST:
+                raise DataError(f"{path} is damaged: it announces {' x '.join(map(str, shape))} bytes")
+            data = file.read(expected)
+            found = len(data) + len(file.read(1))
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        raise DataError(f"{path} cannot be read or is truncated ({error})") from error
     if found != expected:
-        raise DataError(f"{path} is truncated or damaged: {expected} bytes announced, {found} there")
-    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+        there = "more" if found > expected else found
+        raise DataError(f"{path} is truncated or damaged: {expected} bytes announced, {there} there")
+    return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
 def _read_part(images: Path, labels: Path) -> RawPart:

@@ -66,8 +66,10 @@ class ParquetSource(Source):
         files = [file for table in tables.values() for file in _file_names(table.column(0))]
         labels = np.concatenate([integers(path, self.label, table.column(1)) for path, table in tables.items()])
         places = [f"{path.name}, row {row}" for path, table in tables.items() for row in range(table.num_rows)]
-        named = (class_names(table.schema.metadata, self.label) for table in tables.values())
-        names = next(filter(None, named), tuple(map(str, range(self.num_classes))))
+        named = {names: path for path, table in tables.items() if (names := class_names(table.schema.metadata, self.label))}
+        if len(named) > 1:
+            raise DataError(f"the class names of {' and '.join(path.name for path in named.values())} differ")
+        names = next(iter(named), tuple(map(str, range(self.num_classes))))
         part, notes = decode_all(
             lambda i: decode(encoded[i], self.channels),
             labels,
@@ -82,9 +84,8 @@ def read_columns(path: Path, *, one_of: Sequence[Sequence[str]]) -> "Table":
     """Read the columns of a Parquet file as a `pyarrow.Table`; of each group of names the first that is there.
 
     Raises:
-        DataError: the file is missing, truncated or no Parquet, or has none of a group's columns.
+        DataError: the file is missing, truncated or no Parquet, or has none of a group's columns, or two of that name.
     """
-    pyarrow = require("pyarrow", extra="files", purpose="reading Parquet files")
     parquet = require("pyarrow.parquet", extra="files", purpose="reading Parquet files")
     try:
         with parquet.ParquetFile(path) as file:
@@ -93,8 +94,12 @@ def read_columns(path: Path, *, one_of: Sequence[Sequence[str]]) -> "Table":
             absent = [" or ".join(names) for names, name in zip(one_of, chosen, strict=True) if name is None]
             if absent:
                 raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(columns)}")
+            if doubled := [name for name in chosen if name and columns.count(name) > 1]:
+                raise DataError(f"{path} has several columns called {', '.join(doubled)}: rename all but one")
             return file.read(columns=chosen).select(chosen)
-    except (OSError, pyarrow.ArrowException) as error:
+    except DataError:
+        raise
+    except Exception as error:  # damaged files raise errors of every kind
         raise DataError(f"{path} is missing, truncated or no Parquet file ({error})") from error
 
 
@@ -111,9 +116,9 @@ def integers(path: Path, name: str, column: "ChunkedArray") -> Labels:
 def class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:
     """Return the class names that the hub's metadata give for a label column, or none."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
-    except (KeyError, TypeError, ValueError):
+        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+        return tuple(map(str, names)) if isinstance(names, list) else ()
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
 
 
@@ -129,8 +134,8 @@ def missing_shards(paths: Sequence[Path]) -> list[str]:
 
 def _image_bytes(path: Path, column: "ChunkedArray") -> list[bytes | None]:
     types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
-    fields = {field.name: field.type for field in column.type} if types.is_struct(column.type) else {}
-    if "bytes" not in fields or not (types.is_binary(fields["bytes"]) or types.is_large_binary(fields["bytes"])):
+    kinds = [field.type for field in column.type if field.name == "bytes"] if types.is_struct(column.type) else []
+    if len(kinds) != 1 or not (types.is_binary(kinds[0]) or types.is_large_binary(kinds[0])):
         raise DataError(f"{path}: the image column must be a struct with binary `bytes`, not {column.type}")
     compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
     values: list[bytes | None] = compute.struct_field(column, "bytes").to_pylist()
