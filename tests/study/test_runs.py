@@ -97,7 +97,7 @@ def test_a_finished_run_without_evaluation_is_an_error(make_run: Make) -> None:
     [
         ("config.toml", "a = ", "is not TOML"),
         ("manifest.json", "{", "cannot read"),
-        ("manifest.json", "[]", "lacks torchsid, status"),
+        ("manifest.json", "[]", "no JSON object"),
         ("evaluation.json", '{"best": {"a": 1}}', "is incomplete or damaged"),
         ("metrics.jsonl", '{"event":\n{"event": "end"}\n', "line 1"),
         ("samples.safetensors", "no tensors here", "samples.safetensors is damaged"),

@@ -40,6 +40,11 @@ def lasting(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in each.items() if k not in CLOCK} for each in open_run(run).metrics() if each["event"] == "epoch"]
 
 
+def events(run: Path) -> list[str]:
+    """What happened to a run, without warnings, such as that its validation is small."""
+    return [each["event"] for each in open_run(run).metrics() if each["event"] != "warning"]
+
+
 def checkpoint_bytes(run: Path, which: str = "last") -> dict[str, bytes]:
     """The tensors of a checkpoint, byte by byte."""
     return {path.name: path.read_bytes() for path in (run / "checkpoints" / which).glob("*.safetensors")}

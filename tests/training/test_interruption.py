@@ -91,6 +91,6 @@ def test_workers_obey_what_came_with_the_batch_and_nothing_else() -> None:
 
 def test_at_the_end_of_an_epoch_all_obey_a_signal_that_came_to_any() -> None:
     with pytest.raises(Interrupted) as caught:
-        Counting(world=SimpleNamespace(gather=lambda own: [None, own, signal.SIGTERM])).after_epoch()
+        Counting(world=SimpleNamespace(gather=lambda own: [None, own, signal.SIGTERM])).heed_signals()
     assert caught.value.signal == signal.SIGTERM
-    Counting().after_epoch()
+    Counting().heed_signals()

@@ -11,7 +11,7 @@ from torch import nn
 from torchsid import Backprop
 from torchsid.training import RunDirectory, checkpoint, open_run, train
 
-from .conftest import assert_same_result
+from .conftest import assert_same_result, events
 from .test_checkpoint import trained
 
 # It is killed at the fsync of each of three files, of the new directory, of its parent: which checkpoint is there then?
@@ -97,4 +97,4 @@ def test_a_killed_run_loses_nothing_but_time(accidents: Path, finished: RunDirec
         file.write('{"event": "warning", "message": "cut off in the mid')
     train(run.config(), run.path, resume=True)
     assert_same_result(run.path, finished.path)
-    assert [record["event"] for record in run.metrics()] == ["start", "epoch", "resume", "epoch", "end"]
+    assert events(run.path) == ["start", "epoch", "resume", "epoch", "end"]

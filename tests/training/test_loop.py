@@ -10,9 +10,9 @@ import torch
 
 from torchsid.errors import CheckpointError, ConfigError, NonFiniteError, RunError
 from torchsid.learners import LEARNERS
-from torchsid.training import Interrupted, RunConfig, RunDirectory, checkpoint, open_run, to_toml, train
+from torchsid.training import Interrupted, RunConfig, RunDirectory, checkpoint, loop, open_run, session, to_toml, train
 
-from .conftest import Recorder, assert_same_result, checkpoint_bytes, lasting
+from .conftest import Recorder, assert_same_result, checkpoint_bytes, events, lasting
 
 Small = Callable[..., RunConfig]
 TOYS = "tests.training.toys"
@@ -49,7 +49,7 @@ def test_a_resumed_run_is_bit_identical(small: Small, tmp_path: Path, name: str)
         assert open_run(run).manifest()["status"] == "interrupted"
     train(config, run, resume=True)
     assert_same_result(run, reference)
-    assert [each["event"] for each in open_run(run).metrics()] == ["start", "resume", "epoch", "resume", "epoch", "end"]
+    assert events(run) == ["start", "resume", "epoch", "resume", "epoch", "end"]
     assert open_run(run).manifest()["status"] == "finished"
 
 
@@ -84,6 +84,46 @@ def test_a_full_disk_ends_the_run_and_keeps_the_checkpoint(
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last"]
     train(small(), run, resume=True)
     assert_same_result(run, finished.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "now"),
+    [("", (1, 1)), ("config.toml", (1, 3)), ("checkpoints/last", (2, 1)), ("metrics.jsonl", (2, 2)), ("manifest.json", (2, 3))],
+)
+def test_what_is_moved_while_training_ends_the_run_and_nothing_is_made_anew(
+    small: Small, tmp_path: Path, name: str, now: tuple[int, int]
+) -> None:
+    run, moved = tmp_path / "run", tmp_path / "moved"
+
+    def move(epoch: int, step: int) -> None:
+        if (epoch, step) == now:
+            (run / name).rename(moved)
+
+    with pytest.raises(RunError, match=name or "run"):
+        train(small(), run, reporter=Recorder(move))
+    assert moved.exists()
+    assert not (run / name).exists()
+    moved.rename(run / name)
+    train(small(), run, resume=True)
+    assert events(run)[-1] == "end"
+
+
+def test_a_signal_during_the_last_evaluation_is_heeded_when_the_run_has_finished(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.evaluate_run
+    monkeypatch.setattr(loop, "evaluate_run", lambda session: (os.kill(os.getpid(), signal.SIGTERM), real(session))[1])
+    with pytest.raises(Interrupted) as caught:
+        train(small("training.epochs=1"), tmp_path / "run")
+    assert caught.value.signal == signal.SIGTERM
+    assert open_run(tmp_path / "run").manifest()["status"] == "finished"
+
+
+def test_of_equally_accurate_epochs_the_one_of_least_loss_is_best() -> None:
+    best = session.Progress(best_accuracy=0.5, best_loss=0.7)
+    judged = [(0.5, 0.6, True), (0.5, 0.7, False), (0.5, 0.8, False), (0.6, 0.9, True), (0.4, 0.1, False)]
+    for accuracy, loss, better in judged:
+        assert loop._is_better(accuracy, loss, best) is better
 
 
 @pytest.mark.parametrize("existed", [False, True])
@@ -149,7 +189,7 @@ def test_the_files_of_a_run(small: Small, finished: RunDirectory) -> None:
     assert sum(first["train_stage_losses"]) == pytest.approx(first["train_loss"])
     assert len(first["validation"]["accuracy"]) == len(first["validation"]["kl"]) == 3
     assert (first["conflict"][0][0], first["conflict"][0][1]) == (pytest.approx(1, abs=1e-5), first["conflict"][1][0])
-    best = max(records, key=lambda record: record["validation"]["accuracy"][-1])
+    best = max(records, key=lambda record: (record["validation"]["accuracy"][-1], -record["validation"]["loss"]))
     assert evaluation["best"]["epoch"] == best["epoch"]
     assert evaluation["best"]["validation"]["accuracy"] == best["validation"]["accuracy"]
     assert evaluation["last"]["validation"]["kl"] == last["validation"]["kl"]
@@ -178,7 +218,8 @@ def test_train_metrics_are_exact_for_a_ragged_last_batch(small: Small, tmp_path:
         config = small(*BITS, *STILL, f"training.batch_size={size}", "training.epochs=1")
         run = train(config, tmp_path / str(size), reporter=recorder)
         assert open_run(run).manifest()["data"]["skipped"] == ["row 7: lost"]
-    assert [warning.partition(" (")[0] for warning in recorder.warnings] == 2 * ["1 left out of the data"]
+    left_out = [warning.partition(" (")[0] for warning in recorder.warnings if "validation positions" not in warning]
+    assert left_out == 2 * ["1 left out of the data"]
     ragged, whole = recorder.records
     assert ragged["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-6)
     assert ragged["train_accuracy"] == pytest.approx(whole["train_accuracy"], rel=1e-12)

@@ -1,5 +1,8 @@
 """The files of a run, its log, and the network in it."""
 
+import errno
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,8 +13,10 @@ from safetensors.torch import load_file
 from torchsid import __version__
 from torchsid.errors import CheckpointError, RunError
 from torchsid.tasks import Splits
-from torchsid.training import RunDirectory, load_network, open_run, resolve
+from torchsid.training import RunDirectory, load_network, lock, open_run, resolve, to_toml
+from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import evaluate
+from torchsid.training.lock import LOCK, locked, refuse_if_in_use
 from torchsid.training.run import check_directory, cut_back, synced_size
 from torchsid.training.setup import build_task
 
@@ -95,3 +100,71 @@ def test_the_log_is_read_whole_and_cut_on_resume(tmp_path: Path) -> None:
         path.write_text(f'{{"event": "start"}}\n{altered}\n{{"event": "end"}}\n')
         with pytest.raises(RunError, match="line 2"):
             run.metrics()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "evaluation.json"])
+@pytest.mark.parametrize("damage", ["a number", "a key less", "no checksum"])
+def test_what_was_changed_by_hand_is_noticed(copy: RunDirectory, name: str, damage: str) -> None:
+    content = json.loads((copy.path / name).read_text())
+    match damage:
+        case "a number" if name == "manifest.json":
+            content["data"]["std"] = [2 * each for each in content["data"]["std"]]
+        case "a number":
+            content["best"]["epoch"] += 1
+        case "a key less":
+            del content[min(content)]
+        case "no checksum":
+            del content["sha256"]
+    (copy.path / name).write_text(json.dumps(content))
+    read = (lambda: load_network(copy)) if name == "manifest.json" else copy.evaluation
+    if (name, damage) == ("evaluation.json", "no checksum"):  # as earlier versions wrote it
+        assert read()
+        return
+    with pytest.raises(RunError, match=rf"{name} .*restore it from a copy"):
+        read()
+
+
+def test_one_process_holds_a_directory_and_the_other_says_which(tmp_path: Path) -> None:
+    path, warnings = tmp_path / "run", list[str]()
+    refuse_if_in_use(path)
+    with locked(path, warnings.append):
+        for other in (lambda: refuse_if_in_use(path), lambda: locked(path, warnings.append).__enter__()):
+            with pytest.raises(RunError, match=rf"run is in use by process {os.getpid()} on .*, since 20"):
+                other()
+    assert not path.exists()
+    path.mkdir()
+    (path / LOCK).write_text("of a process that was killed")
+    with locked(path, warnings.append):
+        (path / "config.toml").write_text("")
+    assert [each.name for each in path.iterdir()] == ["config.toml"]
+    assert not warnings
+
+
+def test_without_locks_there_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    warnings: list[str] = []
+    monkeypatch.setattr(lock.fcntl, "flock", no_locks)
+    with locked(tmp_path, warnings.append):
+        assert "has no locks: see to it that no other process trains there" in warnings[0]
+
+
+def test_what_a_run_killed_at_its_start_has_left_is_begun_anew_and_links_are_not_followed(tmp_path: Path) -> None:
+    config, run = resolve("digits"), RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    for name, content in ((LOCK, ""), (".manifest.json.new", '{"half'), ("config.toml", to_toml(config))):
+        (run.path / name).write_text(content)
+        assert not check_directory(run, config, resume=False)
+    with pytest.raises(RunError, match="not empty"):
+        check_directory(run, resolve("digits", ["training.seed=1"]), resume=False)
+    for link in (run.path / ".manifest.json.new", run.path / "checkpoints", tmp_path / "linked"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(RunError, match=f"{link.name} is a symbolic link"):
+            check_directory(RunDirectory(link) if link.name == "linked" else run, config, resume=True)
+        link.unlink()
+    (run.path / ".config.toml.new").symlink_to(tmp_path / "victim")
+    (tmp_path / "victim").write_text("precious")
+    replace_file(run.config_file, "a = 1")
+    assert (tmp_path / "victim").read_text() == "precious"

@@ -1,9 +1,10 @@
 """Files that are either the old ones or the new ones, whatever happens in between."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torchsid.errors import RunError
@@ -23,19 +24,31 @@ def replace_file(path: Path, content: str | bytes) -> None:
     temporary = path.with_name(f".{path.name}.new")
     with os_errors(path):
         try:
-            write_bytes(temporary, content.encode() if isinstance(content, str) else content)
+            write_bytes(temporary, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             temporary.replace(path)
             _sync_directory(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to show
+                temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with path.open("wb") as file:
+    """Write a new file, never through a link that lies there, and wait until it is on the disk."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def append(path: Path, content: bytes) -> int:
+    """Append to a file that is there, all or nothing, and return its size; a RunError where the system refuses."""
+    with os_errors(path), path.open("r+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if file.write(content) < len(content):
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return file.tell()
 
 
 @contextmanager
@@ -43,13 +56,14 @@ def replacing_directory(path: Path, *, keep: bool = False) -> Iterator[Path]:
     """Give an empty directory to fill; at the end of the block it takes the place of `path`, which may be kept as `previous(path)`.
 
     No portable call exchanges two full directories in one step, so for a moment there is only the previous one. Where the system
-    refuses, the old directory stays.
+    refuses, the old directory stays. Of the directories above, none but the last is made: the others may have been moved away.
     """
     fresh = being_written(path)
     with os_errors(path):
         shutil.rmtree(fresh, ignore_errors=True)  # what an interrupted write left
         try:
-            fresh.mkdir(parents=True)
+            path.parent.mkdir(exist_ok=True)
+            fresh.mkdir()
             yield fresh
             _sync_directory(fresh)
             if path.exists():

@@ -5,6 +5,8 @@ uninterrupted one would have taken.
 """
 
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,19 @@ from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
+from torchsid.training.lock import locked, refuse_if_in_use
 from torchsid.training.measured import Sums
 from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
-from torchsid.training.session import Session, begin, create_run, reopen_run
+from torchsid.training.session import Progress, Session, begin, create_run, reopen_run
 from torchsid.training.setup import Setup, choose_device, set_up
 from torchsid.training.spread import on_lead, spread, was_restarted, workers
 
 _CONFLICT_SAMPLES = 64
 _DESCENT_SAMPLES = 256
 _LASTING = 2  # epochs in a row in which a stage has lost descent for good; deep ones often lag behind for the first
+_UNSURE = 0.05  # of an accuracy, either way: epochs that differ by less are not told apart
 REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
@@ -57,10 +61,19 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         LocalityError: SID leaks a gradient between stages.
         NonFiniteError: NaN or infinity, with `training.on_non_finite = "error"`.
     """
-    with workers(config) as world:
+    with workers(config) as world, ExitStack() as stack:
         run = RunDirectory(out, None if world is None or world.leads else world.rank)
         reporter = reporter if reporter and run.worker is None else Reporter()
-        resume = on_lead(world, lambda: check_directory(run, config, resume=resume or was_restarted()))
+        wanted = resume or was_restarted()
+
+        def claim() -> bool:
+            """Return whether there is a run to go on with, in a directory that is now ours alone."""
+            refuse_if_in_use(out)
+            check_directory(run, config, resume=wanted)  # before anything is touched
+            stack.enter_context(locked(out, reporter.warning))
+            return check_directory(run, config, resume=wanted)  # another process may have been there
+
+        resume = on_lead(world, claim)
         if resume and run.manifest()["status"] == "finished":
             reporter.warning(f"{out} has finished already: nothing to resume")
             return out
@@ -86,9 +99,10 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
                 while _goes_on(session):
                     _train_epoch(session)
                     end_epoch(session)
-                    session.after_epoch()
-                evaluation = _evaluate_run(session)
+                    session.heed_signals()
+                evaluation = evaluate_run(session)
             reporter.finished(out, evaluation)
+            session.heed_signals()  # of one that came too late to stop this run: no other one is to begin
     return out
 
 
@@ -159,14 +173,21 @@ def end_epoch(session: Session) -> None:
         write_scalars(session.board, record)
     if descent:
         heed_descent(session, descent)
-    improved = validation is not None and validation["accuracy"][-1] > progress.best_accuracy
+    improved = validation is not None and _is_better(validation["accuracy"][-1], validation["loss"], progress)
     if validation is not None and improved:
-        progress.best_epoch, progress.best_accuracy = progress.epoch, validation["accuracy"][-1]
+        progress.best_epoch = progress.epoch
+        progress.best_accuracy, progress.best_loss = validation["accuracy"][-1], validation["loss"]
     progress.seconds += progress.sums.seconds
     progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums()
     if improved:
         session.save("best")
     session.save("last")
+
+
+def _is_better(accuracy: float, loss: float, best: Progress) -> bool:
+    """Return whether a validation is better than the best so far: by accuracy, and of equals by loss."""
+    tied = accuracy == best.best_accuracy and best.best_loss is not None and loss < best.best_loss
+    return accuracy > best.best_accuracy or tied
 
 
 def _conflict(setup: Setup) -> list[list[float]] | None:
@@ -216,7 +237,14 @@ def _evaluate(setup: Setup, samples: Samples) -> dict[str, Any] | None:
     return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
 
 
-def _evaluate_run(session: Session) -> dict[str, Any]:
+def _margin(result: Mapping[str, Any]) -> float:
+    """Return half the width of Wilson's 95 % interval of the last stage's accuracy."""
+    accuracy, z, n = result["accuracy"][-1], 1.96, result["n"]
+    half: float = z * (accuracy * (1 - accuracy) / n + (z / n / 2) ** 2) ** 0.5 / (1 + z**2 / n)
+    return half
+
+
+def evaluate_run(session: Session) -> dict[str, Any]:
     """Evaluate the last and the best weights, write evaluation.json and samples.safetensors, and return the evaluation.
 
     Test samples are looked at here, after training, and nowhere before. Without validation samples the last weights count as the
@@ -235,11 +263,17 @@ def _evaluate_run(session: Session) -> dict[str, Any]:
     elif best_epoch != last_epoch:
         checkpoint.load(run.checkpoint("best"), learner, config_sha256=config_sha256(setup.config), world=setup.world)
         best = results(best_epoch)
+    if best_epoch and run.worker is None and (margin := _margin(best["validation"])) > _UNSURE:
+        session.warn(
+            f"the {best['validation']['n']} validation positions, by which the best epoch was chosen, tell accuracy to "
+            f"±{100 * margin:.0f} points (95 %): raise data.validation, or quote the last weights"
+        )
     held_out = splits.validation if len(splits.validation) else splits.test
     shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare) if len(held_out) else None
     evaluation = {"best": best, "last": last}
 
     def write() -> None:
+        session.check_files()
         if shown:
             replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
         for which in WHICH:  # as one process writes them, whoever wrote them

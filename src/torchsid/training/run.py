@@ -1,8 +1,9 @@
 """A run directory: where its files are, its log, and a trained network from it."""
 
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -15,13 +16,16 @@ from torchsid.core.learner import Learner
 from torchsid.errors import CheckpointError, ConfigError, RunError
 from torchsid.tasks.domain import About, Task
 from torchsid.training import checkpoint
-from torchsid.training.config import RunConfig, config_sha256, differences
+from torchsid.training.config import RunConfig, config_sha256, differences, to_toml
 from torchsid.training.durable import os_errors, replace_file
+from torchsid.training.lock import LOCK
 from torchsid.training.recipes import resolve
 from torchsid.training.setup import build_learner, build_task, choose_device
 
 Which = Literal["best", "last"]
 WHICH: tuple[Which, ...] = get_args(Which)
+
+_BEGUN = {LOCK, "config.toml", ".config.toml.new", ".manifest.json.new"}  # all that a run killed at its start has left
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class RunDirectory:
         for number, line in enumerate(lines, 1):
             try:
                 records.append(dict(json.loads(line)))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, RecursionError):
                 raise RunError(f"{self.metrics_file}, line {number}: not a JSON object; the file was altered") from None
         return records
 
@@ -81,23 +85,44 @@ class RunDirectory:
         """Return what manifest.json says."""
         return self._read("manifest.json")
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
+    def about(self) -> About:
+        """Return what manifest.json says of the data; predictions depend on it, so without its checksum it is not believed."""
+        data: About = self._read("manifest.json", unsigned=False)["data"]
+        return data
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace manifest.json at once."""
-        replace_file(self.path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+        self._write("manifest.json", manifest)
 
     def evaluation(self) -> dict[str, Any]:
         """Return what evaluation.json says; a run that has not finished has none."""
         return self._read("evaluation.json")
 
-    def write_evaluation(self, evaluation: dict[str, Any]) -> None:
+    def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Replace evaluation.json at once."""
-        replace_file(self.path / "evaluation.json", json.dumps(evaluation) + "\n")
+        self._write("evaluation.json", evaluation)
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        replace_file(self.path / name, json.dumps({**content, "sha256": _sha256_of(content)}, indent=1) + "\n")
+
+    def _read(self, name: str, *, unsigned: bool = True) -> dict[str, Any]:
+        """Return an object without its checksum, if that fits; `unsigned` takes files of earlier versions, which have none."""
+        path = self.path / name
         try:
-            content: dict[str, Any] = json.loads(self._text(self.path / name))
-        except json.JSONDecodeError as error:
-            raise RunError(f"cannot read {self.path / name}: {error}") from None
+            content = json.loads(self._text(path))
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"cannot read {path}: {error}") from None
+        if not isinstance(content, dict):
+            raise RunError(f"cannot read {path}: it is no JSON object")
+        digest = content.pop("sha256", None)
+        if digest is None and not unsigned:
+            raise RunError(
+                f"{path} has no checksum, so that nothing shows whether it is as the run wrote it: restore it from a copy"
+            )
+        if digest is not None and digest != _sha256_of(content):
+            raise RunError(
+                f"{path} is damaged, or was changed after the run wrote it: its SHA-256 does not fit; restore it from a copy"
+            )
         return content
 
     def _text(self, path: Path) -> str:
@@ -107,6 +132,11 @@ class RunDirectory:
             raise RunError(f"{path} does not exist: the run has not got that far, or is no run directory") from None
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"cannot read {path}: {error}") from None
+
+
+def _sha256_of(content: Mapping[str, Any]) -> str:
+    as_read = json.loads(json.dumps(content))  # keys are strings
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def open_run(path: Path) -> RunDirectory:
@@ -131,7 +161,10 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
     """
     if run.path.is_file():
         raise RunError(f"{run.path} is a file: name another directory")
-    if not run.path.exists() or not any(run.path.iterdir()):
+    names = {entry.name for entry in run.path.iterdir()} if run.path.exists() else set()
+    if links := [path for path in (run.path, *run.path.glob("*"), *run.path.glob("checkpoints/*")) if path.is_symlink()]:
+        raise RunError(f"{links[0]} is a symbolic link, through which nothing is written: name the directory that it leads to")
+    if names <= _BEGUN and ("config.toml" not in names or run.config_file.read_bytes() == to_toml(config).encode()):
         return False
     if not resume:
         raise RunError(f"{run.path} exists and is not empty: go on with it by --resume, or name another directory")
@@ -146,9 +179,9 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
 
 def synced_size(path: Path) -> int:
     """Wait until all lines of a metrics.jsonl are on the disk, and return its size in bytes."""
-    with os_errors(path), path.open("ab") as file:
+    with os_errors(path), path.open("r+b") as file:
         os.fsync(file.fileno())
-        return file.tell()
+        return file.seek(0, os.SEEK_END)
 
 
 def cut_back(path: Path, size: int) -> None:
@@ -195,7 +228,7 @@ def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str
         CheckpointError: the checkpoint is damaged, or does not belong to the run's config.toml.
     """
     run = run if isinstance(run, RunDirectory) else open_run(run)
-    config, about = run.config(), run.manifest()["data"]
+    config, about = run.config(), run.about()
     task = build_task(config)
     directory = next((found for name in (which, "last") if checkpoint.exists(found := run.checkpoint(name))), None)
     if directory is None:

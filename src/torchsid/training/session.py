@@ -15,12 +15,14 @@ from torchsid.core.peak_memory import peak_memory_mib
 from torchsid.errors import CheckpointError, NonFiniteError, RunError
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, to_toml
-from torchsid.training.durable import os_errors, previous, replace_file
+from torchsid.training.durable import append, os_errors, previous, replace_file
+from torchsid.training.lock import LOCK
 from torchsid.training.measured import Sums
 from torchsid.training.provenance import now
 from torchsid.training.reporter import Reporter, tensorboard
-from torchsid.training.run import RunDirectory, Which, cut_back, synced_size
+from torchsid.training.run import WHICH, RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
+from torchsid.training.spread import on_lead
 from torchsid.training.step import Trainer, learning_rate
 
 _SAVE = -1  # a request that is no signal
@@ -77,6 +79,7 @@ class Progress:
     sums: Sums = field(default_factory=Sums)
     best_epoch: int = 0
     best_accuracy: float = -1.0
+    best_loss: float | None = None
     seconds: float = 0.0
     rising: list[int] = field(default_factory=list)
     """For how many epochs in a row each stage has taken beliefs away from the target, `[L]`; empty without `watch.certify`."""
@@ -99,6 +102,12 @@ class Session:
     board: Any = None
     """TensorBoard's writer, or None."""
     saved_at: float = field(default_factory=time.perf_counter)
+    log_bytes: int = 0
+    """Of metrics.jsonl, as far as this process knows."""
+    holder: str = ""
+    """What the lock of the run directory says, where this process holds it."""
+    saved: set[Which] = field(default_factory=set)
+    """The checkpoints that are there."""
 
     @property
     def global_step(self) -> int:
@@ -113,8 +122,7 @@ class Session:
     def log(self, event: str, **values: object) -> dict[str, Any]:
         """Append a line to metrics.jsonl and return what it says."""
         record = {"event": event, **values}
-        with os_errors(self.run.metrics_file), self.run.metrics_file.open("ab") as file:
-            file.write(json.dumps(record).encode() + b"\n")
+        self.log_bytes = append(self.run.metrics_file, json.dumps(record).encode() + b"\n")
         return record
 
     def warn(self, message: str) -> None:
@@ -127,9 +135,29 @@ class Session:
         setup, directory, sha256 = self.setup, self.run.checkpoint(which), config_sha256(self.setup.config)
         if setup.pipeline:
             setup.pipeline.settle()
+        on_lead(setup.world, self.check_files)
         state = {"progress": asdict(self.progress), "metrics_bytes": synced_size(self.run.metrics_file)}
         checkpoint.save(directory, setup.learner, setup.optimizer, state, config_sha256=sha256, world=setup.world)
+        self.saved.add(which)
         self.saved_at = time.perf_counter()
+
+    def check_files(self) -> None:
+        """See whether the run directory still holds what this run has written there.
+
+        Raises:
+            RunError: it, or a file in it, was moved, removed or changed.
+        """
+        run = self.run
+        state = {
+            run.path / LOCK: (run.path / LOCK).is_file() and (run.path / LOCK).read_text("utf-8") == self.holder,
+            run.metrics_file: run.metrics_file.is_file() and run.metrics_file.stat().st_size == self.log_bytes,
+            **{path: path.is_file() for path in (run.config_file, run.path / "manifest.json")},
+            **{path: checkpoint.exists(path) for path in map(run.checkpoint, self.saved)},
+        }
+        if gone := [str(path) for path, as_it_was in state.items() if not as_it_was]:
+            what = run.path if not run.path.exists() else ", ".join(gone)
+            advice = "put it back, and go on from the last checkpoint by --resume"
+            raise RunError(f"{what} was moved, removed or changed while training, so the run ends here: {advice}")
 
     def read(self) -> None:
         """Bring the sums of the epoch up to date; waits for the device.
@@ -159,7 +187,7 @@ class Session:
             self.save("last")
             self._obey(request)
 
-    def after_epoch(self) -> None:
+    def heed_signals(self) -> None:
         """Raise an Interrupted, the run having been saved, if a signal came to any worker."""
         world, own = self.setup.world, self.stop.signal
         self._obey(next(filter(None, world.gather(own) if world else [own]), 0))
@@ -175,18 +203,13 @@ class Session:
 
 
 def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Make the run directory with configuration and manifest, and return the manifest; where that fails, nothing is left behind."""
-    existed = run.path.exists()
+    """Write configuration and manifest, and return the manifest; where that fails, nothing is left behind."""
     try:
-        with os_errors(run.path):
-            run.path.mkdir(parents=True, exist_ok=True)
         replace_file(run.config_file, to_toml(config))
         run.write_manifest(manifest)
     except RunError:
         with suppress(OSError):
             run.config_file.unlink(missing_ok=True)
-            if not existed:  # an empty directory may be a mount point or someone's working directory: it stays
-                run.path.rmdir()
         raise
     return manifest
 
@@ -212,15 +235,21 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
     state, progress = restore(run, setup, reporter), Progress()
     if state:
         progress = Progress(**{**state["progress"], "sums": Sums(**state["progress"]["sums"])})
+    with os_errors(run.metrics_file):
+        if run.worker is not None:
+            progress.sums = Sums()  # those of the stages before the last alone
+            run.metrics_file.parent.mkdir(exist_ok=True)
+        if run.worker is not None or not state:
+            run.metrics_file.touch()
     if run.worker is None:
         cut_back(run.metrics_file, state["metrics_bytes"] if state else 0)
-    else:
-        progress.sums = Sums()  # those of the stages before the last alone
-        run.metrics_file.parent.mkdir(exist_ok=True)
     ended: dict[str, Any] = {"status": "interrupted"}
     with stop_on_signal() as stop, ExitStack() as stack:
         trainer = Trainer(setup, lambda message: session.warn(message))
         session = Session(setup=setup, run=run, progress=progress, reporter=reporter, stop=stop, trainer=trainer)
+        if run.worker is None:
+            session.holder = (run.path / LOCK).read_text("utf-8")
+        session.saved = {which for which in WHICH if state and checkpoint.exists(run.checkpoint(which))}
         if setup.config.watch.tensorboard and run.worker is None:
             writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
             session.board = stack.enter_context(writer)
@@ -230,13 +259,15 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
             session.log("end")
             ended = {"status": "finished", "finished": now()}
         except Exception as error:
-            session.log("error", message=f"{type(error).__name__}: {error}")
+            with suppress(RunError):  # the first error is the one to show
+                session.log("error", message=f"{type(error).__name__}: {error}")
             raise
         finally:
             ended["train_seconds"] = progress.seconds + progress.sums.seconds
             ended["peak_memory_mib"] = peak_memory_mib(setup.device)
             with suppress(RunError) if ended["status"] == "interrupted" else nullcontext():  # the first error is the one to show
                 if run.worker is None:
+                    session.check_files()
                     run.write_manifest({**manifest, **ended})
 
 

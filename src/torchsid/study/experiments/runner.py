@@ -4,7 +4,6 @@ Every run is an ordinary run directory. What is finished is kept, what was inter
 how an experiment is resumed. Runs are made in the order of their importance, so that it can end whenever the time is up.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -32,7 +31,6 @@ _WITHIN = {"weights": "string", "split": "string", "stage": "int64", "epoch": "i
 COLUMNS = {**_RUN, **_WITHIN, "metric": "string", "value": "float64"}
 """Of a row, with Arrow's types. `point` is null beside the axis; `chosen` says whether the tuning chose `rate`; `run` is the run
 directory's name. Numbers of the whole run have neither weights, split, stage (0 is the prior) nor epoch."""
-_BEFORE_TRAINING = {"config.toml", ".config.toml.new", ".manifest.json.new"}  # all that a run killed at its start has left
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,6 @@ class Trainer:
             CheckpointError: it was begun under another configuration.
         """
         run, config = RunDirectory(self.runs / job.directory), configuration(self.experiment, job, self.data)
-        if run.path.is_dir() and {entry.name for entry in run.path.iterdir()} <= _BEFORE_TRAINING:
-            shutil.rmtree(run.path)  # nothing of it is worth going on with
         if not check_directory(run, config, resume=True):
             return False
         # Settings of `distributed` are no part of a run's identity, but of a contender's.
