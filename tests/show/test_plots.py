@@ -41,6 +41,58 @@ def test_a_plot_names_what_it_shows_in_a_file_as_on_a_page(name: str) -> None:
     assert ElementTree.fromstring(standalone(drawing)).tag.endswith("svg")
 
 
+EDGES: dict[str, Callable[[], Drawing]] = {
+    "at the bottom": lambda: curves("T", [Line("SID", [1, 2], [0.0, 5.0])], x="epoch", bottom=0),
+    "below the bottom": lambda: by_stage("T", {"SID": [-1.0, 3.0], "BP": [2.0, 0.0]}, bottom=0, prior=False),
+    "large": lambda: curves("T", [Line("SID", [0, 100], [0.0, 100.0], sizes=[1.0, 1.0])], x="confidence", bottom=0),
+    "below zero": lambda: points("T", {"a": {"": Point(-3.0)}, "b": {"": Point(0.0)}, "c": {"": Point(nan)}}, zero=True),
+    "for nothing": lambda: tradeoff(
+        "T", [Mark("SID", 0.0, Point(1)), Mark("BP", 2, Point(3)), Mark("no", nan, Point(1))], x="x", y="y"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_no_mark_is_cut_at_the_edge(name: str) -> None:
+    root = ElementTree.fromstring(EDGES[name]().svg)
+    width, height = (float(size) for size in root.attrib["viewBox"].split()[2:])
+    marks = [use for use in root.iter("use") if "s1" in use.get("style", "")]
+    assert marks or name == "large"  # which are paths
+    for use in marks:
+        assert 0 <= float(use.attrib["x"]) <= width
+        assert 0 <= float(use.attrib["y"]) <= height
+    cut = [each for each in root.iter() if "clip-path" in each.attrib]
+    assert "s1" not in "".join(inner.get("style", "") for each in cut for inner in each.iter())
+
+
+def test_a_key_names_what_is_drawn_and_nothing_else() -> None:
+    lines = [Line("gone", [1, 2], [nan, inf]), Line("empty", (), ()), Line("there", [1, 2], [nan, 1.0])]
+    for logarithmic, low in (("", nan), ("y", 0.0)):
+        drawn = curves("T", [*lines, Line("low", [1, 2], [low, low])], x="epoch", logarithmic=logarithmic)
+        assert {"gone", "empty", "there", "low"} & set(texts(drawn)) == {"there"}
+        assert "var(--s3)" in drawn.svg  # in the colour that it has beside the others
+        assert "var(--s1)" not in drawn.svg
+    busy = timeline("T", {"one": [[("work", 0.0, 1.0)]]})
+    assert "waiting" not in texts(busy)
+
+
+def test_long_names_fit_into_the_key() -> None:
+    words = " ".join(["a method of many words"] * 8)
+    drawn = curves("T", [Line(words, [1, 2], [1, 2]), Line("B", [1, 2], [2, 3])], x="epoch", size=(320, 230))
+    assert max(map(len, texts(drawn))) <= 50
+    assert " ".join(texts(drawn)).count("a method of many words") > 3
+
+
+def test_one_epoch_is_one_tick() -> None:
+    assert [text for text in texts(curves("T", [Line("SID", [1], [0.5])], x="epoch")) if text == "1"] == ["1"]
+
+
+def test_a_river_has_axes() -> None:
+    assert {"0\u00a0%", "50\u00a0%", "100\u00a0%", "prior", "stage", "30"} <= set(
+        texts(river(np.full((31, 2), 0.5), ["a", "b"], 0))
+    )
+
+
 def test_a_series_alone_needs_no_key() -> None:
     assert "SID" not in texts(curves("T", [Line("SID", [1, 2], [1, 2])], x="epoch"))
 

@@ -27,4 +27,4 @@ def test_numbers_read_as_people_write_them() -> None:
     assert (percent(0.9722), percent(-0.5, 0), percent(float("nan"))) == ("97.22\u00a0%", "−50\u00a0%", "unknown")
     assert (number(1.39, "+"), number(-0.5, "+"), number(1234, "+"), minus("-0.50")) == ("+1.39", "−0.500", "+1,234", "−0.50")
     assert [duration(seconds) for seconds in (8.4, 200, 7500)] == ["8.4 s", "3 min 20 s", "2 h 05 min"]
-    assert (shortened("chimpanzee", 6), shortened("cat", 6)) == ("chimp…", "cat")
+    assert (shortened("chimpanzee", 6), shortened("cat", 6)) == ("chi…ee", "cat")

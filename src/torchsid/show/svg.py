@@ -62,11 +62,15 @@ def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
 
 
 def key(figure: "Figure", names: Sequence[str], handles: Sequence[Any]) -> None:
-    """Explain colours and marks below the figure, which grows by as much."""
-    longest = max(map(len, names))
-    columns = min(len(names), 4 if longest <= 12 else 3 if longest <= 20 else 2 if longest <= 34 else 1)
-    figure.set_figheight(figure.get_figheight() + (12 + 15 * -(-len(names) // columns)) / 72)
-    figure.legend(handles, names, loc="outside lower left", ncols=columns)
+    """Explain colours and marks below the figure, which grows by as much; a name too long for it takes several lines."""
+    if not names:
+        return
+    width, mark, letter = 72 * figure.get_figwidth(), 30, 6.1  # CSS pixels
+    columns = int(max(1, min(4, len(names), width / (mark + letter * max(map(len, names))))))
+    texts = ["\n".join(wrap(name, int((width - mark) / letter))) or name for name in names]
+    lines = -(-len(names) // columns) + "".join(texts).count("\n")
+    figure.set_figheight(figure.get_figheight() + (12 + 15 * lines) / 72)
+    figure.legend(handles, texts, loc="outside lower left", ncols=columns)
 
 
 def finish(figure: "Figure", title: str, description: str) -> Drawing:

@@ -86,9 +86,10 @@ def duration(seconds: float) -> str:
 
 
 def shortened(name: str, letters: int) -> str:
-    """Return a name of at most so many letters.
+    """Return a name of at most so many letters, with its beginning and its end, which may be all that tells it apart.
 
-    >>> shortened("chimpanzee", 6)
-    'chimp…'
+    >>> shortened("photos of my dog", 10)
+    'photos…dog'
     """
-    return name if len(name) <= letters else name[: letters - 1] + "…"
+    end = letters // 3
+    return name if len(name) <= letters else f"{name[: letters - 1 - end]}…{name[len(name) - end :]}"

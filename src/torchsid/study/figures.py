@@ -20,7 +20,10 @@ RIVERS = (
     "A river goes from the prior on the left through every stage; a band is as high as the belief in a class. "
     "The true class is green and at the bottom, what is left between the bands went to others."
 )
-CALIBRATION = "On the dashed diagonal confidence and accuracy agree; the area of a mark is the share of the samples in its bin."
+CALIBRATION = (
+    "On the dashed diagonal confidence and accuracy agree; the area of a mark is the share of the samples in its bin. Bins of few "
+    "samples lie off it by chance."
+)
 
 
 def side_by_side(drawings: Iterable[Drawing | None], *, narrow: bool = False) -> list[Part]:

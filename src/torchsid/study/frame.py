@@ -164,6 +164,7 @@ _OF_EPOCHS: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "train_loss": lambda event: event.get("train_loss"),
     "train_accuracy": lambda event: (event.get("train_accuracy") or [None])[-1],
     "validation_accuracy": lambda event: event["validation"]["accuracy"][-1] if event.get("validation") else None,
+    "validation_loss": lambda event: event["validation"].get("loss") if event.get("validation") else None,
     "samples_per_second": lambda event: event.get("samples_per_second"),
     "memory_mib": lambda event: event.get("memory_mib"),
 }

@@ -5,8 +5,8 @@ from tests.show.parsed import parsed
 from tests.study.fake import PLAN, Make
 
 from torchsid.errors import RunError
-from torchsid.study.report import render
-from torchsid.study.report.page import cut_table, provenance_table
+from torchsid.study.report import compare, render, summary_table
+from torchsid.study.report.page import cut_table, loss_figures, provenance_table, surety_table
 from torchsid.study.runs import load_run
 
 NOISE = {"kind": "symmetric", "rate": 0.2, "measured": 0.1981}
@@ -37,6 +37,26 @@ def test_several_runs_are_one_page(make_run: Make, tmp_path: Path) -> None:
     assert page.sections == [*ALWAYS, "locality", "provenance"]  # neither noise nor conflict, of which nothing was recorded
     assert all(page.words.count(name) > 5 for name in ("SID", "Backprop", "Plain"))
     assert "layer2.0" in page.words
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(12, "neither, as far as 12 samples tell"), (1000, "overconfident")])
+def test_few_samples_show_nothing_of_confidence(make_run: Make, n: int, verdict: str) -> None:
+    (row,) = surety_table(compare([make_run(n=n, error=0.05, epochs=1)])).rows
+    assert row[-1].value == verdict
+    assert "by chance alone" in row[-2].detail
+
+
+def test_losses_of_other_meaning_stand_in_other_figures(make_run: Make) -> None:
+    runs = [make_run("a", n=9), make_run("b", n=9, label="Backprop"), make_run("c", seed=1, status="interrupted", epochs=0)]
+    drawn = [drawing for drawing in loss_figures(compare(runs)) if drawing]
+    assert [drawing.title for drawing in drawn] == ["SID: training loss", "Backprop: training loss"]
+    assert "Backprop" not in drawn[0].svg
+
+
+def test_intervals_are_announced_where_there_are_some(make_run: Make) -> None:
+    first, second = (make_run(f"{seed}", n=9, seed=seed) for seed in (0, 1))
+    assert "one seed" in summary_table(compare([first])).caption
+    assert "over the seeds" in summary_table(compare([first, second])).caption
 
 
 @pytest.mark.parametrize("changes", [{"status": "interrupted"}, {"status": "running", "epochs": 0}, {"validation": False}])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _HEIGHT = 330, 120
+_LEFT, _BELOW = 40, 34  # room for the numbers of the axes
 _COLOURS = ("s3", "s2", "s5", "s6")  # the first outcome's is green
 _WIDE = 0.17  # a band of this height has room for its name
 
@@ -41,10 +42,12 @@ def river(beliefs: NDArray[np.float64], names: Sequence[str], first: int) -> Dra
         if band[widest] >= _WIDE:
             texts.append(_text(across[widest], base[widest] + band[widest] / 2, names[outcome]))
         base = base + band
-    stages = sorted({0, *np.linspace(1, depth, min(depth, 5)).round().astype(int).tolist()})
-    ticks = (_text(across[stage], -0.1, str(stage) if stage else "prior", "muted") for stage in stages)
+    stages = sorted({0, *np.linspace(min(depth, max(1, depth // 5)), depth, min(depth, 5)).round().astype(int).tolist()})
+    ticks = [_text(across[stage], -0.1, str(stage) if stage else "prior", "muted") for stage in stages]
+    ticks += [_text(-6, share, f"{100 * share:.0f}\u00a0%", "muted", "end") for share in (0, 0.5, 1)]
+    ticks.append(_text(_WIDTH / 2, -0.225, "stage", "muted"))
     spoken = (f"{names[k]} {', '.join(percent(share, 0) for share in beliefs[:, k])}" for k in outcomes[:2])
-    box = f"0 0 {_WIDTH} {_HEIGHT + 18}"
+    box = f"{-_LEFT} -8 {_WIDTH + _LEFT + 2} {_HEIGHT + _BELOW}"
     return Drawing("Belief by stage", element(box, "".join([*body, *texts, *ticks]), f"Belief by stage. {'; '.join(spoken)}"))
 
 
@@ -54,11 +57,11 @@ def _band(across: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[n
     return f'<polygon points="{path}" fill="var(--{colour})" fill-opacity="{opacity}" stroke="var(--paper)" stroke-width="0.8"/>'
 
 
-def _text(x: float, y: float, text: str, colour: str = "") -> str:
-    side = "start" if x < 0.25 * _WIDTH else "end" if x > 0.75 * _WIDTH else "middle"
+def _text(x: float, y: float, text: str, colour: str = "", side: str = "") -> str:
+    side = side or ("start" if x < 0.25 * _WIDTH else "end" if x > 0.75 * _WIDTH else "middle")
     where = f'x="{x + {"start": 4, "end": -4, "middle": 0}[side]:.1f}" y="{_HEIGHT * (1 - y) + 4:.1f}" text-anchor="{side}"'
     style = f'font-size="11" fill="var(--{colour})"' if colour else 'font-size="12" font-weight="600" fill="currentColor"'
-    return f"<text {where} {style}>{escape(shortened(text, 22))}</text>"
+    return f"<text {where} {style}>{escape(shortened(text, 16))}</text>"
 
 
 CORNERS = np.array([[0, 0], [1, 0], [0.5, 0.75**0.5]])

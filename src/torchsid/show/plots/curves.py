@@ -49,11 +49,11 @@ def curves(
 
     Args:
         title: of the figure.
-        lines: in the order that gives them their colours.
+        lines: in the order that gives them their colours; one without a number is left out, and not in the key.
         x: name of the horizontal axis.
         y: name and unit of what is drawn, if the title does not say it.
-        logarithmic: which axes are: `x`, `y` or `xy`.
-        bottom: where the vertical axis begins; None fits it to the values.
+        logarithmic: which axes are: `x`, `y` or `xy`; values that are not above 0 have no place on `y`.
+        bottom: where the vertical axis begins, if no value lies below; None fits it to the values.
         ticks: places on the horizontal axis with their names; None marks whole numbers.
         diagonal: whether y = x is drawn, dashed.
         level: of a dashed line across.
@@ -64,19 +64,23 @@ def curves(
             axes.set_xscale("log", base=2)
         if "y" in logarithmic:
             axes.set_yscale("log")
-        handles = [_draw(axes, index, line, lines) for index, line in enumerate(lines)]
+        least = 0.0 if "y" in logarithmic else -np.inf
+        drawn = {index: _arrays(line, least) for index, line in enumerate(lines)}
+        drawn = {index: found for index, found in drawn.items() if np.isfinite(found[0]).any()}
+        seen = [lines[index] for index in drawn]
+        handles = [_draw(axes, index, lines[index], found, seen) for index, found in drawn.items()]
         if diagonal:
             axes.axline((0, 0), slope=1, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1)
         if level is not None:
             axes.axhline(level, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1)
         axes.margins(x=0.04, y=0.08)
-        _limits(axes, lines, level, bottom)
+        _limits(axes, np.concatenate(list(drawn.values()), axis=1) if drawn else np.zeros((3, 0)), level, bottom)
         axes.set_xlabel(x)
         axes.set_title(y)
-        _ticks(axes, lines, ticks)
-        if len(lines) > 1:
-            key(figure, [line.name for line in lines], handles)
-        ends = (f"{line.name}: {number(float(y[0]))} to {number(float(y[-1]))}" for line in lines if len(y := _arrays(line)[0]))
+        _ticks(axes, seen, ticks)
+        if seen and len(lines) > 1:
+            key(figure, [line.name for line in seen], handles)
+        ends = (f"{lines[index].name}: {number(float(y[0]))} to {number(float(y[-1]))}" for index, (y, *_) in drawn.items())
         return finish(figure, title, "; ".join(ends) or "Nothing recorded")
 
 
@@ -118,55 +122,63 @@ def by_stage(
     )
 
 
-def _draw(axes: "Axes", index: int, line: Line, lines: Sequence[Line]) -> object:
-    """Draw one line and return what stands for it in the key."""
+def _draw(axes: "Axes", index: int, line: Line, found: NDArray[np.float64], lines: Sequence[Line]) -> object:
+    """Draw one line, marks whole even at the edge, and return what stands for it in the key."""
     colour, style, shape = look(index)
-    x, (y, low, high) = np.asarray(line.x, dtype=float), _arrays(line)
-    if not len(x) and len(y):
+    x, (y, low, high) = np.asarray(line.x, dtype=float), found
+    if not len(x):
         x = np.array(sorted({place for other in lines for place in other.x}) or [0.0, 1.0])[[0, -1]]
         y, low, high, shape = y[[0, 0]], low[[0, 0]], high[[0, 0]], ""
     if np.isfinite(low).any():
         axes.fill_between(x, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
-    axes.plot(x, y, style, color=colour, lw=1.8, zorder=2)
-    few = shape and len(x) <= _MARKED
+    axes.plot(x, y, style, color=colour, lw=1.8, zorder=2, clip_on=False)
+    gap = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
+    marked = ~gap[1:-1] & (len(x) <= _MARKED or gap[:-2] & gap[2:])  # of many points those that no line leads to
+    few = shape and bool(marked.any())
     if line.sizes:
-        axes.scatter(x, y, s=12 + 400 * np.asarray(line.sizes), color=colour, marker=shape, alpha=0.85, lw=0, zorder=3)
+        sizes = 12 + 400 * np.asarray(line.sizes)
+        axes.scatter(x, y, s=sizes, color=colour, marker=shape, alpha=0.85, lw=0, zorder=3, clip_on=False)
     elif few:
-        axes.plot(x, y, shape, color=colour, ms=4.5, zorder=3)
-        hollow = np.array(line.hollow or [False] * len(x))
-        axes.plot(x[hollow], y[hollow], shape, color=colour, mfc=PAPER, ms=4.5, zorder=4)
+        hollow = np.array(line.hollow or [False] * len(x), dtype=bool)
+        for those, fill in ((marked & ~hollow, colour), (marked & hollow, PAPER)):
+            if those.any():  # an empty line that is not clipped would count at 0 when the figure is laid out
+                axes.plot(x[those], y[those], shape, color=colour, mfc=fill, ms=4.5, zorder=3, clip_on=False)
     return axes.plot([], [], style + (shape if few else ""), color=colour, ms=4.5)[0]
 
 
-def _limits(axes: "Axes", lines: Sequence[Line], level: float | None, bottom: float | None) -> None:
+def _limits(axes: "Axes", found: NDArray[np.float64], level: float | None, bottom: float | None) -> None:
     """Let an interval that is far wider than others run out of the figure."""
-    values, *ends = np.concatenate([_arrays(line) for line in lines], axis=1) if lines else np.zeros((3, 0))
+    values, *ends = found
     halves = (ends[1] - ends[0]) / 2
     if axes.get_yscale() == "linear" and np.isfinite(halves).any():
         low, high = np.nanmin([*values, level or np.nan]), np.nanmax([*values, level or np.nan])
-        room, shown = max(high - low, 1.3 * np.nanmedian(halves)) or 1.0, axes.get_ylim()
+        room, shown = max(high - low, 1.3 * np.nanmedian(halves), 1e-3 * abs(high)) or 1.0, axes.get_ylim()
         axes.set_ylim(max(shown[0], low - room), min(shown[1], high + room))
-    if bottom is not None:
+    if bottom is not None and not (values < bottom).any():
         axes.set_ylim(bottom=bottom)
 
 
-def _arrays(line: Line) -> NDArray[np.float64]:
-    """Return values and the ends of their intervals, `[3, points]`; NaN where there is none."""
+def _arrays(line: Line, least: float) -> NDArray[np.float64]:
+    """Return values and the ends of their intervals, `[3, points]`; NaN where there is none, or it is not above `least`."""
     points = [y if isinstance(y, Point) else Point(y) for y in line.y]
     found = np.array(points, dtype=float).reshape(-1, 3).T
-    return np.where(np.isfinite(found), found, np.nan)
+    return np.where(np.isfinite(found) & (found > least), found, np.nan)
 
 
 def _ticks(axes: "Axes", lines: Sequence[Line], ticks: Mapping[float, str] | None) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
     if axes.get_yscale() == "log":
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # powers alone may all lie outside
+        low, high = axes.get_ylim()  # powers of ten alone may all lie outside
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 500 * low else (1.0,), numticks=8))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.minorticks_off()
     if ticks is None:
-        longest = max((place for line in lines for place in line.x), default=1)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=min(8, max(1, int(longest))), integer=longest > 1))
+        places = {place for line in lines for place in line.x} or {1}
+        if len(places) == 1:
+            axes.set_xticks([*places], [f"{place:g}" for place in places])
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=min(8, max(1, int(max(places)))), integer=max(places) > 1))
         return
     texts, last, (low, high) = [], -np.inf, axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 0)]))[:, 0]
     place_of = np.log2 if axes.get_xscale() == "log" else float

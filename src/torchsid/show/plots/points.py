@@ -1,7 +1,10 @@
 """Points with intervals: one lane a group, who lies where and how far apart; or what is gained against what it costs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import NamedTuple
+
+import numpy as np
 
 from torchsid.show.svg import INK, MUTED, PAPER, SERIES, Drawing, canvas, finish, key, look
 from torchsid.show.tables import number, shortened
@@ -23,11 +26,12 @@ def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, zero: bool =
 
     Args:
         title: of the figure, with the unit.
-        lanes: by name the points of its series; a lane with one needs no key.
-        zero: whether the axis begins at 0.
+        lanes: by name the points of its series, of which those that are no number are left out; a lane with one needs no key.
+        zero: whether the axis has the 0.
     """
+    lanes = {lane: {name: point for name, point in own.items() if isfinite(point.value)} for lane, own in lanes.items()}
     names = list(dict.fromkeys(name for lane in lanes.values() for name in lane))
-    heights = [_LANE + _MARK * (len(lane) - 1) for lane in lanes.values()]
+    heights = [_LANE + _MARK * max(len(lane) - 1, 0) for lane in lanes.values()]
     with canvas(460, sum(heights) + 46) as (figure, axes):
         middles, top, handles = [], 0.0, {}
         for lane, height in zip(lanes.values(), heights, strict=True):
@@ -36,12 +40,12 @@ def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, zero: bool =
                 y = top + (_LANE / 2 + _MARK * place)
                 if point.low is not None and point.high is not None:
                     axes.plot([point.low, point.high], [y, y], color=colour, lw=1.6)
-                handles[name] = axes.plot(point.value, y, shape, color=colour, ms=5.5)[0]
+                handles[name] = axes.plot(point.value, y, shape, color=colour, ms=5.5, clip_on=False)[0]
             middles.append(top + height / 2)
             top += height
         axes.set_ylim(max(top, 1), 0)
         if zero:
-            axes.set_xlim(left=0)
+            axes.set_xlim(left=min(0, axes.dataLim.x0))
         axes.set_yticks(middles, [shortened(name, _LETTERS) for name in lanes], fontsize=10, color=INK)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.grid(visible=False, axis="y")
@@ -67,25 +71,27 @@ def tradeoff(title: str, marks: Sequence[Mark], *, x: str, y: str, higher: bool 
 
     Args:
         title: of the figure.
-        marks: in the order that gives them their colours.
+        marks: in the order that gives them their colours; one that lacks a number is left out.
         x: name and unit of the cost.
         y: name and unit of what is reached.
         higher: whether more y is better.
     """
     with canvas(460, 290) as (figure, axes):
-        handles = []
-        for index, mark in enumerate(marks):
+        handles, whole = [], {index: mark for index, mark in enumerate(marks) if isfinite(mark.x) and isfinite(mark.y.value)}
+        for index, mark in whole.items():
             colour, _, shape = look(index)
             if mark.y.low is not None and mark.y.high is not None:
                 axes.plot([mark.x, mark.x], [mark.y.low, mark.y.high], color=colour, lw=1.4, zorder=2)
             fill = colour if index < len(SERIES) else PAPER  # the same marks again, hollow
-            handles += axes.plot(mark.x, mark.y.value, shape, color=colour, mfc=fill, ms=6.5, zorder=3)
-        axes.plot(*zip(*front(marks, higher=higher), strict=True), color=MUTED, lw=1.4, zorder=1)
-        axes.set(xlabel=x, xlim=(0, 1.1 * max(mark.x for mark in marks)))
+            handles += axes.plot(mark.x, mark.y.value, shape, color=colour, mfc=fill, ms=6.5, zorder=3, clip_on=False)
+        axes.plot(*np.array(list(front([*whole.values()], higher=higher))).reshape(-1, 2).T, color=MUTED, lw=1.4, zorder=1)
+        axes.margins(x=0.1, y=0.15)
+        axes.set(xlabel=x)
+        axes.set_xlim(left=min(0, axes.dataLim.x0))
         axes.set_title(y)
-        axes.margins(y=0.15)
-        key(figure, [mark.name for mark in marks], handles)
-        return finish(figure, title, "; ".join(f"{mark.name} {number(mark.y.value)} for {number(mark.x)}" for mark in marks))
+        key(figure, [mark.name for mark in whole.values()], handles)
+        said = (f"{mark.name} {number(mark.y.value)} for {number(mark.x)}" for mark in whole.values())
+        return finish(figure, title, "; ".join(said))
 
 
 def front(marks: Sequence[Mark], *, higher: bool) -> Iterator[tuple[float, float]]:

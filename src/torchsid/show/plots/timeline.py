@@ -40,6 +40,7 @@ def timeline(title: str, panels: Mapping[str, Sequence[Lane]]) -> Drawing:
             axes.set_yticks(range(len(lanes)), [f"worker {place + 1}" for place in range(len(lanes))], fontsize=9)
             axes.grid(visible=False)
         grid[-1].set_xlabel("seconds")
-        shown = {**colours, "waiting": RULE}
+        busy = [(sum(stop - start for _, start, stop in each), ends[name]) for name, lanes in panels.items() for each in lanes]
+        shown = {**colours, **({"waiting": RULE} if any(work < 0.999 * end for work, end in busy) else {})}
         key(figure, list(shown), [Patch(facecolor=colour) for colour in shown.values()])
         return finish(figure, title, "; ".join(f"{name} ends at {number(end)}" for name, end in ends.items()))

@@ -162,13 +162,28 @@ def _notes(methods: Sequence[MethodRuns]) -> Iterator[str]:
 def summary_table(result: Comparison) -> Table:
     """Return one row a method: accuracy, KL, calibration, and the difference in accuracy after the last epoch to the first."""
     found = {each.place: each for each in result.differences if each.metric == "accuracy"}
-    caption = "Held-out data, with 95 % intervals" + (f"; differences are to the first method; {MARKS}" if found else "")
+    over = (
+        "means with 95 % intervals over the seeds"
+        if _several(result)
+        else "one seed; accuracies with 95 % intervals over the samples"
+    )
+    caption = f"Held-out data, {over}" + (f"; differences are to the first method; {MARKS}" if found else "")
     return number_table(result.frame, _heads(result), ["Method"], _SCORES, caption, {"Difference, last": found} if found else {})
 
 
 def cost_table(result: Comparison) -> Table:
     """Return one row a method: time, throughput, memory."""
-    return number_table(result.frame, _heads(result), ["Method"], _COSTS, "Costs, with 95 % intervals")
+    return number_table(
+        result.frame,
+        _heads(result),
+        ["Method"],
+        _COSTS,
+        f"Costs, {'means with 95 % intervals over the seeds' if _several(result) else 'one seed'}",
+    )
+
+
+def _several(result: Comparison) -> bool:
+    return any(len(method.runs) > 1 for method in result.methods)
 
 
 def _heads(result: Comparison) -> dict[Case, list[Cell | str]]:

@@ -13,7 +13,7 @@ from torchsid.show.plots.curves import Line, by_stage, curves
 from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import Table, facts, minus, percent, table
+from torchsid.show.tables import Cell, Table, facts, minus, percent, table
 from torchsid.study.figures import (
     CALIBRATION,
     RIVERS,
@@ -30,6 +30,7 @@ from torchsid.study.frame import BY_STAGE, Case, conflict, mean_cosine, select
 from torchsid.study.positions import flatten
 from torchsid.study.report.compare import Comparison, MethodRuns, compare, cost_table, summary_table
 from torchsid.study.runs import RunRecord, Scores, names_of_classes
+from torchsid.study.statistics import proportion_interval
 from torchsid.training.config import dotted
 
 _CARDS = 12  # shared out over the methods
@@ -59,9 +60,12 @@ def report_page(result: Comparison) -> Page:
     folded = [Folded(f"Warnings during training: {len(warnings)}", [facts(["Run", "Warning"], warnings)])] if warnings else []
     lines = {name: {method.name: result.by_stage(method, name) for method in result.methods} for name in BY_STAGE}
     stages = [*(stage_figure(name, rows) for name, rows in lines.items()), *map(_band, result.methods)]
-    accuracy = _over_epochs(result, "validation_accuracy", "Validation accuracy, %", 100)
-    accuracy = accuracy or _over_epochs(result, "train_accuracy", "Training accuracy, %", 100)
-    loss = _over_epochs(result, "train_loss", "Training loss")
+    held_out = [
+        _over_epochs(result.methods, result, "validation_accuracy", "Validation accuracy, %", 100),
+        _over_epochs(result.methods, result, "validation_loss", "Validation KL(target ‖ belief) of the last stage, nats"),
+    ]
+    if not any(held_out):
+        held_out = [_over_epochs(result.methods, result, "train_accuracy", "Training accuracy, %", 100)]
     bins = {method.name: scores.calibration for method, scores in _evaluated(result) if scores.calibration}
     calibration = reliability("Accuracy by confidence of the last stage, %", bins, (460, 330))
     return Page(
@@ -70,11 +74,13 @@ def report_page(result: Comparison) -> Page:
         notes=result.notes,
         sections=[
             Section("summary", "Summary", _SUMMARY, [summary_table(result), *folded]),
-            Section("curves", "Learning curves", "Means over the seeds; bands are 95 % intervals.", side_by_side([accuracy, loss])),
-            Section("stages", "What each stage adds", _STAGES, side_by_side(stages)),
+            Section("curves", "Learning curves", _learning(result), _curves(held_out, loss_figures(result))),
+            Section("stages", "What each stage adds", _held_out(result), side_by_side(stages)),
             Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
-            Section("calibration", "Calibration", CALIBRATION, side_by_side([calibration])),
+            Section(
+                "calibration", "Calibration", CALIBRATION, [surety_table(result), *side_by_side([calibration])] if bins else []
+            ),
             Section("cost", "Time and memory", _COST, _cost(result)),
             Section("conflict", "Gradient conflict", _CONFLICT, _conflict(result)),
             Section("locality", "Locality", _LOCALITY, [_locality(result)]),
@@ -88,7 +94,6 @@ _SUMMARY = (
     "“Best” is the epoch with the best validation accuracy, “last” the last one. KL is the mean KL(target ‖ belief) of the last "
     "stage in nats and ECE its expected calibration error, both after the last epoch."
 )
-_STAGES = "Held-out data; bands are 95 % intervals. The last figures show how the KL of single samples is spread in one run."
 _CONFUSION = (
     "Rows are true classes, columns answers of the last stage; blue is right, red is wrong, the shade is the share of the row."
 )
@@ -109,14 +114,68 @@ def _subtitle(result: Comparison) -> str:
     return " · ".join(filter(None, [f"Recipe {recipes}", samples, runs, str(first.manifest.get("finished") or "")[:10]]))
 
 
+def _learning(result: Comparison) -> str:
+    """Say which intervals there are, and why losses stand apart."""
+    seeds = {len(method.runs) for method in result.methods}
+    means = "Means over the seeds" + (
+        "; bands are 95 % intervals." if min(seeds) > 1 else "; where there are several, bands are 95 % intervals."
+    )
+    apart = (
+        " Methods minimise different losses, which do not compare: each has a figure of its own." if len(_kinds(result)) > 1 else ""
+    )
+    return (means if max(seeds) > 1 else "One seed: there are no intervals.") + apart
+
+
+def _held_out(result: Comparison) -> str:
+    """Say what the bands of the figures by stage are."""
+    several = max(len(method.runs) for method in result.methods) > 1
+    bands = (
+        "bands are 95 % intervals over the seeds"
+        if several
+        else "the band of the accuracy is its 95 % interval over the samples of one seed"
+    )
+    return f"Held-out data; {bands}. The last figures show how the KL of single samples is spread in one run."
+
+
+def _kinds(result: Comparison) -> list[list[MethodRuns]]:
+    """Return the methods by what they minimise: the loss of one method and depth is none of another."""
+    kinds: dict[str, list[MethodRuns]] = {}
+    for method in result.methods:
+        config = method.example.config
+        kinds.setdefault(repr((config.get("learner"), config.get("model", {}).get("depth"))), []).append(method)
+    return list(kinds.values())
+
+
+def loss_figures(result: Comparison) -> list[Drawing | None]:
+    """Draw the training losses, a figure for each kind."""
+    kinds = _kinds(result)
+    if len(kinds) == 1:
+        return [_over_epochs(result.methods, result, "train_loss", "Training loss")]
+    titles = [f"{', '.join(method.name for method in kind)}: training loss" for kind in kinds]
+    return [_over_epochs(kind, result, "train_loss", title, size=(320, 230)) for kind, title in zip(kinds, titles, strict=True)]
+
+
+def _curves(held_out: Sequence[Drawing | None], losses: Sequence[Drawing | None]) -> list[Part]:
+    return side_by_side([*held_out, *losses]) if len(losses) == 1 else [*side_by_side(held_out), *side_by_side(losses, narrow=True)]
+
+
 def _over_epochs(
-    result: Comparison, metric: str, title: str, factor: float = 1, *, bottom: float | None = None, level: float | None = None
+    methods: Sequence[MethodRuns],
+    result: Comparison,
+    metric: str,
+    title: str,
+    factor: float = 1,
+    *,
+    bottom: float | None = None,
+    level: float | None = None,
+    size: tuple[float, float] = (460, 270),
 ) -> Drawing | None:
     lines = []
-    for method in result.methods:
+    for method in result.methods:  # each keeps its colour
         rows = [row for row in select(result.frame.means, method=method.name, metric=metric) if row.epoch is not None]
+        rows = rows if method in methods else []
         lines.append(Line(method.name, [row.epoch or 0 for row in rows], [row.point(factor) for row in rows]))
-    return curves(title, lines, x="epoch", bottom=bottom, level=level) if any(line.x for line in lines) else None
+    return curves(title, lines, x="epoch", bottom=bottom, level=level, size=size) if any(line.x for line in lines) else None
 
 
 def _band(method: MethodRuns) -> Drawing | None:
@@ -127,6 +186,27 @@ def _band(method: MethodRuns) -> Drawing | None:
     spread = [Point(*each) for each in zip(*quantiles, strict=True)]
     lines: dict[str, Sequence[float | Point]] = {"median, middle 90 %": spread, "mean": scores.by_stage["kl"]}
     return by_stage(f"{method.name}: KL of single samples, nats", lines, logarithmic=True)
+
+
+def surety_table(result: Comparison) -> Table:
+    """Return whether a method is surer than it is right, as far as so many samples can tell."""
+    rows: list[list[Cell | str]] = []
+    for method, scores in _evaluated(result):
+        bins = (np.array(scores.calibration.get(key, ()), dtype=float) for key in ("count", "confidence", "accuracy"))
+        count, confidence, accuracy = bins
+        if not count.sum():
+            continue
+        share = count / count.sum()
+        sure, right = float(share @ confidence), proportion_interval(round(scores.n * float(share @ accuracy)), scores.n)
+        low, high = sure - (right.high or 1.0), sure - (right.low or 0.0)
+        chance = float(np.sqrt(2 / np.pi * count * confidence * (1 - confidence)).sum() / count.sum())
+        verdict = "overconfident" if low > 0 else "underconfident" if high < 0 else f"neither, as far as {scores.n:,} samples tell"
+        said = [minus(f"{100 * gap:+.1f}") for gap in (sure - right.mean, low, high)]
+        error = Cell(percent(scores.last("ece"), 1), f"about {percent(chance, 1)} by chance alone")
+        means = (percent(each, 1) for each in (sure, right.mean))
+        rows.append([method.name, f"{scores.n:,}", *means, Cell(said[0], f"{said[1]} to {said[2]}"), error, verdict])
+    columns = ["Method", "Samples", "Mean confidence", "Accuracy", "Difference, points", "Calibration error", "The stage is"]
+    return table(columns, rows, "The last stage; the difference has the 95 % interval of the accuracy")
 
 
 def _beliefs(result: Comparison) -> Iterator[Part]:
@@ -177,7 +257,7 @@ def _cost(result: Comparison) -> list[Part]:
     drawn: list[Drawing | None] = [*tradeoff_figures(result.frame, {name: Case(name) for name in names}).values()]
     if len(names) == 1:
         over = {"samples_per_second": "Samples a second", "memory_mib": "Memory of the process, MiB"}
-        drawn = [_over_epochs(result, metric, title, bottom=0) for metric, title in over.items()]
+        drawn = [_over_epochs(result.methods, result, metric, title, bottom=0) for metric, title in over.items()]
     return [cost_table(result), *side_by_side(drawn)]
 
 
@@ -212,7 +292,7 @@ def _noise(result: Comparison) -> list[Part]:
         for run in noisy
     ]
     true = 100 * (1 - noisy[0].noise_share)
-    drawn = _over_epochs(result, "train_accuracy", "Accuracy on the training labels, %", 100, level=true)
+    drawn = _over_epochs(result.methods, result, "train_accuracy", "Accuracy on the training labels, %", 100, level=true)
     return [table(["Run", "Kind", "Asked", "Labels changed"], rows), *side_by_side([drawn])]
 
 
