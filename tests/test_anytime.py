@@ -8,7 +8,7 @@ from torchsid import Cascade, SharedCascade, StagedCascade
 from torchsid import staged_cascade as cut
 from torchsid.anytime import EarlyExit, ExitRule
 from torchsid.core.beliefs import entropy
-from torchsid.errors import ConfigError
+from torchsid.errors import ConfigError, CutError
 
 BATCH = 40
 
@@ -27,6 +27,34 @@ class SizeCrosses(Chain):
     def forward(self, x: Tensor) -> Tensor:
         count = x.size(0)
         return self.d(self.c(self.b(self.a(x).relu()).relu()).reshape(count, 8).relu())
+
+
+class Masked(Chain):
+    """Takes a mask and flags, or does without."""
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, scale: float = 1.0, double: bool = False, **ignored: object
+    ) -> Tensor:
+        if mask is None:
+            mask = torch.ones_like(x)
+        h = self.b(self.a(x * mask.to(x.dtype) * scale).relu()).relu()
+        return self.d(self.c(2 * h if double else h).relu())
+
+
+class Options(Chain):
+    """Is traced as if there were a scale."""
+
+    def forward(self, x: Tensor, scales: tuple[float | None, ...] = (None,)) -> Tensor:
+        if scales[0] is not None:
+            x = x * scales[0]
+        return self.d(self.c(self.b(self.a(x).relu()).relu()).relu())
+
+
+class TimeFirst(Chain):
+    """`[B, T]` inside as `[T, B, 8]`, with T = 4."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.b(self.a(x.T.unsqueeze(-1) * torch.ones(4, dtype=x.dtype)).relu()).relu()).mean(0))
 
 
 def cut_in_three(model: nn.Module, by: str) -> StagedCascade:
@@ -142,6 +170,33 @@ def test_a_boundary_cascade_is_left_as_it_was() -> None:
     assert cascade.segments is segments
     assert cascade.training
     assert all(torch.equal(before[key], value) for key, value in cascade.state_dict().items())
+
+
+def test_arguments_that_come_and_go_are_followed() -> None:
+    cascade = cut_in_three(Masked(), "boundary")
+    x = torch.randn(6, 4, dtype=torch.float64)
+    early, mask = EarlyExit(cascade, "confidence>1"), torch.eye(4)[torch.arange(6) % 4]
+    for inputs in (x, (x, mask), (x, None), {"x": x, "mask": mask, "double": True}, {"x": x, "scale": 3.0}, {"x": x, "other": 1}):
+        assert torch.equal(early(inputs).log_belief, cascade.log_beliefs(inputs)[-1])
+        assert early.whole_batches == ""
+    graph = cut_in_three(Masked(), "graph")
+    with pytest.raises(CutError, match=r"the graph is that of mask=None, but mask is now a tensor: cut with an example"):
+        EarlyExit(graph, "confidence>1")((x, mask))
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (TimeFirst, "the samples of a batch are no rows of the features, or depend on each other"),
+        (Options, "the pieces that torch.fx makes of Options cannot run these inputs (unsupported operand type"),
+    ],
+)
+def test_a_graph_that_mixes_samples_or_cannot_run_leaves_the_batch_whole(model: type[Chain], why: str) -> None:
+    cascade = cut_in_three(model(), "boundary")
+    x = torch.randn(4, 4, dtype=torch.float64)
+    early = EarlyExit(cascade, "confidence>1")
+    assert torch.equal(early(x).log_belief, cascade.log_beliefs(x)[-1])
+    assert early.whole_batches.startswith(why)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ i* = min { i : p_i is sure }, or L where none is;   the answer is p_{i*}
 """
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -86,7 +87,8 @@ class EarlyExit:
 
     * in a shared cascade, before every stage;
     * in a staged cascade, at every cut that nothing but rows of samples crosses, `[B, ...]`, when `torch.fx` can make modules of
-      its pieces. A cascade cut by="boundary" is cut anew that way; it keeps its weights and its cuts.
+      its pieces. A cascade cut by="boundary" is cut anew that way; it keeps its weights and its cuts. Inputs that leave out other
+      arguments than those before are cut anew again.
 
     Where the batch cannot be divided it goes on whole, and stops at the first cut behind which all its samples have been sure;
     `whole_batches` then says why. Put the cascade into evaluation mode before: BatchNorm in train mode would mix the samples.
@@ -129,7 +131,8 @@ class EarlyExit:
 
     def _run(self, cascade: StagedCascade, x: Inputs, batch: "_Batch", close: Close) -> None:
         """Run the stages, which divide the batch at every cut where that is possible."""
-        if self._segments is None:
+        known = self._segments
+        if known is None or (isinstance(known, GraphSegments) and known is not cascade.segments and not known.takes(x)):
             self._segments, self.whole_batches = _divisible(cascade, x)
         if not isinstance(self._segments, GraphSegments):
             cascade.run(x, close)
@@ -205,31 +208,37 @@ class _AllSureError(Exception):
 
 def _divisible(cascade: StagedCascade, x: Inputs) -> tuple[Segments, str]:
     """Return the segments to run, and why the batch must stay whole, if it must."""
-    own = cascade.segments
-    if isinstance(own, GraphSegments):
-        return own, ""
-    if not isinstance(own, Boundaries):
-        return own, f"the pieces of {type(cascade.model).__name__} are no modules"
+    own, name = cascade.segments, type(cascade.model).__name__
+    if not isinstance(own, Boundaries | GraphSegments):
+        return own, f"the pieces of {name} are no modules"
     try:
-        graph = GraphSegments(cascade.model, own.cuts)
+        graph = own if isinstance(own, GraphSegments) else GraphSegments(cascade.model, own.cuts, x)
     except CutError:
-        return own, f"torch.fx makes no modules of the pieces of {type(cascade.model).__name__}"
+        return own, f"torch.fx makes no modules of the pieces of {name}"
     count = batch_size(x)
-    one = tree_map(lambda value: value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value, x)
+    inputs = dict(x) if isinstance(x, Mapping) else x
+    one = tree_map(lambda value: value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value, inputs)
     with without_side_effects(cascade.model):
         cascade.model.eval()
-        trained, new = (_read(segments, cascade.model, one) for segments in (own, graph))
-    if all(len(a) == len(b) and all(map(torch.equal, a, b)) for a, b in zip(trained, new, strict=True)):
-        return graph, ""
-    return own, "where several tensors cross a cut, the heads would read another one than they were trained on"
+        whole, trained = _read(own, cascade.model, x), _read(own, cascade.model, one)
+        try:
+            new = _read(graph, cascade.model, one)
+        except Exception as error:  # of the model's own code, on a way that these inputs do not take
+            return own, f"the pieces that torch.fx makes of {name} cannot run these inputs ({error})"
+    if len(trained) != len(new) or not all(map(torch.equal, trained, new)):
+        return own, "where several tensors cross a cut, the heads would read another one than they were trained on"
+    first = [features[:1] for features in whole]
+    if not all(a.shape == b.shape and torch.allclose(a, b, rtol=0.01, atol=0.01) for a, b in zip(first, trained, strict=True)):
+        return own, "the samples of a batch are no rows of the features, or depend on each other"
+    return graph, ""
 
 
-def _read(segments: Segments, model: nn.Module, x: Inputs) -> list[list[Tensor]]:
-    """Return what the head of each stage reads, a list that is empty where no tensor crosses the cut."""
-    read: list[list[Tensor]] = []
+def _read(segments: Segments, model: nn.Module, x: Inputs) -> list[Tensor]:
+    """Return what the head of each stage reads; nothing where no tensor crosses the cut."""
+    read: list[Tensor] = []
 
     def close(_: int, tensors: list[Tensor]) -> list[Tensor]:
-        read.append([tensor.clone() for tensor in tensors[:1]])
+        read.extend(tensor.clone() for tensor in tensors[:1])
         return tensors
 
     segments.run(model, x, close)

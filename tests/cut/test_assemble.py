@@ -1,20 +1,25 @@
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from torchsid import SID, models, staged_cascade
 from torchsid.errors import CutError, HeadError
 from torchsid.heads.cost import multiply_adds
 
 from .classifiers import CASES, CLASSES, classifier, images
-from .toys import TARGET, Chain, LongSkip, Tied, TwoInputs, X
+from .toys import TARGET, Chain, Experts, Frozen, LongSkip, Shortcuts, Taps, Tied, TwoInputs, X
 
 every_way = pytest.mark.parametrize("by", ["boundary", "graph"])
 
 
 def build(model: nn.Module | None = None, stages: int | tuple[str, ...] = 2, example: object = X, **settings: object) -> object:
     settings = {"max_head_share": 9.0, **settings}
-    return staged_cascade(model or Chain(), settings.pop("num_classes", CLASSES), stages, example, **settings)  # type: ignore[arg-type]
+    return staged_cascade(Chain() if model is None else model, settings.pop("num_classes", CLASSES), stages, example, **settings)  # type: ignore[arg-type]
 
 
 @every_way
@@ -100,7 +105,125 @@ def test_parameters_tied_inside_a_stage_are_trained() -> None:
     assert all(parameter.grad is not None for parameter in cascade.parameters())
 
 
+@every_way
+@pytest.mark.parametrize("how", ["no_grad", "inference_mode"])
+def test_a_part_that_runs_without_gradients_is_not_trained(how: str, by: str) -> None:
+    cascade = build(Frozen(how), ("b",), by=by)
+    assert cascade.owned == (("b.weight", "b.bias"), ("c.weight", "c.bias", "d.weight", "d.bias"))
+    assert SID(cascade).backward(X, TARGET).log_belief.requires_grad is False
+    assert [name for name, p in cascade.model.named_parameters() if p.grad is None] == ["a.weight", "a.bias"]
+    assert torch.is_grad_enabled()
+    with torch.no_grad():
+        assert not cascade(X).requires_grad
+        assert not cascade.log_beliefs(X).requires_grad
+
+
+def test_a_cascade_is_built_under_inference_mode_like_anywhere() -> None:
+    model = Chain()
+    with torch.inference_mode():
+        cascade = build(model, example=torch.ones(2, 4))
+    SID(cascade).backward(X, TARGET)
+
+
+@pytest.mark.parametrize("shortcut", [nn.Identity(), nn.Dropout(0.0), nn.Flatten()], ids=lambda module: type(module).__name__)
+def test_no_stage_ends_with_a_shortcut_that_is_the_input_itself(shortcut: nn.Module) -> None:
+    model = Shortcuts(shortcut)
+    for stages in (2, 3, 4):
+        cascade = build(model, stages)
+        SID(cascade).backward(X, TARGET)
+        assert not any("shortcut" in stage.cut for stage in cascade.plan.stages)
+    with pytest.raises(CutError, match=r"cut 'c.shortcut': the output of 'b' crosses beside its output \(a skip connection\)"):
+        build(Shortcuts(nn.ReLU()), ("c.shortcut",))
+
+
+def test_no_stage_ends_with_an_output_that_is_kept_for_later() -> None:
+    assert [stage.cut for stage in build(Taps(), 3).plan.stages] == ["a", "b.layer", ""]  # not "b", whose own copy is read later
+    with pytest.raises(CutError, match=r"cut 'b': the output of 'b.layer' crosses beside its output"):
+        build(Taps(), ("b",))
+
+
+def test_experts_that_the_example_was_not_sent_to_belong_to_their_stage() -> None:
+    cascade = build(Experts(), ("a",))
+    assert {name[0] for name in cascade.owned[0]} == {"a"}
+    assert len(cascade.owned[1]) == 10
+
+
+class Fickle(Chain):
+    """Takes a skip past `b` in every other pass, on which no single look can count."""
+
+    passes: ClassVar = [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes[0] += 1
+        h = self.a(x).relu()
+        return self.d(self.c(self.b(h).relu() + (h if self.passes[0] % 2 == 0 else 0)).relu())
+
+
+def test_a_leak_that_only_running_the_stages_shows_is_told_when_the_cascade_is_built() -> None:
+    with pytest.raises(CutError, match=r"the loss of stage 2 would reach a.weight of stage 1, past the cut .*by='graph'"):
+        build(Fickle(), ("b",))
+
+
+def made_under_inference_mode() -> nn.Module:
+    with torch.inference_mode():
+        return Chain()
+
+
+def checkpointed(use_reentrant: bool) -> nn.Module:
+    model = Chain()
+    forward = model.b.forward
+    model.b.forward = lambda x: checkpoint(forward, x, use_reentrant=use_reentrant)
+    return model
+
+
+def fully_sharded() -> nn.Module:
+    return type("FSDPChain", (Chain, type("FSDPModule", (), {})), {})()  # as fully_shard makes it
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: nn.DataParallel(Chain()), r"the model is wrapped by DataParallel: cut the model itself \(.module\)"),
+        (fully_sharded, "the model is wrapped by FSDPModule: cut the model itself"),
+        (lambda: nn.Sequential(nn.DataParallel(nn.Linear(4, 8)), Chain()), "the submodule '0' is wrapped by DataParallel"),
+        (lambda: torch.compile(Chain(), backend="eager"), "the model is compiled: cut it as it was, with by='graph', and compile"),
+        (made_under_inference_mode, "the model was made under torch.inference_mode, and can never be trained"),
+        (lambda: checkpointed(use_reentrant=True), "use_reentrant=True, which hides what it trains: set use_reentrant=False"),
+        (lambda: nn.Sequential(nn.LazyLinear(8), nn.Linear(9, 5)), r"cannot run the example of shape \[2, 4\]: mat1 and mat2"),
+        (lambda: Chain().forward, "method is no model: give an nn.Module"),
+    ],
+)
+def test_what_hides_a_model_is_named_with_the_way_out(model: Callable[[], nn.Module], said: str) -> None:
+    with pytest.raises(CutError, match=said):
+        build(model(), example=X[:2])
+
+
+def test_a_scripted_model_is_refused_and_a_scripted_part_is_one_piece() -> None:
+    with pytest.warns(DeprecationWarning, match="script"):
+        scripted = torch.jit.script(Chain())
+    with pytest.raises(CutError, match="the model is scripted, and its submodules run outside Python"):
+        build(scripted)
+    model = Chain()
+    model.b = scripted.b
+    SID(build(model, 3)).backward(X, TARGET)
+
+
+def test_lazy_layers_get_their_shapes_from_the_example() -> None:
+    model = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(5))
+    cascade = build(model, 3)
+    SID(cascade).backward(X, TARGET)
+    assert all(part.training for part in model.modules())
+    assert model[1].num_batches_tracked == 1  # by training
+
+
+@pytest.mark.parametrize("stages", [np.int64(2), torch.tensor(2), np.array(["a"]), iter(["a"]), {"a": 1}])
+def test_stages_may_be_any_integer_or_names_in_any_order(stages: object) -> None:
+    assert build(stages=stages, num_classes=np.int32(CLASSES)).depth == 2
+
+
 REFUSED = {
+    "half a stage": (CutError, "stages=2.5: give their number, or the names", {"stages": 2.5}),
+    "modules": (CutError, r"stages=\[Linear\(.*: give their number, or the names", {"stages": [nn.Linear(1, 1)]}),
     "way": (CutError, r"unknown by 'grph' \(did you mean 'graph'\?\); allowed: boundary, graph", {"by": "grph"}),
     "balance": (CutError, r"unknown balance 'equl' \(did you mean 'equal'\?\)", {"balance": "equl"}),
     "head": (ValueError, r"unknown head 'con' \(did you mean 'conv'\?\)", {"head": "con"}),

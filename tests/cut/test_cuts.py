@@ -123,7 +123,7 @@ REFUSED = {
         ("b",),
         r"cut 'b': ReluBackward0 crosses beside its output \(a skip connection\); use by='graph'",
     ),
-    "a block's inside": ("resnet-18", ("layer2.0.bn1",), r"cut 'layer2.0.bn1': the output of 'layer1.1' crosses beside its output"),
+    "a block's inside": ("resnet-18", ("layer2.0.bn1",), r"cut 'layer2.0.bn1': the output of 'layer1' crosses beside its output"),
     "a tied parameter": (Tied, ("b",), "cut 'b': the parameter b.weight is used on both sides, and one stage only can train it"),
 }
 

@@ -130,6 +130,51 @@ def test_a_model_that_cannot_be_traced_is_told_what_to_use() -> None:
         GraphSegments(ControlFlow(), ("a",))
 
 
+class Autocast(Chain):
+    def __init__(self, enabled: bool) -> None:
+        super().__init__()
+        self.enabled = enabled
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.enabled):
+            h = self.b(self.a(x))
+        return self.d(self.c(h.float()))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_autocast_within_the_model_is_not_lost(enabled: bool) -> None:
+    with pytest.raises(
+        CutError, match=r"Autocast cannot be traced by torch.fx: torch.autocast within its forward would be lost; use"
+    ):
+        GraphSegments(Autocast(enabled), ("a",))
+
+
+class FrozenEnd(Chain):
+    """Ends its second layer with something that has no gradient, and is switched off where the cut is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.b(self.a(x))
+        with torch.no_grad():
+            scale = self.c(h).mean()
+        return self.d(h * scale)
+
+
+def test_autograd_is_off_where_the_model_switches_it_off() -> None:
+    model = FrozenEnd()
+    for end in ("a", "b"):
+        segments = GraphSegments(model, (end,))
+        logits = run(segments, model, X)[-1][0]
+        torch.testing.assert_close(logits, model(X))
+        model.zero_grad()
+        logits.sum().backward()
+        assert [name for name, p in model.named_parameters() if p.grad is None] == ["c.weight", "c.bias"]
+        with torch.no_grad():
+            assert not run(segments, model, X)[-1][0].requires_grad
+    with pytest.raises(RuntimeError):
+        run(segments, model, X[:, :3])
+    assert torch.is_grad_enabled()
+
+
 @pytest.mark.parametrize(("model", "node"), [(FunctionalDropout(), "dropout"), (TwiceInTraining(), "mul")], ids=["dropout", "if"])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_mode_that_would_be_baked_in_is_refused(model: nn.Module, node: str, training: bool) -> None:

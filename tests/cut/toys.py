@@ -1,5 +1,7 @@
 """Small models with something that stands in the way of a cut."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -129,3 +131,74 @@ class SometimesSkips(Chain):
         if x[0, 0] > 0:
             h = self.b(h).relu()
         return self.d(self.c(h).relu())
+
+
+class Frozen(Chain):
+    """`a` runs without gradients, in one of the ways there are."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}[how]
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.how():
+            h = self.a(x).relu()
+        return self.d(self.c(self.b(h.clone()).relu()).relu())
+
+
+class Shortcut(nn.Module):
+    """A residual block whose shortcut is a module that returns its own input."""
+
+    def __init__(self, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.shortcut, self.inner = shortcut, nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self.shortcut(x)
+        return self.inner(x).relu() + kept
+
+
+class Shortcuts(Chain):
+    def __init__(self, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.b, self.c = Shortcut(shortcut), Shortcut(copy.deepcopy(shortcut))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.b(self.a(x))))
+
+
+class Keeps(nn.Module):
+    """A layer that keeps what it returns, as feature taps do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.kept = nn.Linear(8, 8), torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = self.layer(x)
+        return self.kept
+
+
+class Taps(Chain):
+    """What `b` keeps is read behind `c`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b = Keeps()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.b(self.a(x))) + self.b.kept)
+
+
+class Experts(Chain):
+    """`b` and `c` are mixtures: the inputs decide which expert runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b, self.c = (nn.ModuleList(nn.Linear(8, 8) for _ in range(2)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x).relu()
+        for experts in (self.b, self.c):
+            h = experts[int(x.sum() > 0)](h).relu()
+        return self.d(h)

@@ -1,8 +1,9 @@
 """Cut any classifier into stages that train by local losses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import index
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,7 +18,7 @@ from torchsid.core.staged import OwnHead, Plan, Segments, StagedCascade, StagePl
 from torchsid.cut.boundary import Boundaries
 from torchsid.cut.cuts import Balance, candidates, choose, later_layers, named
 from torchsid.cut.graph import GraphSegments
-from torchsid.cut.profile import Exit, Profile, profile
+from torchsid.cut.profile import Profile, parameters_behind, profile
 from torchsid.errors import CutError, HeadError, unknown_name
 from torchsid.heads.cost import multiply_adds, parameters
 
@@ -26,6 +27,7 @@ By = Literal["boundary", "graph"]
 _AUTO = {4: ("thin", "conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
 
 
+@torch.inference_mode(False)
 def staged_cascade(
     model: nn.Module,
     num_classes: int,
@@ -74,15 +76,18 @@ def staged_cascade(
         raise CutError(unknown_name("by", by, get_args(By)))
     if head_settings and (head == "auto" or not isinstance(head, str)):
         raise HeadError(f"head_settings={dict(head_settings)} belong to a head that is named: choose head from {heads.names()}")
+    stages, num_classes = _stages(stages), index(num_classes)
     example = _own_copy(example)
     found = profile(model, example)
     points = candidates(found)
-    names = (stages,) if isinstance(stages, str) else stages
-    ends = choose(found, names, balance) if isinstance(names, int) else named(found, tuple(names), carries_skips=by == "graph")
+    ends = choose(found, stages, balance) if isinstance(stages, int) else named(found, stages, carries_skips=by == "graph")
     cuts = tuple(end.name for end in ends[:-1])
-    segments: Segments = Boundaries(cuts) if by == "boundary" else GraphSegments(model, cuts)
+    segments: Segments = Boundaries(cuts) if by == "boundary" else GraphSegments(model, cuts, example)
 
-    features, overwritten = _trial(segments, model, example)
+    starts = [-1, *(end.index for end in ends[:-1])]
+    spans = list(zip(starts, (end.index for end in ends), strict=True))
+    owned = [found.parameters(*span) + found.idle_parameters(*span) for span in spans]
+    features, overwritten = _trial(segments, model, example, owned)
     *read, logits = features
     if logits.shape[-1] != num_classes:
         shape = list(logits.shape)
@@ -90,7 +95,6 @@ def staged_cascade(
     if positions is None:
         where = tuple(logits.shape[1:-1])
         positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in read) else where
-    starts = [-1, *(end.index for end in ends[:-1])]
     budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
     built: list[tuple[str, nn.Module]] = []
     for stage, (end, tensor) in enumerate(zip(ends, read, strict=False), 1):
@@ -107,16 +111,28 @@ def staged_cascade(
         [*(head.to(like.device, like.dtype) for _, head in built), OwnHead()],
         segments,
         num_classes,
-        owned=[found.parameters(start, end.index) for start, end in zip(starts, ends, strict=True)],
+        owned=owned,
         overwritten=overwritten,
         positions=positions,
         log_prior=log_prior,
     ).to(like.device)
     cascade.log_prior = cascade.log_prior.to(torch.promote_types(like.dtype, torch.float32))
     kinds = [*(kind for kind, _ in built), "the model's own"]
-    rows = zip(starts, ends, features, kinds, strict=True)
+    rows = zip(spans, (*cuts, ""), features, kinds, strict=True)
     cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)))
     return cascade
+
+
+def _stages(stages: int | Sequence[str]) -> int | tuple[str, ...]:
+    """Return the number of stages, of whatever integer type, or the names of the cuts."""
+    if isinstance(stages, str):
+        return (stages,)
+    with suppress(TypeError):
+        return index(stages)  # type: ignore[arg-type]
+    names = tuple(stages) if isinstance(stages, Iterable) else ()
+    if not isinstance(stages, Iterable) or not all(isinstance(name, str) for name in names):
+        raise CutError(f"stages={stages!r}: give their number, or the names of the submodules after which to cut")
+    return names
 
 
 def _head(head: Head, features: Tensor, num_classes: int, make: Callable[..., nn.Module]) -> tuple[str, nn.Module]:
@@ -141,40 +157,55 @@ def _own_copy(example: Inputs) -> Inputs:
     def copy(value: object) -> object:
         if not isinstance(value, Tensor):
             return value
-        return torch.cat([value, value]) if alone and len(value) == 1 else value.clone()
+        return torch.cat([value, value]).detach() if alone and len(value) == 1 else value.detach().clone()
 
     copied: Inputs = tree_map(copy, dict(example) if isinstance(example, Mapping) else example)
     return copied
 
 
-def _trial(segments: Segments, model: nn.Module, example: Inputs) -> tuple[list[Tensor], set[int]]:
-    """Run the segments in train mode without leaving a trace.
+def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: list[list[str]]) -> tuple[list[Tensor], set[int]]:
+    """Run the segments in train mode without leaving a trace, each detached from those before, as in training.
 
     Returns:
         What the head of each stage reads, the last the model's logits; and the stages whose output is changed in place behind the
         cut, which PyTorch counts as a new version of the tensor.
+
+    Raises:
+        CutError: the loss of a stage would reach another stage's parameters.
     """
     read: list[Tensor] = []
     handed_on: list[tuple[int, Tensor, int]] = []
+    owner = {model.get_parameter(name): stage for stage, names in enumerate(owned) for name in names}
+    names = {parameter: name for name, parameter in model.named_parameters()}
 
     def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
         read.append(tensors[0].detach())
+        reached = parameters_behind(tensors)
+        for parameter in names:
+            if parameter in reached and owner.get(parameter, stage) != stage:
+                raise CutError(
+                    f"the loss of stage {stage + 1} would reach {names[parameter]} of stage {owner[parameter] + 1}, past the cut "
+                    "between them: name other cuts in stages, or use by='graph', which carries skip connections along"
+                )
+        tensors = [tensor.detach() for tensor in tensors]
         handed_on.extend((stage, tensor, tensor._version) for tensor in tensors)
         return tensors
 
-    with without_side_effects(model), torch.no_grad():
+    with without_side_effects(model), torch.enable_grad():
         segments.run(model.train(), example, close)
     return read, {stage for stage, tensor, version in handed_on if tensor._version != version}
 
 
-def _row(cascade: StagedCascade, found: Profile, stage: int, start: int, end: Exit, features: Tensor, kind: str) -> StagePlan:
+def _row(
+    cascade: StagedCascade, found: Profile, stage: int, span: tuple[int, int], cut: str, features: Tensor, kind: str
+) -> StagePlan:
     head = cascade.heads[stage]
     return StagePlan(
-        cut=end.name,
+        cut=cut,
         features=tuple(features.shape[1:]),
-        parameters=sum(found.uses[name].parameter.numel() for name in cascade.owned[stage]),
-        operations=found.operations(start, end.index),
-        kept_bytes=found.kept_bytes(start, end.index),
+        parameters=sum(cascade.model.get_parameter(name).numel() for name in cascade.owned[stage]),
+        operations=found.operations(*span),
+        kept_bytes=found.kept_bytes(*span),
         head=kind,
         head_parameters=parameters(head),
         head_operations=multiply_adds(head, features, cascade.prior(features)),

@@ -33,7 +33,7 @@ def candidates(profile: Profile) -> list[Exit]:
     last_of_gap: dict[int, Exit] = {}
     for exit_ in profile.exits[:-1]:
         gap = sum(time <= exit_.time for time in weights)
-        if runs[exit_.name] > 1 or not exit_.tensors or not 0 < gap < len(weights) or profile.crossing(exit_):
+        if runs[exit_.name] > 1 or exit_.returns is None or not 0 < gap < len(weights) or profile.crossing(exit_):
             continue
         before = last_of_gap.get(gap)
         if before is None or exit_.time > before.time or len(exit_.name) < len(before.name):
@@ -138,7 +138,7 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
             problems.append(f"cut {name!r} {f'runs {runs[name]} times' if name in exits else unknown}")
             continue
         chosen.append(exit_ := exits[name])
-        if not exit_.tensors:
+        if exit_.returns is None:
             problems.append(f"cut {name!r} returns no tensor that has a gradient")
         tied = [use for use in profile.crossing(exit_) if use in profile.uses]
         skips = [node for node in profile.crossing(exit_) if node not in profile.uses]
@@ -174,7 +174,7 @@ def later_layers(model: nn.Module, profile: Profile, points: Sequence[Exit], cut
     """
     pieces: list[nn.Module] = []
     further = (point for point in points[:-1] if point.index > cut.index)
-    behind = [cut, *(point for point in further if point.tensors[0] is not cut.tensors[0])]  # not the cut by an outer name
+    behind = [cut, *(point for point in further if point.returns != cut.returns)]  # not the cut by an outer name
     for start, end in pairwise(behind):
         chain = _chain(profile, start, end)
         if not chain:
@@ -187,15 +187,19 @@ def later_layers(model: nn.Module, profile: Profile, points: Sequence[Exit], cut
 def _chain(profile: Profile, start: Exit, end: Exit) -> list[str]:
     """Return the names of the submodules that lead from one exit's tensor to another's; empty when they alone do not."""
     names: list[str] = []
-    tensor, after, position = id(start.tensors[0]), start.order, start.index
+    tensor, after, position = start.returns, start.order, start.index
     while True:
         calls = [
             call
             for call in profile.exits
-            if call.reads == tensor and call.order > after and call.entered > position and call.index <= end.index and call.tensors
+            if call.reads == tensor
+            and call.order > after
+            and call.entered > position
+            and call.index <= end.index
+            and call.returns is not None
         ]
         if not calls:
-            return names if tensor == id(end.tensors[0]) else []
+            return names if tensor == end.returns else []
         found = min(calls, key=lambda call: call.order)  # calls begin in this order, an outer submodule before its inner ones
         names.append(found.name)
-        tensor, after, position = id(found.tensors[0]), found.order, found.index
+        tensor, after, position = found.returns, found.order, found.index

@@ -4,10 +4,13 @@ Whatever crosses a cut is carried along, so a long skip connection is no obstacl
 hence its parameters, buffers and train or eval modes.
 """
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from torchsid.core.calling import Inputs, logits_of
@@ -15,7 +18,7 @@ from torchsid.core.cascade import Close
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import CutError
 
-_NO_DEFAULT = object()
+_Branching = bool | str | None  # the kinds of arguments on which code branches: a graph holds for one value of them
 
 
 class GraphPiece:
@@ -39,7 +42,8 @@ class GraphPiece:
         last = len(self.modules) - 1
         for i, module in enumerate(self.modules):
             _share_tensors(model, module)
-            values = module(*values)
+            with torch.set_grad_enabled(torch.is_grad_enabled()):  # whatever a stage that fails has switched off
+                values = module(*values)
             if i == last and self.ends_the_model:
                 close(i, [logits_of(values)])
                 return
@@ -59,14 +63,17 @@ class GraphSegments(GraphPiece):
     Args:
         model: the classifier.
         cuts: names of submodules.
+        example: inputs like those that will come: arguments that it leaves out, or gives as None, a flag or a text, are fixed.
 
     Raises:
         CutError: the model cannot be traced, has its train or eval mode baked in, or never runs a submodule of that name.
     """
 
-    def __init__(self, model: nn.Module, cuts: Sequence[str]) -> None:
-        graph = _trace(model)
-        self._inputs = {node.target: node.args[0] if node.args else _NO_DEFAULT for node in graph.nodes if node.op == "placeholder"}
+    def __init__(self, model: nn.Module, cuts: Sequence[str], example: Inputs = ()) -> None:
+        self._signature = inspect.signature(model.forward)
+        given = self._arguments(example, self._signature.bind_partial)
+        self._fixed = {name: value for name, value in given.items() if isinstance(value, _Branching)}
+        graph, self._inputs = _trace(model, self._signature, self._fixed)
         stage_of = _assign(graph, cuts)
         crossing = [_crossing(stage_of, cut) for cut in range(len(cuts))]
         first = [node for node in graph.nodes if node.op == "placeholder"]
@@ -82,20 +89,75 @@ class GraphSegments(GraphPiece):
         """Return the stages `first … end−1` (from 0) as something that runs alone."""
         return GraphPiece(self.modules[first:end], ends_the_model=end == len(self.modules))
 
+    def takes(self, x: Inputs) -> bool:
+        """Return whether the graph holds for such inputs."""
+        with suppress(CutError):
+            self.bind(x)
+            return True
+        return False
+
     def bind(self, x: Inputs) -> tuple[Any, ...]:
-        """Return the inputs in the order of the graph's placeholders."""
-        given = dict(x) if isinstance(x, Mapping) else dict(zip(self._inputs, x if isinstance(x, tuple) else (x,), strict=False))
-        values = self._inputs | given
-        missing = [name for name, value in values.items() if value is _NO_DEFAULT]
-        if missing or len(values) > len(self._inputs):
-            raise CutError(f"the model takes {', '.join(self._inputs)}, but was given {', '.join(given)}")
-        return tuple(values.values())
+        """Return the inputs in the order of the graph's placeholders.
+
+        Raises:
+            CutError: they do not fit the model, or the graph is that of other values of an argument.
+        """
+        values = self._arguments(x, self._signature.bind)
+        for name, value in values.items():
+            known = self._fixed.get(name)
+            same = type(value) is type(known) and value == known if name in self._fixed else not isinstance(value, _Branching)
+            if not same:
+                was = f"{name}={known!r}" if name in self._fixed else f"a {name} that is given"
+                now = f"the graph is that of {was}, but {name} is now {_shown(value)}"
+                raise CutError(f"{now}: cut with an example like the inputs, or by='boundary'")
+        return tuple(values[name] for name in self._inputs)
+
+    def _arguments(self, x: Inputs, bind: Callable[..., inspect.BoundArguments]) -> dict[str, Any]:
+        positional, named = ((), x) if isinstance(x, Mapping) else (x if isinstance(x, tuple) else (x,), {})
+        try:
+            bound = bind(*positional, **named)
+        except TypeError:
+            names = list(self._signature.parameters)
+            given = [*named, *names[: len(positional)], *map(_shown, positional[len(names) :])]
+            raise CutError(f"the model takes {', '.join(names)}, but was given {', '.join(given)}") from None
+        bound.apply_defaults()
+        return bound.arguments
 
 
-def _trace(model: nn.Module) -> fx.Graph:
+def _shown(value: object) -> str:
+    return "a tensor" if isinstance(value, Tensor) else repr(value)
+
+
+class _Tracer(fx.Tracer):
+    """Notes at every node what `torch.fx` forgets, whether autograd was off, and refuses `torch.autocast`, which it forgets too."""
+
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        self._autocast = _autocast()
+        with torch.enable_grad():
+            return super().trace(root, concrete_args)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        if _autocast() != self._autocast:
+            raise ValueError("torch.autocast within its forward would be lost")
+        node = super().create_node(*args, **kwargs)
+        node.meta["without_gradient"] = not torch.is_grad_enabled()
+        return node
+
+
+def _autocast() -> list[tuple[bool, torch.dtype]]:
+    return [(torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)) for device in ("cpu", "cuda")]
+
+
+def _trace(model: nn.Module, signature: inspect.Signature, fixed: dict[str, Any]) -> tuple[fx.Graph, list[str]]:
+    """Return the graph for the fixed values of some arguments, and the names of the arguments that it reads."""
+    devices = {parameter.device.type for parameter in model.parameters()}
     try:
-        with without_side_effects(model):
-            graph, other = fx.Tracer().trace(model.train()), fx.Tracer().trace(model.eval())
+        with ExitStack() as within:
+            within.enter_context(without_side_effects(model))
+            graph = _Tracer().trace(model.train(), fixed)
+            for device in devices & {"cpu", "cuda"}:  # so that a region where it is switched off shows
+                within.enter_context(torch.autocast(device, torch.bfloat16))
+            other = _Tracer().trace(model.eval(), fixed)
     except Exception as error:  # whatever the model's own code raises when it meets a proxy
         raise CutError(
             f"{type(model).__name__} cannot be traced by torch.fx: {error}; use by='boundary', which runs the model as it is"
@@ -107,7 +169,20 @@ def _trace(model: nn.Module) -> fx.Graph:
             f"the graph would bake the train or eval mode in at {', '.join(baked)}: use modules (nn.Dropout) where the code "
             "reads self.training, or by='boundary', which runs the model as it is"
         )
-    return graph
+    variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD  # which torch.fx has last
+    names = sorted(signature.parameters, key=lambda name: signature.parameters[name].kind in variable)
+    inputs = dict(zip(names, [node for node in graph.nodes if node.op == "placeholder"], strict=True))
+    for name, node in inputs.items():
+        if name in fixed or not node.users:
+            _erase(graph, node)
+    return graph, [name for name, node in inputs.items() if not node._erased]
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase an input, and the assertions that torch.fx makes about one that is fixed."""
+    for reader in list(node.users):
+        _erase(graph, reader)
+    graph.erase_node(node)
 
 
 def _assign(graph: fx.Graph, cuts: Sequence[str]) -> dict[fx.Node, int]:
@@ -142,15 +217,27 @@ def _stage(
             copies[node] = stage.node_copy(node)
         return copies[node]
 
+    mode: fx.Node | None = None  # of autograd outside of where it is off
     for node in graph.nodes:
         if stage_of[node] == index and node.op not in ("placeholder", "output", "get_attr"):
+            if node.meta["without_gradient"] != (mode is not None):
+                mode = _switch(stage, mode)
             copies[node] = stage.node_copy(node, copy_of)
+    if mode is not None:
+        _switch(stage, mode)
     if gives is None:
         result = next(node for node in graph.nodes if node.op == "output").args[0]
         stage.output(fx.node.map_arg(result, copy_of))
     else:
         stage.output(tuple(copy_of(node) for node in gives))
     return fx.GraphModule(model, stage)
+
+
+def _switch(stage: fx.Graph, mode: fx.Node | None) -> fx.Node | None:
+    """Write into a stage that autograd is switched off, or back to what it was; return what it was before, if it is off."""
+    before = stage.call_function(torch.is_grad_enabled) if mode is None else None
+    stage.call_function(torch.set_grad_enabled, (False if mode is None else mode,))
+    return before
 
 
 def _share_tensors(model: nn.Module, module: fx.GraphModule) -> None:

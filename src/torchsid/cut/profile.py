@@ -1,12 +1,13 @@
 """Run a model once and learn where it can be cut and what each piece of it keeps, computes and trains.
 
 The graph of the forward pass tells what crosses a point in time: every node that was made before it and is read after it. A model
-can be cut where a submodule returns and nothing but what it returns crosses.
+can be cut where a submodule returns and nothing but what it returns crosses. What a submodule returns gets a node of its own there,
+as it will be another tensor behind a cut: a shortcut past an `nn.Identity`, or a tensor that somebody kept, is then seen to cross.
 
 Fake tensors do as well as real ones, within a `FakeTensorMode`: shapes and storages are all that counts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.side_effects import without_side_effects
-from torchsid.cut.boundary import tensors_of
+from torchsid.cut.boundary import replace_tensors, tensors_of
+from torchsid.cut.model import check_model, initialise_lazy_layers
 from torchsid.errors import CutError
 
+_REENTRANT = "CheckpointFunctionBackward"  # the node of a piece that will run again, with its own graph
 _ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # which the counter does not know
 
 Node = Any  # torch.autograd.graph.Node, whose sequence number has no type
@@ -36,8 +39,9 @@ class Exit:
     time: int  # the autograd sequence number: nodes made before it have smaller ones
     operations: int  # of the model so far, for the whole example
     reads: int | None  # id of the tensor it was called with, if it was one tensor
-    tensors: tuple[Tensor, ...]  # the floating-point ones that it returned; none if the first, which a head reads, has no gradient
-    nodes: tuple[Node | None, ...]  # that made them; what works in place later makes new ones
+    returns: int | None  # id of the first floating-point tensor that it returned, which a head reads; None if that has no gradient
+    nodes: tuple[Node | None, ...]  # that made all of them; what works in place later makes new ones
+    recomputed: bool  # whether it ran within activation checkpointing, which keeps nothing for backward
 
 
 class Use(NamedTuple):
@@ -55,6 +59,7 @@ class Profile:
     batch: int
     exits: tuple[Exit, ...]  # in order; the last is the model's own
     uses: dict[str, Use]  # of each parameter, in the order of first use
+    idle: dict[str, int]  # parameters that the example did not need, as of an expert it was not sent to: the last exit beside them
     crossings: list[tuple[int, int, Node]] = field(repr=False)  # a node, when it was made, and when it was last read
     saved: list[tuple[int, int, int]] = field(repr=False)  # exits so far, storage and bytes of each tensor kept for backward
 
@@ -67,6 +72,10 @@ class Profile:
         """Return the multiply-adds a sample of the forward pass between two exits; `start` = −1 is the input."""
         before = self.exits[start].operations if start >= 0 else 0
         return (self.exits[end].operations - before) // (2 * self.batch)
+
+    def idle_parameters(self, start: int, end: int) -> list[str]:
+        """Return the names of the parameters that other inputs may use between two exits; `start` = −1 is the input."""
+        return [name for name, exit_ in self.idle.items() if start < exit_ <= end]
 
     def parameters(self, start: int, end: int) -> list[str]:
         """Return the names of the parameters that are used between two exits; `start` = −1 is the input."""
@@ -88,25 +97,32 @@ def profile(model: nn.Module, example: Inputs) -> Profile:
     """Run the model in train mode on the example, without a backward pass and without leaving a trace.
 
     Raises:
-        CutError: the model cannot run the example, or nothing in it can be trained.
+        CutError: the model cannot run the example, hides what runs in it, or holds nothing that can be trained.
         ValueError: it returns no logits.
     """
-    listener = _Listener(model)
-    with without_side_effects(model), torch.enable_grad():
-        model.train()
-        try:
+    check_model(model)
+    try:
+        initialise_lazy_layers(model, example)
+        with torch.inference_mode(False), torch.enable_grad(), without_side_effects(model):
+            listener = _Listener(model.train())
             output = listener.record(example)
-        except Exception as error:
-            shape = f" of shape {list(example.shape)}" if isinstance(example, Tensor) else ""
-            raise CutError(f"the model cannot run the example{shape}: {error}; give example, a small batch of inputs") from error
+    except Exception as error:
+        shape = f" of shape {list(example.shape)}" if isinstance(example, Tensor) else ""
+        raise CutError(f"the model cannot run the example{shape}: {error}; give example, a small batch of inputs") from error
     logits = logits_of(output)
     if logits.grad_fn is None:
         raise CutError("no parameter of the model requires a gradient: nothing can be trained")
     edges = list(_edges(logits.grad_fn))
+    if any(read.name() == _REENTRANT for _, read in edges):
+        raise CutError(
+            "the model runs torch.utils.checkpoint with use_reentrant=True, which hides what it trains: set use_reentrant=False"
+        )
+    uses = _uses(model, edges)
     return Profile(
         batch=len(logits),
         exits=tuple(listener.exits),
-        uses=_uses(model, edges),
+        uses=uses,
+        idle=_idle(model, uses, listener.exits),
         crossings=_crossings(edges),
         saved=listener.saved,
     )
@@ -121,6 +137,7 @@ class _Listener:
         self.saved: list[tuple[int, int, int]] = []
         self._calls: list[tuple[int, int, int | None]] = []  # of the submodules that are running
         self._count = 0
+        self._ids: dict[int, int] = {}  # of a tensor's stand-in: the id of the tensor
         self._own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self._kept: list[object] = []  # so that no id is used again
 
@@ -131,6 +148,8 @@ class _Listener:
         )
         with ExitStack() as hooks, counter as self._counter:
             for name, module in self.model.named_modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # takes no hooks
                 hooks.enter_context(module.register_forward_pre_hook(self._enter))
                 hooks.enter_context(module.register_forward_hook(self._leave(name)))
             hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor))
@@ -139,20 +158,36 @@ class _Listener:
     def _enter(self, module: nn.Module, args: tuple[object, ...]) -> None:
         only = args[0] if len(args) == 1 and isinstance(args[0], Tensor) else None
         self._kept.append(only)
-        self._calls.append((len(self.exits), self._count, None if only is None else id(only)))
+        self._calls.append((len(self.exits), self._count, None if only is None else self._id(only)))
         self._count += 1
 
-    def _leave(self, name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(module: nn.Module, args: object, output: object) -> None:
+    def _leave(self, name: str) -> Callable[[nn.Module, object, object], object]:
+        def hook(module: nn.Module, args: object, output: object) -> object:
             entered, order, reads = self._calls.pop()
-            tensors = tuple(tensors_of(output))
-            if tensors and tensors[0].grad_fn is None:
-                tensors = ()  # the head reads the first
+            output = replace_tensors(output, [self._stand_in(tensor) for tensor in tensors_of(output)])
+            tensors = tensors_of(output)
             nodes = tuple(tensor.grad_fn for tensor in tensors)
-            operations = self._counter.get_total_flops()
-            self.exits.append(Exit(name, len(self.exits), entered, order, _now(), operations, reads, tensors, nodes))
+            returns = self._id(tensors[0]) if tensors and nodes[0] else None
+            operations, saved = self._counter.get_total_flops(), len(self.saved)
+            time = _now()
+            recomputed = len(self.saved) == saved
+            del self.saved[saved:]
+            self.exits.append(Exit(name, len(self.exits), entered, order, time, operations, reads, returns, nodes, recomputed))
+            return output
 
         return hook
+
+    def _stand_in(self, tensor: Tensor) -> Tensor:
+        """Return the same values as another tensor, with a node of its own; no view, which would change what works in place."""
+        if tensor.grad_fn is None:
+            return tensor
+        found: Tensor = torch.ops.aten._unsafe_view(tensor, tensor.shape)
+        self._ids[id(found)] = self._id(tensor)
+        self._kept += tensor, found
+        return found
+
+    def _id(self, tensor: Tensor) -> int:
+        return self._ids.get(id(tensor), id(tensor))
 
     def _pack(self, tensor: Tensor) -> Tensor:
         if (storage := storage_id(tensor)) not in self._own:
@@ -168,8 +203,9 @@ def storage_id(tensor: Tensor) -> int:
 
 
 def _now() -> int:
-    """Return the sequence number of a node made now."""
-    probe = torch.ones((), requires_grad=True) * 1
+    """Return the sequence number of a node made now, which keeps a tensor."""
+    with torch.inference_mode(False), torch.enable_grad():
+        probe = torch.ones((), requires_grad=True).exp()
     number: int = probe.grad_fn._sequence_nr()  # type: ignore[union-attr]
     return number
 
@@ -188,6 +224,12 @@ def _edges(root: Node) -> Iterator[tuple[Node, Node]]:
                 waiting.append(read)
 
 
+def parameters_behind(tensors: Iterable[Tensor]) -> set[nn.Parameter]:
+    """Return the parameters that a loss on the tensors would reach."""
+    roots = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
+    return {read.variable for root in roots for _, read in _edges(root) if hasattr(read, "variable")}
+
+
 def _uses(model: nn.Module, edges: list[tuple[Node, Node]]) -> dict[str, Use]:
     """Return when each parameter is used, in the order of first use."""
     times: dict[int, list[int]] = {}
@@ -195,6 +237,22 @@ def _uses(model: nn.Module, edges: list[tuple[Node, Node]]) -> dict[str, Use]:
         times.setdefault(id(getattr(read, "variable", None)), []).append(reader._sequence_nr())
     found = {name: (each, times[id(each)]) for name, each in model.named_parameters() if id(each) in times}
     return {name: Use(each, min(when), max(when)) for name, (each, when) in sorted(found.items(), key=lambda item: min(item[1][1]))}
+
+
+def _idle(model: nn.Module, uses: dict[str, Use], exits: list[Exit]) -> dict[str, int]:
+    """Return the trainable parameters without a use, where something ran in the innermost module around them, and its last exit."""
+    found: dict[str, int] = {}
+    ran = {exit_.name for exit_ in exits}
+    for name, parameter in model.named_parameters():
+        around = name.rpartition(".")[0]
+        if around in ran:  # without gradients
+            continue
+        while parameter.requires_grad and name not in uses and name not in found and "." in around:
+            around = around.rpartition(".")[0]
+            beside = [each.index for each in exits if each.name == around or each.name.startswith(around + ".")]
+            if beside:
+                found[name] = beside[-1]
+    return found
 
 
 def _crossings(edges: list[tuple[Node, Node]]) -> list[tuple[int, int, Node]]:
