@@ -91,8 +91,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
                 _conflict(setup)
             manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
             reporter.started(manifest, manifest["locality"]["detail"])
-            if left_out := setup.splits.skipped:
-                reporter.warning(f"{len(left_out)} left out of the data (all are in manifest.json), first: {left_out[0]}")
+            if remarks := setup.splits.skipped:
+                reporter.warning(f"{len(remarks)} remarks on the data (all are in manifest.json): {'; '.join(remarks[:5])}")
             if world and config.watch.conflict:
                 reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
             with begin(run, setup, manifest, reporter) as session:

@@ -68,6 +68,17 @@ def test_seeds_that_cut_their_own_validation_part_share_the_test_samples(make_ru
     assert compare(paths).notes == ()
 
 
+def test_what_was_left_out_of_the_data_is_said(make_run: Make) -> None:
+    a, b = make_run("a"), make_run("b", seed=1)
+    for path, skipped in ((a, ["3 hidden files, left out: .a"]), (b, ["3 hidden files, left out: .a", *map(str, range(9))])):
+        manifest = json.loads((path / "manifest.json").read_text())
+        manifest["data"]["skipped"] = skipped
+        (path / "manifest.json").write_text(json.dumps(manifest))
+    notes = compare([a, b]).notes
+    assert notes[0] == "Of the data: 3 hidden files, left out: .a."
+    assert (len(notes), notes[-1]) == (6, "Of the data: 5 remarks more, which are in manifest.json.")
+
+
 def test_an_unfinished_run_has_costs_and_no_scores(make_run: Make) -> None:
     result = compare([make_run("a"), make_run("b", label="Backprop", status="interrupted")])
     assert result.frame.mean(Case("Backprop"), "accuracy") is None

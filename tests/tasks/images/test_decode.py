@@ -1,4 +1,7 @@
+import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +45,63 @@ def test_read_image_names_the_file(content: bytes | None, words: str, tmp_path: 
         read_image(file, 3, 8)
 
 
-def test_unusual_pixels() -> None:
-    palette = Image.new("P", (4, 4), color=1)
-    palette.putpalette([0, 0, 0, 10, 20, 30])
-    palette.info["transparency"] = b"\x00\xff"
-    assert pixels(palette)[:, 0, 0].tolist() == [10, 20, 30]
-    with pytest.raises(DataError, match="8 bits"):
-        pixels(Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)))
+PALETTE = Image.new("P", (4, 4), color=1)
+PALETTE.putpalette([0, 0, 0, 10, 20, 30])
+CLEAR = Image.fromarray(np.tile(np.array([10, 20, 30, 0], dtype=np.uint8), (4, 4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "expected"),
+    [
+        (PALETTE, "PNG", [10, 20, 30]),
+        (Image.new("1", (4, 4), 1), "PNG", [255]),
+        (Image.new("CMYK", (4, 4), (255, 0, 0, 0)), "TIFF", [0, 255, 255]),
+        (Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)), "PNG", [156]),
+        (Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)), "TIFF", [156]),
+        (Image.new("F", (4, 4)), "TIFF", "32 bits"),
+        (CLEAR, "PNG", [255, 255, 255]),
+        (CLEAR, "WEBP", [255, 255, 255]),
+        (Image.new("LA", (4, 4), (0, 128)), "PNG", [127]),
+        (Image.new("RGB", (4, 4)), "EPS", "PostScript"),
+    ],
+)
+def test_modes_of_images(image: Image.Image, kind: str, expected: list[int] | str) -> None:
+    file = io.BytesIO()
+    image.save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected):
+            decode(file.getvalue())
+    else:
+        assert decode(file.getvalue())[:, 0, 0].tolist() == expected
+
+
+def test_transparent_entries_of_a_palette_are_white() -> None:
+    palette = PALETTE.copy()
+    for transparency, expected in ((b"\x00\xff", [10, 20, 30]), (b"\xff\x00", [255, 255, 255]), (1, [255, 255, 255])):
+        palette.info["transparency"] = transparency
+        assert pixels(palette)[:, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_as_its_camera_was_held(orientation: int) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    corner = np.zeros((64, 128), dtype=np.uint8)
+    corner[:32, :32] = 255
+    Image.fromarray(corner).save(file, "JPEG", exif=exif, quality=100)
+    whole, small = decode(file.getvalue())[0], decode(file.getvalue(), size=(8, 4) if orientation > 4 else (4, 8))[0]
+    assert whole.shape == ((128, 64) if orientation > 4 else (64, 128))
+    vertical, horizontal = [(0, 0), (0, -1), (-1, -1), (-1, 0)][(orientation - 1) % 4]
+    for picture in (whole, small):
+        assert picture[vertical, horizontal] > 250
+        assert sum(int(value) > 128 for value in picture[[0, 0, -1, -1], [0, -1, 0, -1]]) == 1
+
+
+def test_an_image_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    header = b"\0\0\0\rIHDR" + struct.pack(">2I5B", 60000, 60000, 8, 2, 0, 0, 0)
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", zlib.crc32(header[4:])) + b"\0\0\0\0IDAT")
+    with pytest.raises(DataError, match=r"bomb\.png: .*3600000000 pixels.*"):
+        read_image(tmp_path / "bomb.png", 3, 8)
 
 
 def decoded(sources: list[bytes | None], on_bad_sample: OnBadSample = "error") -> tuple[RawPart, tuple[str, ...]]:

@@ -48,6 +48,11 @@ def test_images_labels_and_names_are_converted(digits: RawSet) -> None:
     assert np.array_equal(raw.test.images, digits.train.images[100:130])
     assert raw.test.labels.tolist() == digits.train.labels[100:130].tolist()
     assert raw.class_names == tuple("0123456789")
+    others = {"test": dataset(digits, slice(130, 140)), "unsupervised": dataset(digits, slice(5))}
+    raw = hub.convert(splits | others, name="hub:a/b", on_bad_sample="error", side=4)
+    assert raw.validation is not None
+    assert (raw.train.images.shape, len(raw.validation.labels), len(raw.test.labels)) == ((100, 1, 4, 4), 30, 10)
+    assert raw.skipped == ("the split 'unsupervised' is not read",)
     splits["test"] = dataset(digits, slice(130, 150))  # goes before validation
     assert len(hub.convert(splits, name="x", on_bad_sample="error").test.labels) == 20
     alone = hub.convert({"train": splits["train"]}, name="x", on_bad_sample="error")

@@ -142,7 +142,7 @@ def test_the_hubs_sets_are_asked_for_by_repository(monkeypatch: pytest.MonkeyPat
     asked = []
     monkeypatch.setattr(hub, "read", lambda *names, **settings: asked.append((*names, *settings.values())) or digits)
     assert len(load(name="hub:a/b", path="x", on_bad_sample="skip").test) == 355
-    assert asked == [("a/b", "x", "skip")]
+    assert asked == [("a/b", "x", "skip", 0)]
 
 
 def test_a_batch_is_normalised_and_in_training_augmented() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _COSTS = ("seconds", "throughput", "memory", "kept")
 _COMPARED = ("accuracy", "best")
 _SIDE_EFFECTS = ("distributed.", "watch.")  # sections that a repetition may change without being another method
 _NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.checkpoint_every_seconds", "training.threads"}
+_REMARKS = 5  # on the data, which the page shows
 _FEW = 3  # settings that a name can tell
 
 
@@ -155,6 +157,10 @@ def _notes(methods: Sequence[MethodRuns]) -> Iterator[str]:
         yield "The runs do not share their data: their accuracies measure different tasks."
     if any(run.manifest["hardware"] != runs[0].manifest["hardware"] for run in runs):
         yield "The runs were made on different hardware: time and throughput do not compare."
+    remarks = dict.fromkeys(remark for run in runs for remark in map(str, run.manifest["data"].get("skipped") or ()))
+    yield from (f"Of the data: {remark}." for remark in islice(remarks, _REMARKS))
+    if len(remarks) > _REMARKS:
+        yield f"Of the data: {len(remarks) - _REMARKS} remarks more, which are in manifest.json."
     if len(methods) > 1 and all(len(method.runs) == 1 for method in methods):
         yield "One seed a method: intervals cover the choice of test samples, not the luck of the seed."
 

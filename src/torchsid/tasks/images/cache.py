@@ -11,12 +11,14 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from torchsid.tasks.images.raw import RawPart, RawSet
 
-_FORMAT = 2  # raise it when what is stored, or how images are decoded, changes
+_FORMAT = 3  # raise it when what is stored, or how images are decoded, changes
+_PARTS = ("train", "validation", "test")
 _ARRAYS = ("images", "labels", "rows")
 
 
@@ -51,7 +53,7 @@ def remember(folder: Path, name: str, key: Mapping[str, str], build: Callable[[]
 
 
 def _write(path: Path, raw: RawSet) -> None:
-    parts = {"train": raw.train, "test": raw.test}
+    parts = {name: part for name in _PARTS if (part := getattr(raw, name)) is not None}
     arrays = {f"{name}.{kind}": getattr(part, kind) for name, part in parts.items() for kind in _ARRAYS}
     names = {name: part.names for name, part in parts.items()}
     words = json.dumps({"class_names": raw.class_names, "skipped": raw.skipped, "names": names}).encode()
@@ -69,10 +71,10 @@ def _read(path: Path) -> RawSet | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             words = json.loads(stored["words"].tobytes())
-            parts = {
+            parts: dict[str, Any] = {
                 part: RawPart(**{kind: stored[f"{part}.{kind}"] for kind in _ARRAYS}, names=names and tuple(names))
                 for part, names in words["names"].items()
             }
-            return RawSet(parts["train"], parts["test"], tuple(words["class_names"]), tuple(words["skipped"]))
+            return RawSet(**parts, class_names=tuple(words["class_names"]), skipped=tuple(words["skipped"]))
     except Exception:  # absent, or damaged in any way: decode again
         return None

@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from torchsid.errors import DataError
+from torchsid.errors import DataError, printable
 from torchsid.tasks.images.raw import Labels, Pixels, RawPart
 from torchsid.tasks.images.sources import OnBadSample
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _JPEG_XL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")  # a bare codestream, a container
+_HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
 _SHOWN = 10
 
 
@@ -43,7 +46,8 @@ def read_image(path: str | os.PathLike[str], channels: int, size: int | tuple[in
     Args:
         path: the file, of any format that Pillow reads.
         channels: 1 for grey, 3 for colour; the image is converted.
-        size: height and width in pixels, or the side of a square; an image of another size is resized (bilinear).
+        size: height and width in pixels, or the side of a square; an image of another size is resized (bilinear) until it just
+            covers them, and cropped at the centre.
 
     Returns:
         uint8 `[C, H, W]`.
@@ -54,7 +58,7 @@ def read_image(path: str | os.PathLike[str], channels: int, size: int | tuple[in
     try:
         return torch.from_numpy(decode(Path(path).read_bytes(), channels, (size, size) if isinstance(size, int) else size))
     except Exception as error:
-        raise DataError(f"{path}: {_problem(error)}") from error
+        raise DataError(f"{printable(str(path))}: {_problem(error)}") from error
 
 
 def decode(data: bytes | None, channels: int | None = None, size: tuple[int, int] | None = None) -> Pixels:
@@ -63,29 +67,56 @@ def decode(data: bytes | None, channels: int | None = None, size: tuple[int, int
     Raises:
         DataError: what is wrong with the image; the caller adds where it is. Decoders raise errors of other kinds, too.
     """
+    return pixels(opened(data), channels, size)
+
+
+def opened(data: bytes | None) -> "Image":
+    """Return an image of which the first bytes have been read; raises as `decode`."""
     if not data:
         raise DataError("no image bytes")
     pillow = require("PIL.Image", extra="files", purpose="decoding images")
     if data.startswith(_JPEG_XL):
         require("pillow_jxl", extra="jxl", purpose="decoding JPEG XL images")
+    elif _HEIF.match(data):
+        require("pillow_heif", extra="heif", purpose="decoding HEIF images").register_heif_opener()
     try:
-        return pixels(pillow.open(io.BytesIO(data)), channels, size)
+        image: Image = pillow.open(io.BytesIO(data))
     except pillow.UnidentifiedImageError:
         raise DataError("of no image format that Pillow knows, or truncated") from None
+    if image.format == "EPS":
+        raise DataError("is PostScript, which is a program and is not run; convert it to PNG")
+    return image
 
 
 def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | None = None) -> Pixels:
-    """Return the pixels of a Pillow image as uint8 `[C, H, W]`."""
+    """Return the pixels of a Pillow image as uint8 `[C, H, W]`.
+
+    It is turned as its camera was held, what is transparent is white, the first of several pictures counts, and of 16 bits the
+    upper eight. With `size`, height and width, it is resized until it just covers them, and cropped at the centre.
+    """
+    pillow, ops = (require(f"PIL.{module}", extra="files", purpose="decoding images") for module in ("Image", "ImageOps"))
+    if size is not None:
+        image.draft(None, (2 * max(size), 2 * max(size)))  # of a large JPEG only the coarse frequencies are decoded
     image.load()
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+    image = ops.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = image.point(lambda value: value / 256).convert("L")
+    elif image.mode in ("I", "F"):
+        raise DataError(f"has 32 bits a channel (mode {image.mode}); convert it to 8 or 16 bits")
     if channels is None:
-        channels = 1 if image.mode in ("1", "L", "LA") else 3
+        channels = 1 if image.mode in ("1", "L", "LA", "La") else 3
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
     mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
-        image = image.convert("RGBA").convert(mode) if image.mode == "P" else image.convert(mode)
+        image = image.convert(mode)
     if size is not None and image.size != size[::-1]:
-        image = image.resize(size[::-1], resample=require("PIL.Image", extra="files", purpose="").Resampling.BILINEAR)
+        height, width = size
+        scale = min(image.height / height, image.width / width)
+        left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
+        box = (left, top, left + scale * width, top + scale * height)
+        image = image.resize((width, height), resample=pillow.Resampling.BILINEAR, box=box, reducing_gap=2.0)
     array = np.array(image, dtype=np.uint8)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
@@ -122,8 +153,11 @@ def decode_all(
                 raise
             return _problem(error)
 
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # of Pillow: a large panorama, odd metadata; what cannot be read is an error anyway
         found = list(pool.map(attempt, range(len(labels))))
+    if {len(image) for image in found if not isinstance(image, str)} == {1, 3}:  # grey among colour
+        found = [image if isinstance(image, str) else np.broadcast_to(image, (3, *image.shape[1:])) for image in found]
     shapes = Counter(image.shape for image in found if not isinstance(image, str))
     usual = shapes.most_common(1)[0][0] if shapes else ()
     good: dict[int, Pixels] = {}
@@ -138,6 +172,7 @@ def decode_all(
         shown = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
         more = f"\n  - and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         advice = "; data.on_bad_sample = 'skip' leaves them out" if good else ""
+        advice += ", data.size = 128 would make all 128 pixels high and wide" if len(shapes) > 1 else ""
         raise DataError(f"{len(problems)} of {len(found)} images cannot be used{advice}:{shown}{more}")
     rows = np.array(list(good), dtype=np.int64)
     images = np.stack(list(good.values())) if good else np.zeros((0, 1, 1, 1), dtype=np.uint8)

@@ -7,14 +7,14 @@ import numpy as np
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.decode import decode_all, pixels, require
+from torchsid.tasks.images.folders import PARTS
 from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
 from torchsid.tasks.images.sources import OnBadSample
 
-TEST_SPLITS = ("test", "validation", "valid", "val")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
-def read(repository: str, *, download_folder: str, on_bad_sample: OnBadSample) -> RawSet:
+def read(repository: str, *, download_folder: str, on_bad_sample: OnBadSample, side: int = 0) -> RawSet:
     """Download a data set (or take it from the package's own cache) and convert it.
 
     Raises:
@@ -25,13 +25,14 @@ def read(repository: str, *, download_folder: str, on_bad_sample: OnBadSample) -
         splits = datasets.load_dataset(repository, cache_dir=download_folder or None)
     except Exception as error:  # the package raises errors of every kind: network, names, scripts
         raise DataError(f"hub:{repository} cannot be loaded ({type(error).__name__}: {error})") from error
-    return convert(splits, name=f"hub:{repository}", on_bad_sample=on_bad_sample)
+    return convert(splits, name=f"hub:{repository}", on_bad_sample=on_bad_sample, side=side)
 
 
-def convert(splits: Mapping[str, Any], *, name: str, on_bad_sample: OnBadSample) -> RawSet:
+def convert(splits: Mapping[str, Any], *, name: str, on_bad_sample: OnBadSample, side: int = 0) -> RawSet:
     """Convert a `datasets.DatasetDict`, or a dictionary of data sets, with one image and one label column.
 
-    The test part is the split `test`, else `validation`; without either, every fifth sample of each class.
+    The splits are called as the folders of `folders.PARTS`; one for validation alone is the test part. Without either, that is
+    every fifth sample of each class.
     """
     if "train" not in splits:
         raise DataError(f"{name} has no split 'train'; it has {', '.join(splits)}")
@@ -43,20 +44,24 @@ def convert(splits: Mapping[str, Any], *, name: str, on_bad_sample: OnBadSample)
         dataset = splits[split]
         labels = [-1 if value is None else int(value) for value in dataset[label]]  # the hub's mark for "no label" is −1
         return decode_all(
-            lambda i: pixels(dataset[i][image]),
+            lambda i: pixels(dataset[i][image], size=(side, side) if side else None),
             np.array(labels, dtype=np.int64),
             where=lambda i: f"{name}, {split}, row {i}",
             on_bad_sample=on_bad_sample,
         )
 
-    train, notes = part("train")
-    test_split = next((split for split in TEST_SPLITS if split in splits), None)
-    if test_split is None:
-        train, test = every_fifth(train)
-    else:
-        test, more = part(test_split)
-        notes += more
-    return RawSet(train=train, test=test, class_names=tuple(map(str, features[label].names)), skipped=notes)
+    chosen = {kind: next((split for split in names if split in splits), None) for kind, names in PARTS.items()}
+    if chosen["test"] is None:
+        chosen["test"], chosen["validation"] = chosen["validation"], None
+    parts: dict[str, Any] = {}
+    notes = [f"the split {split!r} is not read" for split in splits if split not in chosen.values()]
+    for kind, split in chosen.items():
+        if split is not None:
+            parts[kind], more = part(split)
+            notes += more
+    if "test" not in parts:
+        parts["train"], parts["test"] = every_fifth(parts["train"])
+    return RawSet(**parts, class_names=tuple(map(str, features[label].names)), skipped=tuple(notes))
 
 
 def _column(name: str, features: Mapping[str, Any], kind: str, prefer: Sequence[str]) -> str:

@@ -36,13 +36,15 @@ class RawPart:
 
 @dataclass(frozen=True)
 class RawSet:
-    """A training and a test part with the names of their classes."""
+    """A training and a test part, maybe one for validation, with the names of their classes."""
 
     train: RawPart
     test: RawPart
     class_names: tuple[str, ...]
+    validation: RawPart | None = None
+    """None where it is to be cut from the training part."""
     skipped: tuple[str, ...] = ()
-    """What was left out and why, a sentence each."""
+    """What was left out and why, or read otherwise than it may seem, a sentence each."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of every file read."""
 
@@ -52,10 +54,13 @@ class RawSet:
         Raises:
             DataError: lists all that is wrong.
         """
-        problems = [*self._problems_of(self.train, "training"), *self._problems_of(self.test, "test")]
-        shape, other = self.train.images.shape[1:], self.test.images.shape[1:]
-        if shape != other:
-            problems.append(f"training images are {shape} (channels, height, width), test images {other}")
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        there = {which: part for which, part in parts.items() if part is not None}
+        problems = [problem for which, part in there.items() for problem in self._problems_of(part, which)]
+        shape = self.train.images.shape[1:]
+        for which, part in there.items():
+            if (other := part.images.shape[1:]) != shape:
+                problems.append(f"training images are {shape} (channels, height, width), {which} images {other}")
         if len(self.class_names) < 2:
             problems.append(f"there must be at least two classes, found {len(self.class_names)}")
         if len(set(self.class_names)) != len(self.class_names):

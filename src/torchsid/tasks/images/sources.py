@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from torchsid.errors import DataError
+from torchsid.errors import DataError, printable
 from torchsid.tasks.images import cache
 from torchsid.tasks.images.raw import RawSet
 
@@ -47,32 +47,28 @@ def _first_match(root: Path, patterns: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked of a data set; the settings of the task that have to do with reading."""
+    """What is asked of a data set: the settings of the task that have to do with reading, under their names."""
 
     name: str
     path: str = ""
     on_bad_sample: OnBadSample = "error"
     cache: str = ""
+    size: int = 0
+    files: str = ""
 
 
-def read_files(request: Request, *sources: Source, one_fingerprint: bool = False, advice: str = "") -> RawSet:
+def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
     """Read a data set from its files, from the cache of decoded images where that is worth it.
 
     Args:
         request: where the files lie, and what a damaged one does.
         sources: the ways in which the data set may be stored, tried in this order.
-        one_fingerprint: give one SHA-256 for all files together: a record of a run needs no line for each of a folder's.
         advice: where such files come from, for the message when there are none.
 
     Raises:
         DataError: the files are not found (says what was looked for) or are damaged.
     """
-    advice = f"; {advice}" if advice else ""
-    if not request.path:
-        raise DataError(f"{request.name} is read from local files: set data.path to their folder{advice}")
-    root = Path(request.path).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root} (data.path) is no folder{advice}")
+    root = root_of(request, advice)
     found: list[str] = []
     for source in sources:
         files = source.find(root)
@@ -80,11 +76,23 @@ def read_files(request: Request, *sources: Source, one_fingerprint: bool = False
         if all(files.values()):
             hashes = {path.relative_to(root).as_posix(): file_sha256(path) for path in paths}
             raw = _read(request, source, files, hashes)
-            return replace(raw, files=_one(hashes) if one_fingerprint else hashes)
+            return replace(raw, files=hashes)
         found += [path.name for path in paths]
     looked_for = "".join(f"\n  - {each}" for source in sources for part in source.patterns().values() for each in part)
+    advice = f"; {advice}" if advice else ""
     what = f"no complete {request.name}, only {', '.join(found)}," if found else f"no files of {request.name}"
     raise DataError(f"{what} in {root} (data.path){advice}; looked for:{looked_for}")
+
+
+def root_of(request: Request, advice: str = "") -> Path:
+    """Return the folder of a data set's files; a DataError where there is none."""
+    advice = f"; {advice}" if advice else ""
+    if not request.path:
+        raise DataError(f"{request.name} is read from local files: set data.path to their folder{advice}")
+    root = Path(request.path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{printable(str(root))} (data.path) is no folder{advice}")
+    return root
 
 
 def file_sha256(path: Path) -> str:
@@ -100,7 +108,7 @@ def _read(request: Request, source: Source, files: Files, hashes: Mapping[str, s
     return cache.remember(cache.folder(request.cache), request.name, key, lambda: source.read(files, request.on_bad_sample))
 
 
-def _one(hashes: Mapping[str, str]) -> dict[str, str]:
-    """Return one SHA-256 for all files."""
+def one_sha256(hashes: Mapping[str, str]) -> str:
+    """Return one SHA-256 for all files: a record of a run needs no line for each of a folder's."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-    return {f"{len(hashes)} images": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()}
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -49,9 +49,16 @@ class Images(Task):
     path: str = ""
     """Folder of the files; not needed for `digits`. For `hub:` an optional folder for what is downloaded."""
     validation: Share = 0.1
-    """Share of the training set that is held out, the same in every class; 0 holds out nothing."""
+    """Share of the training set that is held out, the same in every class; 0 holds out nothing. Not used where the data have a
+    validation part of their own."""
     on_bad_sample: Literal["error", "skip"] = "error"
     """An image that cannot be decoded, or of another size than the rest: stop, or leave it out and say so."""
+    size: CountOrZero = 0
+    """Side in pixels that every image gets: resized until its shorter side has it, and cropped at the centre; 0 leaves all as they
+    are."""
+    files: str = ""
+    """For `folder`: a list of its images, such as `train.txt`, or a CSV file with the columns `path`, `label` and `split`; empty
+    goes by the names of the folders."""
     cache: str = ""
     """Folder for decoded images; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`."""
     limit: CountOrZero = 0
@@ -86,11 +93,9 @@ class Images(Task):
         raw.check(self.name)
         noisy = noise.noisy_labels(self.noise, self._request, raw.train, raw.class_names)
         kept, held_out = _cut(self, raw, seed)
-        parts = {
-            "train": _samples(raw.train, noisy, kept),
-            "validation": _samples(raw.train, noisy, held_out),
-            "test": _samples(raw.test, raw.test.labels, np.arange(len(raw.test.labels))),
-        }
+        parts = {"train": _samples(raw.train, noisy, kept), "validation": _samples(raw.train, noisy, held_out)}
+        own = {name: part for name, part in (("validation", raw.validation), ("test", raw.test)) if part is not None}
+        parts |= {name: _samples(part, part.labels, np.arange(len(part.labels))) for name, part in own.items()}
         files = dict(raw.files)
         if self.noise.kind == "column":
             path = noise.labels_file(self.noise, self._request)
@@ -131,7 +136,7 @@ class Images(Task):
         return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"{style}>'
 
     def read(self, name: str, about: About) -> Tensor:
-        """Return an image file, resized to the size that the network reads, uint8 `[1, channels, S, S]`."""
+        """Return an image file, resized and cropped to the size that the network reads, uint8 `[1, channels, S, S]`."""
         return read_image(name, about["channels"], about["image_size"]).unsqueeze(0)
 
     def _augmentation(self, about: About) -> Augmentation:
@@ -140,20 +145,19 @@ class Images(Task):
     def _read(self) -> RawSet:
         if self.name.startswith(HUB_PREFIX):
             repository = self.name.removeprefix(HUB_PREFIX)
-            return hub.read(repository, download_folder=self.path, on_bad_sample=self.on_bad_sample)
+            return hub.read(repository, download_folder=self.path, on_bad_sample=self.on_bad_sample, side=self.size)
         raw: RawSet = DATASETS.load(self.name)(self._request)
         return raw
 
     @property
     def _request(self) -> Request:
-        return Request(name=self.name, path=self.path, on_bad_sample=self.on_bad_sample, cache=self.cache)
+        return Request(**{entry.name: getattr(self, entry.name) for entry in fields(Request)})
 
     def _about(self, raw: RawSet, images: Tensor, measured: dict[str, object]) -> About:
         height, width = images.shape[2:]
         if height != width:
-            raise DataError(
-                f"the images of {self.name} are {height}x{width} pixels (height x width); only square images can be trained on"
-            )
+            shape = f"{height}x{width} pixels (height x width)"
+            raise DataError(f"the images of {self.name} are {shape}; only square images can be trained on: set data.size")
         mean, std = _statistics(images)
         return {
             "name": self.name,
@@ -173,7 +177,7 @@ def _cut(task: Images, raw: RawSet, seed: int) -> tuple[Labels, Labels]:
     if task.limit > len(labels):
         raise DataError(f"data.limit = {task.limit}, but {task.name} has only {len(labels)} training images")
     pool = first(labels, task.limit, classes) if task.limit else np.arange(len(labels))
-    kept, held_out = hold_out(labels[pool], task.validation, classes, seed)
+    kept, held_out = hold_out(labels[pool], 0.0 if raw.validation else task.validation, classes, seed)
     if problems := empty_classes(labels[pool][kept], raw.class_names):
         raise DataError(f"data.limit = {task.limit} and data.validation = {task.validation} leave too little: {problems[0]}")
     return pool[kept], pool[held_out]

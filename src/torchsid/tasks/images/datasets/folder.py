@@ -1,77 +1,81 @@
-"""Your own images: PATH/train/<class>/*.png and, if there is one, PATH/test/<class>/*.png."""
+"""Your own images, a folder for each class: PATH/<class>/*, or PATH/train/<class>/* with val/ and test/ beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from torchsid.errors import DataError, printable
-from torchsid.tasks.images.decode import decode, decode_all
-from torchsid.tasks.images.raw import RawSet, every_fifth
-from torchsid.tasks.images.sources import Files, OnBadSample, Request, Source, read_files
+from torchsid.errors import printable
+from torchsid.tasks.images import cache, folders
+from torchsid.tasks.images.decode import decode_all, opened, pixels
+from torchsid.tasks.images.folders import Found, listing
+from torchsid.tasks.images.raw import Pixels, RawPart, RawSet, every_fifth, hold_out
+from torchsid.tasks.images.sources import Request, file_sha256, one_sha256, root_of
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""What counts as an image; other files are ignored."""
+_TEST_SHARE = 0.2
 
 
 def folder(request: Request) -> RawSet:
-    """Return the data set below `request.path`; see `read_files`."""
-    return read_files(request, FolderSource(), one_fingerprint=True)
+    """Return the images below `request.path`; `folders.find` says which they are, and of which class and part.
 
+    Without a test set a fifth of each class is kept for one: every fifth image where there is a `train/`, else images drawn by lot,
+    the same whatever the run's seed.
 
-class FolderSource(Source):
-    """Images in class folders.
-
-    The test set is `test/`, else `val/`; without either it is every fifth image of each class (`every_fifth`).
+    Raises:
+        DataError: there are no such folders, a class has no image, or images are damaged or differ in size.
     """
-
-    decoding_is_slow = True
-
-    def patterns(self) -> Mapping[str, Sequence[str]]:
-        """See `Source`."""
-        return {"train": ["train/<class>/*.png"], "test": ["test/<class>/*.png or val/<class>/*.png (optional)"]}
-
-    def find(self, root: Path) -> Files:
-        """See `Source`; classes and files are in the order of their names.
-
-        Raises:
-            DataError: a class of `train/` has no image, or a class of the test set is not in `train/`.
-        """
-        images = _by_class(root / "train")
-        test_root = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-        problems = [f"class {name!r} has no image in {root / 'train' / name}" for name, found in images.items() if not found]
-        files = {"train": [path for found in images.values() for path in found]}
-        if test_root is not None:
-            test_images = _by_class(test_root)
-            unknown = sorted(set(test_images) - set(images))
-            problems += [f"class {name!r} is in {test_root} but not in {root / 'train'}" for name in unknown]
-            files["test"] = [path for name in images for path in test_images.get(name, ())]
-            problems += [] if files["test"] or unknown else [f"{test_root} has no image in a class folder"]
-        if problems:
-            raise DataError("the image folder cannot be used:" + "".join(f"\n  - {problem}" for problem in problems))
-        return files
-
-    def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
-        """See `Source`; all images must have the same size and be all grey or all colour."""
-        paths = [*files["train"], *files.get("test", ())]
-        shown = [printable("/".join(path.parts[-3:])) for path in paths]
-        names = {name: i for i, name in enumerate(sorted({path.parent.name for path in files["train"]}))}
-        whole, notes = decode_all(
-            lambda i: decode(paths[i].read_bytes()),
-            np.array([names[path.parent.name] for path in paths], dtype=np.int64),
-            where=shown.__getitem__,
-            on_bad_sample=on_bad_sample,
-            names=shown,
-        )
-        is_test = whole.rows >= len(files["train"])
-        parts = (whole.take(np.flatnonzero(~is_test)), whole.take(np.flatnonzero(is_test)))
-        train, test = parts if "test" in files else every_fifth(whole)
-        return RawSet(train=train, test=test, class_names=tuple(names), skipped=notes)
+    root = root_of(request)
+    found = folders.find(root, request.files, lenient=request.on_bad_sample == "skip")
+    paths = [*found.paths, *found.lists]
+    with ThreadPoolExecutor() as pool:
+        hashes = dict(zip(map(found.name, paths), pool.map(_sha256, paths), strict=True))
+    key = {**hashes, "on_bad_sample": request.on_bad_sample, "size": str(request.size), "notes": repr(found.notes)}
+    raw = cache.remember(cache.folder(request.cache), request.name, key, lambda: _read(found, request))
+    return replace(raw, files={f"{len(found.paths)} images": one_sha256(hashes)})
 
 
-def _by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the images of every class, both in the order of their names; what is hidden does not count."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("[!.]*/")):
-        found[path.name] = sorted(each for each in path.glob("[!.]*") if each.suffix.lower() in SUFFIXES)
-    return found
+def _sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:  # a link that leads nowhere, or a file of somebody else: a bad sample, when it is decoded
+        return f"unreadable: {error.strerror}"
+
+
+def _read(found: Found, request: Request) -> RawSet:
+    paths, names = found.paths, [found.name(path) for path in found.paths]
+    size = (request.size, request.size) if request.size else None
+    classes = sorted({label for _, label in found.parts["train"]})
+    labels = np.array([classes.index(label) for part in found.parts.values() for _, label in part], dtype=np.int64)
+    several: list[int] = []
+
+    def read(i: int) -> Pixels:
+        image = opened(paths[i].read_bytes())
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's photo has a small copy in it
+            several.append(i)
+        return pixels(image, size=size)
+
+    shown = [printable(name) for name in names]
+    whole, bad = decode_all(read, labels, where=shown.__getitem__, on_bad_sample=request.on_bad_sample, names=names)
+    notes = found.notes
+    if several:
+        first = listing(sorted(names[i] for i in several))
+        notes.append(f"{len(several)} images have several pictures, of which the first is read: {first}")
+    parts: dict[str, Any] = dict(zip(found.parts, _divided(whole, [len(part) for part in found.parts.values()]), strict=True))
+    if "test" not in parts and found.bare:
+        kept, out = hold_out(whole.labels, _TEST_SHARE, len(classes), seed=0)
+        parts = {"train": whole.take(kept), "test": whole.take(out)}
+    elif "test" not in parts:
+        parts["train"], parts["test"] = every_fifth(parts["train"])
+    return RawSet(**parts, class_names=tuple(classes), skipped=(*notes, *bad))
+
+
+def _divided(whole: RawPart, sizes: Sequence[int]) -> list[RawPart]:
+    """Return the parts of which `whole` has what is left of so many samples each."""
+    ends = list(accumulate(sizes))
+    return [
+        whole.take(np.flatnonzero((whole.rows >= end - size) & (whole.rows < end))) for end, size in zip(ends, sizes, strict=True)
+    ]
