@@ -8,15 +8,17 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+_LONGEST, _SHOWN = 400, 20  # characters of a problem of a configuration, and how many are shown
 
 
 class ConfigError(ValueError):
     """A configuration has unknown keys or values out of range; `problems` lists all of them."""
 
     def __init__(self, problems: Sequence[str], *, source: str = "configuration") -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(_bounded, problems))
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"{count} in the {source}:" + "".join(f"\n  - {problem}" for problem in self.problems))
+        shown = [*self.problems[:_SHOWN], *([f"… and {len(self.problems) - _SHOWN} more"] if len(self.problems) > _SHOWN else [])]
+        super().__init__(f"{count} in the {source}:" + "".join(f"\n  - {problem}" for problem in shown))
 
 
 class DataError(ValueError):
@@ -73,6 +75,11 @@ def printable(text: str) -> str:
     'caf\\xe9\\x0a.png'
     """
     return re.sub(_UNPRINTABLE, lambda match: _escape(ord(match[0])), text)
+
+
+def _bounded(problem: str) -> str:
+    """Return a problem without the middle of what was given, if that is very long."""
+    return problem if len(problem) <= _LONGEST else f"{problem[: _LONGEST // 2]} … {problem[-_LONGEST // 2 :]}"
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -38,6 +38,12 @@ Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
+Depth = Annotated[int, Ge(1), Le(4096)]
+"""A number of stages."""
+Seed = Annotated[int, Ge(0), Le(2**53)]
+"""What every generator takes and every file holds."""
+Temperature = Annotated[float, Ge(1e-3), Le(1e3)]
+"""Of a distribution; beyond these it is one outcome, or uniform."""
 
 _BOUNDS: Mapping[type, tuple[str, Callable[[Any, Any], bool]]] = {
     Ge: ("at least", operator.ge),

@@ -105,3 +105,27 @@ def test_without_a_kind_everything_is_listed_and_an_unknown_one_is_refused(capsy
         assert name in words
     assert stopped(["list", "modles"]) == 2
     assert "models" in capsys.readouterr().err
+
+
+def said(arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """What a shell hears of the command, which it is given as `$T`."""
+    settings = {**os.environ, "T": f"{sys.executable} -m torchsid", "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(["bash", "-c", arguments], capture_output=True, env=settings)
+
+
+LABEL = "label=caf\u00e9 \u2013 \u4e2d \x1b[31m"
+
+
+@pytest.mark.slow
+def test_a_training_is_finished_and_reported_though_nobody_listens(tmp_path: Path) -> None:
+    settings = "--set model.depth=2 --set data.limit=200 --set training.epochs=1"
+    heard = said(f'$T train digits {settings} --set "$LABEL" --out run 2>&- | head -n 1', LABEL=LABEL, PYTHONIOENCODING="cp437")
+    assert heard.stdout.startswith(b"local: ")
+    report = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "caf\u00e9 \u2013 \u4e2d" in report
+    assert "\x1b" not in report
+
+
+def test_a_terminal_without_room_or_encoding_gets_a_table() -> None:
+    for columns in ("0", "1"):
+        assert said("$T list learners >/dev/full && $T list heads", COLUMNS=columns, PYTHONIOENCODING="ascii").returncode == 0

@@ -99,6 +99,7 @@ MISTAKES = [
     ("digits", "learner.alpha=1.5", "[0, 1]"),
     ("digits", "learner.alpha=[0.5, -0.1, 0.5, 0.5, 0.5]", "[0, 1]"),
     ("digits", "learner.alpha=linear:1.0", "linear:FIRST:LAST"),
+    ("digits", "learner.alpha=linear:nan:1", "[0, 1]"),
     ("digits", "learner.direction=reverse", "label_smoothing"),
     ("digits", "learner.alpha_over=epoch", "did you mean 'epochs'"),
     ("digits", "learner.name=gcee", "did you mean 'gce'"),
@@ -196,5 +197,80 @@ def test_recipes_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         if content is not None:
             path.write_bytes(content)
         assert "c.toml" in problems(path)[0]
+    for content, words in (
+        ("extends = 'digits'".encode("utf-16"), "save it as UTF-8"),
+        ("extends = 'digits'".encode("utf-16-le"), "save it as UTF-8"),
+        (b"label = '\xe9'", "not UTF-8 at byte 9"),
+        (b"a = " + 5000 * b"[", "not valid TOML"),
+        (b"a = " + 5000 * b"9", "not valid TOML"),
+        (b'extends = "a\\u0000.toml"', "cannot read"),
+    ):
+        path.write_bytes(content)
+        (problem,) = problems(path)
+        assert words in problem
+        assert len(problem) < 500
     path.write_text('extends = "digits"\n[trainig]\nepochs = 4\nseed = 1\n')
     assert problems(path) == ("unknown key 'trainig' (did you mean 'training'?)",)
+
+
+@pytest.mark.parametrize("name", ["mine.toml", "MINE.TOML"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_recipe_is_read_as_any_editor_saves_it(tmp_path: Path, name: str, mark: bytes, end: bytes) -> None:
+    (tmp_path / name).write_bytes(mark + end.join([b'extends = "digits"', b'label = "n\xc3\xa9"', b"[training]", b"epochs = 4"]))
+    config = resolve(tmp_path / name)
+    assert (config.recipe, config.label, config.training.epochs) == (name.partition(".")[0], "né", 4)
+
+
+EXTREMES = [
+    "training.epochs=" + 5000 * "9",
+    "training.batch_size=0x" + 5000 * "f",
+    "training.epochs=" + 3000 * "[",
+    "training.epochs=" + 20 * "[" + 20 * "]",
+    f"training.seed={2**64}",
+    f"training.seed={2**53 + 1}",
+    "training.seed=-1",
+    "training.threads=2147483648",
+    "training.epochs=1.0",
+    "training.seed=true",
+    "optimizer.learning_rate=true",
+    "optimizer.learning_rate=-inf",
+    "learner.temperature=1e-300",
+    "learner.temperature=inf",
+    "data.augment.mixup=nan",
+    "data.noise={kind='symmetric',rate=0.4,seed=-5}",
+    "data.noise.rate=nan",
+    "distributed.timeout=1e300",
+    "model.depth=100000000000",
+    "label=\udcff",
+    "data.path=a\0b",
+    "label=" + 5000 * "x",
+    "recipe=../elsewhere",
+    "recipe=.hidden",
+    "recipe=a/b",
+    "learner." + 5000 * "x" + "=1",
+    "learner." + 5000 * "x." + "y=1",
+    "data.name=" + 4000 * "x",
+    "optimizer.name=" + 4000 * "x",
+    "learner.alpha=[inf]",
+]
+
+
+@pytest.mark.parametrize("override", EXTREMES, ids=lambda override: ascii(override[:40]))
+def test_extremes_are_one_short_problem_that_names_the_setting(override: str) -> None:
+    (problem,) = problems("digits", override)
+    assert override[:9].partition("=")[0] in problem
+    assert len(problem) < 500
+    assert problem == problem.encode(errors="replace").decode()
+    assert len(problems("digits", override, "training.epocs=1")) == 2
+
+
+def test_a_circle_is_found_by_where_the_files_lie(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('extends = "./b.toml"\n')
+    (tmp_path / "b.toml").write_text(f'extends = "../{tmp_path.name}/a.toml"\n')
+    (problem,) = problems(tmp_path / "a.toml")
+    assert "circle" in problem
+    (tmp_path / "x").mkdir()
+    (tmp_path / "c.toml").write_text('extends = "x/c.toml"\n')
+    (tmp_path / "x" / "c.toml").write_text('extends = "digits"\nlabel = "of another file of that name"\n')
+    assert resolve(tmp_path / "c.toml").recipe == "c"

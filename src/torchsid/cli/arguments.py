@@ -26,7 +26,7 @@ def positive(text: str, kind: Callable[[str], float] = int) -> float:
     with suppress(ValueError):
         if 0 < (value := kind(text)) < inf:
             return value
-    raise argparse.ArgumentTypeError(f"{text!r} given; allowed is a{' whole' if kind is int else ''} number above 0")
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} given; allowed is a{' whole' if kind is int else ''} number above 0")
 
 
 SHARED: Mapping[str, Mapping[str, Any]] = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchsid.cli.arguments import add_shared, positive
 from torchsid.cli.console import MISSING, Console, draw, write_json
+from torchsid.cli.streams import emit
 
 if TYPE_CHECKING:
     from torchsid.bench.workload import Workload
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _show(screen, [row for row in result["rows"] if row.get("best", True)], result["notes"])
     for each in result.get("trace", []):
-        print(f"\n{each['workload']}")
+        emit(f"\n{each['workload']}")
         _show(screen, each["events"])
     write_json(screen, args, "result", result, measured_on=result["settings"]["workloads"][0]["device"])
     if getattr(args, "figure", None):
@@ -192,7 +193,7 @@ def _show(screen: Console, rows: Sequence[Row], notes: Sequence[str] = ()) -> No
     shown = {head: cells for head, cells in shown.items() if set(cells) != {MISSING}}
     screen.table(list(shown), list(zip(*shown.values(), strict=True)))
     for note in [*notes, *(f"{row['network']}, {row['contender']}: {row['note']}" for row in rows if row.get("note"))]:
-        print(f"left out: {note}")
+        emit(f"left out: {note}")
 
 
 class _Cells(string.Formatter):

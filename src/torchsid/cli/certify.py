@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torchsid import training
 from torchsid.cli.arguments import SPLITS, about_run, add_shared, cascade_of, load_samples
 from torchsid.cli.console import Console, write_json
+from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError, RunError, unknown_name
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     objective = objective_of(network.learner)
     subject = _subject(network, objective, args)
     splits = load_samples(network, args, screen, args.split or ())
-    print(*subject.theory, "", sep="\n", flush=True)
+    emit("\n".join([*subject.theory, ""]))
     found: list[Certified] = []
     held = []
     for name, samples in splits.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 from torchsid.cli.arguments import add_shared, find_runs
 from torchsid.cli.console import Console, abridged, write_json
+from torchsid.cli.streams import emit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +41,5 @@ def print_comparison(screen: Console, runs: Sequence[Path]) -> dict[str, Any]:
     head, *lines = [[name, *abridged(by_stage, "…")] for name, *by_stage in cells]
     screen.table(head, lines)
     for note in result.notes:
-        print(note)
+        emit(note)
     return as_json(result)

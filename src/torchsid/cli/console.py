@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from torchsid.cli.streams import emit
+from torchsid.errors import printable
 from torchsid.show.tables import Table
 from torchsid.study.files import write_file
 from torchsid.study.files import write_json as write_value
@@ -40,22 +42,22 @@ class Console(Reporter):
 
     def warning(self, text: str) -> None:
         """Something the user should know."""
-        print(f"torchsid: warning: {text}", file=sys.stderr)
+        emit(f"torchsid: warning: {text}", error=True)
 
     def note(self, text: str) -> None:
         """Something that passes by, such as the name of the training that begins; at once even into a pipe."""
         if not self._quiet:
-            print(text, flush=True)
+            emit(text)
 
     def file(self, what: str, path: Path) -> None:
         """Print where a file lies, as an address that terminals make clickable."""
-        print(f"{what}: {path.resolve().as_uri()}", flush=True)
+        emit(f"{what}: {path.resolve().as_uri()}")
 
     def rows(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Print a table of rows that name their columns, and a blank line; nothing if there are none."""
         if rows:
             self.table(list(rows[0]), [[MISSING if value is None else str(value) for value in row.values()] for row in rows])
-            print(flush=True)
+            emit()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows of text under their columns, numbers right-aligned.
@@ -74,23 +76,23 @@ class Console(Reporter):
             numeric = all(not row[index] or row[index][0] in "0123456789+-−–…" for row in rows)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            cells = (cell.partition("\n") for cell in row)
+            cells = (tuple(map(printable, cell.partition("\n"))) for cell in row)
             table.add_row(*(Text.assemble(first, (below.format(second), "dim") if second else "") for first, _, second in cells))
         if self._terminal:
             Page().print(table)
         else:
             page = io.StringIO()
             Page(file=page, width=10_000, color_system=None).print(table)
-            print("\n".join(line.rstrip() for line in page.getvalue().splitlines()), flush=True)
+            emit("\n".join(line.rstrip() for line in page.getvalue().split("\n")).rstrip("\n"))
 
     def show(self, *tables: Table, by_stage: bool = False) -> None:
         """Print tables, each with its caption and a blank line; if their rows are stages, of many the ends alone."""
         for table in tables:
             lines = table.lines()
             if table.caption:
-                print(table.caption)
+                emit(table.caption)
             self.table(table.columns, abridged(lines, ["…"] * len(table.columns)) if by_stage else lines)
-            print(flush=True)
+            emit()
 
     def expect(self, epochs: int) -> None:
         """Let the bar and the remaining time of the next training cover so many epochs."""

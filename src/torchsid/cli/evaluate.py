@@ -7,6 +7,7 @@ from typing import Any
 from torchsid import training
 from torchsid.cli.arguments import about_run, add_shared, cascade_of, load_samples
 from torchsid.cli.console import Console, percent, stage_name, write_json
+from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
 
 MEASURES = ("confidence", "entropy")
@@ -62,7 +63,7 @@ def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:
     depth, operations = f"stage {found['average_depth']:.2f} of {stages}", percent(found["operations"])
     screen.rows([right | {"average exit": depth, "multiply-adds": operations}])
     if found["whole_batches"]:
-        print(f"sure images wait for the rest of their batch, which cannot be divided: {found['whole_batches']}")
+        emit(f"sure images wait for the rest of their batch, which cannot be divided: {found['whole_batches']}")
 
 
 def _print_exits(screen: Console, found: dict[str, Any]) -> None:

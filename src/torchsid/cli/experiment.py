@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torchsid.cli.arguments import positive
 from torchsid.cli.console import Console
+from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
 
 DEFAULT_OUT = Path("experiments")
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         measured = costs.run(chosen, out, minutes=args.budget, command=command, say=screen.note)
         files, tables = costs_page.write(measured, out), costs_page.tables(measured)
-        print("", *costs_page.notes(measured), sep="\n")
-    print()
+        emit("\n".join(["", *costs_page.notes(measured)]))
+    emit()
     screen.show(*tables)
     for kind, path in files.items():
         screen.file(kind, path)

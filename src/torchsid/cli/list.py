@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pkgutil import resolve_name
 
 from torchsid.cli.console import Console
+from torchsid.cli.streams import emit
 
 KINDS = {  # where names and descriptions are; none of these modules imports torch
     "recipes": "training.recipes:recipe_names",
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     for kind in [args.kind] if args.kind else KINDS:
         screen.table([kind, "description"], [list(row) for row in sorted(descriptions(kind).items())])
         if not args.kind:
-            print()
+            emit()
     return 0
 
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 a request that cannot be met, 130 or 143 interrupted by Ct
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from torchsid import errors
 from torchsid.__about__ import __version__
 from torchsid.cli import audit, bench, certify, compare, evaluate, experiment, plan, predict, report, train
 from torchsid.cli import list as list_
+from torchsid.cli.streams import emit, prepare_streams, silence
 
 VERBS = (train, evaluate, certify, predict, audit, compare, report, experiment, bench, plan, list_)
 USER_ERRORS: tuple[type[Exception], ...] = (
@@ -42,23 +44,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` defaults to the process's own arguments."""
+    prepare_streams()
     args = build_parser().parse_args(argv)
     args.command = list(sys.argv[1:] if argv is None else argv)
     try:
         code: int = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has gone (`torchsid list recipes | head -1`); Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)  # its reader has gone; Python must not complain at exit
         return 0
-    except KeyboardInterrupt:
-        print("torchsid: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        emit("torchsid: interrupted", error=True)
+        return 128 + getattr(stop, "signal", signal.SIGINT)
     except USER_ERRORS as error:
         if args.debug or os.environ.get("TORCHSID_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
         if not (isinstance(error, errors.ConfigError) and os.environ.get("RANK", "0") != "0"):  # all workers raise the same
-            print(f"torchsid: error: {error}", file=sys.stderr, flush=True)
+            emit(f"torchsid: error: {error}", error=True)
         _tell_launcher(error)
         return 2
     except Exception as error:

@@ -1,21 +1,23 @@
 """`torchsid train`: train recipes, with one seed or several, checked as a whole before the first step, and write a report."""
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import tomli_w
+
 from torchsid import training
 from torchsid.cli.arguments import positive
 from torchsid.cli.compare import print_comparison
 from torchsid.cli.console import Console, command_of
+from torchsid.cli.streams import emit
 from torchsid.errors import CheckpointError, ConfigError, RunError
 
 DEFAULT_OUT = Path("runs")
+MOST_SEEDS = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 training.train(config, out, resume=args.resume, reporter=screen, command=command)
         except training.Interrupted as stop:
             again = command if args.resume else f"{command} --resume"
-            print(f"torchsid: interrupted; everything so far is saved. Go on with:\n  {again}", file=sys.stderr)
+            emit(f"torchsid: interrupted; everything so far is saved. Go on with:\n  {again}", error=True)
             return 128 + stop.signal
     if lead:
         print_comparison(screen, [*jobs])
@@ -72,8 +74,11 @@ def run(args: argparse.Namespace) -> int:
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return the settings that the options stand for, those of `--set` last."""
     short = {"data.path": args.data, "data.on_bad_sample": args.on_bad_sample}
-    # A JSON string is a TOML string: a directory called `1` or `a#b` stays what it is.
-    return [*(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None), *args.set]
+    # As TOML, so that a directory called `1` or `a#b` stays what it is.
+    return [
+        *(tomli_w.dumps({"": value}).replace('""', key, 1).strip() for key, value in short.items() if value is not None),
+        *args.set,
+    ]
 
 
 def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> "dict[Path, training.RunConfig]":
@@ -89,6 +94,9 @@ def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, ou
             config = training.resolve(recipe, settings)
         except ConfigError as error:
             problems += error.problems
+            continue
+        if seeds > MOST_SEEDS or config.training.seed + seeds > 2**53:
+            problems.append(f"--seeds {seeds}: at most {MOST_SEEDS:,} are trained in a row, and none above 2^53")
             continue
         for seed in range(config.training.seed, config.training.seed + seeds):
             directory = (out or DEFAULT_OUT) / (f"{config.recipe}-seed{seed}" if seeds > 1 else config.recipe)

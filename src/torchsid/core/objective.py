@@ -16,7 +16,7 @@ from torch import Tensor
 
 from torchsid.core import beliefs
 from torchsid.errors import TargetError
-from torchsid.settings import Positive, Weight, out_of_range
+from torchsid.settings import Temperature, Weight, out_of_range
 
 Direction = Literal["forward", "reverse"]
 Alpha = float | Sequence[float] | str
@@ -47,7 +47,7 @@ class LocalObjective:
     alpha: Alpha = 0.5
     direction: Direction = "forward"
     label_smoothing: Weight = 0.0
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
 
     def __post_init__(self) -> None:
         problems = out_of_range(self)

@@ -20,7 +20,7 @@ from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
 from torchsid.learners.predictions import BeliefMemory
-from torchsid.settings import Count, Positive, Weight, checked, settings_of
+from torchsid.settings import Count, Temperature, Weight, checked, settings_of
 
 AlphaOver = Literal["stages", "epochs"]
 Teachers = Literal["same-batch", "last-epoch"]
@@ -75,7 +75,7 @@ class SID(Learner):
         alpha: Alpha = "auto",
         alpha_over: AlphaOver = "stages",
         direction: Direction = "forward",
-        temperature: Positive = 1.0,
+        temperature: Temperature = 1.0,
         label_smoothing: Weight = 0.0,
         schedule: Schedule = "streaming",
         combine: Combine = "sum",

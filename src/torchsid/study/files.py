@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.errors import RunError
+from torchsid.errors import RunError, printable
 from torchsid.training.durable import os_errors, replace_file
 
 if TYPE_CHECKING:
@@ -63,4 +63,4 @@ def write_page(path: Path, page: "Page") -> None:
     """
     if path.is_dir():
         raise RunError(f"{path} is a directory; name the file to write, for example {path / 'report.html'}")
-    write_file(path, page.html())
+    write_file(path, "\n".join(map(printable, page.html().split("\n"))))  # a label may hold what no page can

@@ -13,11 +13,15 @@ from inspect import Parameter
 from typing import Annotated, Any, Literal, get_type_hints
 
 import tomli_w
+from annotated_types import Ge, Gt, Le
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from torchsid import learners, models, tasks
 from torchsid.registry import Registry
-from torchsid.settings import STRICT, Count, CountOrZero, NotNegative, OneOf, Positive, Setting, Share, all_settings
+from torchsid.settings import STRICT, CountOrZero, NotNegative, OneOf, Positive, Seed, Setting, Share, all_settings
+
+Some = Annotated[int, Ge(1), Le(1024)]
+"""A number of things that are all held at once."""
 
 _MADE: dict[str, type] = {}
 
@@ -103,11 +107,11 @@ class OptimizerConfig:
 class TrainingConfig:
     """Length, seed and machine of the run."""
 
-    epochs: Count = 20
+    epochs: Annotated[int, Ge(1), Le(1_000_000)] = 20
     """Passes over the training samples."""
-    batch_size: Count = 128
+    batch_size: Annotated[int, Ge(1), Le(2**24)] = 128
     """Samples a step; the last step of an epoch takes what is left."""
-    seed: CountOrZero = 0
+    seed: Seed = 0
     """Fixes the initial weights, the order of the samples, the augmentation and dropout."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the training steps; `bfloat16` is autocast, weights and evaluation stay float32."""
@@ -115,7 +119,7 @@ class TrainingConfig:
     """Compile the network with `torch.compile`; a staged one is then cut by graph, whatever `model.by` says."""
     capture: Literal["auto", "on", "off"] = "auto"
     """Capture the training step as a CUDA graph and replay it; `auto` does so on CUDA. Several workers run eagerly."""
-    threads: CountOrZero = 0
+    threads: Annotated[int, Ge(0), Le(1024)] = 0
     """Threads of one tensor operation on the CPU; 0 leaves PyTorch's own choice."""
     device: Literal["cpu", "cuda", "auto"] = "auto"
     """Where to train; `auto` takes CUDA if there is one."""
@@ -124,7 +128,7 @@ class TrainingConfig:
     checkpoint_every_seconds: NotNegative = 60.0
     """Seconds between checkpoints inside an epoch; 0 saves only at the end of each epoch."""
     patience: CountOrZero = 0
-    """Stop after so many epochs without a better validation accuracy; 0 never stops early."""
+    """Stop after so many epochs without a better validation, by accuracy and then by loss; 0 never stops early."""
 
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -146,17 +150,17 @@ class WatchConfig:
 class DistributedConfig:
     """Stages on many workers, started by `torchrun`; one process takes no notice. A run may go on with other values."""
 
-    replicas: Count = 1
+    replicas: Some = 1
     """Workers that share every stage, each with a part of the batch; the others line up along the stages."""
-    micro_batches: Count = 1
+    micro_batches: Some = 1
     """Parts of a batch that pass through the stages one after the other, which are updated after the last (staged networks)."""
     wire: Literal["float32", "bfloat16"] = "float32"
     """How features travel between workers; `bfloat16` halves the traffic and rounds them."""
-    staleness: CountOrZero = 0
+    staleness: Annotated[int, Ge(0), Le(1024)] = 0
     """Batches that the extractor of a cascade runs ahead of the gradient it waits for; 0 is exact, as one process."""
-    queue: Count = 2
+    queue: Some = 2
     """Messages under way between two workers; a slow link needs 2 · delay / time of a step and one more."""
-    timeout: Positive = 300.0
+    timeout: Annotated[float, Gt(0), Le(1e6)] = 300.0
     """Seconds without a sign of a neighbour after which a worker counts as hanging."""
 
 

@@ -5,6 +5,8 @@ another recipe. The resolved `config.toml` of a run is a recipe too.
 """
 
 import json
+import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, make_dataclass
@@ -20,9 +22,11 @@ from pydantic_core import ErrorDetails
 from torchsid.errors import ConfigError, did_you_mean, unknown_name
 from torchsid.settings import STRICT, Setting, allowed, settings_of
 from torchsid.training.config import CHOICES, RunConfig
+from torchsid.training.toml import parse_toml, read_toml, shown, within_limits
 
 _SHIPPED = files("torchsid") / "recipes"
 _ABOUT = ("description", "extends")  # keys of a recipe that are no settings
+_PLAIN_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,150}")  # of a directory, beside others
 
 
 def recipe_names() -> dict[str, str]:
@@ -39,27 +43,28 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such recipe, unreadable TOML, or recipes that extend each other in a circle.
     """
-    layers: dict[str, dict[str, Any]] = {}  # the uppermost first
+    layers: dict[str, dict[str, Any]] = {}  # the uppermost first, by where it lies
     name, beside = str(name_or_path), Path()
     while True:
-        if name in layers:
-            raise ConfigError([f"recipes extend each other in a circle: {' -> '.join((*layers, name))}"], source="recipe")
-        path, shipped = Path(name), _SHIPPED / f"{name}.toml"
-        is_file = path.suffix == ".toml" or len(path.parts) > 1
-        if not is_file and not shipped.is_file():
+        path, is_file = beside / name, is_a_file(name)
+        if not is_file and f"{name}.toml" not in {entry.name for entry in _SHIPPED.iterdir()}:
             unknown = unknown_name("recipe", name, recipe_names())
             raise ConfigError([f"{unknown}; a file of your own ends in .toml"], source="recipe")
-        path = beside / path
-        try:
-            table = tomllib.loads((path if is_file else shipped).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"cannot read {path}: {getattr(error, 'strerror', None) or error}"], source="recipe") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([f"{name} is not valid TOML: {error}"], source="recipe") from None
-        layers[name] = {"recipe": path.stem, "label": path.stem} | {key: value for key, value in table.items() if key not in _ABOUT}
+        table = read_toml(path if is_file else _SHIPPED / f"{name}.toml", str(path))
+        place = os.path.realpath(path) if is_file else name
+        if place in layers:
+            raise ConfigError([f"recipes extend each other in a circle: {' -> '.join((*layers, place))}"], source="recipe")
+        stem = Path(name).stem
+        layers[place] = {"recipe": stem, "label": stem} | {key: value for key, value in table.items() if key not in _ABOUT}
         if "extends" not in table:
             return reduce(layered, reversed(layers.values()), {})
         name, beside = str(table["extends"]), path.parent if is_file else Path()
+
+
+def is_a_file(name: str) -> bool:
+    """Return whether a recipe or an experiment is named by its file: with a path separator, or the suffix `.toml`."""
+    path = Path(name)
+    return path.suffix.lower() == ".toml" or len(path.parts) > 1
 
 
 def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -72,15 +77,24 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     Raises:
         ConfigError: unknown keys, with the nearest right one, bad values, and settings that exclude each other; all at once.
     """
-    table = dict(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
+    table, ruled_out = within_limits(recipe if isinstance(recipe, Mapping) else load_recipe(recipe))
     problems = []
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
-            problems.append(f"override {override!r}: write it as KEY=VALUE, such as training.epochs=3")
+            problems.append(f"override {shown(override)!r}: write it as KEY=VALUE, such as training.epochs=3")
             continue
-        above = _parse(text.strip())
-        for section in reversed(name.strip().split(".")):
+        try:
+            above = _parse(text.strip())
+        except ValueError as error:
+            problems.append(f"override {shown(override)!r}: {error}")
+            continue
+        *sections, last = name.strip().split(".", 10)
+        above, unfit = within_limits({last: above}, "".join(f"{section}." for section in sections))
+        ruled_out |= unfit
+        if unfit:
+            continue
+        for section in reversed(sections):
             above = {section: above}
         table = layered(table, above)
     kinds: dict[str, Any] = {}
@@ -96,7 +110,11 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
         text = json.dumps({name: {} for name in CHOICES} | table, default=str)
         config: RunConfig = TypeAdapter(whole).validate_json(text)
     except ValidationError as error:
-        problems += problems_of(error, dotted_names(whole))
+        missing = {f"{name} is required" for name in ruled_out}
+        problems += [problem for problem in problems_of(error, dotted_names(whole)) if problem not in missing]
+    problems += [f"{name} {why}" for name, why in ruled_out.items()]
+    if not _PLAIN_NAME.fullmatch(given := str(table.get("recipe", "-"))):
+        problems.append(f"recipe = {shown(given)!r} is no plain name of a directory: leave out /, \\ and a dot in front")
     if not problems:
         from torchsid.training import setup  # here, because recipes are listed without torch
 
@@ -169,9 +187,12 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _parse(text: str) -> Any:
-    """Return the TOML value that the text holds, or the text itself: `--set data.name=digits` needs no quotes."""
+    """Return the TOML value that the text holds, or the text itself: `--set data.name=digits` needs no quotes.
+
+    A value without end is a ValueError.
+    """
     try:
-        table = tomllib.loads(f"value = {text}")
+        table = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
     return table["value"] if len(table) == 1 else text
@@ -217,11 +238,11 @@ def problems_of(error: ValidationError, names: Mapping[str, type | None]) -> lis
                 problems[f"{name} is required"] = []
             case "dataclass_type", _:
                 keys = [known.removeprefix(f"{name}.") for known in names if known.startswith(f"{name}.")]
-                problems[f"{name} = {item['input']!r}: {name} is a section, set one of its keys: {', '.join(keys)}"] = []
+                problems[f"{name} = {shown(repr(item['input']))}: {name} is a section, set one of its keys: {', '.join(keys)}"] = []
             case _, ConfigError() as cause:  # from a __post_init__ of ours, complete with names
                 problems |= {problem: [] for problem in cause.problems}
             case _:
-                problems.setdefault(name if names.get(name) else f"{name} = {item['input']!r}", []).append(_reason(item))
+                problems.setdefault(name if names.get(name) else f"{name} = {shown(repr(item['input']))}", []).append(_reason(item))
     return [": ".join([given, *filter(None, [", or ".join(dict.fromkeys(reasons))])]) for given, reasons in problems.items()]
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchsid.core.cascade import Positions
 from torchsid.core.shared import SharedCascade, shared_cascade
 from torchsid.models import EXTRACTORS
-from torchsid.settings import Count, OneOf, checked
+from torchsid.settings import Count, Depth, OneOf, checked
 
 
 @checked
@@ -17,7 +17,7 @@ def cascade(
     positions: Positions = (),
     *,
     extractor: Annotated[Any, OneOf(EXTRACTORS)] = "simple-cnn",
-    depth: Count = 5,
+    depth: Depth = 5,
     hidden: Count = 256,
     stage: Literal["plain", "residual"] = "plain",
     init: Literal["pytorch", "xavier", "kaiming", "orthogonal", "zero"] = "pytorch",

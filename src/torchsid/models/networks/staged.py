@@ -10,7 +10,7 @@ from torchsid.core.staged import StagedCascade
 from torchsid.cut.assemble import staged_cascade
 from torchsid.heads import HEADS
 from torchsid.models import CLASSIFIERS
-from torchsid.settings import Count, OneOf, Positive, checked
+from torchsid.settings import Depth, OneOf, Positive, checked
 
 
 @checked
@@ -20,7 +20,7 @@ def staged(
     positions: Positions = (),
     *,
     trunk: Annotated[Any, OneOf(CLASSIFIERS)],
-    depth: Count = 5,
+    depth: Depth = 5,
     cuts: list[str] = [],  # noqa: B006 (never changed)
     balance: Literal["memory", "work", "equal"] = "work",
     by: Literal["boundary", "graph"] = "boundary",

@@ -4,7 +4,6 @@ The file states the small size; a table `[medium]` says what is different where 
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import field
@@ -17,7 +16,8 @@ from pydantic.dataclasses import dataclass
 
 from torchsid.errors import ConfigError, unknown_name
 from torchsid.study.frame import METRICS
-from torchsid.training.recipes import dotted_names, problems_of
+from torchsid.training.recipes import dotted_names, is_a_file, problems_of
+from torchsid.training.toml import read_toml
 
 T = TypeVar("T")
 Size = Literal["small", "medium"]
@@ -158,16 +158,12 @@ def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
         ConfigError: no such experiment, or unreadable TOML.
     """
     path = Path(name_or_path)
-    is_file = path.suffix == ".toml" or len(path.parts) > 1
-    try:
-        return path.stem, tomllib.loads((path if is_file else _SHIPPED / f"{path}.toml").read_text("utf-8"))
-    except OSError as error:
-        problem = f"cannot read {name_or_path}: {error.strerror or error}"
-        if not is_file:
-            problem = unknown_name("experiment", name_or_path, names()) + "; a file of your own ends in .toml"
-    except ValueError as error:
-        problem = f"{name_or_path} is not valid TOML: {error}"
-    raise ConfigError([problem], source="experiment")
+    if is_a_file(name_or_path):
+        return path.stem, read_toml(path, name_or_path, source="experiment")
+    if f"{name_or_path}.toml" not in {entry.name for entry in _SHIPPED.iterdir()}:
+        unknown = unknown_name("experiment", name_or_path, names())
+        raise ConfigError([f"{unknown}; a file of your own ends in .toml"], source="experiment")
+    return name_or_path, read_toml(_SHIPPED / f"{name_or_path}.toml", name_or_path, source="experiment")
 
 
 def load(name_or_path: str, size: Size = "small") -> Experiment:

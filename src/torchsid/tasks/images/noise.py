@@ -11,7 +11,7 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from torchsid.errors import DataError
-from torchsid.settings import STRICT, Weight
+from torchsid.settings import STRICT, Seed, Weight
 from torchsid.tasks.domain import generator_at
 from torchsid.tasks.images.parquet import integers, read_columns
 from torchsid.tasks.images.raw import Labels, RawPart
@@ -27,7 +27,7 @@ class NoiseConfig:
     people said (`column`)."""
     rate: Weight = 0.0
     """Probability that a label is changed; not used by `column`."""
-    seed: int = 0
+    seed: Seed = 0
     """Chooses which labels change, whatever the seed of the training."""
     column: str = ""
     """For `column`: the column of labels, such as `worse_label` of CIFAR-10N."""
