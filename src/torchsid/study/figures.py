@@ -12,6 +12,7 @@ from torchsid.show.plots.points import Mark, tradeoff
 from torchsid.show.svg import Drawing
 from torchsid.study.frame import BY_STAGE, METRICS, Case, Frame, Row
 from torchsid.study.positions import Flat, settled, spread
+from torchsid.tasks import Samples
 
 Show = Callable[[Tensor], str]
 """From one sample to HTML."""
@@ -66,13 +67,15 @@ def card(sample: str, log_beliefs: Tensor, names: Sequence[str], outcome: int, t
     return Card(sample, title, lines, river(log_beliefs.double().exp().numpy(), names, outcome))
 
 
-def cards_of(flat: Flat, inputs: Tensor, show: Show, names: Sequence[str], lines: Iterable[Sequence[str]]) -> list[Card]:
-    """Return the positions of some inputs with the beliefs about them, and what is said of each."""
+def cards_of(flat: Flat, samples: Samples, show: Show, names: Sequence[str], lines: Iterable[Sequence[str]]) -> list[Card]:
+    """Return the positions of some samples with the beliefs about them, and what is said of each after its name."""
     cards, several = [], bool((flat.position > 0).any())
     for place, said in enumerate(lines):
-        truth, shown = int(flat.outcome[place]), show(inputs[int(flat.sample[place])])
+        truth, sample = int(flat.outcome[place]), int(flat.sample[place])
+        called = [samples.names[sample]] if samples.names else []
         where = [f"position {int(flat.position[place])}"] if several else []
-        cards.append(card(shown, flat.log_beliefs[:, place], names, truth, f"true {names[truth]}", [*said, *where]))
+        lines_of = [*called, *said, *where]
+        cards.append(card(show(samples.inputs[sample]), flat.log_beliefs[:, place], names, truth, f"true {names[truth]}", lines_of))
     return cards
 
 

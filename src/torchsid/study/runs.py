@@ -1,15 +1,16 @@
 """A run directory, read into typed, immutable records; every gap is reported by name."""
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchsid.errors import RunError
+from torchsid.errors import RunError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,10 +37,19 @@ class Scores:
     """`confidence`, `accuracy`, `count`: one number a bin of confidence."""
     correct: NDArray[np.bool_] | None
     """Whether the last stage is right, `[N]` in the order of the data set."""
+    answers: tuple[int, ...] = ()
+    """Of the last stage, `[N]` as well."""
 
     def last(self, metric: str) -> float:
         """Return a number of the last stage; NaN where there is none."""
         return self.by_stage.get(metric, (float("nan"),))[-1]
+
+
+class Named(NamedTuple):
+    """What people call the samples of a split, and the class of each."""
+
+    names: Sequence[str]
+    target: Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +65,8 @@ class RunRecord:
     warnings: tuple[str, ...]
     scores: Mapping[tuple[str, str], Scores]
     """By weights (`best`, `last`) and split (`validation`, `test`); empty until the run has been evaluated."""
+    named: "Mapping[str, Named]" = field(default_factory=dict)
+    """By split the names of the samples; empty where they have none, or the run has not been evaluated."""
 
     @property
     def name(self) -> str:
@@ -75,6 +87,12 @@ class RunRecord:
     def fingerprint(self) -> Mapping[str, str]:
         """SHA-256 of the data."""
         return dict(self.manifest["data"].get("fingerprint") or {})
+
+    @property
+    def data_name(self) -> str:
+        """What the data are called: of named files, such as photos, their folder."""
+        folder = self.config.get("data", {}).get("path") if self.named else ""
+        return printable(Path(folder).resolve().name) if folder else str(self.manifest["data"]["name"])
 
     @property
     def noise_share(self) -> float:
@@ -106,10 +124,12 @@ class RunRecord:
         path = self.path / "samples.safetensors"
         try:
             tensors = load_file(path)
-            return Samples(tensors["inputs"], tensors["target"]), tensors["log_beliefs"]
+            names = self.named.get("validation" if self.manifest["data"].get("validation") else "test")
+            chosen = names and tuple(names.names[index] for index in tensors["indices"].tolist())
+            return Samples(tensors["inputs"], tensors["target"], names=chosen), tensors["log_beliefs"]
         except FileNotFoundError:
             return None
-        except (KeyError, SafetensorError) as error:
+        except (IndexError, KeyError, SafetensorError) as error:
             raise RunError(f"{path} is damaged: {type(error).__name__} at {error}") from None
 
 
@@ -142,6 +162,7 @@ def load_run(path: str | Path) -> RunRecord:
         epochs=tuple(epochs[epoch] for epoch in sorted(epochs)),  # after a resume the later line of an epoch counts
         warnings=tuple(str(event.get("message", "")) for event in events if event.get("event") == "warning"),
         scores=_scores(run, finished=manifest["status"] == "finished"),
+        named=_named(run.path / "names.json"),
     )
 
 
@@ -149,6 +170,18 @@ def names_of_classes(record: RunRecord, count: int) -> Sequence[str]:
     """Return the names of `count` classes: their numbers, where the data set has none."""
     names = record.manifest["data"].get("class_names") or []
     return [str(name) for name in names] if len(names) == count else [str(number) for number in range(count)]
+
+
+def _named(path: Path) -> dict[str, Named]:
+    try:
+        parts = {split: Named(**part) for split, part in json.loads(path.read_text("utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+    if wrong := [split for split, part in parts.items() if len(part.names) != len(part.target)]:
+        raise RunError(f"{path} is damaged: not a class for every name of {', '.join(wrong)}")
+    return parts
 
 
 def _scores(run: "RunDirectory", *, finished: bool) -> dict[tuple[str, str], Scores]:
@@ -179,6 +212,7 @@ def _scores_of(split: str, entry: Mapping[str, Any]) -> Scores:
         confusion=np.array(entry.get("confusion") or np.zeros((0, 0)), dtype=np.int64),
         calibration={key: _floats(values) for key, values in (entry.get("calibration") or {}).items()},
         correct=None if correct is None else np.array([mark == "1" for mark in correct], dtype=bool),
+        answers=tuple(entry.get("answers") or ()),
     )
 
 

@@ -56,8 +56,8 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
     Returns:
         `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
         (expected calibration error), each `[L+1]`; `kl_quantiles` over the positions; of the last stage `confusion` (rows: true
-        outcome; null for very many), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty)
-        and `correct` (a 0 or 1 a position).
+        outcome; null for very many), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty),
+        `correct` (a 0 or 1 a position) and `answers`.
 
     Raises:
         ValueError: there are no samples, or all weights are 0.
@@ -86,6 +86,7 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
         "confusion": None if confusion is None else confusion.tolist(),
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
+        "answers": answer[-1].tolist(),
         # by NumPy, because `torch.quantile` takes 16 million values at most
         "kl_quantiles": {str(q): np.quantile(divergence, q, axis=-1, method="inverted_cdf").tolist() for q in QUANTILES},
     }

@@ -4,6 +4,7 @@ Order of samples, augmentation and dropout are functions of (seed, epoch, step),
 uninterrupted one would have taken.
 """
 
+import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
-from torchsid.tasks.domain import Samples, generator_at
+from torchsid.tasks.domain import Samples, Splits, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
@@ -244,6 +245,12 @@ def _margin(result: Mapping[str, Any]) -> float:
     return half
 
 
+def names_of(splits: Splits) -> dict[str, dict[str, Any]]:
+    """Return what people call the samples of each split, with their classes; nothing where they have no names."""
+    parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
+    return {name: {"names": part.names, "target": part.target.tolist()} for name, part in parts.items() if part.names}
+
+
 def evaluate_run(session: Session) -> dict[str, Any]:
     """Evaluate the last and the best weights, write evaluation.json and samples.safetensors, and return the evaluation.
 
@@ -276,6 +283,8 @@ def evaluate_run(session: Session) -> dict[str, Any]:
         session.check_files()
         if shown:
             replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
+        if names := names_of(splits):
+            replace_file(run.path / "names.json", json.dumps(names) + "\n")
         for which in WHICH:  # as one process writes them, whoever wrote them
             checkpoint.consolidate(run.checkpoint(which))
         run.write_evaluation(evaluation)

@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from tests.show.parsed import parsed
-from tests.study.fake import PLAN, Make
+from tests.study.fake import PLAN, Fake, Make, beliefs
 
 from torchsid.errors import RunError
 from torchsid.study.report import compare, render, summary_table
@@ -51,6 +53,31 @@ def test_losses_of_other_meaning_stand_in_other_figures(make_run: Make) -> None:
     drawn = [drawing for drawing in loss_figures(compare(runs)) if drawing]
     assert [drawing.title for drawing in drawn] == ["SID: training loss", "Backprop: training loss"]
     assert "Backprop" not in drawn[0].svg
+
+
+def test_named_samples_are_all_named_and_their_folder_is_the_title(make_run: Make, tmp_path: Path) -> None:
+    photos = tmp_path / "my <holiday>"
+    run = make_run(validation=False, error=0.3, n=60, epochs=1, depth=2, settings={"data.path": str(photos)})
+    truth = [int(target) for target in beliefs(Fake(n=60), 2)[1]]
+    train, test = ([f"{part}/cat/<b>{k}\\xe9.jpg" for k in range(60)] for part in ("train", "test"))
+    named = {"train": {"names": train, "target": [0] * 60}, "test": {"names": test, "target": truth}}
+    (run / "names.json").write_text(json.dumps(named))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["data"]["skipped"] = ["<i>bad.jpg</i>: truncated"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    page = parsed(text_of([run], tmp_path))
+    assert all(name in page.words for name in (*train, *test, "<i>bad.jpg</i>: truncated"))
+    assert "my <holiday>: SID" in page.words
+    samples, _ = load_run(run).samples() or (None, None)
+    assert samples is not None
+    assert samples.names == tuple(test[index] for index in load_file(run / "samples.safetensors")["indices"].tolist())
+    shown = sum(
+        f"{name}{kind}" in page.words for name in samples.names or () for kind in ("decided at once", "changed its mind", "wrong")
+    )
+    assert shown == 12
+    (run / "names.json").write_text('{"test": {"names": ["a"], "target": []}}')
+    with pytest.raises(RunError, match=r"names\.json is damaged"):
+        load_run(run)
 
 
 def test_intervals_are_announced_where_there_are_some(make_run: Make) -> None:

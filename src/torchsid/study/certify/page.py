@@ -250,7 +250,7 @@ def _cards(subject: Subject, part: Certified, title: str, lines: Mapping[int, Se
     """Return the samples at some places with the beliefs about them, and what is said of each."""
     said = ([*words, f"sample {int(part.answers.sample[place])}"] for place, words in lines.items())
     flat = _at(subject, part, list(lines))
-    return Cards(title, cards_of(flat, part.samples.inputs, subject.show, subject.class_names, said))
+    return Cards(title, cards_of(flat, part.samples, subject.show, subject.class_names, said))
 
 
 def _at(subject: Subject, part: Certified, places: Sequence[int]) -> Flat:

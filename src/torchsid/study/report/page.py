@@ -1,5 +1,6 @@
 """The report: one page of one run, or of several side by side."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from torchsid.study.statistics import proportion_interval
 from torchsid.training.config import dotted
 
 _CARDS = 12  # shared out over the methods
+_LISTED = 2000  # rows of a table of samples
 _WRITTEN = 20  # classes up to which a confusion matrix has its counts
 
 
@@ -55,7 +57,7 @@ def render(runs: Sequence[str | Path], out: str | Path) -> Path:
 
 def report_page(result: Comparison) -> Page:
     """Return the report of a comparison."""
-    data = ", ".join(dict.fromkeys(str(run.manifest["data"]["name"]) for run in result.runs))
+    data = ", ".join(dict.fromkeys(run.data_name for run in result.runs))
     warnings = [[run.name, message] for run in result.runs for message in dict.fromkeys(run.warnings)]
     folded = [Folded(f"Warnings during training: {len(warnings)}", [facts(["Run", "Warning"], warnings)])] if warnings else []
     lines = {name: {method.name: result.by_stage(method, name) for method in result.methods} for name in BY_STAGE}
@@ -81,6 +83,7 @@ def report_page(result: Comparison) -> Page:
             Section(
                 "calibration", "Calibration", CALIBRATION, [surety_table(result), *side_by_side([calibration])] if bins else []
             ),
+            Section("images", "The data, by name", _NAMES, list(_by_name(result))),
             Section("cost", "Time and memory", _COST, _cost(result)),
             Section("conflict", "Gradient conflict", _CONFLICT, _conflict(result)),
             Section("locality", "Locality", _LOCALITY, [_locality(result)]),
@@ -99,6 +102,7 @@ _CONFUSION = (
 )
 _COST = "Each run was timed by itself, so that small differences may be the machine's."
 _CONFLICT = "Cosines between the gradients that different stages send into the extractor they share: blue agrees, red conflicts."
+_NAMES = "What the network was trained on and judged by. Answers are those of the last stage to held-out samples."
 _LOCALITY = "Local: no stage's loss reaches another stage's parameters. This is checked at the start of every run."
 _PROVENANCE = "A run is repeated by its command, with these versions and these data."
 _NOISE = "The dashed line is the share of training labels that are true: accuracy on the training labels above it is memorised."
@@ -216,7 +220,7 @@ def _beliefs(result: Comparison) -> Iterator[Part]:
         names, limit = names_of_classes(run, log_beliefs.shape[-1]), max(4, _CARDS // len(sampled))
         flat = flatten(log_beliefs, samples.target)
         lines = of_each_kind(flat.log_beliefs[1:].argmax(-1), flat.outcome, names, limit)
-        cards = cards_of(flat.take(list(lines)), samples.inputs, _show(run), names, lines.values())
+        cards = cards_of(flat.take(list(lines)), samples, _show(run), names, lines.values())
         yield Cards(f"{name}, seed {run.seed}", cards)
 
 
@@ -250,6 +254,51 @@ def _confusion(result: Comparison) -> list[Part]:
                 pairs.append([method.name, names[true], names[answer], str(times), percent(share[true, answer], 1)])
     columns = ["Method", "True class", "Answer", "Times", "Of the class"]
     return [*side_by_side(drawn), *([table(columns, pairs, "Confused most often")] if pairs else [])]
+
+
+def _by_name(result: Comparison) -> Iterator[Part]:
+    """Yield what the data are, the wrong answers and all samples by name, and what was left out; nothing without any of these."""
+    named = [method.name for method in result.methods if method.example.named]
+    classes: dict[tuple[str, str], str] = {}
+    answered: dict[tuple[str, str], dict[str, str]] = {}
+    for method in result.methods:
+        run, scores = method.example, method.example.held_out()
+        words = dict(enumerate(map(str, run.manifest["data"].get("class_names") or ())))
+        for split, part in run.named.items():
+            for place, (name, target) in enumerate(zip(part.names, part.target, strict=True)):
+                classes[split, name] = words.get(target, str(target))
+                if scores and split == scores.split and place < len(scores.answers):
+                    answer = scores.answers[place]
+                    answered.setdefault((split, name), {})[method.name] = words.get(answer, str(answer))
+    if named:
+        run = next(method.example for method in result.methods if method.example.named)
+        counts = ", ".join(f"{name} {number:,}" for name, number in sorted(Counter(classes.values()).items()))
+        yield facts(
+            ["Folder", run.data_name], [["Where it was", str(run.config["data"].get("path"))], ["Samples by class", counts]]
+        )
+        wrong = [
+            [name, classes[split, name], *(answers.get(method, "") for method in named)]
+            for (split, name), answers in answered.items()
+            if any(answer != classes[split, name] for answer in answers.values())
+        ]
+        yield from _cut_off(
+            f"{len(wrong):,} of {len(answered):,} answered wrongly", ["Sample", "Class", *named], wrong, folded=False
+        )
+        rows = [
+            [name, split, label, *(answered.get((split, name), {}).get(method, "") for method in named)]
+            for (split, name), label in classes.items()
+        ]
+        yield from _cut_off(f"All {len(rows):,} samples", ["Sample", "Split", "Class", *named], rows)
+    remarks = dict.fromkeys(str(each) for run in result.runs for each in run.manifest["data"].get("skipped") or ())
+    yield from _cut_off(f"Left out of the data: {len(remarks):,}", ["What, and why"], [[each] for each in remarks])
+
+
+def _cut_off(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: bool = True) -> Iterator[Part]:
+    """Yield a table of texts with its title, of very many rows the first; nothing without rows."""
+    more = f"; the first {_LISTED:,} are shown, names.json has all" if len(rows) > _LISTED else ""
+    shown = facts(columns, rows[:_LISTED], "" if folded else title + more)
+    if rows:
+        yield Folded(title + more, [shown]) if folded else shown
 
 
 def _cost(result: Comparison) -> list[Part]:
