@@ -1,4 +1,5 @@
-from collections import namedtuple
+from collections import UserDict, namedtuple
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -26,18 +27,33 @@ def test_inputs_go_to_the_model_as_they_are_meant(x: object, expected: float) ->
 
 
 def test_a_mapping_need_not_be_a_dict() -> None:
-    from collections import UserDict
-
     assert torch.equal(call(Add(), UserDict(x=ONE, y=TWO)), ONE + 10 * TWO)
 
 
 Pair = namedtuple("Pair", "loss logits")
 
 
+@dataclass
+class Answer:
+    loss: Tensor
+    scores: Tensor
+
+
 @pytest.mark.parametrize(
     "output",
-    [ONE, SimpleNamespace(logits=ONE, loss=TWO), (ONE, TWO), [ONE], Pair(torch.zeros(()), ONE)],
-    ids=["tensor", "field", "tuple", "list", "named tuple"],
+    [
+        ONE,
+        SimpleNamespace(logits=ONE, loss=TWO),
+        (ONE, TWO),
+        [ONE],
+        Pair(torch.zeros(()), ONE),
+        (None, torch.zeros(()), ONE, TWO),
+        {"loss": None, "logits": ONE, "hidden": TWO},
+        {"loss": torch.zeros(()), "scores": ONE},
+        UserDict(logits=(ONE, TWO)),
+        Answer(torch.zeros(()), ONE),
+    ],
+    ids=lambda output: type(output).__name__,
 )
 def test_the_logits_are_found(output: object) -> None:
     assert logits_of(output) is ONE
@@ -48,12 +64,16 @@ def test_the_logits_are_found(output: object) -> None:
     [
         (None, "NoneType"),
         ((), "tuple"),
-        ({"logits": ONE}, "dict"),
+        ({"out": ONE, "aux": TWO}, "dict with out, aux"),
+        ({"loss": torch.zeros(())}, "dict with loss"),
+        ({"logits": None}, "NoneType"),
+        (Answer(ONE, TWO), "Answer with loss, scores"),
+        ((torch.zeros(3), None), "tuple with 0, 1"),
         (torch.zeros(3), r"Tensor of shape \[3\]"),
     ],
 )
 def test_what_is_no_classifiers_output_is_refused(output: object, named: str) -> None:
-    with pytest.raises(ValueError, match=rf"the model returns {named}; a classifier returns logits \[B, ..., C\], as a tensor"):
+    with pytest.raises(ValueError, match=rf"the model returns {named}; a classifier returns logits \[B, ..., C\], as.*or wrap it"):
         logits_of(output)
 
 
@@ -66,3 +86,12 @@ def test_the_batch_size_is_that_of_the_first_tensor(x: object) -> None:
 def test_inputs_without_a_tensor_are_refused(x: object) -> None:
     with pytest.raises(ValueError, match="no tensor among the inputs"):
         batch_size(x)
+
+
+def test_fused_layers_are_off_for_the_time_of_a_call() -> None:
+    seen = []
+    module = Add()
+    module.register_forward_hook(lambda *_: seen.append(torch.backends.mha.get_fastpath_enabled()))
+    call(module, ONE)
+    module(ONE)
+    assert seen == [False, True]

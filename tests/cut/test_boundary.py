@@ -3,12 +3,16 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from tests.networks import assert_same_gradients, gradients
+from torchsid import SID, staged_cascade
+from torchsid.anytime import EarlyExit
 from torchsid.cut.boundary import Boundaries, replace_tensors, tensors_of
 from torchsid.errors import CutError
 
-from .toys import CLASSES, Chain, SharedReLU, SometimesSkips, TwoTensorsCross, X
+from .toys import CLASSES, TARGET, Chain, SharedReLU, SometimesSkips, TwoTensorsCross, X
 
 
 def untouched(stage: int, tensors: list[Tensor]) -> list[Tensor]:
@@ -82,6 +86,68 @@ def test_a_cut_that_a_batch_does_not_pass_is_named() -> None:
     boundaries.run(model, X.abs(), untouched)
     with pytest.raises(CutError, match="did not come past 'b': cut at submodules that every forward pass runs"):
         boundaries.run(model, -X.abs(), untouched)
+
+
+class Checkpointed(nn.Module):
+    """A block that runs within activation checkpointing, hooks and all, as those of Hugging Face models do."""
+
+    keeps = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.drop = nn.Linear(8, 8), nn.Dropout(0.3)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        run = super().__call__
+        return run(x) if self.keeps else checkpoint(run, x, use_reentrant=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.drop(self.layer(x).relu())
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_stages_within_activation_checkpointing_have_the_gradients_of_those_without(window: int) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), Checkpointed(), Checkpointed(), Checkpointed(), nn.Linear(8, CLASSES))
+    cascade = staged_cascade(model, CLASSES, ("1", "2"), X, max_head_share=9.0)
+    assert cascade.plan.stages[1].kept_bytes < cascade.plan.stages[1].operations  # nothing of the layer, but its input
+    expected = {}
+    for keeps in (True, False):
+        for block in model[1:4]:
+            block.keeps = keeps
+        cascade.zero_grad()
+        torch.manual_seed(0)
+        SID(cascade, window=window).backward(X, TARGET)
+        assert_same_gradients(cascade, expected or gradients(cascade), 0.0)
+        expected = gradients(cascade)
+
+
+class Padded(nn.Module):
+    """A transformer of PyTorch's own layers, which in evaluation would run fused, on nested tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(9, 8), nn.Linear(8, CLASSES)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, 0.0, batch_first=True), 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.out(self.encoder(self.embed(ids), src_key_padding_mask=ids == 0).mean(1))
+
+
+def test_transformers_answer_in_evaluation_as_they_were_trained() -> None:
+    ids = torch.randint(1, 9, (6, 7))
+    ids[:, 5:] = 0
+    cascade = staged_cascade(Padded(), CLASSES, ("encoder.layers.0", "encoder.layers.1"), ids, max_head_share=9.0)
+    trained = SID(cascade).backward(ids, TARGET).log_belief
+    cascade.eval()
+    with torch.no_grad():
+        for answer in (
+            cascade(ids).log_softmax(-1),
+            cascade.log_beliefs(ids)[-1],
+            SID(cascade).log_beliefs(ids)[-1],
+            EarlyExit(cascade, "confidence>1")(ids).log_belief,
+        ):
+            torch.testing.assert_close(answer, trained)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 STRUCTURES = [

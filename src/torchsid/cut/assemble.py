@@ -82,8 +82,8 @@ def staged_cascade(
     points = candidates(found)
     ends = choose(found, stages, balance) if isinstance(stages, int) else named(found, stages, carries_skips=by == "graph")
     cuts = tuple(end.name for end in ends[:-1])
-    segments: Segments = Boundaries(cuts) if by == "boundary" else GraphSegments(model, cuts, example)
-
+    within_checkpoints = frozenset(end.name for end in ends if end.recomputed)
+    segments: Segments = GraphSegments(model, cuts, example) if by == "graph" else Boundaries(cuts, within_checkpoints)
     starts = [-1, *(end.index for end in ends[:-1])]
     spans = list(zip(starts, (end.index for end in ends), strict=True))
     owned = [found.parameters(*span) + found.idle_parameters(*span) for span in spans]

@@ -1,11 +1,12 @@
 """Cut a model as it stands: forward hooks at the cuts close each stage, for the time of a call. The model is not rewritten."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, TypeGuard
 
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from torchsid.core.calling import Inputs, call, logits_of
@@ -24,6 +25,8 @@ class Boundaries:
     """
 
     cuts: tuple[str, ...]
+    recomputed: frozenset[str] = frozenset()
+    """The cuts within activation checkpointing, which must not take what heads keep for backward for the model's."""
     modules: ClassVar[tuple[nn.Module, ...]] = ()
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
@@ -33,9 +36,13 @@ class Boundaries:
             CutError: the model did not come past the cuts one by one and in order.
         """
         passed: list[str] = []
+        closing = False
 
         def at(name: str) -> Hook:
             def hook(module: nn.Module, args: object, output: object) -> object:
+                nonlocal closing
+                if closing:  # a backward pass runs the submodule once more, as activation checkpointing does
+                    return output
                 stage = len(passed)
                 passed.append(name)
                 if passed != list(self.cuts[: len(passed)]):
@@ -43,7 +50,12 @@ class Boundaries:
                         f"the model came past {', '.join(passed)}, but the cuts are {', '.join(self.cuts)}: cut at submodules that "
                         "each forward pass runs once, and name them in the order in which it does"
                     )
-                return replace_tensors(output, close(stage, tensors_of(output)))
+                closing = True
+                try:
+                    with saved_tensors_hooks(_same, _same) if name in self.recomputed else nullcontext():
+                        return replace_tensors(output, close(stage, tensors_of(output)))
+                finally:
+                    closing = False
 
             return hook
 
@@ -56,6 +68,10 @@ class Boundaries:
                 f"the model did not come past {self.cuts[len(passed)]!r}: cut at submodules that every forward pass runs"
             )
         close(len(self.cuts), [logits_of(output)])
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def tensors_of(output: object) -> list[Tensor]:

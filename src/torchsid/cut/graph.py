@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from torchsid.core.calling import Inputs, logits_of
+from torchsid.core.calling import Inputs, layer_by_layer, logits_of
 from torchsid.core.cascade import Close
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import CutError
@@ -42,7 +42,7 @@ class GraphPiece:
         last = len(self.modules) - 1
         for i, module in enumerate(self.modules):
             _share_tensors(model, module)
-            with torch.set_grad_enabled(torch.is_grad_enabled()):  # whatever a stage that fails has switched off
+            with layer_by_layer(), torch.set_grad_enabled(torch.is_grad_enabled()):  # whatever a stage that fails switches off
                 values = module(*values)
             if i == last and self.ends_the_model:
                 close(i, [logits_of(values)])

@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.operations import counting
 from torchsid.core.side_effects import without_side_effects
 from torchsid.cut.boundary import replace_tensors, tensors_of
 from torchsid.cut.model import check_model, initialise_lazy_layers
 from torchsid.errors import CutError
 
 _REENTRANT = "CheckpointFunctionBackward"  # the node of a piece that will run again, with its own graph
-_ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # which the counter does not know
 
 Node = Any  # torch.autograd.graph.Node, whose sequence number has no type
 
@@ -41,7 +40,7 @@ class Exit:
     reads: int | None  # id of the tensor it was called with, if it was one tensor
     returns: int | None  # id of the first floating-point tensor that it returned, which a head reads; None if that has no gradient
     nodes: tuple[Node | None, ...]  # that made all of them; what works in place later makes new ones
-    recomputed: bool  # whether it ran within activation checkpointing, which keeps nothing for backward
+    recomputed: bool  # whether it returned within activation checkpointing, which keeps nothing for backward
 
 
 class Use(NamedTuple):
@@ -142,11 +141,7 @@ class _Listener:
         self._kept: list[object] = []  # so that no id is used again
 
     def record(self, example: Inputs) -> object:
-        counter = FlopCounterMode(
-            display=False,
-            custom_mapping={_ATTENTION_ON_CPU: lambda *shapes, **_: sdpa_flop_count(*shapes[:3])},  # type: ignore[no-untyped-call]
-        )
-        with ExitStack() as hooks, counter as self._counter:
+        with ExitStack() as hooks, counting() as self._counter:
             for name, module in self.model.named_modules():
                 if isinstance(module, torch.jit.ScriptModule):
                     continue  # takes no hooks

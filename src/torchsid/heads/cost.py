@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from torchsid.core.operations import counting
 from torchsid.core.side_effects import without_side_effects
 
 
@@ -20,7 +20,7 @@ def multiply_adds(module: nn.Module, *example_inputs: Tensor) -> int:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # fused attention kernels hide their products from the counter
     try:
-        with without_side_effects(module), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with without_side_effects(module), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counting() as counter:
             module.eval()(*example_inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
