@@ -95,11 +95,19 @@ def test_a_finished_run_without_evaluation_is_an_error(make_run: Make) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.toml", "a = ", "is not TOML"),
+        ("config.toml", "a = ", "is not valid TOML"),
         ("manifest.json", "{", "cannot read"),
         ("manifest.json", "[]", "no JSON object"),
         ("evaluation.json", '{"best": {"a": 1}}', "is incomplete or damaged"),
         ("metrics.jsonl", '{"event":\n{"event": "end"}\n', "line 1"),
+        ("metrics.jsonl", '{"event": "epoch", "epoch": "3"}\n', "line 1 is damaged: epoch"),
+        ("metrics.jsonl", '{"event": "epoch", "epoch": 1, "validation": {"accuracy": [], "kl": [1]}}\n', "validation.accuracy"),
+        ("metrics.jsonl", '{"event": "epoch", "epoch": 1, "train_accuracy": 0.5}\n', "train_accuracy"),
+        ("metrics.jsonl", '{"event": "start"}\n' + 9999 * "[" + "\n", "line 2"),
+        ("manifest.json", 100_000 * "[", "cannot read"),
+        ("config.toml", 5000 * "[", "is not valid TOML"),
+        ("evaluation.json", '{"best": {"test": {"kl": [1], "n": 1e999}}}', "incomplete or damaged"),
+        ("evaluation.json", '{"best": {"test": [3]}}', "incomplete or damaged"),
         ("samples.safetensors", "no tensors here", "samples.safetensors is damaged"),
     ],
 )
@@ -109,6 +117,14 @@ def test_damage_is_reported_with_its_place(make_run: Make, name: str, content: s
     with pytest.raises(RunError, match=message) as caught:
         load_run(path).samples()
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("log_beliefs", (6, 2, 10)), ("inputs", ()), ("target", (3,))])
+def test_samples_that_do_not_belong_together_are_named(make_run: Make, name: str, shape: tuple[int, ...]) -> None:
+    path = make_run() / "samples.safetensors"
+    save_file({**load_file(path), name: np.zeros(shape, dtype=np.float32)}, path)
+    with pytest.raises(RunError, match="do not belong together"):
+        load_run(path.parent).samples()
 
 
 def test_samples_without_a_tensor_are_named(make_run: Make) -> None:

@@ -1,9 +1,14 @@
 import errno
+import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from torchsid import Backprop
 from torchsid.errors import CheckpointError, RunError
@@ -67,6 +72,73 @@ def test_another_configuration_or_network_is_refused(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "last", *trained(), config_sha256="abd")
     with pytest.raises(CheckpointError, match="does not fit the network"):
         checkpoint.load(tmp_path / "last", Backprop(nn.Linear(3, 4)), config_sha256="abc")
+
+
+def forge(directory: Path, change: Callable[[dict[str, Any]], object], tensors: Callable[[dict[str, Tensor]], object]) -> None:
+    """Change a checkpoint so that its checksums fit."""
+    header = json.loads((directory / "state.json").read_text())
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        content = load_file(directory / name)
+        tensors(content)
+        save_file(content, directory / name)
+        header["files"][name] = hashlib.sha256((directory / name).read_bytes()).hexdigest()
+    change(header)
+    del header["sha256"]
+    (directory / "state.json").write_bytes(checkpoint._signed(header, header.get("files", {})))
+
+
+def reshaped(name: str, tensor: Tensor) -> Callable[[dict[str, Tensor]], object]:
+    return lambda tensors: tensors.update({name: tensor}) if name in tensors else None
+
+
+FORGERIES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object], str]] = {
+    "shape": (str, reshaped("0.weight", torch.zeros(4, 2)), r"0\.weight is \[4, 2\] float32, not \[4, 3\] float32"),
+    "type": (str, reshaped("0.weight", torch.zeros(4, 3).double()), "0.weight is .* float64"),
+    "broadcast": (str, reshaped("exp_avg:0.weight", torch.zeros(1, 3)), "exp_avg:0.weight is .* unlike its parameter"),
+    "whole numbers": (str, reshaped("exp_avg:0.weight", torch.zeros(4, 3).long()), "unlike its parameter"),
+    "name": (str, lambda tensors: tensors.update({"evil": torch.zeros(1)}), "evil is unknown"),
+    "parameter": (str, lambda tensors: tensors.update({"exp_avg:evil": torch.zeros(1)}), "exp_avg:evil is unknown"),
+    "missing": (str, lambda tensors: tensors.pop("1.running_mean", None), "1.running_mean is missing"),
+    "moment": (str, lambda tensors: tensors.pop("exp_avg:0.weight", None), "more of some parameters"),
+    "no files": (lambda header: header.update(files={}), str, "does not say"),
+    "one file": (lambda header: header["files"].pop("optimizer.safetensors"), str, "does not say"),
+    "elsewhere": (lambda header: header.update(files={"../x.safetensors": "0"}), str, "does not say"),
+    "no format": (lambda header: header.pop("format"), str, "does not say"),
+    "state": (lambda header: header.update(state=[3]), str, "does not say"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_checkpoint_whose_checksums_fit_is_refused_and_changes_nothing(tmp_path: Path, forgery: str) -> None:
+    checkpoint.save(tmp_path / "last", *trained(), {"step": 3}, config_sha256="abc")
+    change, tensors, words = FORGERIES[forgery]
+    forge(tmp_path / "last", change, tensors)
+    other, other_optimizer = trained(seed=1)
+    weights = {key: tensor.clone() for key, tensor in other.module.state_dict().items()}
+    with pytest.raises(CheckpointError, match=words):
+        checkpoint.load(tmp_path / "last", other, other_optimizer, config_sha256="abc")
+    assert all(torch.equal(other.module.state_dict()[key], tensor) for key, tensor in weights.items())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, (2**40).to_bytes(8, "little") + b"{}", b"\x02" + bytes(7) + b"[]"])
+def test_a_file_without_tensors_is_named_though_its_checksum_fits(tmp_path: Path, content: bytes) -> None:
+    checkpoint.save(tmp_path / "last", *trained(), {"step": 3}, config_sha256="abc")
+    (tmp_path / "last" / "model.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    header = json.loads((tmp_path / "last" / "state.json").read_text())
+    del header["sha256"]
+    files = {**header["files"], "model.safetensors": digest}
+    (tmp_path / "last" / "state.json").write_bytes(checkpoint._signed(header, files))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors holds no tensors"):
+        checkpoint.load(tmp_path / "last", *trained(), config_sha256="abc")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '{"sha256": 1}', "[" * 100_000, "\xff", "{}"])
+def test_a_state_that_is_no_state_is_named(tmp_path: Path, content: str) -> None:
+    checkpoint.save(tmp_path / "last", *trained(), {"step": 3}, config_sha256="abc")
+    (tmp_path / "last" / "state.json").write_text(content, "latin-1")
+    with pytest.raises(CheckpointError, match=r"state\.json is truncated or altered"):
+        checkpoint.load(tmp_path / "last", *trained(), config_sha256="abc")
 
 
 def fill(path: Path, text: str, *, keep: bool = False) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from torchsid import __version__
 from torchsid.errors import CheckpointError, RunError
+from torchsid.study.runs import load_run
 from torchsid.tasks import Splits
 from torchsid.training import RunDirectory, load_network, lock, open_run, resolve, to_toml
 from torchsid.training.durable import replace_file
@@ -72,6 +73,16 @@ def test_an_edited_configuration_is_noticed(copy: RunDirectory) -> None:
     copy.config_file.write_text(text.replace('alpha = "auto"', "alpha = 0.6"))
     with pytest.raises(CheckpointError, match="another configuration"):
         load_network(copy)
+
+
+def test_a_report_notices_an_edited_configuration_too(copy: RunDirectory) -> None:
+    assert load_run(copy.path).config["training"]["epochs"] == 2
+    text = copy.config_file.read_text()
+    copy.config_file.write_text(text.replace("queue = 2", "queue = 3"))  # no part of a run's identity
+    assert load_run(copy.path).config["distributed"]["queue"] == 3
+    copy.config_file.write_text(text.replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(RunError, match=r"config\.toml was changed"):
+        load_run(copy.path)
 
 
 def test_a_run_of_an_earlier_version_says_so_in_one_line(copy: RunDirectory) -> None:

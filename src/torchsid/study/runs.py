@@ -1,16 +1,20 @@
 """A run directory, read into typed, immutable records; every gap is reported by name."""
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Required
 
 import numpy as np
+from annotated_types import Len
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
-from torchsid.errors import RunError, printable
+from torchsid.errors import ConfigError, RunError, printable
+from torchsid.training.config import sha256_of_table
+from torchsid.training.toml import read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +23,28 @@ if TYPE_CHECKING:
     from torchsid.training.run import RunDirectory, Which
 
 _MANIFEST_KEYS = ("torchsid", "status", "label", "recipe", "seed", "versions", "hardware", "data")
+
+
+class _Validation(TypedDict):
+    accuracy: Annotated[list[float], Len(1)]
+    kl: Annotated[list[float], Len(1)]
+
+
+class _Epoch(TypedDict, total=False):
+    """What tables and plots read of an epoch's line in metrics.jsonl."""
+
+    epoch: Required[int]
+    train_loss: float | None
+    train_accuracy: list[float] | None
+    validation: _Validation | None
+    seconds: float | None
+    samples_per_second: float | None
+    memory_mib: float | None
+    conflict: list[list[float]] | None
+    descent: list[float] | None
+
+
+_EPOCH = TypeAdapter(_Epoch)
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ class RunRecord:
     @property
     def label(self) -> str:
         """The method, as people call it."""
-        return str(self.manifest["label"])
+        return printable(str(self.manifest["label"]))
 
     @property
     def seed(self) -> int:
@@ -124,13 +150,18 @@ class RunRecord:
         path = self.path / "samples.safetensors"
         try:
             tensors = load_file(path)
+            inputs, target, log_beliefs = (tensors[name] for name in ("inputs", "target", "log_beliefs"))
             names = self.named.get("validation" if self.manifest["data"].get("validation") else "test")
             chosen = names and tuple(names.names[index] for index in tensors["indices"].tolist())
-            return Samples(tensors["inputs"], tensors["target"], names=chosen), tensors["log_beliefs"]
         except FileNotFoundError:
             return None
-        except (IndexError, KeyError, SafetensorError) as error:
+        except (IndexError, KeyError, OSError, SafetensorError) as error:
             raise RunError(f"{path} is damaged: {type(error).__name__} at {error}") from None
+        floats = log_beliefs.is_floating_point() and log_beliefs.dim() > 2
+        if not floats or not inputs.dim() or not target.dim() or not len(inputs) == len(target) == log_beliefs.shape[1]:
+            shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+            raise RunError(f"{path} is damaged: {shapes} do not belong together")
+        return Samples(inputs, target, names=chosen), log_beliefs
 
 
 def load_run(path: str | Path) -> RunRecord:
@@ -144,19 +175,27 @@ def load_run(path: str | Path) -> RunRecord:
     run = open_run(Path(path).resolve())
     manifest = run.manifest()
     missing = [key for key in _MANIFEST_KEYS if key not in manifest]
-    missing += ["data.name"] if "data" in manifest and "name" not in manifest["data"] else []
+    missing += [key for key in ("versions", "hardware", "data") if key in manifest and not isinstance(manifest[key], dict)]
+    missing += ["data.name"] if isinstance(data := manifest.get("data"), dict) and "name" not in data else []
     if missing:
         raise RunError(f"{run.path / 'manifest.json'} lacks {', '.join(missing)}")
-    config_text = run.config_file.read_text(encoding="utf-8")
     try:
-        config = tomllib.loads(config_text)
-    except tomllib.TOMLDecodeError as error:
-        raise RunError(f"{run.config_file} is not TOML: {error}") from None
-    events = run.metrics()
-    epochs = {event["epoch"]: event for event in events if event.get("event") == "epoch" and "epoch" in event}
+        config = read_toml(run.config_file, str(run.config_file), source="run")
+    except ConfigError as error:
+        raise RunError(error.problems[0]) from None
+    if manifest.get("config_sha256") not in (None, sha256_of_table(config)):
+        raise RunError(f"{run.config_file} was changed after the run began: restore it from a copy")
+    events, epochs = run.metrics(), dict[int, Mapping[str, Any]]()
+    for number, event in enumerate(events, 1):
+        if event.get("event") == "epoch":
+            try:
+                epochs[_EPOCH.validate_python(event, strict=True)["epoch"]] = event
+            except ValidationError as error:
+                where = ".".join(map(str, error.errors()[0]["loc"]))
+                raise RunError(f"{run.metrics_file}, line {number} is damaged: {where}; restore it from a copy") from None
     return RunRecord(
         path=run.path,
-        config_text=config_text,
+        config_text=run.config_file.read_text(encoding="utf-8"),
         config=config,
         manifest=manifest,
         epochs=tuple(epochs[epoch] for epoch in sorted(epochs)),  # after a resume the later line of an epoch counts
@@ -197,7 +236,7 @@ def _scores(run: "RunDirectory", *, finished: bool) -> dict[tuple[str, str], Sco
             for split in ("validation", "test")
             if weights.get(split)
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise RunError(f"{path} is incomplete or damaged: {type(error).__name__} at {error}") from None
 
 

@@ -3,15 +3,17 @@
 A checkpoint replaces the previous one as a whole or not at all, and none is read that is damaged or from another configuration.
 """
 
+import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -96,21 +98,25 @@ def load(
             f"{directory} was written under another configuration: continue with the run's own config.toml, "
             "or start a new run in another directory"
         )
-    weights = learner.module.state_dict()  # with versions, without which BatchNorm asks for a buffer that another worker has
+    weights: dict[str, Any] = (
+        learner.module.state_dict()
+    )  # with versions, without which BatchNorm asks for a buffer that another worker has
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
     memory = learner.state() if optimizer else {}
     read = _read_shards(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
     others = {name: read.pop(name) for name in list(read) if ":" in name}
+    parameters = dict(learner.module.named_parameters())
+    misfits = [*_misfits(read, weights), *(_misfits_of_optimizer(others, memory, parameters) if optimizer else ())]
+    if misfits:
+        more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
+        raise CheckpointError(f"{directory} does not fit the network: {', '.join(misfits[:3])}{more}; {_REMEDY}")
     weights.clear()
     weights |= read
-    try:
-        learner.module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{directory} does not fit the network: {error}") from None
+    learner.module.load_state_dict(weights)
     if optimizer:
         for name, tensor in memory.items():
             tensor.copy_(others.pop(name))
-        names = {parameter: name for name, parameter in learner.module.named_parameters()}
+        names = {parameter: name for name, parameter in parameters.items()}
         ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
         index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
         moments: dict[int, dict[str, Tensor]] = {}
@@ -119,6 +125,37 @@ def load(
             moments.setdefault(index_of[parameter_name], {})[key] = tensor
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return dict(header["state"])
+
+
+def _misfits(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which tensors are missing, unknown, or of another shape or type than those wanted."""
+    yield from (f"{name} is missing" for name in wanted if name not in found)
+    for name, tensor in found.items():
+        like = wanted.get(name)
+        if like is None:
+            yield f"{name} is unknown"
+        elif (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            shapes = f"{list(tensor.shape)} {tensor.dtype}, not {list(like.shape)} {like.dtype}"
+            yield f"{name} is {shapes.replace('torch.', '')}"
+
+
+def _misfits_of_optimizer(
+    found: Mapping[str, Tensor], memory: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+) -> Iterator[str]:
+    """Yield what does not fit in the method's memory and the optimiser's tensors, each a number or like its parameter."""
+    yield from _misfits({name: found[name] for name in memory if name in found}, memory)
+    kinds: dict[str, set[str]] = {}
+    for name, tensor in found.items():
+        kind, _, parameter = name.partition(":")
+        if name in memory:
+            continue
+        if parameter not in parameters:
+            yield f"{name} is unknown"
+        elif (tensor.dim() and tensor.shape != parameters[parameter].shape) or not tensor.is_floating_point():
+            yield f"{name} is {list(tensor.shape)}, unlike its parameter"
+        kinds.setdefault(parameter, set()).add(kind)
+    if len({frozenset(each) for each in kinds.values()}) > 1:
+        yield "the optimiser has more of some parameters than of others"
 
 
 def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -146,13 +183,22 @@ def _read_header(directory: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(content)
         whole = header.pop("sha256") == _sha256_of(header)
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         whole = False
     if not whole:
         raise CheckpointError(f"{path} is truncated or altered; {_REMEDY}")
-    if header["format"] != _FORMAT:
-        raise CheckpointError(f"{path} has format {header['format']}, this version reads {_FORMAT}: use the version that wrote it")
-    return header
+    match header:
+        case {"format": int(version)} if version != _FORMAT:
+            raise CheckpointError(f"{path} has format {version}, this version reads {_FORMAT}: use the version that wrote it")
+        case {"format": int(), "config_sha256": str(), "state": dict(), "files": dict(files)} if _are_checksums(files):
+            return header
+    raise CheckpointError(f"{path} does not say what a checkpoint says; {_REMEDY}")
+
+
+def _are_checksums(files: Mapping[Any, Any]) -> bool:
+    """Return whether these are names and checksums: of the two files that one process writes, or of shards."""
+    plain = all(Path(name).name == name and name.endswith(".safetensors") and isinstance(files[name], str) for name in files)
+    return bool(files) and plain and ({_MODEL, _OPTIMIZER} == set(files) or not {_MODEL, _OPTIMIZER} & set(files))
 
 
 def _read_files(directory: Path, checksums: Mapping[str, str]) -> dict[str, Tensor]:
@@ -160,11 +206,19 @@ def _read_files(directory: Path, checksums: Mapping[str, str]) -> dict[str, Tens
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != checksums[name]:
             raise CheckpointError(f"{directory / name} is truncated or altered: its SHA-256 is not the one in {_STATE}; {_REMEDY}")
-    return {name: tensor for content in contents.values() for name, tensor in safetensors.torch.load(content).items()}
+    tensors: dict[str, Tensor] = {}
+    for name, content in contents.items():
+        try:
+            tensors |= safetensors.torch.load(content)
+        except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            raise CheckpointError(f"{directory / name} holds no tensors: {error}; {_REMEDY}") from None
+    return tensors
 
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise OSError(errno.EINVAL, "no regular file")
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; {_REMEDY}") from None
@@ -178,5 +232,5 @@ def _read_shards(directory: Path, checksums: Mapping[str, str], own: Collection[
         return read_shards(directory, lambda name: name in own or name.rpartition(":")[2] in own, checksums, world)
     except WorkerError:
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{error}; {_REMEDY}") from None

@@ -197,7 +197,12 @@ def to_toml(config: RunConfig) -> str:
 
 def config_sha256(config: RunConfig) -> str:
     """Return the SHA-256 of the configuration's TOML text, as hexadecimal digits; without `distributed`, which may change."""
-    tree = {name: section for name, section in asdict(config).items() if name != "distributed"}
+    return sha256_of_table(asdict(config))
+
+
+def sha256_of_table(table: Mapping[str, Any]) -> str:
+    """Return the `config_sha256` of the configuration that a table of a config.toml holds."""
+    tree = {name: section for name, section in table.items() if name != "distributed"}
     return hashlib.sha256(tomli_w.dumps(tree).encode()).hexdigest()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+
 from torchsid.core.peak_memory import peak_memory_mib
 from torchsid.errors import CheckpointError, NonFiniteError, RunError
 from torchsid.training import checkpoint
@@ -73,8 +75,8 @@ def stop_on_signal() -> Iterator[StopRequest]:
 class Progress:
     """Position and history of a run, all of which JSON holds exactly. `epoch` counts from 1 and is the one in work."""
 
-    epoch: int = 1
-    step: int = 0
+    epoch: PositiveInt = 1
+    step: NonNegativeInt = 0
     """Steps of the epoch that are done."""
     sums: Sums = field(default_factory=Sums)
     best_epoch: int = 0
@@ -234,7 +236,12 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
     """Go on from the last checkpoint, if there is one, with the log cut back to there; write into the manifest how it ended."""
     state, progress = restore(run, setup, reporter), Progress()
     if state:
-        progress = Progress(**{**state["progress"], "sums": Sums(**state["progress"]["sums"])})
+        try:
+            progress = TypeAdapter(Progress).validate_python(state["progress"])
+            state["metrics_bytes"] = TypeAdapter(NonNegativeInt).validate_python(state["metrics_bytes"])
+        except (KeyError, ValidationError) as error:
+            why = f"{run.checkpoint('last')} does not say where the run was: {str(error).splitlines()[0]}"
+            raise CheckpointError(f"{why}; restore it from a copy, or start a new run") from None
     with os_errors(run.metrics_file):
         if run.worker is not None:
             progress.sums = Sums()  # those of the stages before the last alone
