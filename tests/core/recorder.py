@@ -7,12 +7,14 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from torchsid.core import pitfalls
 from torchsid.core.capture import CudaGraphs
 
 T = TypeVar("T")
@@ -88,7 +90,7 @@ class ProcessorGraphs:
         recording = Recording()
         random = torch.get_rng_state()
         try:
-            with recording:
+            with recording, patch.object(pitfalls, "is_captured", lambda: True):
                 result = function()
         finally:
             torch.set_rng_state(random)

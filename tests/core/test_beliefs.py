@@ -1,5 +1,7 @@
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -141,9 +143,14 @@ def test_the_frequency_prior_gives_every_class_a_chance(counts: list[int]) -> No
     assert prior.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize(("counts", "pseudo_count"), [([3, -1], 1.0), ([3, -1], 2.0), ([3, 0], 0.0), ([3, 0], -1.0)])
-def test_a_prior_without_a_class_is_refused(counts: list[int], pseudo_count: float) -> None:
-    with pytest.raises(ValueError, match=r"class counts \[3, .*\] with pseudo_count=.* must be >= 0 and pseudo_count > 0"):
+@pytest.mark.parametrize(
+    ("counts", "pseudo_count"),
+    [([3, -1], 1.0), ([3, -1], 2.0), ([3, 0], 0.0), ([3, 0], -1.0), ([3, math.inf], 1.0), ([3, math.nan], 1.0), ([3, 1], math.inf)],
+)
+def test_a_prior_without_a_class_is_refused(counts: list[float], pseudo_count: float) -> None:
+    with pytest.raises(
+        ValueError, match=r"class counts \[3, .*\] with pseudo_count=.* must be one finite number >= 0 a class and "
+    ):
         beliefs.frequency_prior(torch.tensor(counts), pseudo_count=pseudo_count)
 
 
@@ -205,6 +212,28 @@ def test_rows_that_are_no_probabilities_are_refused(row: list[float]) -> None:
         beliefs.log_target(torch.tensor([[0.5, 0.5], row]), 2)
 
 
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (F.one_hot(torch.tensor([0, 2, 1])), r"one integer a class, \[3, 3\]: .*target\.float\(\), .*target\.argmax\(-1\)"),
+        (torch.zeros(3, 1, dtype=torch.int64), r"target\.squeeze\(-1\)"),
+        (torch.tensor([0.0, 2.0, 1.0, 1.0]), r"a class is an integer, target\.long\(\)"),
+        (torch.rand(2, 3, 5), r"must be the 3 classes, target\.movedim\(1, -1\)"),
+        (torch.ones(3, dtype=torch.complex64), "the target is of torch.complex64"),
+        ([0, 2, 1], "the target is of type list: give a tensor"),
+        (np.array([0, 2, 1]), "the target is of type ndarray: give a tensor"),
+    ],
+    ids=["one-hot integers", "column", "floating-point classes", "classes in the middle", "complex", "list", "ndarray"],
+)
+def test_a_target_of_another_form_is_refused_with_the_way_out(target: Any, says: str) -> None:
+    with pytest.raises(TargetError, match=says):
+        beliefs.check_positions(beliefs.log_target(target, 3), [3])
+
+
+def test_no_gradient_reaches_a_target() -> None:
+    assert not beliefs.log_target(torch.full((2, 4), 0.25, requires_grad=True), 4).requires_grad
+
+
 @pytest.mark.parametrize("answered", [[4], [3, 2], [3, 1], [1]])
 def test_a_target_for_other_positions_is_refused(answered: list[int]) -> None:
     target = beliefs.log_target(torch.zeros(3, dtype=torch.int64), 5)
@@ -238,6 +267,3 @@ def test_the_target_of_a_position_without_weight_may_be_anything() -> None:
     assert torch.isfinite(beliefs.log_target(rows, 3, weight=weight)).all()
     with pytest.raises(TargetError):
         beliefs.log_target(classes, 3)
-    for wrong in (weight[0], -weight):
-        with pytest.raises(ValueError, match="weight"):
-            beliefs.log_target(classes.clamp(0, 2), 3, weight=wrong)

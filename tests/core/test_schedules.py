@@ -152,6 +152,7 @@ def test_targets_for_other_positions_are_refused(schedule: str) -> None:
             learner.backward(x, target, weight=bad)
 
 
+@pytest.mark.filterwarnings("ignore:.*in evaluation mode")
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("extractor", EXTRACTORS)
 @every_run
@@ -193,6 +194,7 @@ def test_gradients_are_added_to_what_is_there(schedule: str, network: str) -> No
     assert_same_gradients(cascade, {name: 2 * gradient for name, gradient in once.items()}, 1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:stage .* trains nothing of its own")
 @every_run
 def test_frozen_stages_still_advise_the_extractor(schedule: str, network: str) -> None:
     cascade = NETWORKS[network]()
@@ -225,7 +227,8 @@ def test_stages_may_make_features_of_their_own(schedule: str) -> None:
     assert_runs_as_the_paper(SID(mixed, schedule=schedule), *small_batch())  # type: ignore[arg-type]
     frozen = staged_cascade(3)
     frozen.stages[1].requires_grad_(False)
-    SID(frozen, schedule=schedule).backward(*small_batch())  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match=r"^stage 2 trains nothing of its own: the rest is frozen"):
+        SID(frozen, schedule=schedule).backward(*small_batch())  # type: ignore[arg-type]
     assert [any(p.grad is not None for p in stage.parameters()) for stage in frozen.stages] == [True, False, True]
 
 

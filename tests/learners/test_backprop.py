@@ -61,6 +61,6 @@ def test_losses_and_gradients_are_autograds(make: Callable[[], Cascade], smoothi
     torch.testing.assert_close(out.stage_losses, torch.stack(losses).detach(), atol=1e-12, rtol=1e-12)
 
 
-def test_what_is_no_cascade_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"not a Linear: .*SID\(cascade, window=cascade\.depth\)"):
-        DeepSupervision(nn.Linear(INPUTS, CLASSES))
+def test_a_staged_cascade_has_deep_supervision_by_another_name() -> None:
+    with pytest.raises(ValueError, match=r"SID\(cascade, window=cascade\.depth\)"):
+        DeepSupervision(cut("mlp"))

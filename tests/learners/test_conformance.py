@@ -1,6 +1,7 @@
 """What holds for every method of the registry on every kind of network that it takes; a new file is tested without a change."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
@@ -23,8 +25,9 @@ from tests.networks import (
     small_batch,
     small_cascade,
 )
-from torchsid import Learner, SharedCascade, StepOutput, staged_cascade
-from torchsid.errors import TargetError
+from torchsid import SID, Backprop, Learner, SharedCascade, StepOutput, staged_cascade
+from torchsid.core.pitfalls import Lookout
+from torchsid.errors import NonFiniteError, TargetError
 from torchsid.learners import LEARNERS
 from torchsid.settings import build, settings_of
 
@@ -52,11 +55,13 @@ class Case:
     def __str__(self) -> str:
         return " ".join([self.name, self.network, *map(str, self.settings.values())])
 
-    def learner(self, module: nn.Module | None = None) -> Learner:
-        """The same learner at every call, ready for the first step."""
+    def learner(self, module: nn.Module | None = None, *, prepared: bool = True) -> Learner:
+        """The same learner at every call, ready for the first step of a run, or, not prepared, of a loop of one's own."""
         torch.manual_seed(0)
         module = module or copy.deepcopy(NETWORKS[self.network]())
         learner: Learner = build(LEARNERS.load(self.name), self.settings, module)
+        if not prepared:
+            return learner
         optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
         learner.prepare_training(samples=BATCH + 5, epochs=LENGTH["epochs"], optimizer=optimizer, answer=torch.Size([CLASSES]))
         learner.begin_epoch(1)
@@ -79,6 +84,7 @@ def cases() -> Iterator[Case]:
 
 CASES = list(cases())
 every_method = pytest.mark.parametrize("case", CASES, ids=str)
+each_method = pytest.mark.parametrize("case", {case.name: case for case in CASES if not case.settings}.values(), ids=str)
 every_target = pytest.mark.parametrize("target", [small_batch()[1], rows()], ids=["classes", "rows"])
 
 
@@ -163,6 +169,31 @@ def test_a_weight_counts_a_sample_so_often_and_zero_nowhere(case: Case, target: 
     assert_same_gradients(weighted.module, gradients(repeated.module), 1e-10)
 
 
+@every_method
+def test_an_ignored_target_counts_nowhere_and_nothing_but_such_has_no_loss(case: Case) -> None:
+    x, target = small_batch()
+    ignored = torch.arange(BATCH) % 3 == 0
+    learner, expected, without = case.learner(), case.learner(), case.learner()
+    out = backward(learner, x, target.masked_fill(ignored, -100), samples=SAMPLES)
+    wanted = backward(expected, x, target, samples=SAMPLES, weight=~ignored)
+    assert torch.equal(out.stage_losses, wanted.stage_losses)
+    assert_same_gradients(learner.module, gradients(expected.module), 0)
+    none = backward(without, x, torch.full_like(target, -100), samples=SAMPLES)
+    assert none.stage_losses.tolist() == [0.0] * len(none.stage_losses)
+    assert not any(gradient is None or gradient.any() for gradient in gradients(without.module).values())
+
+
+@pytest.mark.parametrize("learner", [Backprop(NETWORKS["plain"]()), SID(small_cascade(1), alpha=1.0)], ids=["backprop", "sid"])
+def test_the_cross_entropy_of_plain_pytorch_with_weights_of_classes_and_ignored_targets(learner: Learner) -> None:
+    (x, target), weights = small_batch(), torch.tensor([0.2, 1.0, 3.0, 0.0], dtype=torch.float64)
+    target[::4], plain = -100, copy.deepcopy(learner.module)
+    loss = F.cross_entropy(plain(x), target, weight=weights)
+    loss.backward()
+    out = backward(learner, x, target, weight=weights[target.clamp(min=0)])
+    torch.testing.assert_close(out.loss, loss.detach())
+    assert_same_gradients(learner.module, gradients(plain), 1e-12)
+
+
 WRONG_TARGETS = [
     torch.full((BATCH,), CLASSES),
     torch.full((BATCH,), -1),
@@ -170,8 +201,19 @@ WRONG_TARGETS = [
     torch.ones(BATCH, CLASSES),  # no probabilities
     torch.zeros(1, dtype=torch.long),  # one for all
     torch.zeros(BATCH, 1, dtype=torch.long),
+    F.one_hot(small_batch()[1], CLASSES),  # of integers
+    small_batch()[1].double(),
+    small_batch()[1].numpy(),
+    small_batch()[1].tolist(),
+    torch.zeros(0, dtype=torch.long),
 ]
-WRONG = [{"weight": torch.ones(1)}, {"weight": torch.ones(BATCH, CLASSES)}, {"scale": torch.ones(7)}]
+WRONG = [
+    {"weight": torch.ones(1)},
+    {"weight": torch.full((BATCH,), torch.nan)},
+    {"weight": [1.0] * BATCH},
+    {"weight": torch.ones(BATCH, CLASSES)},
+    {"scale": torch.ones(7)},
+]
 
 
 @every_method
@@ -183,6 +225,103 @@ def test_what_does_not_fit_is_refused_with_nothing_changed(case: Case) -> None:
             learner.backward(x, **{"target": target, "samples": SAMPLES, **arguments})  # type: ignore[arg-type]
         assert all(parameter.grad is None for parameter in learner.module.parameters()), arguments
         torch.testing.assert_close(state_of(learner), before, rtol=0, atol=0)
+
+
+def optimizers_that_do_not_fit(module: nn.Module) -> Iterator[tuple[Any, str]]:
+    first, *others = module.parameters()
+    yield torch.optim.SGD(others, lr=0.1), rf"SGD misses 1 of {len(others) + 1} trainable parameters, \w+"
+    yield torch.optim.Adam([first, *others, nn.Parameter(torch.zeros(2))]), "Adam holds 1 parameters that are not the network's"
+    yield torch.optim.SGD(copy.deepcopy(module).parameters()), "SGD misses"
+    yield torch.optim.LBFGS(module.parameters()), "LBFGS computes the loss again"
+    yield [torch.optim.SGD(module.parameters())], "optimizer is of type list"
+
+
+@every_method
+def test_what_would_train_nothing_is_refused_with_nothing_changed(case: Case) -> None:
+    learner = case.learner()
+    before = state_of(learner)
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context, pytest.raises(ValueError, match=r"within torch.no_grad\(\) or inference_mode\(\) would train nothing"):
+            backward(learner, *small_batch(), samples=SAMPLES)
+    for optimizer, says in optimizers_that_do_not_fit(learner.module):
+        with pytest.raises(ValueError, match=says):
+            learner.prepare_training(samples=BATCH, epochs=2, optimizer=optimizer, answer=torch.Size([CLASSES]))
+    torch.testing.assert_close(state_of(learner), before, rtol=0, atol=0)
+    *_, last = learner.module.parameters()
+    last.data[0] = torch.inf
+    for error, says in [
+        (NonFiniteError, "NaN or infinity before the first step"),
+        (ValueError, r"none of the \d+ parameters is trainable: requires_grad_\(True\)"),
+    ]:
+        for prepared in (True, False):
+            with pytest.raises(error, match=says):
+                case.learner(learner.module, prepared=prepared).backward(*small_batch())
+        learner.module.requires_grad_(False)
+
+
+@every_method
+def test_an_autocast_around_the_loop_does_as_one_within(case: Case) -> None:
+    around, within = case.learner(), case.learner()
+    for learner in (around, within):
+        learner.module.float()
+        batch = [each.float() if each.is_floating_point() else each for each in small_batch()]
+        optimizer = torch.optim.SGD(learner.module.parameters(), lr=0.5)
+        learner.optimizer = optimizer if learner.optimizer else None
+
+        def step(learner: Learner = learner, optimizer: Any = optimizer, batch: Any = batch) -> None:
+            (learner.step if learner.optimizer else learner.backward)(*batch)
+            optimizer.step()  # of nothing, after `step`
+            optimizer.zero_grad()
+
+        with torch.autocast("cpu", torch.bfloat16, enabled=learner is around):
+            learner.module(batch[0])  # weights that are cast without a step count for nothing
+            for _ in range(3):
+                with torch.autocast("cpu", torch.bfloat16):
+                    step()
+    torch.testing.assert_close(around.module.state_dict(), within.module.state_dict(), rtol=0, atol=0)
+
+
+def warnings_of(learner: Learner, optimizer: torch.optim.Optimizer, steps: int) -> list[str]:
+    """What is said in a loop of one's own, whose optimiser nobody has seen."""
+    learner.lookout = Lookout(learner.module)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(steps):
+            (learner.step if learner.optimizer else learner.backward)(*small_batch())
+            optimizer.step()
+    return [str(each.message) for each in told]
+
+
+@each_method
+def test_what_stands_still_while_the_rest_learns_is_named_once(case: Case) -> None:
+    learner = case.learner()
+    names, parameters = zip(*learner.module.named_parameters(), strict=True)
+    (told,) = warnings_of(learner, torch.optim.SGD(parameters[:-1], lr=0.1), 6)
+    assert told.startswith(f"1 of {len(names)} trainable parameters have gradients and never move, {names[-1]}: make the optimiser")
+    assert not warnings_of(case.learner(learner.module), torch.optim.Adam(parameters, fused=True), 6)
+
+
+@each_method
+def test_an_optimiser_of_another_network_is_told_once(case: Case) -> None:
+    (told,) = warnings_of(case.learner(), torch.optim.SGD(case.learner().module.parameters(), lr=0.1), 55)
+    assert told == "no parameter has moved in 50 calls of backward: is the optimiser that of this network, and does it step?"
+
+
+def test_a_learning_rate_of_zero_is_told_once() -> None:
+    (case,) = (case for case in CASES if "stage" in case.settings.values())
+    learner = case.learner()
+    learner.optimizer = torch.optim.SGD(learner.module.parameters(), lr=0.0)
+    assert warnings_of(learner, learner.optimizer, 12) == ["no parameter has moved in 10 calls of backward: the learning rate is 0"]
+
+
+@each_method
+def test_a_step_in_evaluation_mode_is_told_once_where_it_makes_a_difference(case: Case) -> None:
+    learner, quiet = case.learner(small_cascade(extractor=restless_extractor())), case.learner()
+    quiet.module.eval()
+    learner.module.eval()
+    (told,) = warnings_of(learner, torch.optim.SGD(learner.module.parameters(), lr=0.1), 3)
+    assert told.startswith("the network: in evaluation mode, without dropout")
+    assert not warnings_of(quiet, torch.optim.SGD(quiet.module.parameters(), lr=0.1), 3)
 
 
 def take_step(learner: Learner) -> StepOutput:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from torchsid.errors import TargetError
 
+_ROUNDING = 1e-2  # of the sum of a row, which may come from half precision
+
 
 def to_log_belief(logits: Tensor) -> Tensor:
     """Return `log softmax(logits)` over the last dimension, in at least float32.
@@ -39,15 +41,17 @@ def frequency_prior(counts: Tensor, *, pseudo_count: float = 1.0) -> Tensor:
         pseudo_count: added to each count, so that no class starts with probability zero.
 
     Raises:
-        ValueError: a count is negative, or a class would have probability zero.
+        ValueError: a count is negative or not finite, or a class would have probability zero.
     """
-    smoothed = counts.to(torch.get_default_dtype()) + pseudo_count
-    if not bool((smoothed > 0).all()) or bool((counts < 0).any()):
+    counts = torch.as_tensor(counts).double()
+    share = (counts + pseudo_count) / (counts + pseudo_count).sum()
+    if counts.dim() != 1 or not bool(((counts >= 0) & (share > 0)).all()):  # infinite counts have shares of NaN
+        shown = ", ".join(f"{count:g}" for count in counts.flatten()[:8].tolist()) + (", …" if counts.numel() > 8 else "")
         raise ValueError(
-            f"class counts {counts.tolist()} with pseudo_count={pseudo_count} give a class no probability; "
-            "counts must be >= 0 and pseudo_count > 0 where a count is 0"
+            f"class counts [{shown}] with pseudo_count={pseudo_count} give a class no probability; counts must be one finite "
+            "number >= 0 a class and pseudo_count > 0 where a count is 0"
         )
-    return smoothed.log() - smoothed.sum().log()
+    return share.log().to(torch.get_default_dtype())
 
 
 def log_target(
@@ -61,33 +65,24 @@ def log_target(
     """Return the target distribution `p_y` as log-probabilities, smoothed to `(1−ε)·p_y + ε/C`.
 
     Args:
-        target: integer outcomes `[B, ...]`, or probability rows `[B, ..., C]` (floating point).
+        target: integer outcomes `[B, ...]`, or probability rows `[B, ..., C]` (floating point); a constant, no gradient reaches it.
         num_classes: C.
         label_smoothing: ε in [0, 1]. With ε = 0 an integer target is one-hot: `-inf` off the outcome.
-        weight: of each position, `[B, ...]`. Where it is 0 the target may be anything.
+        weight: of each position, `[B, ...]`, as `torchsid.core.weighting.counted` returns it. Where it is 0 the target may be
+            anything.
         dtype: of the result; the default is float32, or float64 for float64 rows.
 
     Raises:
-        TargetError: an outcome outside [0, C), rows of another width, negative entries, or rows that do not sum to 1.
-        ValueError: the weights are not one a position, or one is negative.
+        TargetError: no tensor of integers or floating point, an outcome outside [0, C), rows of another width, negative entries,
+            or rows that do not sum to 1.
     """
-    if weight is not None:
-        positions = target.shape[:-1] if target.is_floating_point() else target.shape
-        if weight.shape != positions:
-            raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(positions)}")
-        if readable(weight) and bool((weight < 0).any()):
-            raise ValueError(f"weight goes down to {weight.min():.4g}: allowed is 0, which counts nothing, and more")
-        if target.is_floating_point():
-            target = target.masked_fill((weight == 0).unsqueeze(-1), 1 / num_classes)
-        else:
-            target = target.masked_fill(weight == 0, 0)
-    _check_target(target, num_classes)
+    target = _checked(target, num_classes, weight)
     if target.is_floating_point():
         dtype = dtype or torch.promote_types(target.dtype, torch.float32)
         log_p = target.to(dtype).log()
     else:
         log_p = torch.full((*target.shape, num_classes), -math.inf, dtype=dtype or torch.float32, device=target.device)
-        log_p.scatter_(-1, target.long().unsqueeze(-1), 0.0)
+        log_p.scatter_(-1, target.unsqueeze(-1), 0.0)
     return smooth(log_p, label_smoothing)
 
 
@@ -99,12 +94,19 @@ def check_positions(log_target: Tensor, answered: Sequence[int], *, more: bool =
         answered: `[B, ...]`.
         more: `answered` has the first of these numbers alone; the others are not known yet.
     """
-    given = log_target.shape[:-1]
-    if (given[: len(answered)] if more else given) != torch.Size(answered):
+    given, answered = list(log_target.shape[:-1]), list(answered)
+    if (given[: len(answered)] if more else given) == answered:
+        return
+    if given == [*answered, log_target.shape[-1]]:
         raise TargetError(
-            f"the targets are for a batch of shape {list(given)}, but the samples or beliefs that came with them "
-            f"for {list(answered)}: give one class or row of {log_target.shape[-1]} probabilities for each"
+            f"the target has one integer a class, {given}: rows, one-hot or not, are floating point, target.float(), "
+            "and classes one integer a position, target.argmax(-1)"
         )
+    column = ", that is target.squeeze(-1)" if given == [*answered, 1] else ""
+    raise TargetError(
+        f"the targets are for a batch of shape {given}, but the samples or beliefs that came with them "
+        f"for {answered}: give one class or row of {log_target.shape[-1]} probabilities for each{column}"
+    )
 
 
 def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -183,20 +185,37 @@ def readable(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-def _check_target(target: Tensor, num_classes: int) -> None:
-    if not readable(target):
-        return
+def _checked(target: Tensor, num_classes: int, weight: Tensor | None) -> Tensor:
+    """Return a target, int64 or floating point, that is some valid one where the weight is 0; raise where it is wrong elsewhere."""
+    if not isinstance(target, Tensor) or target.is_complex():
+        what = f"of {target.dtype}" if isinstance(target, Tensor) else f"of type {type(target).__name__}"
+        raise TargetError(f"the target is {what}: give a tensor of integers or of floating-point rows, torch.as_tensor(target)")
+    ignored = None if weight is None else weight == 0
     if target.is_floating_point():
+        target = target.detach()
         if target.shape[-1:] != (num_classes,):
-            raise TargetError(f"target rows of shape {tuple(target.shape)}: the last dimension must be the {num_classes} classes")
+            raise TargetError(_not_rows(target, num_classes))
+        if ignored is not None:
+            target = target.masked_fill(ignored.unsqueeze(-1), 1 / num_classes)
         total = target.sum(-1)
-        if bool((target < 0).any()) or not bool(torch.isclose(total, torch.ones_like(total), atol=1e-2, rtol=0).all()):
+        if readable(target) and not bool(((target >= 0).all(-1) & ((total - 1).abs() <= _ROUNDING)).all()):
             raise TargetError(
                 f"target rows must be probabilities, but entries start at {target.min():.4g} and rows sum to {total.min():.4g} "
                 f"to {total.max():.4g}: give integer classes, or rows that are >= 0 and sum to 1"
             )
-    elif target.numel() and not 0 <= int(target.min()) <= int(target.max()) < num_classes:
+        return target
+    target = target.long() if ignored is None else target.long().masked_fill(ignored, 0)
+    low, high = (int(target.min()), int(target.max())) if readable(target) and target.numel() else (0, 0)
+    if low < 0 or high >= num_classes:
         raise TargetError(
-            f"target holds classes from {int(target.min())} to {int(target.max())}, allowed are 0 to {num_classes - 1}: "
-            "set num_classes to the largest label + 1, or correct the labels"
+            f"target holds classes from {low} to {high}, allowed are 0 to {num_classes - 1}: set num_classes to the largest "
+            "label + 1, correct the labels, or give what is to be ignored the weight 0 or the class -100"
         )
+    return target
+
+
+def _not_rows(target: Tensor, num_classes: int) -> str:
+    """Return what is to be said of a floating-point target `[B, ..., C]` whose last dimension is another."""
+    places = [place for place, size in enumerate(target.shape) if place and size == num_classes]
+    hint = f", target.movedim({places[0]}, -1)" if places else "; a class is an integer, target.long()"
+    return f"target rows of shape {tuple(target.shape)}: the last dimension must be the {num_classes} classes{hint}"

@@ -13,11 +13,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from torchsid.core.beliefs import to_log_belief, uniform_prior
+from torchsid.core.beliefs import readable, to_log_belief, uniform_prior
 from torchsid.core.calling import Inputs
 
 Close = Callable[[int, list[Tensor]], list[Tensor]]
 """Called where stage i (from 0) can answer, with the tensors that cross to it; the cascade goes on with what it returns."""
+
+_ROUNDING = 1e-2  # of a prior in half precision
 
 Positions = tuple[int, ...] | Literal["tokens"]
 """Where a sample's beliefs are: `()` for one, `(M,)` for M of them, `"tokens"` for one at each token of the features."""
@@ -34,6 +36,9 @@ class Cascade(nn.Module, ABC):
         num_classes: C, the outcomes.
         positions: where a sample's beliefs are; see `Positions`.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+
+    Raises:
+        ValueError: fewer than 2 classes, or `log_prior` is not the logarithm of C probabilities that sum to 1.
     """
 
     log_prior: Tensor
@@ -44,9 +49,14 @@ class Cascade(nn.Module, ABC):
         super().__init__()
         self.num_classes = num_classes
         self.positions = positions
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}: a belief needs 2 classes or more")
         log_prior = uniform_prior(num_classes) if log_prior is None else log_prior
         if log_prior.shape != (num_classes,):
             raise ValueError(f"log_prior has shape {tuple(log_prior.shape)}; {num_classes} classes need [{num_classes}]")
+        total = log_prior.double().exp().sum()
+        if readable(total) and not abs(float(total) - 1) < _ROUNDING:
+            raise ValueError(f"log_prior is of numbers that sum to {total:.4g}, not 1: give the logarithm of probabilities")
         self.register_buffer("log_prior", log_prior)
 
     @property
@@ -114,3 +124,23 @@ class Cascade(nn.Module, ABC):
         self.run(x, close)
         assert logits is not None  # a cascade has a stage
         return logits
+
+
+def as_cascade(module: object, method: str) -> Cascade:
+    """Return what a method is to train, if it is a cascade.
+
+    Raises:
+        ValueError: it is a model that was not cut, or a wrapper round a cascade; says what to give instead.
+    """
+    if isinstance(module, Cascade):
+        return module
+    named = module.named_modules() if isinstance(module, nn.Module) else ()
+    inside = next((name for name, part in named if isinstance(part, Cascade)), "")
+    kind = f"{method} trains a Cascade, not a {type(module).__name__}"
+    if inside == "_orig_mod":
+        way = "compile the stages of a cascade in place, staged_cascade(..., by='graph') and cascade.compile_stages()"
+    elif inside:
+        way = f"give the cascade itself, its .{inside}; processes share the work by torchrun (torchsid.distributed)"
+    else:
+        way = "cut it first, staged_cascade(model, num_classes, stages, example), or give its features to shared_cascade"
+    raise ValueError(f"{kind}: {way}")

@@ -14,6 +14,7 @@ from torchsid.core.beliefs import to_log_belief, uniform_prior
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.objective import LocalObjective
+from torchsid.core.pitfalls import Lookout
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Learner(ABC):
     """The network; an ordinary module at inference."""
     objective: LocalObjective | None = None
     """What each stage minimises, in a method with local losses; may be exchanged between two steps."""
+    lookout: Lookout | None = None
+    """Looks for what would train nothing; `begin` and `end` are called around a step."""
     optimizer: Optimizer | None = None
     """Over the parameters of `module`, in a learner that updates them itself, by `step`; None where `backward` is to be called."""
 
@@ -98,8 +101,10 @@ class Learner(ABC):
 
         Args:
             x: the batch, `[B, ...]`.
-            target: integer outcomes `[B, ...]` or probability rows `[B, ..., C]`.
-            weight: of each position, `[B, ...]`: every mean is `Σ w·l / Σ w`. Where it is 0 the target may be anything.
+            target: integer outcomes `[B, ...]` or probability rows `[B, ..., C]`, constants. The outcome -100 counts nowhere, as in
+                `torch.nn.functional.cross_entropy`.
+            weight: of each position, `[B, ...]`, a constant: every mean is `Σ w·l / Σ w`, and 0 where all are 0. Where it is 0 the
+                target may be anything.
             scale: multiplies the loss that is differentiated, not the one reported: `len(x) / effective_batch` to accumulate
                 gradients, `scaler.scale(torch.ones(()))` under a `GradScaler`; a tensor `[L]` weighs the stages.
             samples: which training samples these are, int64 `[B]`; for methods that remember something of each.
@@ -115,7 +120,7 @@ class Learner(ABC):
         """Return the prior and the belief after every stage without gradients, `[L+1, B, ..., C]`; L = 1 for a plain network."""
         return log_beliefs_of(self.module, x)
 
-    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:  # noqa: B027 - most need nothing
+    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
         """Make what the training needs; called once, before the first step, with the network where it will train.
 
         Args:
@@ -123,7 +128,11 @@ class Learner(ABC):
             epochs: passes over them.
             optimizer: over the parameters of `module`; the loop steps it, unless this learner keeps it as `optimizer`.
             answer: the shape of one sample's belief, `[..., C]`.
+
+        Raises:
+            ValueError: nothing can be trained; or the optimiser misses parameters, holds those of another network, needs a closure.
         """
+        (self.lookout or Lookout(self.module)).rely_on(optimizer)
 
     def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - to most, epochs are alike
         """Take notice that an epoch begins, counted from 1; what it sets follows from the number alone, so that runs can resume."""

@@ -10,7 +10,9 @@ from torchsid.core.beliefs import check_positions, forward_kl, log_target, mean
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import do_nothing
 from torchsid.core.learner import Learner, StepOutput, log_beliefs_of
+from torchsid.core.pitfalls import Lookout
 from torchsid.core.staged import StagedCascade
+from torchsid.core.weighting import counted
 from torchsid.settings import Weight, checked
 
 
@@ -25,12 +27,16 @@ class Backprop(Learner):
         label_smoothing: Share ε of the target that is spread evenly over the classes: `(1−ε)·p_y + ε/C`.
     """
 
+    lookout: Lookout
     networks: ClassVar[tuple[str, ...]] = ("plain", "cascade")  # of a staged one it would leave the belief heads untrained
 
     @checked
     def __init__(self, module: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"{type(self).__name__} trains an nn.Module, not a {type(module).__name__}: give the network itself")
         self.module = module
         self.label_smoothing = label_smoothing
+        self.lookout = Lookout(module)
 
     def backward(
         self,
@@ -46,8 +52,11 @@ class Backprop(Learner):
 
         Raises:
             TargetError: the target does not fit.
-            ValueError: `scale` is neither one number nor one a loss, or `weight` not one number a position.
+            NonFiniteError: a parameter holds NaN or infinity from the start.
+            ValueError: nothing would be trained; `scale` is neither one number nor one a loss, or `weight` not one a position.
         """
+        self.lookout.begin()
+        weight = counted(target, weight)
         log_beliefs = self._log_beliefs(x)
         num_classes = log_beliefs.shape[-1]
         log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, weight=weight, dtype=log_beliefs.dtype)
@@ -61,6 +70,7 @@ class Backprop(Learner):
             on_belief(stage, log_belief)
         losses = self.stage_losses(log_beliefs, log_p_y, samples, weight)
         (scale * losses).mean().backward()  # type: ignore[no-untyped-call]
+        self.lookout.end()
         return StepOutput(losses.detach(), log_beliefs[-1].detach())
 
     def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None, weight: Tensor | None) -> Tensor:

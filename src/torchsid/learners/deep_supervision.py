@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.core.beliefs import forward_kl, mean
+from torchsid.core.cascade import as_cascade
 from torchsid.core.shared import SharedCascade
 from torchsid.learners.backprop import Backprop
 from torchsid.settings import Weight
@@ -36,10 +37,9 @@ class DeepSupervision(Backprop):
     trains_stages: ClassVar[bool] = True
 
     def __init__(self, cascade: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
-        if not isinstance(cascade, SharedCascade):
+        if not isinstance(as_cascade(cascade, "DeepSupervision"), SharedCascade):
             raise ValueError(
-                f"DeepSupervision trains the stages of a SharedCascade, not a {type(cascade).__name__}: "
-                "give one, or for a staged cascade use SID(cascade, window=cascade.depth)"
+                "DeepSupervision trains the stages of a SharedCascade: for a staged one use SID(cascade, window=cascade.depth)"
             )
         super().__init__(cascade, label_smoothing=label_smoothing)
 

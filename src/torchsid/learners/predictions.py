@@ -31,7 +31,8 @@ class RememberingBackprop(Backprop):
     """`[N]`; in epoch t of a run every sample has t − 1."""
 
     def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
-        """Make room for the predictions."""
+        """Make room for the predictions; see `Learner.prepare_training`."""
+        super().prepare_training(samples=samples, epochs=epochs, optimizer=optimizer, answer=answer)
         self.epochs = epochs
         self.predictions = torch.zeros(samples, *answer, device=next(self.module.parameters()).device)
         self.visits = self.predictions.new_zeros(samples, dtype=torch.int64)

@@ -12,13 +12,15 @@ from torch.optim import Optimizer
 from torchsid.core import schedules
 from torchsid.core.beliefs import check_positions, number_like, share
 from torchsid.core.calling import Inputs, batch_size
-from torchsid.core.cascade import Cascade, do_nothing
+from torchsid.core.cascade import Cascade, as_cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
 from torchsid.core.learner import Learner, StepOutput
 from torchsid.core.objective import Alpha, Direction, LocalObjective, alphas_of
+from torchsid.core.pitfalls import Lookout, check_optimizer
 from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
+from torchsid.core.weighting import counted
 from torchsid.learners.predictions import BeliefMemory
 from torchsid.settings import Count, Temperature, Weight, checked, settings_of
 
@@ -66,6 +68,7 @@ class SID(Learner):
     module: Cascade
     objective: LocalObjective
     window: int
+    lookout: Lookout
 
     @checked
     def __init__(
@@ -84,12 +87,15 @@ class SID(Learner):
         update: Update = "together",
         optimizer: Optimizer | None = None,
     ) -> None:
+        cascade = as_cascade(cascade, type(self).__name__)
         network = "cascade" if isinstance(cascade, SharedCascade) else "staged"
         alpha = _own_alpha(alpha, network)
         of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
         settings = {"alpha": alpha, "alpha_over": alpha_over, **of_step}
         if problems := self.problems(settings, network=network, depth=cascade.depth, epochs=None):
             raise ValueError("; ".join(problems))
+        if optimizer is not None:
+            check_optimizer(optimizer, cascade)
         self.module = cascade
         self.alpha, self.alpha_over = alpha, alpha_over
         finished = alpha if alpha_over == "stages" else LocalObjective(alpha=alpha).alphas(2)[-1]  # of the last epoch
@@ -106,6 +112,7 @@ class SID(Learner):
         self.memory: BeliefMemory | None = None
         """The beliefs of one epoch before, with `teachers="last-epoch"`; made by `prepare_training`."""
         self._epochs = 1
+        self.lookout = Lookout(cascade)
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> list[str]:
@@ -121,6 +128,7 @@ class SID(Learner):
 
     def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
         """Make the memory of beliefs and keep the optimiser, where the settings ask for them; see `Learner.prepare_training`."""
+        super().prepare_training(samples=samples, epochs=epochs, optimizer=optimizer, answer=answer)
         self._epochs = epochs
         if self.remembers_samples:
             self.memory = BeliefMemory(samples, self.module.depth, self.module.log_prior.expand(answer))
@@ -151,9 +159,12 @@ class SID(Learner):
         Raises:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
             ScheduleError: the schedule cannot run this cascade.
-            ValueError: `weight` or `scale` has another shape, or the memory has no such samples.
+            NonFiniteError: a parameter holds NaN or infinity from the start.
+            ValueError: nothing would be trained, `weight` or `scale` has another shape, or the memory has no such samples.
         """
-        return self.schedule(self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief))
+        out = self.schedule(self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief))
+        self.lookout.end()
+        return out
 
     def step(
         self,
@@ -175,9 +186,11 @@ class SID(Learner):
         """
         if self.optimizer is None:
             raise ValueError("step needs an optimiser: SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))")
-        self.optimizer.zero_grad()
         step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief)
-        return self.schedule(replace(step, on_trained=self.update_stage))
+        self.optimizer.zero_grad()
+        out = self.schedule(replace(step, on_trained=self.update_stage))
+        self.lookout.end(self.optimizer)
+        return out
 
     def update_stage(self, stage: int) -> None:
         """Step the optimiser for stage `stage` (from 0), whose gradients are complete, and drop them."""
@@ -204,6 +217,8 @@ class SID(Learner):
         on_belief: Callable[[int, Tensor], None] = do_nothing,
     ) -> Step:
         """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
+        self.lookout.begin()
+        weight = counted(target, weight)
         log_target = self.log_target(x, target, weight)
         depth = self.module.depth
         scales = number_like(log_target, scale)
@@ -236,9 +251,10 @@ class SID(Learner):
     def log_target(self, x: Inputs, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the smoothed target `p_y` for a batch as log-probabilities `[B, ..., C]`, in the precision of the beliefs.
 
+        The weight is what the positions count, all told; see `torchsid.core.weighting.counted`.
+
         Raises:
             TargetError: the target does not fit; see `LocalObjective.log_target`.
-            ValueError: the weights are not one a position.
         """
         prior = self.module.log_prior
         dtype = torch.promote_types(prior.dtype, torch.float32)
@@ -249,7 +265,7 @@ class SID(Learner):
     def of_part(self, part: Cascade, stages: range, optimizer: Optimizer) -> "SID":
         """Return this method for some neighbouring stages (from 0) alone, which are a cascade of their own."""
         method = copy(self)
-        method.module, method.optimizer = part, optimizer
+        method.module, method.optimizer, method.lookout = part, optimizer, Lookout(part)
         method.objective = self.objective.of_stages(stages, self.module.depth)
         method.memory = self.memory.of_stages(stages) if self.memory else None
         return method
