@@ -1,11 +1,13 @@
 """The worker that hangs, failed or was killed is named, whoever waits for whom."""
 
 import os
+import signal
 import time
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
@@ -16,7 +18,7 @@ from torchsid.distributed.diagnosis import explaining
 from torchsid.distributed.world import join
 from torchsid.errors import WorkerError
 
-PATIENCE = 1.0  # seconds
+PATIENCE = 2.0  # seconds
 
 
 def take_part(rank: int, who: int, what: str, done: Path, replicas: int = 1) -> str:
@@ -73,15 +75,50 @@ def test_all_others_say_why_a_worker_failed(tmp_path: Path, who: int) -> None:
 def test_all_others_say_which_worker_was_killed(tmp_path: Path) -> None:
     first, _, last = in_workers(partial(take_part, who=1, what="is killed", done=tmp_path), 3)
     for error in (first, last):
-        assert error.startswith("PeerLostError: ")
+        assert error.startswith("WorkerError: ")
         assert "; worker 1 closed the connection without a word" in error
+
+
+def stopped(rank: int) -> str | None:
+    """Worker 0 keeps the store, as without `torchrun`, and is stopped with it; the other wakes it up when it has said so."""
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) % 20000 + 30000)
+
+    def wait() -> None:
+        with join(timeout=20) as world:
+            process = world.gather(os.getpid())[0]
+            short = replace(world, timeout=PATIENCE)
+            if rank == 0:
+                os.kill(process, signal.SIGSTOP)
+                raise TimeoutError("woke up")
+            try:
+                with explaining(short, "something"):
+                    raise RuntimeError("Timed out waiting")
+            finally:
+                os.kill(process, signal.SIGCONT)
+
+    return error_of(wait)
+
+
+def test_a_first_worker_that_hangs_with_the_store_is_named() -> None:
+    first, other = in_workers(stopped)
+    assert first == "TimeoutError: woke up"
+    assert other.startswith("WorkerError: worker 1 waited")
+    assert "; worker 0, which keeps the job's notes, gave no sign of life" in other
+
+
+def test_nobody_waits_twice(tmp_path: Path) -> None:
+    lost = WorkerError("worker 1 hangs")
+    with pytest.raises(WorkerError) as caught, explaining(SimpleNamespace(lost=[lost]), "anything"):  # type: ignore[arg-type]
+        raise AssertionError("is not begun")
+    assert caught.value is lost
 
 
 def slow(rank: int) -> str:
     with join(timeout=60) as world:
         if rank:
-            time.sleep(PATIENCE / 2)
-        short = replace(world, timeout=PATIENCE)
+            time.sleep(PATIENCE / 10)
+        short = replace(world, timeout=PATIENCE, lost=[])
         with pytest.raises(WorkerError) as caught, explaining(short, "something"):
             raise RuntimeError("Timed out waiting")
         world.gather(None)

@@ -1,3 +1,5 @@
+import os
+import socket
 from functools import partial
 
 import pytest
@@ -5,8 +7,9 @@ import torch.distributed as dist
 from tests.distributed.workers import error_of, in_workers
 
 from torchsid.distributed import world
+from torchsid.distributed.diagnosis import speaks
 from torchsid.distributed.world import join
-from torchsid.errors import ConfigError
+from torchsid.errors import ConfigError, DataError, PeerLostError, WorkerError
 
 
 def place(rank: int) -> list[object]:
@@ -86,6 +89,49 @@ def test_without_a_launcher_nobody_joins(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigError, match="torchrun --nproc-per-node") as caught, join():
         pass
     assert len(caught.value.problems) == 4
+
+
+def differ(rank: int) -> str:
+    return error_of(lambda: join(timeout=60, replicas=1 + rank % 2, facts={"distributed.queue": str(rank // 2)}).__enter__())
+
+
+def test_what_differs_is_said_before_the_mesh_is_made() -> None:
+    for error in in_workers(differ, 4):
+        assert error.startswith("ConfigError: 2 problems")
+        assert "differ in distributed.replicas: 1 on 0, 2; 2 on 1, 3;" in error
+        assert "differ in distributed.queue: 0 on 0, 1; 1 on 2, 3;" in error
+
+
+def meet_a_stranger(rank: int) -> str:
+    with socket.socket() as stranger:
+        stranger.bind(("localhost", 0))
+        stranger.listen()
+        os.environ |= {"MASTER_PORT": str(stranger.getsockname()[1]), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+        return error_of(lambda: join(timeout=1).__enter__())
+
+
+def test_a_port_in_use_ends_every_worker() -> None:
+    for rank, error in enumerate(in_workers(meet_a_stranger, 2)):
+        assert error.startswith(f"WorkerError: worker {rank} of 2 ")
+        assert "cannot join the job at localhost:" in error
+
+
+def claim(rank: int) -> list[bool]:
+    with join(timeout=60) as world:
+        errors = (
+            ConfigError(["no"]),
+            WorkerError(f"worker {rank} waited"),
+            PeerLostError("read its error"),
+            DataError(f"row {rank}"),
+        )
+        said = [speaks(error) for error in errors]
+        world.gather(None)
+        return said
+
+
+def test_every_error_is_said_once() -> None:
+    config, worker, peer, data = zip(*in_workers(claim, 2), strict=True)
+    assert (sum(config), sum(worker), sum(peer), sum(data)) == (1, 1, 0, 2)
 
 
 @pytest.mark.parametrize("replicas", [0, 2])

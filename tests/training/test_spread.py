@@ -1,11 +1,13 @@
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from torchsid.distributed.launcher import launched
 from torchsid.errors import ConfigError
 from torchsid.training import resolve
-from torchsid.training.spread import on_lead, started_as_worker, was_restarted, workers, writes
+from torchsid.training.spread import on_lead, workers, writes
 
 Worker = Callable[..., None]
 
@@ -24,7 +26,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 def test_one_process_has_no_workers(worker: Worker) -> None:
     config = resolve("digits-staged")
     assert "WORLD_SIZE" not in os.environ
-    assert (started_as_worker(), was_restarted(), writes(config)) == (False, False, True)
+    assert (launched(), writes(config)) == (None, True)
     assert on_lead(None, lambda: 3) == 3
     with workers(config) as world:
         assert world is None
@@ -37,8 +39,39 @@ def test_the_first_replica_of_the_last_stage_writes_and_a_restart_is_noticed(wor
     config, found = resolve("digits-staged", ["distributed.replicas=2"]), []
     for rank in range(6):
         worker(rank, 6, restarts=rank // 5)
-        found.append((started_as_worker(), writes(config), was_restarted()))
-    assert found == [*4 * [(True, False, False)], (True, True, False), (True, False, True)]
+        here = launched()
+        assert here is not None
+        found.append((here.rank, writes(config), here.restarts))
+    assert found == [*((rank, False, 0) for rank in range(4)), (4, True, 0), (5, False, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"WORLD_SIZE": "two"}, ["WORLD_SIZE = 'two'"]),
+        ({"WORLD_SIZE": ""}, ["WORLD_SIZE is not set"]),
+        ({"RANK": ""}, ["RANK is not set"]),
+        ({"RANK": "2"}, ["RANK = '2': a worker needs a number from 0 to 1"]),
+        ({"RANK": "-1", "LOCAL_RANK": "x"}, ["RANK = '-1'", "LOCAL_RANK = 'x'"]),
+        ({"WORLD_SIZE": "0"}, ["WORLD_SIZE = '0'"]),
+        ({"WORLD_SIZE": "9" * 5000}, ["WORLD_SIZE = '999"]),
+        ({"MASTER_PORT": "65536"}, ["MASTER_PORT = '65536'"]),
+        (
+            {"MASTER_PORT": "http", "TORCHELASTIC_RESTART_COUNT": "1.5"},
+            ["TORCHELASTIC_RESTART_COUNT = '1.5'", "MASTER_PORT = 'http'"],
+        ),
+    ],
+)
+def test_nonsense_in_the_environment_is_named(worker: Worker, monkeypatch: Any, changes: dict[str, str], named: list[str]) -> None:
+    worker(0, 2)
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught, workers(resolve("digits-staged")):
+        pass
+    assert len(caught.value.problems) == len(named)
+    assert all(
+        problem.startswith(words) and len(problem) < 200 for problem, words in zip(caught.value.problems, named, strict=True)
+    )
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if args.debug or os.environ.get("TORCHSID_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
-        if not (isinstance(error, errors.ConfigError) and os.environ.get("RANK", "0") != "0"):  # all workers raise the same
+        if _speaks(error):
             emit(f"torchsid: error: {error}", error=True)
         _tell_launcher(error)
         return 2
@@ -67,6 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell_launcher(error)
         raise
     return code
+
+
+def _speaks(error: Exception) -> bool:
+    """Return whether this process is to say the error; of several workers one does."""
+    if "RANK" not in os.environ:
+        return True
+    from torchsid.distributed.diagnosis import speaks
+
+    return speaks(error)
 
 
 def _tell_launcher(error: Exception) -> None:

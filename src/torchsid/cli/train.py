@@ -46,9 +46,10 @@ def run(args: argparse.Namespace) -> int:
         Console().table(["setting", "value", "meaning"], rows)
         return 0
     jobs = trainings(args.recipes, overrides(args), seeds=args.seeds, out=args.out)
-    from torchsid.training.spread import started_as_worker, writes
+    from torchsid.distributed.launcher import launched
+    from torchsid.training.spread import writes
 
-    if not started_as_worker():
+    if launched() is None:
         check_directories(jobs, resume=args.resume)
     elif len(jobs) > 1:
         raise ConfigError(["many workers train one recipe with one seed: give one RECIPE, without --seeds"], source="command")

@@ -8,8 +8,9 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -17,10 +18,13 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from torchsid.distributed.diagnosis import explaining, leave_note, missing_backends
+from torchsid.distributed.diagnosis import WAITING, explaining, leave_note, missing_backends, within
+from torchsid.distributed.launcher import launched, missing
 from torchsid.errors import ConfigError, PeerLostError, WorkerError
 
 T = TypeVar("T")
+
+_NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,14 @@ class World:
     """Notes of the workers, for diagnosis."""
     device: torch.device
     timeout: float
-    """Seconds without a sign of a neighbour after which it counts as hanging."""
+    """Seconds without a sign of a neighbour after which it is known to hang."""
+    lost: list[WorkerError] = field(default_factory=list)
+    """The error that ended the work with others, once there is one."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds of the timeout in which this worker waits; in the rest all say whether they do."""
+        return WAITING * self.timeout
 
     @property
     def replicas(self) -> int:
@@ -121,47 +132,56 @@ class World:
         Raises:
             ConfigError: on every worker; names each fact in which workers differ, and who says what.
         """
-        everyone, problems = self.gather(dict(facts)), []
-        for name in facts:
-            said: dict[str, list[str]] = {}
-            for rank, each in enumerate(everyone):
-                said.setdefault(each[name], []).append(str(rank))
-            if len(said) > 1:
-                who = "; ".join(f"{value[:20]} on {', '.join(ranks)}" for value, ranks in said.items())
-                problems.append(f"the workers differ in {name}: {who}; start all of them with the same")
-        if problems:
+        if problems := list(_differences(self.gather(dict(facts)))):
             raise ConfigError(problems, source="distributed job")
 
 
+def _differences(everyone: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Yield each fact in which workers, by rank, differ, and who says what."""
+    for name in dict.fromkeys(name for each in everyone for name in each):
+        said: dict[str, list[str]] = {}
+        for rank, each in enumerate(everyone):
+            said.setdefault(each.get(name, "nothing"), []).append(str(rank))
+        if len(said) > 1:
+            who = "; ".join(f"{value[:20]} on {', '.join(ranks)}" for value, ranks in said.items())
+            yield f"the workers differ in {name}: {who}; start all of them with the same"
+
+
 @contextmanager
-def join(*, replicas: int = 1, device: torch.device | None = None, timeout: float = 300.0) -> Iterator[World]:
+def join(
+    *, replicas: int = 1, device: torch.device | None = None, timeout: float = 300.0, facts: Mapping[str, str] = _NO_FACTS
+) -> Iterator[World]:
     """Meet the other workers of the job; on exit the connections are closed.
 
     Args:
         replicas: the length D of the `data` axis; it must divide the number of workers.
         device: of this worker's stages; the CPU by default.
-        timeout: seconds without a sign of a neighbour after which it counts as hanging.
+        timeout: seconds without a sign of a neighbour after which it is known to hang.
+        facts: what has to be the same on all workers, besides `replicas`; compared before anything depends on it.
 
     Raises:
-        ConfigError: the launcher's environment is incomplete, the mesh is uneven, PyTorch lacks the backend, or workers would share
-            a CUDA device.
+        ConfigError: the launcher's environment is incomplete, the mesh is uneven, PyTorch lacks the backend, workers differ, or
+            would share a CUDA device.
         WorkerError: the others did not come.
     """
     device = device or torch.device("cpu")
+    launched()  # nonsense is named here
     if problems := _problems(replicas, device):
         raise ConfigError(problems, source="distributed job")
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-    patience = timedelta(seconds=timeout)
+    patience = timedelta(seconds=WAITING * timeout)
     try:
-        store, _, _ = next(iter(dist.rendezvous("env://", rank, size, timeout=patience)))  # type: ignore[attr-defined]
+        # The port may be another program's, which never answers.
+        store, _, _ = within(timeout, lambda: next(iter(dist.rendezvous("env://", rank, size, timeout=patience))))  # type: ignore[attr-defined]
         # torchrun's static rendezvous keeps its store over a restart, and with it the addresses of the dead.
         store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
         control = dist.new_group(backend="gloo", timeout=patience)
-        devices = [""] * size
-        dist.all_gather_object(devices, _identity(device), group=control)
-        if problems := list(_device_problems(devices)):  # before NCCL, which would fail by an assertion
+        everyone: list[Any] = [None] * size
+        dist.all_gather_object(everyone, (_identity(device), {"distributed.replicas": str(replicas), **facts}), group=control)
+        # Before the mesh, which would not come about; and before NCCL, which would fail by an assertion.
+        if problems := [*_device_problems([each[0] for each in everyone]), *_differences([each[1] for each in everyone])]:
             dist.destroy_process_group()
             raise ConfigError(problems, source="distributed job")
         if device.type == "cuda":
@@ -171,7 +191,8 @@ def join(*, replicas: int = 1, device: torch.device | None = None, timeout: floa
             dist.distributed_c10d._set_pg_timeout(patience, mesh.get_group(axis))
     except (dist.DistError, RuntimeError, OSError) as error:
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise WorkerError(f"worker {rank} of {size} ({socket.gethostname()}) cannot join the job at {address}: {error}") from None
+        why = str(error) or f"no answer in {timeout:g} s"
+        raise WorkerError(f"worker {rank} of {size} ({socket.gethostname()}) cannot join the job at {address}: {why}") from None
     assert control is not None
     try:
         yield World(rank=rank, size=size, mesh=mesh, control=control, store=store, device=device, timeout=timeout)
@@ -183,11 +204,7 @@ def join(*, replicas: int = 1, device: torch.device | None = None, timeout: floa
 
 
 def _problems(replicas: int, device: torch.device) -> list[str]:
-    found = [
-        f"{name} is not set: start the job by `torchrun --nproc-per-node N -m torchsid train RECIPE`"
-        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-        if name not in os.environ
-    ]
+    found = list(missing())
     if not found and (replicas < 1 or int(os.environ["WORLD_SIZE"]) % replicas):
         found.append(
             f"{os.environ['WORLD_SIZE']} workers do not make a mesh with distributed.replicas = {replicas}: "

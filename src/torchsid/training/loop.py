@@ -17,6 +17,7 @@ import torch
 from torchsid.core.cascade import Cascade
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.side_effects import threads
+from torchsid.distributed.launcher import launched
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
@@ -33,7 +34,7 @@ from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Progress, Session, begin, create_run, reopen_run
 from torchsid.training.setup import Setup, choose_device, set_up
-from torchsid.training.spread import on_lead, spread, was_restarted, workers
+from torchsid.training.spread import on_lead, spread, workers
 
 _CONFLICT_SAMPLES = 64
 _DESCENT_SAMPLES = 256
@@ -65,7 +66,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
     with workers(config) as world, ExitStack() as stack:
         run = RunDirectory(out, None if world is None or world.leads else world.rank)
         reporter = reporter if reporter and run.worker is None else Reporter()
-        wanted = resume or was_restarted()
+        wanted = resume or bool((worker := launched()) and worker.restarts)
 
         def claim() -> bool:
             """Return whether there is a run to go on with, in a directory that is now ours alone."""

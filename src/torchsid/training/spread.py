@@ -1,7 +1,6 @@
 """Spread a set-up over the workers of a job: from the whole network in every process to each with its own stages."""
 
 import hashlib
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 
 from torchsid import __version__
 from torchsid.core.staged import StagedCascade
+from torchsid.distributed.launcher import launched
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
 from torchsid.training.config import CHOICES, RunConfig, config_sha256
@@ -24,19 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def started_as_worker() -> bool:
-    """Return whether a launcher started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def writes(config: RunConfig) -> bool:
     """Return whether this process writes the run: the only one, or of several the first replica of the last stage."""
-    return not started_as_worker() or int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - config.distributed.replicas
-
-
-def was_restarted() -> bool:
-    """Return whether the launcher has started the workers anew after one of them failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    worker = launched()
+    return worker is None or worker.rank == worker.size - config.distributed.replicas
 
 
 def on_lead(world: "World | None", function: Callable[[], T]) -> T:
@@ -49,20 +40,28 @@ def workers(config: RunConfig) -> Iterator["World | None"]:
     """Meet the other workers that `torchrun` started; None in a single process.
 
     Raises:
-        ConfigError: the run cannot be spread, or not over so many workers.
+        ConfigError: the run cannot be spread, or not over so many workers, or the workers differ in code or configuration.
         WorkerError: the others cannot be reached.
     """
-    if not started_as_worker():
+    worker, distributed = launched(), config.distributed
+    if worker is None:
         yield None
         return
-    if found := list(problems(config, int(os.environ["WORLD_SIZE"]) // config.distributed.replicas)):
+    if found := list(problems(config, worker.size // distributed.replicas)):
         raise ConfigError(found, source="distributed job")
     from torchsid.distributed.world import join
 
     device = choose_device(config.training.device)
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    with join(replicas=config.distributed.replicas, device=device, timeout=config.distributed.timeout) as world:
+        device = torch.device("cuda", worker.local_rank % torch.cuda.device_count())
+    facts = {
+        "torchsid": __version__,
+        "source code": _source_sha256(),
+        "torch": torch.__version__,
+        "configuration": config_sha256(config),
+        **{f"distributed.{name}": str(value) for name, value in asdict(distributed).items()},
+    }
+    with join(replicas=distributed.replicas, device=device, timeout=distributed.timeout, facts=facts) as world:
         yield world
 
 
@@ -86,23 +85,14 @@ def problems(config: RunConfig, positions: int) -> Iterator[str]:
 def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
     """Return the set-up with this worker's part alone, and what each worker has: its host, its stages (from 1) and its replica.
 
-    Every worker calls it with the same network. Where they differ in code, configuration or data, that is a ConfigError; where the
-    network cannot be spread, a CutError.
+    Every worker calls it with the same network. Where they differ in the data, that is a ConfigError; where the network cannot be
+    spread, a CutError.
     """
     from torchsid.distributed.assign import stage_seconds
     from torchsid.distributed.pipeline import PipelinedSID
 
     config, distributed = setup.config, setup.config.distributed
-    world.check_agreement(
-        {
-            "torchsid": __version__,
-            "source code": _source_sha256(),
-            "torch": torch.__version__,
-            "configuration": config_sha256(config),
-            **{f"distributed.{name}": str(value) for name, value in asdict(distributed).items()},
-            "data": repr(dict(setup.splits.fingerprint)),
-        }
-    )
+    world.check_agreement({"data": repr(dict(setup.splits.fingerprint))})
     cascade, batch = setup.learner.module, setup.batches.examples(next(setup.batches.of_epoch(1)))
 
     def seconds() -> list[float] | None:
