@@ -202,3 +202,24 @@ def test_a_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
         durable.replace_file(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_an_optimiser_remembers_lies_in_memory_as_its_parameter(tmp_path: Path) -> None:
+    """Fused kernels run over both as they lie, whatever their strides say: the next step is the one that would have been."""
+
+    def convolution() -> tuple[Backprop, torch.optim.Optimizer]:
+        module = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return Backprop(module), build_optimizer(module, OptimizerConfig(name="sgd", momentum=0.9))
+
+    def step(learner: Backprop, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        optimizer.zero_grad()
+        torch.manual_seed(0)
+        learner.module(torch.randn(2, 3, 5, 5)).square().sum().backward()
+        optimizer.step()
+        return learner.module.weight
+
+    went_on, resumed = convolution(), convolution()
+    step(*went_on)
+    checkpoint.save(tmp_path / "last", *went_on, {}, config_sha256="abc")
+    checkpoint.load(tmp_path / "last", *resumed, config_sha256="abc")
+    assert torch.equal(step(*resumed), step(*went_on))
