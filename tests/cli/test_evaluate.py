@@ -1,6 +1,9 @@
 """What a trained run reaches, and what it sees in image files, with early exit and without."""
 
+import csv
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import pytest
 
 from torchsid.cli.main import main
+from torchsid.errors import printable
 
 Output = pytest.CaptureFixture[str]
 Measured = Callable[..., dict[str, Any]]
@@ -72,7 +76,7 @@ def test_a_cut_trunk_divides_its_batches(trained: Callable[..., Path], measured:
 def test_the_belief_grows_from_the_prior_stage_by_stage(runs: Path, digits: list[str], capsys: Output) -> None:
     assert main(["predict", str(runs / "digits"), digits[0], "--weights", "last"]) == 0
     header, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert header == ["digit0.png", "prior", "stage", "1", "stage", "2"]
+    assert header == [digits[0], "prior", "stage", "1", "stage", "2"]
     assert [row[1] for row in rows] == ["10.0"] * 3
     final = [float(row[-2]) for row in rows]
     assert final == sorted(final, reverse=True)
@@ -83,17 +87,46 @@ def test_the_belief_grows_from_the_prior_stage_by_stage(runs: Path, digits: list
 def test_one_table_an_image_and_no_more_classes_than_there_are(runs: Path, digits: list[str], capsys: Output) -> None:
     assert main(["predict", str(runs / "digits-bp"), *digits, "--top", "50"]) == 0
     lines = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert lines[::11] == [Path(path).name for path in digits]
+    assert lines[::11] == digits
     assert len(lines) == 3 * 11
 
 
-def test_every_file_that_is_no_image_is_named(runs: Path, digits: list[str], tmp_path: Path, capsys: Output) -> None:
+def test_a_bad_file_is_named_and_the_others_are_read(runs: Path, digits: list[str], tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "notes.png").write_text("no image")
-    assert main(["predict", str(runs / "digits"), "gone.png", *digits, "notes.png"]) == 2
+    os.mkfifo(tmp_path / "pipe.png")
+    run = str(runs / "digits")
+    assert main(["predict", run, "gone.png", *digits, "notes.png", "pipe.png", "--json", "out.json"]) == 2
     captured = capsys.readouterr()
-    assert "gone.png" in captured.err
-    assert "notes.png" in captured.err
-    assert captured.out == ""
+    assert "3 of 6 files cannot be read" in captured.err
+    assert all(name in captured.err for name in ("gone.png", "notes.png", "pipe.png"))
+    assert all(name in captured.out for name in digits)
+    found = json.loads(Path("out.json").read_text())
+    assert [image["name"] for image in found["images"]] == digits
+    assert list(found["problems"]) == ["gone.png", "notes.png", "pipe.png"]
+    assert sum(found["images"][0]["beliefs"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_folders_are_read_at_any_depth_in_the_order_of_their_names(
+    runs: Path, digits: list[str], tmp_path: Path, capsys: Output
+) -> None:
+    names = ["a.png", "a b/1,2.png", "b/\u65e5\n\u672c.png", "b/c/=1+1.PNG", "z/\udce9.png", *(f"many/{k}.png" for k in range(9))]
+    for name in names:
+        target = tmp_path / "photos" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(digits[0], target)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    assert main(["predict", str(runs / "digits"), "photos", "photos/a.png", "--csv", "out.csv"]) == 0
+    captured = capsys.readouterr()
+    assert "notes.txt" in captured.err
+    shown = sorted(f"photos/{name}" for name in names)
+    with Path("out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["name"] for row in rows) == sorted(map(printable, shown))
+    assert [row["name"] for row in rows] == [line.split("  ")[0] for line in captured.out.splitlines()[1:15]]
+    assert len({row["belief"] for row in rows}) == 1
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", str(runs / "digits"), "empty"]) == 2
+    assert "empty" in capsys.readouterr().err
 
 
 def test_predicting_stops_at_the_first_sure_stage(runs: Path, digits: list[str], capsys: Output) -> None:

@@ -35,6 +35,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--weights": {"choices": ("best", "last"), "default": "best", "help": "by validation accuracy, or last (default: %(default)s)"},
     "--data": {"metavar": "DIR", "help": "where the data files lie (default: where they lay in training)"},
     "--exit-when": {"metavar": "RULE", "help": "leave at the first sure stage: 'confidence>0.95' or 'entropy<0.1' (quoted)"},
+    "--csv": {"type": Path, "metavar": "FILE", "help": "write a row a sample, for a spreadsheet"},
     "--json": {"type": Path, "metavar": "FILE", "help": "write all that is found, with all its digits"},
 }
 """Arguments that several verbs take."""
@@ -58,7 +59,9 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
         if not below:
             reason = "holds no run" if path.is_dir() else "is no directory"
             raise RunError(f"{path} {reason}; `torchsid train RECIPE --out {path}` would make one")
-        runs |= dict.fromkeys(below)
+        within = (run for run in below if any((path / above / MANIFEST).is_file() for above in run.relative_to(path).parents))
+        folds = set(within)  # what `torchsid audit` trains in a run belongs to it
+        runs |= dict.fromkeys(run for run in below if run not in folds)
     return list(runs)
 
 

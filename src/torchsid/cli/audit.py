@@ -1,19 +1,47 @@
-"""`torchsid audit`: rank training samples whose labels are probably wrong, as the stages of a trained run see them."""
+"""`torchsid audit`: rank samples whose labels are probably wrong, as the stages of a trained run see them."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchsid import training
-from torchsid.cli.arguments import about_run, add_shared, load_samples, positive
+from torchsid.cli.arguments import SPLITS, about_run, add_shared, load_samples, positive
 from torchsid.cli.console import Console, command_of, percent, write_json
-from torchsid.show.tables import Table, minus, table
+from torchsid.cli.streams import emit
+from torchsid.errors import ConfigError
+from torchsid.show.tables import Table, duration, facts, minus, table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from torchsid.study.audit import Judge, Verdicts
+    from torchsid.tasks import Samples
+
+_COLUMNS = (
+    "rank",
+    "name",
+    "split",
+    "row",
+    "label",
+    "suggested",
+    "score",
+    "belief in the label",
+    "agrees from",
+    "out of sample",
+    "true",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_shared(parser, "directory", "--weights", "--data", "--json")
+    add_shared(parser, "directory", "--weights", "--data", "--json", "--csv")
+    which = "which samples (default: train, by the network that was trained on them; all of them with --folds)"
+    parser.add_argument("--split", nargs="+", choices=SPLITS, help=which)
+    folds = "train K networks, each without a K-th of all samples, and let it judge those; what was interrupted goes on"
+    parser.add_argument("--folds", type=positive, metavar="K", help=folds)
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="samples to show (default: %(default)s)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write a page that shows the samples")
 
@@ -22,49 +50,71 @@ def run(args: argparse.Namespace) -> int:
     """Print the most suspicious labels, how many are disputed and, where the true ones are known, how many were found."""
     import torch
 
-    from torchsid.study.audit import audit, audit_page, beliefs_that_judge, detection, disputes, rankings
+    from torchsid.study.audit import Judge, audit_by, audit_page, beliefs_by, detection, disputes, rankings
     from torchsid.study.figures import card
-    from torchsid.study.files import write_page
+    from torchsid.study.files import write_csv, write_page
+    from torchsid.study.folds import joined
+    from torchsid.study.runs import load_run
 
+    if args.folds and args.split:
+        raise ConfigError(["--folds judges all samples: leave --split out"], source="command")
     screen, network = Console(), training.load_network(args.directory, args.weights)
-    samples = load_samples(network, args, screen, ["train"])["train"]
-    last_alone = not network.learner.trains_stages
-    verdicts = audit(network.learner, samples, prepare=network.prepare, last_alone=last_alone)
+    wanted = args.split or (() if args.folds else ["train"])
+    parts = load_samples(network, args, screen, wanted)
+    samples, last_alone = joined(list(parts.values())), not network.learner.trains_stages
+    jury = [Judge(network.learner, network.prepare, torch.arange(len(samples)))]
+    if args.folds:
+        try:
+            jury = _jury_of_folds(args, network, screen, parts, samples)
+        except training.Interrupted as stop:
+            emit(f"torchsid: interrupted; everything so far is saved. Go on with:\n  {command_of(args)}", error=True)
+            return 128 + stop.signal
+    verdicts = audit_by(jury, samples, last_alone=last_alone)
     # Without noise that was added on purpose, the labels are all there is: nobody knows which of them are wrong.
     noise = network.about.get("noise") or {"kind": "none"}
     clean = None if noise["kind"] == "none" else samples.clean_target
-    image = torch.arange(len(samples))
-    columns = {"image": image, "row": image if samples.rows is None else samples.rows, "label": samples.target}
-    columns |= {"suggested": verdicts.suggested, "score": verdicts.score, "agrees_from": verdicts.agrees_from}
-    columns |= {} if clean is None else {"true": clean}
-    order = verdicts.score.argsort(stable=True)
-    ranked = {name: column[order].tolist() for name, column in columns.items()}
+    order = verdicts.score.argsort(stable=True).tolist()
+    columns = _columns(samples, parts, verdicts, clean, folds=args.folds)
+    ranked = {name: [column[place] for place in order] for name, column in columns.items()}
     found: dict[str, Any] = {"labels": disputes(verdicts, samples.target, clean)}
     if clean is not None and 0 < found["labels"]["wrong"] < len(samples):
         found["rankings"] = detection(rankings(verdicts, samples.target), samples.target != clean)
 
     names, stages = network.class_names, 1 if last_alone else network.config.model.depth
     shown = _first({name: values[: args.top] for name, values in ranked.items()}, names, stages)
-    judges = "the last stage alone, the others were not trained to answer" if last_alone else f"all {stages} stages"
-    tables = list(_findings(found, judges, len(samples)))
+    who = "the last stage alone, the others were not trained to answer" if last_alone else f"all {stages} stages"
+    tables = list(_findings(found, {"judged by": who, "samples that the judge has seen": _seen(columns)}, len(samples)))
     screen.rows(shown)
     screen.show(*tables)
-    write_json(screen, args, "audit", about_run(args) | {"n": len(samples), "noise": noise} | found | {"ranked": ranked})
+    write_json(
+        screen,
+        args,
+        "audit",
+        about_run(args) | {"n": len(samples), "folds": args.folds, "noise": noise} | found | {"ranked": ranked},
+    )
+    if args.csv:
+        write_csv(args.csv, _rows(ranked, names, stages), _COLUMNS)
+        screen.file("ranking", args.csv)
     if args.page:
-        inputs = samples.inputs[ranked["image"][: args.top]]
-        log_beliefs = beliefs_that_judge(network.learner, inputs, prepare=network.prepare, last_alone=last_alone)
+        log_beliefs = beliefs_by(jury, samples, order[: args.top], last_alone=last_alone)
         cards = []
         for place, row in enumerate(shown):
-            lines = [f"row {row['row']}", f"score {minus(row['score'])}", f"agrees: {row['agrees from']}"]
+            first = next(iter(row)) if samples.names else "row"
+            lines = [
+                row[first] if samples.names else f"row {row[first]}",
+                f"score {minus(row['score'])}",
+                f"agrees: {row['agrees from']}",
+            ]
             lines += [f"true: {row['true']}"] if "true" in row else []
             title = " → ".join(dict.fromkeys((row["label"], row["suggested"])))
-            image_shown = network.task.show(inputs[place])
-            cards.append(card(image_shown, log_beliefs[:, place], names, ranked["label"][place], title, lines))
+            image = network.task.show(samples.inputs[order[place]])
+            cards.append(card(image, log_beliefs[:, place], names, ranked["label"][place], title, lines))
+        weights = "last" if args.folds else args.weights
         page = audit_page(
             cards,
             tables,
-            title=f"{network.about.get('name', network.config.task)}: labels to look at",
-            subtitle=f"Run {args.directory.name} · {args.weights} weights · seed {network.config.training.seed}",
+            title=f"{load_run(args.directory).data_name}: labels to look at",
+            subtitle=f"Run {args.directory.name} · {weights} weights · seed {network.config.training.seed}",
             command=command_of(args),
         )
         write_page(args.page, page)
@@ -72,28 +122,101 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _jury_of_folds(
+    args: argparse.Namespace,
+    network: "training.LoadedNetwork",
+    screen: Console,
+    parts: "Mapping[str, Samples]",
+    samples: "Samples",
+) -> "list[Judge]":
+    """Train a network without each fold, where that has not been done, and return them with the samples that each may judge.
+
+    What it costs is said before: the time of the run, for as many samples as each training has.
+    """
+    from torchsid.study.audit import Judge
+    from torchsid.study.folds import finished, fold_of, train_folds
+
+    config, took = network.config, training.open_run(args.directory).manifest().get("train_seconds") or 0.0
+    folds, out = fold_of(samples, args.folds, config.training.seed), args.directory / f"audit-{args.folds}-folds"
+    missing = sum(not finished(out / f"fold-{fold + 1}") for fold in range(args.folds))
+    each = took * len(samples) * (1 - 1 / args.folds) / max(len(parts.get("train", samples)), 1)
+    screen.note(
+        f"{missing} of {args.folds} trainings to do, about {duration(missing * each)} as the run itself took {duration(took)}"
+    )
+    if args.data is not None:
+        config = replace(config, data=replace(config.data, path=args.data))
+    with closing(screen):
+        runs = train_folds(config, folds, out, reporter=screen, say=screen.note, command=command_of(args))
+    loaded = {fold: training.load_network(run, "last") for fold, run in runs.items()}
+    return [Judge(own.learner, own.prepare, (folds == fold).nonzero().flatten()) for fold, own in loaded.items()]
+
+
+def _columns(
+    samples: "Samples", parts: "Mapping[str, Samples]", verdicts: "Verdicts", clean: "Tensor | None", *, folds: int | None
+) -> dict[str, list[Any]]:
+    """Return what is known of each sample, in their order: where it is, and what the judges say."""
+    image = [place for part in parts.values() for place in range(len(part))]
+    split = [name for name, part in parts.items() for _ in range(len(part))]
+    columns: dict[str, list[Any]] = {"name": list(samples.names)} if samples.names else {}
+    columns |= {"image": image, "split": split, "row": image if samples.rows is None else samples.rows.tolist()}
+    columns |= {"label": samples.target.tolist(), "suggested": verdicts.suggested.tolist(), "score": verdicts.score.tolist()}
+    columns["belief"] = verdicts.log_belief.exp().gather(-1, samples.target.unsqueeze(-1)).squeeze(-1).tolist()
+    columns |= {"agrees_from": verdicts.agrees_from.tolist(), "seen": [not folds and name == "train" for name in split]}
+    return columns | ({} if clean is None else {"true": clean.tolist()})
+
+
 def _first(ranked: Mapping[str, Sequence[Any]], names: Sequence[str], stages: int) -> list[dict[str, str]]:
     """Return these rows of the ranking as they are read."""
     classes = {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
     true = {"true": classes.pop("true")} if "true" in classes else {}
     agrees = [f"stage {stage}" if stage <= stages else "never" for stage in ranked["agrees_from"]]
-    samples = {"training sample": map(str, ranked["image"]), "row": map(str, ranked["row"])}
+    first = "training sample" if set(ranked["split"]) == {"train"} else "sample"
+    where = {first: [str(place) for place in ranked["image"]], "row": [str(row) for row in ranked["row"]]}
+    samples = {first: ranked["name"]} if "name" in ranked else where
     columns = {**samples, **classes, "score": [f"{score:+.3f}" for score in ranked["score"]], "agrees from": agrees, **true}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _findings(found: Mapping[str, Any], judges: str, count: int) -> Iterator[Table]:
+def _rows(ranked: Mapping[str, Sequence[Any]], names: Sequence[str], stages: int) -> Iterator[dict[str, Any]]:
+    """Yield a row of the CSV file for every sample, the most suspicious first."""
+    for rank, values in enumerate(zip(*ranked.values(), strict=True), 1):
+        row = dict(zip(ranked, values, strict=True)) | {"rank": rank}
+        row |= {kind: names[row[kind]] for kind in ("label", "suggested", "true") if kind in row}
+        row |= {"belief in the label": row.pop("belief"), "out of sample": "no" if row.pop("seen") else "yes"}
+        stage = row.pop("agrees_from")
+        yield {key: value for key, value in row.items() if key in _COLUMNS} | {"agrees from": stage if stage <= stages else "never"}
+
+
+def _seen(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Say how many verdicts are about samples that the judge was trained on."""
+    seen, count = sum(columns["seen"]), len(columns["seen"])
+    if not seen:
+        return "none: all verdicts are out of sample"
+    return f"{'all' if seen == count else f'{seen:,}'}: trained on with these very labels; --folds 5 would judge all out of sample"
+
+
+def _findings(found: Mapping[str, Any], about: Mapping[str, str], count: int) -> Iterator[Table]:
     """Yield what was found in all samples and, where the true labels are known, how well each ranking does."""
+    from torchsid.study.statistics import proportion_interval
+
+    def with_interval(some: int, of: int, digits: int = 1) -> str:
+        share = proportion_interval(some, of)
+        ends = " to ".join(percent(end, digits) for end in (share.low, share.high))
+        return f"{percent(share.mean, digits)} ({ends})"
+
     labels, wrong = found["labels"], found["labels"].get("wrong")
-    rows = {"judged by": judges, "labels": f"{count:,}", "disputed": f"{labels['disputed']:,}"}
+    rows = {**about, "labels": f"{count:,}", "disputed": f"{labels['disputed']:,}"}
     if wrong:
+        disputed, caught = labels["disputed"], labels["disputed"] and round(labels["precision"] * labels["disputed"])
         rows |= {
             "wrong labels": f"{wrong:,}",
-            "of the disputed, wrong": percent(labels["precision"], 1),
-            "of the wrong, disputed": percent(labels["recall"], 1),
+            "of the disputed, wrong": with_interval(caught, disputed) if disputed else percent(None),
+            "of the wrong, disputed": with_interval(caught, wrong),
             "of the wrong that are disputed, the true class is suggested for": percent(labels["corrected"], 1),
         }
-    yield table(["labels of", "the training samples"], rows.items())
+    else:
+        rows["disputed"] += f", {with_interval(labels['disputed'], count)}; how many are wrong is known when somebody has looked"
+    yield facts(["The labels", ""], rows.items(), "In brackets 95 % intervals")
     if rankings := found.get("rankings"):
         ranked = [
             [name, f"{row['auroc']:.4f}", percent(row["precision_at_k"], 1), percent(row["recall_at_2k"], 1)]

@@ -1,71 +1,159 @@
-"""`torchsid predict`: classify image files, and show how the belief grew from stage to stage, or until it was sure."""
+"""`torchsid predict`: classify files and folders, and show how the belief grew from stage to stage, or until it was sure."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchsid import training
-from torchsid.cli.arguments import add_shared, cascade_of, positive
-from torchsid.cli.console import Console, abridged, stage_name
+from torchsid.cli.arguments import about_run, add_shared, cascade_of, positive
+from torchsid.cli.console import Console, abridged, stage_name, write_json
 from torchsid.cli.evaluate import print_cost
-from torchsid.errors import DataError
+from torchsid.errors import DataError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_TABLES = 12  # images up to which each has a table of its own
+_CHUNK = 500  # samples in memory at a time
+
+
+class Answer(NamedTuple):
+    """What is believed about one file."""
+
+    name: str
+    stages: Sequence[str]
+    beliefs: "Tensor"
+    """After each of the stages, `[S, C]`."""
+    settled: int
+    """The stage from which on the answer stands, or at which it was given."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_shared(parser, "directory", "--weights", "--exit-when")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
+    add_shared(parser, "directory", "--weights", "--exit-when", "--json", "--csv")
+    several = "an image file, or a folder: all images in it, and in the folders in it, in the order of their names"
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=several)
     parser.add_argument("--top", type=positive, default=3, metavar="K", help="classes to show (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one table an image: the most likely classes, and the belief in them after every stage, or at the first sure one."""
+    """Print for each image the most likely classes and the belief in them; of many a row each. A file that is bad is named.
+
+    Raises:
+        DataError: after all others were shown, names every file that cannot be read.
+    """
     from torchsid.anytime import EarlyExit
     from torchsid.study.early_exit import operations
-    from torchsid.training.evaluation import predict
+    from torchsid.study.files import write_csv
 
     network, screen = training.load_network(args.directory, args.weights), Console()
     exit_early = EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
-    samples = _read(args.images, network)
+    problems: dict[str, str] = {}
+    paths = _files(args.images, network, problems, screen)
+    answers: list[Answer] = []
+    computed: list[Tensor] = []
+    example: Tensor | None = None
+    for start in range(0, len(paths), _CHUNK):
+        names, samples = _read(paths[start : start + _CHUNK], network, problems)
+        if samples is None:
+            continue
+        if exit_early is None:
+            answers += _grown(names, samples, network)
+            continue
+        x = network.prepare(samples)
+        found = exit_early(x)  # a loaded network is in evaluation mode
+        for name, belief, depth in zip(names, found.log_belief.exp(), found.depth.tolist(), strict=True):
+            answers.append(Answer(name, [f"stage {depth} of {exit_early.cascade.depth}"], belief[None], depth))
+        computed, example = [*computed, found.computed], x[:2]
+    _show(answers, network.class_names, args.top, screen)
+    if exit_early is not None and example is not None:
+        import torch
 
-    def show(path: Path, stages: Sequence[str], beliefs: "Tensor") -> None:
-        """Print the beliefs `[stages, C]` in the classes that the last one finds most likely."""
-        likely = beliefs[-1].topk(min(args.top, beliefs.shape[1])).indices.tolist()
-        grown = [[network.class_names[name], *(f"{100 * p:.1f} %" for p in beliefs[:, name].tolist())] for name in likely]
-        screen.table([path.name, *abridged(stages, "…")], [[name, *abridged(cells, "…")] for name, *cells in grown])
-
-    if exit_early is None:
-        grown = predict(network.learner, samples, prepare=network.prepare).exp()  # [L+1, N, C]
-        for index, path in enumerate(args.images):
-            show(path, [stage_name(stage) for stage in range(len(grown))], grown[:, index])
-        return 0
-    x = network.prepare(samples)
-    answer, stages = exit_early(x), exit_early.cascade.depth  # a loaded network is in evaluation mode
-    for path, belief, depth in zip(args.images, answer.log_belief.exp(), answer.depth.tolist(), strict=True):
-        show(path, [f"stage {depth} of {stages}"], belief[None])
-    spared = {"average_depth": float(answer.depth.double().mean()), "whole_batches": exit_early.whole_batches}
-    print_cost(screen, spared | {"operations": operations(exit_early.cascade, x[:2]).share(answer.computed)}, stages)
+        average = sum(answer.settled for answer in answers) / len(answers)
+        cost = operations(exit_early.cascade, example).share(torch.cat(computed))
+        spared = {"average_depth": average, "whole_batches": exit_early.whole_batches, "operations": cost}
+        print_cost(screen, spared, exit_early.cascade.depth)
+    rows = [_row(answer, network.class_names) for answer in answers]
+    if args.json:
+        beliefs = [answer.beliefs[-1].tolist() for answer in answers]
+        images = [row | {"beliefs": each} for row, each in zip(rows, beliefs, strict=True)]
+        about = about_run(args) | {"class_names": network.class_names}
+        write_json(screen, args, "predictions", about | {"images": images, "problems": problems})
+    if args.csv:
+        write_csv(args.csv, [*rows, *({"name": name, "problem": problem} for name, problem in problems.items())], _COLUMNS)
+        screen.file("predictions", args.csv)
+    if problems:
+        shown = "".join(f"\n  - {problem}" for problem in problems.values())
+        raise DataError(f"{len(problems)} of {len(paths)} files cannot be read:{shown}")
     return 0
 
 
-def _read(names: Sequence[Path], network: "training.LoadedNetwork") -> "Tensor":
-    """Return the samples as they are stored, `[N, ...]`.
+_COLUMNS = ("name", "answer", "belief", "second", "belief in the second", "from stage", "problem")
 
-    Raises:
-        DataError: names every one that cannot be read.
-    """
+
+def _files(given: Sequence[Path], network: "training.LoadedNetwork", problems: dict[str, str], screen: Console) -> list[Path]:
+    """Return the files that are given and those in the folders that are, each once; an empty folder is a problem."""
+    paths: dict[Path, None] = {}
+    for path in given:
+        if not path.is_dir():
+            paths[path] = None
+            continue
+        found, left_out = network.task.readable(path)
+        for sentence in left_out:
+            screen.warning(f"{printable(str(path))}: {sentence}")
+        if not found:
+            problems[printable(str(path))] = f"{printable(str(path))}: no file in this folder that can be read"
+        paths |= dict.fromkeys(found)
+    return list(paths)
+
+
+def _read(paths: Sequence[Path], network: "training.LoadedNetwork", problems: dict[str, str]) -> "tuple[list[str], Tensor | None]":
+    """Return names and stored samples `[N, ...]` of those that can be read, and note the others."""
     import torch
 
-    samples, problems = [], []
-    for name in names:
+    names, samples = [], []
+    for path in paths:
         try:
-            samples.append(network.task.read(str(name), network.about))
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise DataError(f"{path}: is no file")
+            samples.append(network.task.read(str(path), network.about))
+            names.append(printable(str(path)))
         except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(problems))
-    return torch.cat(samples)
+            problems[printable(str(path))] = printable(str(error))
+    return names, torch.cat(samples) if samples else None
+
+
+def _grown(names: Sequence[str], samples: "Tensor", network: "training.LoadedNetwork") -> Iterator[Answer]:
+    """Yield the beliefs from the prior to the last stage."""
+    from torchsid.study.positions import settled
+    from torchsid.training.evaluation import predict
+
+    beliefs = predict(network.learner, samples, prepare=network.prepare).exp()  # [L+1, N, C]
+    stages = [stage_name(stage) for stage in range(len(beliefs))]
+    for place, (name, stage) in enumerate(zip(names, settled(beliefs[1:].argmax(-1)).tolist(), strict=True)):
+        yield Answer(name, stages, beliefs[:, place], stage)
+
+
+def _show(answers: Sequence[Answer], classes: Sequence[str], top: int, screen: Console) -> None:
+    """Print a table an image with its likeliest classes, or one row each of many."""
+    if len(answers) > _TABLES:
+        shown = {"belief", "belief in the second"}
+        for_people = [
+            {key: f"{100 * value:.1f} %" if key in shown else value for key, value in _row(each, classes).items()}
+            for each in answers
+        ]
+        screen.rows(for_people)
+        return
+    for answer in answers:
+        likely = answer.beliefs[-1].topk(min(top, len(classes))).indices.tolist()
+        grown = [[classes[name], *(f"{100 * p:.1f} %" for p in answer.beliefs[:, name].tolist())] for name in likely]
+        rows = [[name, *abridged(cells, "…")] for name, *cells in grown]
+        screen.table([answer.name, *abridged(answer.stages, "…")], rows)
+
+
+def _row(answer: Answer, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the answer in a line, under the names of `_COLUMNS`."""
+    beliefs, likely = (each.tolist() for each in answer.beliefs[-1].topk(2))
+    said = [classes[likely[0]], beliefs[0], classes[likely[1]], beliefs[1], answer.settled]
+    return dict(zip(_COLUMNS, [answer.name, *said], strict=False))

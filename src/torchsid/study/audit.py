@@ -21,7 +21,7 @@ from torchsid.show.tables import Table
 from torchsid.study.positions import flatten
 from torchsid.study.statistics import scipy_stats
 from torchsid.tasks import Samples
-from torchsid.training.evaluation import Predictor, predict, unbroken
+from torchsid.training.evaluation import Predictor, Prepare, predict, unbroken
 
 CHUNK = 2000  # samples whose beliefs are in memory at a time
 
@@ -68,6 +68,34 @@ def audit(predictor: Predictor, samples: Samples, *, prepare: Callable[[Tensor],
         flat = flatten(log_beliefs, part.target, part.weight)
         found.append(judge(flat.log_beliefs, flat.outcome))
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+class Judge(NamedTuple):
+    """A network, and which samples it judges."""
+
+    predictor: Predictor
+    prepare: Prepare
+    places: Tensor
+    """Of the samples, int64 `[n]`."""
+
+
+def audit_by(jury: Sequence[Judge], samples: Samples, *, last_alone: bool = False) -> Verdicts:
+    """Return the verdicts on samples `[N]`, each of which one judge of the jury judges, in their order; see `audit`."""
+    parts = [audit(own.predictor, samples.take(own.places), prepare=own.prepare, last_alone=last_alone) for own in jury]
+    order = torch.cat([own.places for own in jury]).argsort()
+    return Verdicts(*(torch.cat(each)[order] for each in zip(*parts, strict=True)))
+
+
+def beliefs_by(jury: Sequence[Judge], samples: Samples, places: Sequence[int], *, last_alone: bool = False) -> Tensor:
+    """Return the log-beliefs `[L+1, n, C]` of the judge of each of some places; see `beliefs_that_judge`."""
+    wanted = torch.tensor(places)
+    found: dict[int, Tensor] = {}
+    for own in jury:
+        here = wanted[torch.isin(wanted, own.places)]
+        if len(here):
+            beliefs = beliefs_that_judge(own.predictor, samples.inputs[here], prepare=own.prepare, last_alone=last_alone)
+            found |= dict(zip(here.tolist(), beliefs.unbind(1), strict=True))
+    return torch.stack([found[place] for place in places], dim=1)
 
 
 def beliefs_that_judge(
@@ -159,7 +187,7 @@ def audit_page(cards: Sequence[Card], tables: Sequence[Table], *, title: str, su
     found = "A label is disputed where the stages believe more in another class, which they suggest."
     rivers = (
         "A river goes from the prior through every stage: the belief in the label given rises from below, in green, above it lie "
-        "those in other classes. The row is that of the data set's file, from 0."
+        "those in other classes."
     )
     return Page(
         title=title,

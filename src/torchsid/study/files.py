@@ -3,6 +3,8 @@
 Where the operating system refuses, all raise RunError.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -28,6 +30,21 @@ def write_json(path: Path, value: object) -> None:
     """Write a value as JSON: dataclasses by their fields; NaN and infinity, which JSON lacks, become null."""
     text = json.dumps(value, default=lambda each: str(each) if isinstance(each, Path) else asdict(each))
     write_file(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> None:
+    """Write rows with these columns as CSV in UTF-8; what a row lacks is empty.
+
+    What a spreadsheet would take for a formula, such as a file called `=1+1.png`, is marked as text by an apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {key: f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" and value else value for key, value in row.items()}
+        )
+    write_file(path, text.getvalue())
 
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

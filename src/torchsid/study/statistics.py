@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from math import sqrt
+from statistics import NormalDist
 from types import ModuleType
 
 import numpy as np
@@ -81,8 +82,10 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
 
 def proportion_interval(correct: int, n: int) -> Estimate:
     """Return `correct / n` with Wilson's score interval (1927), which stays in [0, 1] and holds near 0 and 1."""
-    found = scipy_stats().binomtest(correct, n).proportion_ci(method="wilson")
-    return Estimate(correct / n, float(found.low), float(found.high), n)
+    share, z = correct / n, NormalDist().inv_cdf(_UPPER)
+    middle, half = share + z**2 / (2 * n), z * sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low, high = ((middle + end) / (1 + z**2 / n) for end in (-half, half))
+    return Estimate(share, low if correct else 0.0, high if correct < n else 1.0, n)
 
 
 def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:

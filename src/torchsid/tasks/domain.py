@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,6 +132,14 @@ class Task(ABC):
     def show(self, inputs: Tensor) -> str:
         """Return one stored input `[...]` as a fragment of HTML."""
         return f"<code>{escape(str(inputs.tolist()))}</code>"
+
+    def readable(self, folder: Path) -> tuple[list[Path], list[str]]:
+        """Return the files that `read` takes below a folder, in order, and a sentence for each kind that is left out.
+
+        Raises:
+            DataError: the domain has no files.
+        """
+        raise DataError(f"{type(self).__name__} reads no folder of files, as {str(folder)!r} is one")
 
     def read(self, name: str, about: About) -> Tensor:
         """Return one input as it is stored, `[1, ...]`, from what a user names on the command line, such as a file.

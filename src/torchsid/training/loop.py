@@ -6,7 +6,7 @@ uninterrupted one would have taken.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,15 @@ _UNSURE = 0.05  # of an accuracy, either way: epochs that differ by less are not
 REPORT_SECONDS = 0.1  # between two calls of Reporter.step
 
 
-def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Reporter | None = None, command: str = "") -> Path:
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    command: str = "",
+    divide: Callable[[Splits], Splits] | None = None,
+) -> Path:
     """Train by a configuration and return the directory of the run.
 
     Args:
@@ -52,6 +60,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         resume: go on with the run in `out`; a finished one is left as it is, and without one a new one begins.
         reporter: hears of progress; nobody by default.
         command: what the user typed, for the manifest.
+        divide: from the data set to one with other parts, such as a fold of it for testing.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the run is saved and can be resumed.
@@ -83,7 +92,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, reporter: Repor
         random = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
         with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
-            setup = set_up(config, device, cut_by_graph=world is not None)
+            setup = set_up(config, device, cut_by_graph=world is not None, divide=divide)
             manifest = new_manifest(setup, command)
             if config.watch.tensorboard:  # what cannot be recorded is an error now, not after the first epoch
                 tensorboard()

@@ -1,6 +1,6 @@
 """From a configuration to a task, a network, a learner and an optimiser, on a device, and what does not go together in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +53,12 @@ class Setup:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.training.precision == "bfloat16")
 
 
-def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = False) -> Setup:
+def set_up(
+    config: RunConfig, device: torch.device, *, cut_by_graph: bool = False, divide: Callable[[Splits], Splits] | None = None
+) -> Setup:
     """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
+
+    `divide` says which of the samples are for training, validation and test, where that is not for the task to say.
 
     Raises:
         ConfigError: something does not fit the machine, the samples or the network.
@@ -63,7 +67,8 @@ def set_up(config: RunConfig, device: torch.device, *, cut_by_graph: bool = Fals
         why = "training.capture = 'on' needs CUDA, whose graphs capture a step"
         raise ConfigError([f"{why}, but trains on {device.type!r}: set training.capture = 'auto', or training.device = 'cuda'"])
     task = build_task(config)
-    splits = task.load(config.training.seed)
+    loaded = task.load(config.training.seed)
+    splits = divide(loaded) if divide else loaded
     torch.manual_seed(config.training.seed)
     learner = build_learner(config, task, splits.about, device, cut_by_graph=cut_by_graph)
     optimizer = build_optimizer(learner.module, config.optimizer)

@@ -149,10 +149,10 @@ def _draw(axes: "Axes", index: int, line: Line, found: NDArray[np.float64], line
 def _limits(axes: "Axes", found: NDArray[np.float64], level: float | None, bottom: float | None) -> None:
     """Let an interval that is far wider than others run out of the figure."""
     values, *ends = found
-    halves = (ends[1] - ends[0]) / 2
-    if axes.get_yscale() == "linear" and np.isfinite(halves).any():
+    reach = np.fmax(values - ends[0], ends[1] - values)
+    if axes.get_yscale() == "linear" and np.isfinite(reach).any():
         low, high = np.nanmin([*values, level or np.nan]), np.nanmax([*values, level or np.nan])
-        room, shown = max(high - low, 1.3 * np.nanmedian(halves), 1e-3 * abs(high)) or 1.0, axes.get_ylim()
+        room, shown = max(high - low, 1.3 * np.nanmedian(reach), 1e-3 * abs(high)) or 1.0, axes.get_ylim()
         axes.set_ylim(max(shown[0], low - room), min(shown[1], high + room))
     if bottom is not None and not (values < bottom).any():
         axes.set_ylim(bottom=bottom)

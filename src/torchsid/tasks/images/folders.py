@@ -104,6 +104,12 @@ def find(root: Path, listed: str, *, lenient: bool) -> Found:
     return found
 
 
+def images_below(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the images in a folder and all folders in it, in the order of their names, and a sentence for each kind left out."""
+    found = Found(folder, bare=True)
+    return sorted(_below(folder, found)), found.notes
+
+
 def _by_list(root: Path, listed: str) -> Found:
     """Return the images that a file names.
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from torchsid.tasks.images import hub, noise
 from torchsid.tasks.images.augmentation import Augmentation, AugmentConfig
 from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
 from torchsid.tasks.images.decode import read_image
+from torchsid.tasks.images.folders import images_below
 from torchsid.tasks.images.noise import NoiseConfig
 from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes, first, hold_out
 from torchsid.tasks.images.sources import Request, file_sha256
@@ -134,6 +136,10 @@ class Images(Task):
         file = io.BytesIO()
         image.save(file, format="png")
         return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"{style}>'
+
+    def readable(self, folder: Path) -> tuple[list[Path], list[str]]:
+        """Return the images in a folder and in all folders in it."""
+        return images_below(folder)
 
     def read(self, name: str, about: About) -> Tensor:
         """Return an image file, resized and cropped to the size that the network reads, uint8 `[1, channels, S, S]`."""
