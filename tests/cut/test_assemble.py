@@ -34,7 +34,7 @@ def test_the_plan_tells_what_was_cut(name: str, by: str) -> None:
     assert stages[-1].features == (CLASSES,)
     assert stages[-1].head_operations == stages[-1].head_parameters == 0
     assert all(stage.kept_bytes > 0 and stage.head_operations > 0 and stage.head_parameters > 0 for stage in stages[:-1])
-    assert len(str(cascade.plan).splitlines()) == 5
+    assert len(str(cascade.plan).splitlines()) == 5 + bool(cascade.plan.note)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("resnet-18", "ThinBody"), ("vit with dropout", "LinearBody"), ("mlp", "MLPBody")])
@@ -219,6 +219,15 @@ def test_lazy_layers_get_their_shapes_from_the_example() -> None:
 @pytest.mark.parametrize("stages", [np.int64(2), torch.tensor(2), np.array(["a"]), iter(["a"]), {"a": 1}])
 def test_stages_may_be_any_integer_or_names_in_any_order(stages: object) -> None:
     assert build(stages=stages, num_classes=np.int32(CLASSES)).depth == 2
+
+
+def test_a_lopsided_plan_is_told_once() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 999), nn.AdaptiveAvgPool1d(8), nn.Linear(8, 5))
+    with pytest.warns(UserWarning, match="one of 2 stages has .* of the work") as told:
+        plan = build(model).plan
+    assert [warning.filename for warning in told] == [__file__]
+    assert str(plan).endswith(plan.note)
+    assert plan.note == str(told[0].message)
 
 
 REFUSED = {

@@ -2,8 +2,9 @@ import itertools
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from torchsid.cut.cuts import candidates, choose, later_layers, named
+from torchsid.cut.cuts import candidates, choose, later_layers, lopsided, named
 from torchsid.cut.profile import Profile, profile
 from torchsid.errors import CutError
 
@@ -140,6 +141,48 @@ def test_a_carried_skip_is_no_obstacle_but_a_tied_parameter_is() -> None:
     assert [end.name for end in named(profile(LongSkip(), X), ("b",), carries_skips=True)] == ["b", ""]
     with pytest.raises(CutError, match=r"the parameter b.weight is used on both sides"):
         named(profile(Tied(), X), ("b",), carries_skips=True)
+
+
+class UShaped(nn.Module):
+    """An encoder, a decoder, and a skip past most of the work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.middle, self.inner, self.up = nn.Linear(4, 16), nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(32, 16)
+        self.out = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down = self.down(x).relu()
+        inner = self.inner(self.middle(down).relu()).relu()
+        return self.out(self.up(torch.cat([down, inner], -1)).relu())
+
+
+def test_a_lopsided_plan_says_so_and_names_cuts_that_even_it_out() -> None:
+    chain, u_shaped = profile(nn.Sequential(*(nn.Linear(4, 4) for _ in range(5))), X), profile(UShaped(), X)
+    assert lopsided(chain, choose(chain, 2, "work")) == ""
+    assert lopsided(chain, named(chain, ("3",), carries_skips=False)) == (
+        "one of 2 stages has 80% of the work; 60% with stages=['1'], by='boundary'"
+    )
+    assert lopsided(u_shaped, choose(u_shaped, 2, "work")) == (
+        "one of 2 stages has 93% of the work; 51% with stages=['inner'], by='graph'"
+    )
+    wide = profile(nn.Sequential(nn.Linear(4, 9), nn.Linear(9, 99), nn.AdaptiveAvgPool1d(9), nn.Linear(9, 5)), X)
+    assert lopsided(wide, choose(wide, 2, "work")).endswith("no cuts even it out; this model can be cut after 0, 2")
+
+
+@pytest.mark.parametrize(
+    ("model", "way_out"),
+    [
+        (UShaped(), r"after down, up; elsewhere skip connections cross, .*: stages=\['middle', 'inner', 'up'\]"),
+        (Tied(), r"after a, c; elsewhere the parameter b.weight is used on both sides: give each use a copy .*untie"),
+        (TiedModule(), "elsewhere the parameter b.weight is used on both sides: give each use a copy of its own"),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_more_stages_than_there_are_is_told_with_the_way_out(model: nn.Module, way_out: str) -> None:
+    found = profile(model, X)
+    with pytest.raises(CutError, match=way_out):
+        choose(found, len(candidates(found)) + 1, "work")
 
 
 # What follows a cut

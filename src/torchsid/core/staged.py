@@ -146,6 +146,8 @@ class Plan:
     """How a model was cut; prints as a table."""
 
     stages: tuple[StagePlan, ...]
+    note: str = ""
+    """That one stage has most of the work, if so, and cuts that would be more even."""
 
     @property
     def head_share(self) -> float:
@@ -167,4 +169,5 @@ class Plan:
         widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in self.rows]
         parameters = sum(stage.head_parameters for stage in self.stages)
-        return "\n".join([*lines, f"heads: {parameters:,} parameters, {100 * self.head_share:.1f} % of the trunk's multiply-adds"])
+        heads = f"heads: {parameters:,} parameters, {100 * self.head_share:.1f} % of the trunk's multiply-adds"
+        return "\n".join([*lines, heads, *([self.note] if self.note else [])])

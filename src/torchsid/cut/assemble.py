@@ -1,5 +1,6 @@
 """Cut any classifier into stages that train by local losses."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,7 @@ from torchsid.core.cascade import Positions
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, Plan, Segments, StagedCascade, StagePlan
 from torchsid.cut.boundary import Boundaries
-from torchsid.cut.cuts import Balance, candidates, choose, later_layers, named
+from torchsid.cut.cuts import Balance, candidates, choose, later_layers, lopsided, named
 from torchsid.cut.graph import GraphSegments
 from torchsid.cut.profile import Profile, parameters_behind, profile
 from torchsid.errors import CutError, HeadError, unknown_name
@@ -82,6 +83,9 @@ def staged_cascade(
     points = candidates(found)
     ends = choose(found, stages, balance) if isinstance(stages, int) else named(found, stages, carries_skips=by == "graph")
     cuts = tuple(end.name for end in ends[:-1])
+    note = lopsided(found, ends)
+    if note and isinstance(stages, int) and balance == "work":
+        warnings.warn(note, stacklevel=3)  # past the decorator
     within_checkpoints = frozenset(end.name for end in ends if end.recomputed)
     segments: Segments = GraphSegments(model, cuts, example) if by == "graph" else Boundaries(cuts, within_checkpoints)
     starts = [-1, *(end.index for end in ends[:-1])]
@@ -119,7 +123,7 @@ def staged_cascade(
     cascade.log_prior = cascade.log_prior.to(torch.promote_types(like.dtype, torch.float32))
     kinds = [*(kind for kind, _ in built), "the model's own"]
     rows = zip(spans, (*cuts, ""), features, kinds, strict=True)
-    cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)))
+    cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)), note)
     return cascade
 
 

@@ -16,12 +16,12 @@ Cost = Callable[[int, int], float]
 """`cost(a, b)`: of one stage made of the pieces a … b−1; infinite when they cannot be a stage."""
 
 
-def candidates(profile: Profile) -> list[Exit]:
+def candidates(profile: Profile, *, carries_skips: bool = False) -> list[Exit]:
     """Return the exits that a model can be cut at, in order, the model's own last.
 
-    Nothing but the submodule's output may cross. Between two weights (a convolution's, a linear layer's) there is at most one
-    candidate, the last: behind the activation, the normalisation and the pooling, where there is least to hand on. None lies
-    before the first weight or behind the last one.
+    Nothing but the submodule's output may cross, unless skips are carried along; parameters never. Between two weights (a
+    convolution's, a linear layer's) there is at most one candidate, the last: behind the activation, the normalisation and the
+    pooling, where there is least to hand on. None lies before the first weight or behind the last one.
     """
     end = profile.exits[-1]
     weights = sorted(
@@ -33,7 +33,9 @@ def candidates(profile: Profile) -> list[Exit]:
     last_of_gap: dict[int, Exit] = {}
     for exit_ in profile.exits[:-1]:
         gap = sum(time <= exit_.time for time in weights)
-        if runs[exit_.name] > 1 or exit_.returns is None or not 0 < gap < len(weights) or profile.crossing(exit_):
+        if runs[exit_.name] > 1 or exit_.returns is None or not 0 < gap < len(weights) or profile.tied(exit_):
+            continue
+        if not carries_skips and profile.crossing(exit_):
             continue
         before = last_of_gap.get(gap)
         if before is None or exit_.time > before.time or len(exit_.name) < len(before.name):
@@ -57,10 +59,52 @@ def choose(profile: Profile, stages: int, balance: Balance) -> list[Exit]:
         problems.append(unknown_name("balance", balance, get_args(Balance)))
     if not 1 <= stages <= len(points):
         names = ", ".join(point.name for point in points[:-1])
-        problems.append(f"stages={stages}: this model can be cut into 1 to {len(points)}; it can be cut after {names or 'nothing'}")
+        limit = f"stages={stages}: this model can be cut into 1 to {len(points)}; it can be cut after {names or 'nothing'}"
+        problems.append(limit + _way_out(profile, stages))
     if problems:
         raise CutError("; ".join(problems))
+    ends = _balanced(profile, points, stages, balance)
+    if ends is None:
+        raise CutError(f"stages={stages}: some stage would have no parameter to train; ask for fewer stages")
+    return ends
 
+
+def _way_out(profile: Profile, stages: int) -> str:
+    """Return what stands in the way of more stages, and how to go round it, if one of the common obstacles does."""
+    if 1 < stages <= len(points := candidates(profile, carries_skips=True)):
+        names = [point.name for point in _balanced(profile, points, stages, "work") or points][:-1]
+        return f"; elsewhere skip connections cross, which by='graph' carries along: stages={names}"
+    tied = Counter(name for exit_ in profile.exits[:-1] for name in profile.tied(exit_))
+    if stages > 1 and tied:
+        name = max(tied, key=lambda name: tied[name])
+        return f"; elsewhere the parameter {name} is used on both sides: give each use a copy of its own (untie it), or freeze it"
+    return ""
+
+
+def lopsided(profile: Profile, ends: Sequence[Exit]) -> str:
+    """Return that one stage has most of the work, more than halfway between an even share and all, and cuts that even it out."""
+    heaviest = _heaviest(profile, ends)
+    if heaviest <= (1 + 1 / len(ends)) / 2:
+        return ""
+    said = f"one of {len(ends)} stages has {heaviest:.0%} of the work"
+    for by in ("boundary", "graph"):
+        points = candidates(profile, carries_skips=by == "graph")
+        better = _balanced(profile, points, len(ends), "work") if len(points) >= len(ends) else None
+        if better and (least := _heaviest(profile, better)) < 0.9 * heaviest:
+            return f"{said}; {least:.0%} with stages={[end.name for end in better[:-1]]}, by={by!r}"
+    points = candidates(profile)
+    return f"{said}, and no cuts even it out; this model can be cut after {', '.join(point.name for point in points[:-1])}"
+
+
+def _heaviest(profile: Profile, ends: Sequence[Exit]) -> float:
+    """Return the largest share of the work that a stage has."""
+    indices = [-1, *(end.index for end in ends)]
+    work = [profile.operations(start, end) for start, end in pairwise(indices)]
+    return max(work) / max(sum(work), 1)
+
+
+def _balanced(profile: Profile, points: Sequence[Exit], stages: int, balance: Balance) -> list[Exit] | None:
+    """Return the points that end the stages, or None where some stage would have no parameter."""
     indices = [-1, *(point.index for point in points)]
 
     costs = {"memory": profile.kept_bytes, "work": profile.operations}
@@ -72,9 +116,7 @@ def choose(profile: Profile, stages: int, balance: Balance) -> list[Exit]:
         return costs[balance](start, end) if balance in costs else b - a
 
     ends = balanced_cuts(len(points), stages, cost)
-    if ends is None:
-        raise CutError(f"stages={stages}: some stage would have no parameter to train; ask for fewer stages")
-    return [points[end - 1] for end in ends]
+    return None if ends is None else [points[end - 1] for end in ends]
 
 
 def balanced_cuts(pieces: int, stages: int, cost: Cost) -> tuple[int, ...] | None:
@@ -140,11 +182,10 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
         chosen.append(exit_ := exits[name])
         if exit_.returns is None:
             problems.append(f"cut {name!r} returns no tensor that has a gradient")
-        tied = [use for use in profile.crossing(exit_) if use in profile.uses]
-        skips = [node for node in profile.crossing(exit_) if node not in profile.uses]
-        if tied:
-            problems.append(f"cut {name!r}: the parameter {tied[0]} is used on both sides, and one stage only can train it")
-        if skips and not carries_skips:
+        if tied := profile.tied(exit_):
+            used = f"the parameter {tied[0]} is used on both sides, and one stage only can train it"
+            problems.append(f"cut {name!r}: {used}: give each use a copy of its own (untie it), or freeze it")
+        if not carries_skips and (skips := profile.crossing(exit_)):
             problems.append(f"cut {name!r}: {', '.join(skips)} crosses beside its output (a skip connection); use by='graph'")
     if not problems and any(a.time >= b.time for a, b in pairwise(chosen)):
         problems.append(f"the cuts {', '.join(cuts)} are not in the order in which the model runs them")

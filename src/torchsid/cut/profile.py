@@ -82,10 +82,13 @@ class Profile:
         return [name for name, use in self.uses.items() if since < use.first <= self.exits[end].time]
 
     def crossing(self, exit_: Exit) -> list[str]:
-        """Return what crosses an exit beside its own output: tensors in words, and names of parameters used on both sides."""
+        """Return what crosses an exit beside its own output: tensors, in words."""
         own = set(exit_.nodes)
-        nodes = [node for made, read, node in self.crossings if made <= exit_.time < read and node not in own]
-        return [*map(self._origin, nodes), *(name for name, use in self.uses.items() if use.first <= exit_.time < use.last)]
+        return [self._origin(node) for made, read, node in self.crossings if made <= exit_.time < read and node not in own]
+
+    def tied(self, exit_: Exit) -> list[str]:
+        """Return the names of the parameters that are used on both sides of an exit."""
+        return [name for name, use in self.uses.items() if use.first <= exit_.time < use.last]
 
     def _origin(self, node: Node) -> str:
         """Return which submodule made a tensor, or the operation that did."""
