@@ -187,7 +187,7 @@ def test_arguments_that_come_and_go_are_followed() -> None:
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        (TimeFirst, "the samples of a batch are no rows of the features, or depend on each other"),
+        (TimeFirst, "the samples of a batch are no rows of the features, or depend on each other or on chance"),
         (Options, "the pieces that torch.fx makes of Options cannot run these inputs (unsupported operand type"),
     ],
 )

@@ -218,18 +218,16 @@ def _divisible(cascade: StagedCascade, x: Inputs) -> tuple[Segments, str]:
     count = batch_size(x)
     inputs = dict(x) if isinstance(x, Mapping) else x
     one = tree_map(lambda value: value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value, inputs)
-    with without_side_effects(cascade.model):
-        cascade.model.eval()
-        whole, trained = _read(own, cascade.model, x), _read(own, cascade.model, one)
-        try:
-            new = _read(graph, cascade.model, one)
-        except Exception as error:  # of the model's own code, on a way that these inputs do not take
-            return own, f"the pieces that torch.fx makes of {name} cannot run these inputs ({error})"
+    whole, trained = _read(own, cascade.model, x), _read(own, cascade.model, one)
+    try:
+        new = _read(graph, cascade.model, one)
+    except Exception as error:  # of the model's own code, on a way that these inputs do not take
+        return own, f"the pieces that torch.fx makes of {name} cannot run these inputs ({error})"
     if len(trained) != len(new) or not all(map(torch.equal, trained, new)):
         return own, "where several tensors cross a cut, the heads would read another one than they were trained on"
     first = [features[:1] for features in whole]
     if not all(a.shape == b.shape and torch.allclose(a, b, rtol=0.01, atol=0.01) for a, b in zip(first, trained, strict=True)):
-        return own, "the samples of a batch are no rows of the features, or depend on each other"
+        return own, "the samples of a batch are no rows of the features, or depend on each other or on chance"
     return graph, ""
 
 
@@ -241,5 +239,6 @@ def _read(segments: Segments, model: nn.Module, x: Inputs) -> list[Tensor]:
         read.extend(tensor.clone() for tensor in tensors[:1])
         return tensors
 
-    segments.run(model, x, close)
+    with without_side_effects(model):
+        segments.run(model.eval(), x, close)
     return read

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.cut.cuts import candidates, choose, later_layers, lopsided, named
+from torchsid.cut.graph import GraphSegments
 from torchsid.cut.profile import Profile, profile
 from torchsid.errors import CutError
 
 from .classifiers import classifier, images
-from .toys import Chain, LongSkip, SharedReLU, Tied, TiedModule, X
+from .toys import Chain, ControlFlow, LongSkip, SharedReLU, Tied, TiedModule, X
 
 EXPECTED = {
     "simple-cnn": "extractor.1 extractor.4 extractor.6 extractor.11 extractor",
@@ -159,15 +160,17 @@ class UShaped(nn.Module):
 
 def test_a_lopsided_plan_says_so_and_names_cuts_that_even_it_out() -> None:
     chain, u_shaped = profile(nn.Sequential(*(nn.Linear(4, 4) for _ in range(5))), X), profile(UShaped(), X)
-    assert lopsided(chain, choose(chain, 2, "work")) == ""
-    assert lopsided(chain, named(chain, ("3",), carries_skips=False)) == (
+    assert lopsided(chain, choose(chain, 2, "work"), list) == ""
+    assert lopsided(chain, named(chain, ("3",), carries_skips=False), list) == (
         "one of 2 stages has 80% of the work; 60% with stages=['1'], by='boundary'"
     )
-    assert lopsided(u_shaped, choose(u_shaped, 2, "work")) == (
+    assert lopsided(u_shaped, choose(u_shaped, 2, "work"), list) == (
         "one of 2 stages has 93% of the work; 51% with stages=['inner'], by='graph'"
     )
+    untraceable = lopsided(u_shaped, choose(u_shaped, 2, "work"), lambda names: GraphSegments(ControlFlow(), names))
+    assert untraceable == "one of 2 stages has 93% of the work, and no cuts even it out; this model can be cut after down, up"
     wide = profile(nn.Sequential(nn.Linear(4, 9), nn.Linear(9, 99), nn.AdaptiveAvgPool1d(9), nn.Linear(9, 5)), X)
-    assert lopsided(wide, choose(wide, 2, "work")).endswith("no cuts even it out; this model can be cut after 0, 2")
+    assert lopsided(wide, choose(wide, 2, "work"), list).endswith("no cuts even it out; this model can be cut after 0, 2")
 
 
 @pytest.mark.parametrize(

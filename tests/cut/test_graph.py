@@ -10,7 +10,19 @@ from torchsid.cut.graph import GraphSegments
 from torchsid.errors import CutError
 
 from .classifiers import CASES, classifier, cut, images, randomised
-from .toys import CLASSES, TARGET, Chain, FunctionalDropout, LongSkip, Scaled, TwiceInTraining, TwoInputs, TwoTensorsCross, X
+from .toys import (
+    CLASSES,
+    TARGET,
+    Chain,
+    ControlFlow,
+    FunctionalDropout,
+    LongSkip,
+    Scaled,
+    TwiceInTraining,
+    TwoInputs,
+    TwoTensorsCross,
+    X,
+)
 
 
 def run(segments: GraphSegments, model: nn.Module, x: object) -> list[list[Tensor]]:
@@ -59,6 +71,34 @@ def test_the_head_reads_what_it_was_built_for() -> None:
     cascade = staged_cascade(TwoTensorsCross(), CLASSES, ["b"], X, by="graph", head="linear", max_head_share=9.0)
     output = SID(cascade).backward(X, TARGET)
     assert output.log_belief.shape == (6, CLASSES)
+
+
+class Recurrent(nn.Module):
+    """Its layers return tuples in tuples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.out = nn.LSTM(4, 8), nn.LSTM(8, 8), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, _ = self.second(self.first(x[None])[0])
+        return self.out(h[0])
+
+
+def test_a_tuple_that_crosses_is_cut_like_its_tensors() -> None:
+    cascade = staged_cascade(Recurrent(), CLASSES, ["first"], X, by="graph", head=lambda h, c: HeadOnFirst(h), max_head_share=9.0)
+    assert cascade.plan.stages[0].features == (6, 8)
+    SID(cascade).backward(X, TARGET)
+    assert all(parameter.grad is not None for parameter in cascade.parameters())
+
+
+class HeadOnFirst(nn.Module):
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features.shape[-1], CLASSES)
+
+    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
+        return self.linear(features[0])
 
 
 def test_the_stages_share_the_models_parameters() -> None:
@@ -117,12 +157,6 @@ def test_inputs_that_do_not_fit_are_named(x: object, given: str) -> None:
     model = TwoInputs()
     with pytest.raises(CutError, match=f"the model takes x, shift, but was given {given}"):
         run(GraphSegments(model, ("b",)), model, x)
-
-
-class ControlFlow(Chain):
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.a(x)
-        return self.d(h if h.sum() > 0 else -h)
 
 
 def test_a_model_that_cannot_be_traced_is_told_what_to_use() -> None:

@@ -83,7 +83,7 @@ def staged_cascade(
     points = candidates(found)
     ends = choose(found, stages, balance) if isinstance(stages, int) else named(found, stages, carries_skips=by == "graph")
     cuts = tuple(end.name for end in ends[:-1])
-    note = lopsided(found, ends)
+    note = lopsided(found, ends, lambda others: by == "graph" or GraphSegments(model, others, example))
     if note and isinstance(stages, int) and balance == "work":
         warnings.warn(note, stacklevel=3)  # past the decorator
     within_checkpoints = frozenset(end.name for end in ends if end.recomputed)
@@ -183,6 +183,8 @@ def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: list[li
     names = {parameter: name for name, parameter in model.named_parameters()}
 
     def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        if not tensors:
+            raise CutError(f"no tensor crosses the cut behind stage {stage + 1}: name a submodule whose output is read behind it")
         read.append(tensors[0].detach())
         reached = parameters_behind(tensors)
         for parameter in names:

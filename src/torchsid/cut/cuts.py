@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from math import inf
 from typing import Literal, get_args
@@ -81,8 +82,14 @@ def _way_out(profile: Profile, stages: int) -> str:
     return ""
 
 
-def lopsided(profile: Profile, ends: Sequence[Exit]) -> str:
-    """Return that one stage has most of the work, more than halfway between an even share and all, and cuts that even it out."""
+def lopsided(profile: Profile, ends: Sequence[Exit], by_graph: Callable[[list[str]], object]) -> str:
+    """Return that one stage has most of the work, more than halfway between an even share and all, and cuts that even it out.
+
+    Args:
+        profile: of the model.
+        ends: of the stages.
+        by_graph: raises a CutError where the graph cannot be cut after submodules of these names.
+    """
     heaviest = _heaviest(profile, ends)
     if heaviest <= (1 + 1 / len(ends)) / 2:
         return ""
@@ -91,7 +98,11 @@ def lopsided(profile: Profile, ends: Sequence[Exit]) -> str:
         points = candidates(profile, carries_skips=by == "graph")
         better = _balanced(profile, points, len(ends), "work") if len(points) >= len(ends) else None
         if better and (least := _heaviest(profile, better)) < 0.9 * heaviest:
-            return f"{said}; {least:.0%} with stages={[end.name for end in better[:-1]]}, by={by!r}"
+            names = [end.name for end in better[:-1]]
+            with suppress(CutError):
+                if by == "graph":
+                    by_graph(names)
+                return f"{said}; {least:.0%} with stages={names}, by={by!r}"
     points = candidates(profile)
     return f"{said}, and no cuts even it out; this model can be cut after {', '.join(point.name for point in points[:-1])}"
 

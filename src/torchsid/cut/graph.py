@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torchsid.core.calling import Inputs, layer_by_layer, logits_of
 from torchsid.core.cascade import Close
 from torchsid.core.side_effects import without_side_effects
+from torchsid.cut.boundary import replace_tensors, tensors_of
 from torchsid.errors import CutError
 
 _Branching = bool | str | None  # the kinds of arguments on which code branches: a graph holds for one value of them
@@ -49,9 +50,7 @@ class GraphPiece:
                 return
             if i == last:
                 self.handed_on = values
-            features = [k for k, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
-            handed_on = dict(zip(features, close(i, [values[k] for k in features]), strict=True))
-            values = tuple(handed_on.get(k, value) for k, value in enumerate(values))
+            values = replace_tensors(values, close(i, tensors_of(values)))
 
 
 class GraphSegments(GraphPiece):
