@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim import Optimizer
@@ -117,12 +118,13 @@ def load(
         for name, tensor in memory.items():
             tensor.copy_(others.pop(name))
         names = {parameter: name for name, parameter in parameters.items()}
-        ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in others.items():
             key, _, parameter_name = name.partition(":")
-            moments.setdefault(index_of[parameter_name], {})[key] = tensor
+            index = index_of[parameter_name]
+            moments.setdefault(index, {})[key] = _laid_out(tensor, ordered[index])
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return dict(header["state"])
 
@@ -156,6 +158,11 @@ def _misfits_of_optimizer(
         kinds.setdefault(parameter, set()).add(kind)
     if len({frozenset(each) for each in kinds.values()}) > 1:
         yield "the optimiser has more of some parameters than of others"
+
+
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return a tensor of the optimiser in the memory format of its parameter: fused kernels run over both as they lie in memory."""
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
 def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
