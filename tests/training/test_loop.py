@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from torchsid.errors import CheckpointError, ConfigError, NonFiniteError, RunError
 from torchsid.learners import LEARNERS
@@ -151,7 +153,7 @@ def test_resuming_a_damaged_or_another_run_is_refused(small: Small, tmp_path: Pa
         train(small("learner.alpha=0.7", "distributed.queue=7"), run, resume=True)
     manifest = open_run(run).manifest()
     open_run(run).write_manifest({**manifest, "data": {**manifest["data"], "fingerprint": {"x": "y"}}})
-    with pytest.raises(CheckpointError, match="data have changed"):
+    with pytest.raises(CheckpointError, match=r"data have changed(?s:.*)x is not there any more\n  - arrays/train is new"):
         train(small(), run, resume=True)
     open_run(run).write_manifest({**manifest, "versions": {**manifest["versions"], "torch": "1.0"}})
     path = run / "checkpoints/last/optimizer.safetensors"
@@ -160,6 +162,38 @@ def test_resuming_a_damaged_or_another_run_is_refused(small: Small, tmp_path: Pa
     with pytest.raises(CheckpointError, match=r"optimizer\.safetensors is truncated or altered"):
         train(small(), run, resume=True, reporter=recorder)
     assert "torch 1.0 -> " in recorder.warnings[0]
+
+
+def test_a_run_goes_on_with_the_same_data_elsewhere_and_with_others_it_says_how_they_differ(small: Small, tmp_path: Path) -> None:
+    folder, moved = tmp_path / "photos", tmp_path / "elsewhere"
+    for i in range(60):
+        (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 4 * i).save(folder / "ab"[i % 2] / f"{i:02}.png")
+
+    def config(path: Path, cache: str = "one") -> RunConfig:
+        settings = ["data.name=folder", f"data.path={path}", f"data.cache={tmp_path / cache}", "training.batch_size=8"]
+        return small("data.limit=0", *settings)
+
+    whole = train(config(folder), tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(config(folder), tmp_path / "run", reporter=interrupt_at(1, 2))
+    folder.rename(moved)
+    before = (tmp_path / "run" / "config.toml").read_bytes()
+    first, last = moved / "a" / "00.png", moved / "a" / "58.png"
+    swaps: list[tuple[Callable[[], object], str]] = [
+        (lambda: (first.rename(moved / "x"), last.rename(first), (moved / "x").rename(last)), "60 images has other bytes"),
+        (lambda: (moved / "b").rename(moved / "c"), "the classes are a, c, and were a, b when the run began"),
+        (first.unlink, r"60 images is not there any more(?s:.*)59 images is new"),
+    ]
+    for swap, message in swaps:
+        shutil.copytree(moved, tmp_path / "copy")
+        swap()
+        with pytest.raises(CheckpointError, match=message):
+            train(config(moved), tmp_path / "run", resume=True)
+        shutil.rmtree(moved)
+        (tmp_path / "copy").rename(moved)
+    assert before == (tmp_path / "run" / "config.toml").read_bytes()
+    assert_same_result(train(config(moved, "two"), tmp_path / "run", resume=True), whole)
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,15 @@ def train(
         reporter = reporter if reporter and run.worker is None else Reporter()
         wanted = resume or bool((worker := launched()) and worker.restarts)
 
-        def claim() -> bool:
-            """Return whether there is a run to go on with, in a directory that is now ours alone."""
+        def claim() -> dict[str, str] | None:
+            """Return what `check_directory` does, of a directory that is now ours alone."""
             refuse_if_in_use(out)
             check_directory(run, config, resume=wanted)  # before anything is touched
             stack.enter_context(locked(out, reporter.warning))
             return check_directory(run, config, resume=wanted)  # another process may have been there
 
-        resume = on_lead(world, claim)
+        places = on_lead(world, claim)
+        resume = places is not None
         if resume and run.manifest()["status"] == "finished":
             reporter.warning(f"{out} has finished already: nothing to resume")
             return out
@@ -93,6 +95,8 @@ def train(
         with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
             setup = set_up(config, device, cut_by_graph=world is not None, divide=divide)
+            if places:  # the data may have moved; the run keeps its configuration
+                setup = replace(setup, config=replace(config, data=replace(config.data, **places)))
             manifest = new_manifest(setup, command)
             if config.watch.tensorboard:  # what cannot be recorded is an error now, not after the first epoch
                 tensorboard()

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -103,6 +104,24 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
         "train_seconds": 0.0,
         "peak_memory_mib": peak_memory_mib(setup.device),
     }
+
+
+def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return how the data of two manifests differ, a sentence each; none where they are the same, wherever they lie."""
+    changes = []
+    counted = ("class_names", "train", "validation", "test")
+    for name in [name for name in counted if name in before and before[name] != now.get(name)]:
+        then, found = (", ".join(value) if isinstance(value, list) else value for value in (before[name], now.get(name)))
+        what = "the classes are" if name == "class_names" else f"samples for {name}:"
+        changes.append(f"{what} {found}, and were {then} when the run began")
+    old, new = before["fingerprint"], now["fingerprint"]
+    for name in dict.fromkeys([*old, *new]):
+        if name not in new or name not in old:
+            changes.append(f"{name} {'is not there any more' if name not in new else 'is new'}")
+        elif old[name] != new[name]:
+            what = name.removeprefix("arrays/")
+            changes.append(f"{name} has other bytes" if what == name else f"other {what} samples, labels or order")
+    return changes
 
 
 def _locality(setup: Setup) -> dict[str, Any]:

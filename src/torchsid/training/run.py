@@ -25,6 +25,7 @@ from torchsid.training.setup import build_learner, build_task, choose_device
 Which = Literal["best", "last"]
 WHICH: tuple[Which, ...] = get_args(Which)
 
+_PLACES = ("path", "cache")  # settings of `data` that say where files lie, and nothing of what is in them
 _BEGUN = {LOCK, "config.toml", ".config.toml.new", ".manifest.json.new"}  # all that a run killed at its start has left
 
 
@@ -152,8 +153,10 @@ def open_run(path: Path) -> RunDirectory:
     return RunDirectory(path)
 
 
-def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bool:
-    """Return whether there is a run to go on with; a directory that is missing or empty is for a new one.
+def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> dict[str, str] | None:
+    """Return where the data of the run to go on with lay; None where a directory is missing or empty, for a new one.
+
+    They may lie elsewhere now, where the manifest has their fingerprint, by which they are compared once they are read.
 
     Raises:
         RunError: the directory holds a run or other files already, or what is to be resumed is no run.
@@ -165,16 +168,18 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> bo
     if links := [path for path in (run.path, *run.path.glob("*"), *run.path.glob("checkpoints/*")) if path.is_symlink()]:
         raise RunError(f"{links[0]} is a symbolic link, through which nothing is written: name the directory that it leads to")
     if names <= _BEGUN and ("config.toml" not in names or run.config_file.read_bytes() == to_toml(config).encode()):
-        return False
+        return None
     if not resume:
         raise RunError(f"{run.path} exists and is not empty: go on with it by --resume, or name another directory")
-    changes = differences(open_run(run.path).config(), config)
-    if changed := [f"\n  - {change}" for change in changes if not change.startswith("distributed.")]:
+    begun = open_run(run.path).config()
+    known = run.manifest()["data"].get("fingerprint")
+    may_differ = ("distributed.", *(f"data.{name}:" for name in _PLACES if known))
+    if changed := [f"\n  - {change}" for change in differences(begun, config) if not change.startswith(may_differ)]:
         raise CheckpointError(
             f"{run.path} was begun under another configuration; resume it with its own, or start a new run in another directory:"
             + "".join(changed)
         )
-    return True
+    return {name: value for name in _PLACES if (value := getattr(begun.data, name, None)) is not None}
 
 
 def synced_size(path: Path) -> int:

@@ -20,7 +20,7 @@ from torchsid.training.config import RunConfig, config_sha256, to_toml
 from torchsid.training.durable import append, os_errors, previous, replace_file
 from torchsid.training.lock import LOCK
 from torchsid.training.measured import Sums
-from torchsid.training.provenance import now
+from torchsid.training.provenance import data_changes, now
 from torchsid.training.reporter import Reporter, tensorboard
 from torchsid.training.run import WHICH, RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
@@ -219,10 +219,9 @@ def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -
 def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Write the manifest of a resumed run, which keeps the time of its first start, and return it; refuse other data."""
     before = run.manifest()
-    if before["data"]["fingerprint"] != manifest["data"]["fingerprint"]:
-        raise CheckpointError(
-            f"the data have changed since {run.path} began (manifest.json, data.fingerprint): restore them, or start a new run"
-        )
+    if changes := data_changes(before["data"], manifest["data"]):
+        shown = "".join(f"\n  - {change}" for change in changes)
+        raise CheckpointError(f"the data have changed since {run.path} began: restore them, or start a new run{shown}")
     then = before["versions"]
     if changed := [f"{name} {then.get(name)} -> {now}" for name, now in manifest["versions"].items() if then.get(name) != now]:
         reporter.warning(f"resumed with other versions, results may differ in the last digits: {', '.join(changed)}")
