@@ -1,16 +1,32 @@
 """Settings are the keyword-only parameters of what they set."""
 
 import math
+import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+import tomli_w
 from annotated_types import Ge, MultipleOf
 
 from torchsid.errors import ConfigError
 from torchsid.models import EXTRACTORS
-from torchsid.settings import Count, OneOf, Positive, Share, Weight, all_settings, allowed, build, checked, settings_of
+from torchsid.settings import (
+    Count,
+    OneOf,
+    Positive,
+    Share,
+    Weight,
+    all_settings,
+    allowed,
+    build,
+    checked,
+    path_of,
+    path_setting,
+    settings_of,
+)
+from torchsid.training import resolve
 
 
 class Base:
@@ -88,3 +104,11 @@ def test_an_entry_is_handed_on_with_its_settings_filled_in() -> None:
     assert isinstance(extractor, partial)
     assert (extractor.func, extractor.keywords) == (EXTRACTORS.load("mlp"), {"feature_dim": 7})
     assert build(network, {"extractor": ""}, "example") == ("example", "", 5)
+
+
+@pytest.mark.parametrize("name", ["photos", "📷 𠮷野", "a#b?c;%41 d", "file:x", "caf\udce9", "\udcff/%e9\n\x7f 📷", "~/caf\udce9"])
+def test_a_path_of_any_bytes_is_a_setting_that_toml_holds(name: str) -> None:
+    setting = path_setting(name)
+    assert tomllib.loads(tomli_w.dumps({"path": setting}))["path"] == setting
+    assert path_of(setting).absolute() == Path(name).expanduser().absolute()
+    assert resolve("digits", [f"data.path='{name}'" if "\n" not in name else f"data.path={setting}"]).data.path == setting

@@ -7,6 +7,7 @@ calls the class and whoever configures it by name are checked by the same annota
 import ast
 import inspect
 import operator
+import os
 import re
 import textwrap
 import types
@@ -14,7 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, is_dataclass, replace
 from functools import cache, partial, wraps
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import unquote_to_bytes
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
@@ -86,6 +89,21 @@ class OneOf:
     def within(annotation: Any) -> "OneOf | None":
         """Return it where an annotation has one."""
         return next((each for each in getattr(annotation, "__metadata__", ()) if isinstance(each, OneOf)), None)
+
+
+def path_of(setting: str) -> Path:
+    """Return the path that a setting names, as such or as a `file:` URI; `~` is the user's folder."""
+    is_uri = setting.startswith("file:///")
+    return Path(os.fsdecode(unquote_to_bytes(setting.removeprefix("file://")))) if is_uri else Path(setting).expanduser()
+
+
+def path_setting(path: str) -> str:
+    """Return a path as a setting: as it is, or as a `file:` URI where it has bytes that are no UTF-8, which TOML cannot hold."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Path(path).expanduser().absolute().as_uri()
+    return path
 
 
 def all_settings(entry: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Setting]:

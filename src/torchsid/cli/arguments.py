@@ -12,6 +12,7 @@ import torchsid
 from torchsid import tasks, training
 from torchsid.cli.console import Console
 from torchsid.errors import DataError, RunError
+from torchsid.settings import path_setting
 
 SPLITS = ("train", "validation", "test")
 MANIFEST = "manifest.json"  # every run directory has one
@@ -88,7 +89,7 @@ def load_samples(
 
     config = network.config
     if args.data is not None:
-        config = replace(config, data=replace(config.data, path=args.data))
+        config = replace(config, data=replace(config.data, path=path_setting(args.data)))
     splits = build_task(config).load(config.training.seed)
     found = {name: getattr(splits, name) for name in dict.fromkeys(wanted or SPLITS)}
     empty = [name for name, samples in found.items() if not len(samples)]

@@ -127,7 +127,7 @@ class Console(Reporter):
 
 def command_of(args: argparse.Namespace) -> str:
     """Return the command as it was typed."""
-    return shlex.join(["torchsid", *args.command])
+    return printable(shlex.join(["torchsid", *args.command]))
 
 
 def write_json(

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from torchsid.errors import ConfigError, did_you_mean, unknown_name
-from torchsid.settings import STRICT, Setting, allowed, settings_of
+from torchsid.settings import STRICT, Setting, allowed, path_setting, settings_of
 from torchsid.training.config import CHOICES, RunConfig
 from torchsid.training.toml import parse_toml, read_toml, shown, within_limits
 
@@ -194,8 +194,9 @@ def _parse(text: str) -> Any:
     try:
         table = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        return text
-    return table["value"] if len(table) == 1 else text
+        return path_setting(text)
+    value = table["value"] if len(table) == 1 else text
+    return path_setting(value) if isinstance(value, str) else value
 
 
 def dotted_names(tree: type, prefix: str = "") -> dict[str, type | None]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from torchsid.settings import path_of
 from torchsid.tasks.images.raw import RawPart, RawSet
 
 _FORMAT = 3  # raise it when what is stored, or how images are decoded, changes
@@ -25,7 +26,7 @@ _ARRAYS = ("images", "labels", "rows")
 def folder(setting: str) -> Path:
     """Return the cache's folder: the setting, or the user's cache folder by the XDG rules."""
     if setting:
-        return Path(setting).expanduser()
+        return path_of(setting)
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "torchsid"
 

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from torchsid.errors import DataError
-from torchsid.settings import STRICT, Seed, Weight
+from torchsid.settings import STRICT, Seed, Weight, path_of
 from torchsid.tasks.domain import generator_at
 from torchsid.tasks.images.parquet import integers, read_columns
 from torchsid.tasks.images.raw import Labels, RawPart
@@ -110,7 +110,7 @@ def labels_file(noise: NoiseConfig, request: Request) -> Path:
     """Return the file of `column` noise."""
     if not noise.file and request.name != "cifar10":
         raise DataError(f"set noise.file to the Parquet file with the labels of {request.name}")
-    return Path(request.path).expanduser() / (noise.file or "cifar10n-labels.parquet")
+    return path_of(request.path) / (noise.file or "cifar10n-labels.parquet")
 
 
 def _column(noise: NoiseConfig, request: Request, train: RawPart, num_classes: int) -> Labels:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from torchsid.errors import DataError, printable
+from torchsid.settings import path_of
 from torchsid.tasks.images import cache
 from torchsid.tasks.images.raw import RawSet
 
@@ -89,7 +90,7 @@ def root_of(request: Request, advice: str = "") -> Path:
     advice = f"; {advice}" if advice else ""
     if not request.path:
         raise DataError(f"{request.name} is read from local files: set data.path to their folder{advice}")
-    root = Path(request.path).expanduser()
+    root = path_of(request.path)
     if not root.is_dir():
         raise DataError(f"{printable(str(root))} (data.path) is no folder{advice}")
     return root
