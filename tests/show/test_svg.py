@@ -55,6 +55,9 @@ def test_a_file_holds_drawings_one_below_the_other_in_colours_of_its_own() -> No
     assert " ".join(texts).startswith("A title & more, in more words than fit into one line")
     assert not re.search(r"var\(|currentColor|#0[0-9a-f]0{3}\d", text)
     assert float(root.attrib["viewBox"].split()[3]) > 400
+    style, _, body = text.partition("</style>")
+    assert "prefers-color-scheme: dark" in style
+    assert all(f'[fill="{colour}"]' in style for colour in re.findall(r"#[0-9a-f]{6}(?=[;\"])", body))  # by night there is another
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

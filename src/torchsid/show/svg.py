@@ -101,9 +101,17 @@ def element(box: str, body: str, description: str) -> str:
 
 
 def standalone(*drawings: Drawing) -> str:
-    """Return the text of an SVG file with drawings one below the other, each under its title: in the page's colours by day."""
+    """Return the text of an SVG file with drawings one below the other, each under its title: in the page's colours.
+
+    They are written for the day, as every program knows them; a browser exchanges them by night.
+    """
     style = files("torchsid.show").joinpath("style.css").read_text("utf-8")
-    colours = dict(re.findall(r"--([\w-]+): (#\w+);", style[: style.index("}")]))
+    colours, dark = (dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in style.split("}", 2)[:2])
+    night = "".join(
+        f'[{kind}="{colours[name]}"],[style*="{kind}: {colours[name]}"]{{{kind}:{dark[name]}!important}}'
+        for name in dark
+        for kind in ("fill", "stroke")
+    )
     parts, across, down = [], 0.0, 0.0
     for drawing in drawings:
         width, height = map(float, drawing.svg.split('"', 2)[1].split()[2:])  # of its viewBox
@@ -117,7 +125,8 @@ def standalone(*drawings: Drawing) -> str:
     body = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], "\n".join(parts)).replace("currentColor", colours["ink"])
     size = f'viewBox="0 0 {across:g} {down:g}" width="{across:g}pt" height="{down:g}pt"'
     paper = f'<rect width="{across:g}" height="{down:g}" fill="{colours["paper"]}"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Helvetica, Arial, sans-serif">\n{paper}\n{body}\n</svg>\n'
+    shown = f"<style>@media (prefers-color-scheme: dark){{{night}}}</style>\n{paper}\n{body}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Helvetica, Arial, sans-serif">\n{shown}\n</svg>\n'
 
 
 def _restyle(tag: str, prefix: str, used: set[str]) -> str:
