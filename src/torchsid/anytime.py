@@ -4,20 +4,20 @@ i* = min { i : p_i is sure }, or L where none is;   the answer is p_{i*}
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from torchsid.core.beliefs import entropy, to_log_belief
-from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, Close
 from torchsid.core.side_effects import without_side_effects
-from torchsid.core.staged import Segments, StagedCascade
+from torchsid.core.staged import Segments, StagedCascade, with_mask
 from torchsid.cut.boundary import Boundaries
 from torchsid.cut.graph import GraphSegments
 from torchsid.errors import ConfigError, CutError, did_you_mean
@@ -86,9 +86,9 @@ class EarlyExit:
     Sure samples leave the batch, so that the later stages compute on what is left:
 
     * in a shared cascade, before every stage;
-    * in a staged cascade, at every cut that nothing but rows of samples crosses, `[B, ...]`, when `torch.fx` can make modules of
-      its pieces. A cascade cut by="boundary" is cut anew that way; it keeps its weights and its cuts. Inputs that leave out other
-      arguments than those before are cut anew again.
+    * in a staged cascade, at every cut that nothing crosses but rows of samples and what all of them share, when `torch.fx` can
+      make modules of its pieces. A cascade cut by="boundary" is cut anew that way; it keeps its weights and its cuts. Inputs that
+      leave out other arguments than those before are cut anew again.
 
     Where the batch cannot be divided it goes on whole, and stops at the first cut behind which all its samples have been sure;
     `whole_batches` then says why. Put the cascade into evaluation mode before: BatchNorm in train mode would mix the samples.
@@ -106,7 +106,7 @@ class EarlyExit:
         self.rule = ExitRule.parse(rule) if isinstance(rule, str) else rule
         self.whole_batches = ""
         """From the first batch on: why sure samples wait until all in their batch are sure; empty when they leave it."""
-        self._segments: Segments | None = None
+        self._pieces: _Pieces | None = None
 
     @torch.no_grad()
     def __call__(self, x: Inputs) -> Early:
@@ -131,21 +131,29 @@ class EarlyExit:
 
     def _run(self, cascade: StagedCascade, x: Inputs, batch: "_Batch", close: Close) -> None:
         """Run the stages, which divide the batch at every cut where that is possible."""
-        known = self._segments
-        if known is None or (isinstance(known, GraphSegments) and known is not cascade.segments and not known.takes(x)):
-            self._segments, self.whole_batches = _divisible(cascade, x)
-        if not isinstance(self._segments, GraphSegments):
+        known = self._pieces
+        if known is None or (
+            isinstance(known.segments, GraphSegments) and known.segments is not cascade.segments and not known.segments.takes(x)
+        ):
+            self._pieces = known = _divisible(cascade, x)
+            self.whole_batches = known.whole_batches
+        segments = known.segments
+        if not isinstance(segments, GraphSegments):
             cascade.run(x, close)
             return
-        values = self._segments.bind(x)
-        for stage in range(cascade.depth):
-            piece = self._segments.piece(stage, stage + 1)
-            piece.run(cascade.model, values, close)
+        values, mask = segments.bind(x), cascade.mask_of(x)
+        for stage, axes in enumerate([*known.axes, None]):
+            piece = segments.piece(stage, stage + 1)
+            piece.run(cascade.model, values, with_mask(close, mask))
             values = piece.handed_on
-            if not all(map(batch.has_row, values)):
+            if axes is None and stage + 1 < cascade.depth:
                 self.whole_batches = f"more than rows of samples crosses the cut behind stage {stage + 1}"
-            elif (staying := batch.divide()) is not None:
-                values = tuple(value[staying] for value in values)
+            elif axes is not None and (staying := batch.divide()) is not None:
+                leaves, structure = tree_flatten(values)
+                crossing = zip(leaves, axes, strict=True)
+                left = [leaf if axis is None else leaf.index_select(axis, staying) for leaf, axis in crossing]
+                values = tree_unflatten(left, structure)
+                mask = None if mask is None else mask[staying]
 
 
 class _Batch:
@@ -161,7 +169,7 @@ class _Batch:
         """Return the beliefs `[b, ..., C]` that the next stage reads beside its features; at first the prior."""
         if self._log_belief is None:
             self._log_belief = self._cascade.prior(features)
-            self._rows = torch.arange(len(features), device=features.device)  # [b], which samples of the batch these are
+            self._rows = torch.arange(len(self._log_belief), device=features.device)  # [b], which samples of the batch these are
             self._open = torch.ones_like(self._rows, dtype=torch.bool)  # [B], whether they are not sure yet
             self._depth, self._computed = torch.zeros_like(self._rows), torch.zeros_like(self._rows)  # [B]
         return self._log_belief
@@ -184,10 +192,6 @@ class _Batch:
         """Whether no sample needs a further stage."""
         return not bool(self._open.any())
 
-    def has_row(self, value: object) -> bool:
-        """Return whether a value has one row a sample that is being computed."""
-        return isinstance(value, Tensor) and value.dim() > 0 and len(value) == len(self._rows)
-
     def divide(self) -> Tensor | None:
         """Drop the sure samples; return which rows of the running batch stay, int64, or None when all do."""
         assert self._log_belief is not None
@@ -206,29 +210,68 @@ class _AllSureError(Exception):
     """Leaves the model in the middle of its forward pass."""
 
 
-def _divisible(cascade: StagedCascade, x: Inputs) -> tuple[Segments, str]:
-    """Return the segments to run, and why the batch must stay whole, if it must."""
+class _Pieces(NamedTuple):
+    """What runs the stages of a staged cascade, and along which axes a batch can be divided between them."""
+
+    segments: Segments
+    axes: Sequence[Sequence[int | None] | None] = ()
+    """Behind every stage but the last, for each value that crosses, the axis of the samples, None where all share it; or None for
+    them all where one cannot be divided."""
+    whole_batches: str = ""
+    """Why the batch must stay whole, if it must."""
+
+
+def _divisible(cascade: StagedCascade, x: Inputs) -> _Pieces:
     own, name = cascade.segments, type(cascade.model).__name__
     if not isinstance(own, Boundaries | GraphSegments):
-        return own, f"the pieces of {name} are no modules"
+        return _Pieces(own, whole_batches=f"the pieces of {name} are no modules")
+    if cascade.rows is None:
+        return _Pieces(own, whole_batches="which axis of the inputs counts the samples cannot be told")
     try:
         graph = own if isinstance(own, GraphSegments) else GraphSegments(cascade.model, own.cuts, x)
     except CutError:
-        return own, f"torch.fx makes no modules of the pieces of {name}"
-    count = batch_size(x)
-    inputs = dict(x) if isinstance(x, Mapping) else x
-    one = tree_map(lambda value: value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value, inputs)
+        return _Pieces(own, whole_batches=f"torch.fx makes no modules of the pieces of {name}")
+    one = cascade.rows.take(x, slice(1))
     whole, trained = _read(own, cascade.model, x), _read(own, cascade.model, one)
     try:
         new = _read(graph, cascade.model, one)
+        crossing = [_crossing(graph, cascade.model, each) for each in (one, cascade.rows.twice(one))]
     except Exception as error:  # of the model's own code, on a way that these inputs do not take
-        return own, f"the pieces that torch.fx makes of {name} cannot run these inputs ({error})"
+        return _Pieces(own, whole_batches=f"the pieces that torch.fx makes of {name} cannot run these inputs ({error})")
     if len(trained) != len(new) or not all(map(torch.equal, trained, new)):
-        return own, "where several tensors cross a cut, the heads would read another one than they were trained on"
-    first = [features[:1] for features in whole]
-    if not all(a.shape == b.shape and torch.allclose(a, b, rtol=0.01, atol=0.01) for a, b in zip(first, trained, strict=True)):
-        return own, "the samples of a batch are no rows of the features, or depend on each other or on chance"
-    return graph, ""
+        why = "where several tensors cross a cut, the heads would read another one than they were trained on"
+        return _Pieces(own, whole_batches=why)
+    first = [axes.batch_first(features)[:1] for axes, features in zip(cascade.axes, whole, strict=True)]
+    alone = [axes.batch_first(features) for axes, features in zip(cascade.axes, trained, strict=True)]
+    if not all(a.shape == b.shape and torch.allclose(a, b, rtol=0.01, atol=0.01) for a, b in zip(first, alone, strict=True)):
+        why = "the samples of a batch are no rows of the features, or depend on each other or on chance"
+        return _Pieces(own, whole_batches=why)
+    return _Pieces(graph, [_axes(*values) for values in zip(*crossing, strict=True)])
+
+
+def _crossing(segments: GraphSegments, model: nn.Module, x: Inputs) -> list[tuple[Any, ...]]:
+    """Return the values that cross each cut, those in a tuple one by one."""
+    values, found = segments.bind(x), []
+    with without_side_effects(model):
+        model.eval()
+        for stage in range(len(segments.modules) - 1):
+            piece = segments.piece(stage, stage + 1)
+            piece.run(model, values, lambda _, tensors: tensors)
+            values = piece.handed_on
+            found.append(tuple(tree_leaves(values)))
+    return found
+
+
+def _axes(one: tuple[Any, ...], two: tuple[Any, ...]) -> list[int | None] | None:
+    """Return for each value that crosses a cut, of one sample and of two, its axis of samples; None if one has several."""
+    axes: list[int | None] = []
+    for a, b in zip(one, two, strict=True):
+        sizes = (a.shape, b.shape) if isinstance(a, Tensor) else ((a,), (b,))
+        grown = [axis for axis, (before, after) in enumerate(zip(*sizes, strict=True)) if before != after]
+        if len(grown) > 1 or (grown and not isinstance(a, Tensor)):
+            return None
+        axes.append(grown[0] if grown else None)
+    return axes
 
 
 def _read(segments: Segments, model: nn.Module, x: Inputs) -> list[Tensor]:

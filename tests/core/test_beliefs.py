@@ -240,7 +240,6 @@ def test_a_target_for_other_positions_is_refused(answered: list[int]) -> None:
     with pytest.raises(TargetError, match="the targets are for a batch of shape"):
         beliefs.check_positions(target, answered)
     beliefs.check_positions(target, [3])
-    beliefs.check_positions(beliefs.log_target(torch.zeros(3, 2, dtype=torch.int64), 5), [3], more=True)
 
 
 # Weights of positions

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torchsid.core.calling import batch_size, call, logits_of
+from torchsid.core.calling import call, logits_of
 
 
 class Add(nn.Module):
@@ -77,17 +77,6 @@ def test_what_is_no_classifiers_output_is_refused(output: object, named: str) ->
         logits_of(output)
 
 
-@pytest.mark.parametrize("x", [ONE, (ONE, TWO), (2.0, ONE), {"flag": True, "x": ONE}, {"x": ONE}])
-def test_the_batch_size_is_that_of_the_first_tensor(x: object) -> None:
-    assert batch_size(x) == 3
-
-
-@pytest.mark.parametrize("x", [(), {}, {"x": [1, 2]}])
-def test_inputs_without_a_tensor_are_refused(x: object) -> None:
-    with pytest.raises(ValueError, match="no tensor among the inputs"):
-        batch_size(x)
-
-
 def test_fused_layers_are_off_for_the_time_of_a_call() -> None:
     seen = []
     module = Add()
@@ -95,3 +84,9 @@ def test_fused_layers_are_off_for_the_time_of_a_call() -> None:
     call(module, ONE)
     module(ONE)
     assert seen == [False, True]
+
+
+def test_a_named_tuple_is_one_input() -> None:
+    packed = nn.utils.rnn.pack_sequence([ONE, ONE[:2]])
+    output, _ = call(nn.LSTM(2, 4), packed)
+    assert output.batch_sizes.tolist() == [2, 2, 1]

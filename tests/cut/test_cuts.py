@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from torchsid.core.axes import Axes
 from torchsid.cut.cuts import candidates, choose, later_layers, lopsided, named
 from torchsid.cut.graph import GraphSegments
 from torchsid.cut.profile import Profile, profile
@@ -20,6 +21,10 @@ EXPECTED = {
     "vgg-11": "features.3 features.7 features.10 features.14 features.17 features.21 features.24 flatten",
     "vit with dropout": "pos_drop blocks.0 blocks.1 blocks.2 norm",
 }
+
+
+def usual(_: object) -> Axes:
+    return Axes()
 
 
 def of(name: str) -> Profile:
@@ -198,7 +203,7 @@ def test_the_layers_lead_from_one_candidate_to_the_next(name: str) -> None:
     points = candidates(found)
     model.eval()
     for k, point in enumerate(points[:-2]):
-        pieces = later_layers(model, found, points, point)
+        pieces = later_layers(model, found, points, point, usual)
         assert len(pieces) == len(points) - 2 - k, point.name
         seen = {}
         handles = [
@@ -219,13 +224,13 @@ def test_they_end_before_what_is_no_chain() -> None:
     model = LongSkip()
     found = profile(model, X)
     points = candidates(found)
-    assert later_layers(model, found, points, points[0]) == []
+    assert later_layers(model, found, points, points[0], usual) == []
 
 
 def test_they_are_the_same_for_a_cut_by_an_inner_name() -> None:
     model, (x, _) = classifier("resnet-18"), images("resnet-18")
     found = profile(model, x)
     inner, outer = named(found, ("layer2.1",), carries_skips=False)[0], named(found, ("layer2",), carries_skips=False)[0]
-    pieces = [later_layers(model, found, candidates(found), cut) for cut in (inner, outer)]
+    pieces = [later_layers(model, found, candidates(found), cut, usual) for cut in (inner, outer)]
     first, second = ([list(map(id, piece.parameters())) for piece in each] for each in pieces)
     assert first == second != []

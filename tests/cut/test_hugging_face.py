@@ -147,16 +147,17 @@ def test_all_stages_in_the_window_are_deep_supervision_on_the_hidden_states(name
     cascade.zero_grad()
     output = run(cascade.model, x, output_hidden_states=True)
     features = [output.hidden_states[position] for position in CASES[name].cuts.values()]
-    supervise(cascade, [*features, output.logits])
+    supervise(cascade, [*features, output.logits], x["attention_mask"] if isinstance(x, Mapping) else None)
     assert_same_gradients(cascade, expected, 1e-5)
 
 
-def supervise(cascade: StagedCascade, features: list[Tensor]) -> None:
+def supervise(cascade: StagedCascade, features: list[Tensor], mask: Tensor | None) -> None:
     belief = torch.full((3, CLASSES), 1 / CLASSES)
     one_hot = nn.functional.one_hot(TARGET, CLASSES).float()
     total = torch.zeros(())
     for head, h in zip(cascade.heads, features, strict=True):
-        log_p = to_log_belief(head(h, belief.log()))
+        told = {} if mask is None or h is features[-1] else {"mask": mask.bool()}
+        log_p = to_log_belief(head(h, belief.log(), **told))
         wanted = 0.7 * one_hot + 0.3 * belief
         total = total - (wanted * log_p).sum(-1).mean()  # less entropies, which are constants
         belief = log_p.detach().exp()

@@ -70,7 +70,7 @@ def test_other_features_are_refused(kind: str, form: str) -> None:
         create(kind, form)
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4, 4, 4)])
+@pytest.mark.parametrize("shape", [(), (3,)])
 def test_other_ranks_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(HeadError, match=rf"features of rank {len(shape)}, \[.*give vectors"):
         heads.create("linear", torch.zeros(shape), CLASSES)

@@ -34,7 +34,7 @@ def test_cosines_are_those_of_the_losses_gradients(schedule: str, positions: Pos
     learner = SID(cascade, schedule=schedule)  # type: ignore[arg-type]
     cosines = gradient_conflict(learner, x, target, weight=weight)
     z = cascade.extractor(x).detach().requires_grad_()
-    teachers, log_target = cascade.log_beliefs(x).detach(), learner.log_target(x, target, weight)
+    teachers, log_target = cascade.log_beliefs(x).detach(), learner.log_target(target, weight)
     flat = []
     for stage, previous in zip(cascade.stages, teachers[:-1], strict=True):
         losses = learner.objective(stage(z, previous)[1].log_softmax(-1), log_target, previous, 0.5)

@@ -86,16 +86,15 @@ def log_target(
     return smooth(log_p, label_smoothing)
 
 
-def check_positions(log_target: Tensor, answered: Sequence[int], *, more: bool = False) -> None:
+def check_positions(log_target: Tensor, answered: Sequence[int]) -> None:
     """Raise `TargetError` unless a target `[B, ..., C]` is for the positions that are answered; broadcasting would hide it.
 
     Args:
         log_target: the target.
         answered: `[B, ...]`.
-        more: `answered` has the first of these numbers alone; the others are not known yet.
     """
     given, answered = list(log_target.shape[:-1]), list(answered)
-    if (given[: len(answered)] if more else given) == answered:
+    if given == answered:
         return
     if given == [*answered, log_target.shape[-1]]:
         raise TargetError(

@@ -14,11 +14,9 @@ Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
 def call(model: nn.Module, x: Inputs) -> object:
-    """Return `model(x)`, `model(*x)` for a tuple, or `model(**x)` for a mapping of names such as a tokenizer's."""
+    """Return `model(x)`, `model(*x)` for a plain tuple, or `model(**x)` for a mapping of names such as a tokenizer's."""
     with layer_by_layer():
-        if isinstance(x, Mapping):
-            return model(**x)
-        return model(*x) if isinstance(x, tuple) else model(x)
+        return model(**x) if isinstance(x, Mapping) else model(*positional(x))
 
 
 @contextmanager
@@ -36,6 +34,11 @@ def layer_by_layer() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
+
+
+def positional(x: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return inputs as positional arguments; a named tuple, such as a packed sequence, is one of them."""
+    return x if isinstance(x, tuple) and not hasattr(x, "_fields") else (x,)
 
 
 def logits_of(output: object) -> Tensor:
@@ -72,16 +75,3 @@ def _parts(output: object) -> dict[str, object]:
     if is_dataclass(output):
         return {field.name: getattr(output, field.name) for field in fields(output)}
     return {"": output}
-
-
-def batch_size(x: Inputs) -> int:
-    """Return B, the length of the first tensor among the inputs.
-
-    Raises:
-        ValueError: there is none.
-    """
-    values = x.values() if isinstance(x, Mapping) else x if isinstance(x, tuple) else (x,)
-    sizes = [len(value) for value in values if isinstance(value, Tensor)]
-    if not sizes:
-        raise ValueError(f"no tensor among the inputs ({type(x).__name__}): give a tensor, a tuple or a mapping that holds one")
-    return sizes[0]

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from torchsid.core.beliefs import readable, to_log_belief, uniform_prior
 from torchsid.core.calling import Inputs
+from torchsid.core.rows import Rows
 
 Close = Callable[[int, list[Tensor]], list[Tensor]]
-"""Called where stage i (from 0) can answer, with the tensors that cross to it; the cascade goes on with what it returns."""
+"""Called where stage i (from 0) can answer, with the tensors that cross to it, the one that it reads first and a mask, bool, last;
+the cascade goes on with what it returns."""
 
 _ROUNDING = 1e-2  # of a prior in half precision
 
@@ -44,9 +46,13 @@ class Cascade(nn.Module, ABC):
     log_prior: Tensor
     overwritten: frozenset[int] = frozenset()
     """The stages (from 0) whose output is changed in place behind them."""
+    rows: Rows | None = Rows()
+    """Which axis of each input counts the samples; None where there is no telling."""
 
     def __init__(self, num_classes: int, *, positions: Positions = (), log_prior: Tensor | None = None) -> None:
         super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}: a belief needs 2 classes or more")
         self.num_classes = num_classes
         self.positions = positions
         if num_classes < 2:
@@ -82,8 +88,8 @@ class Cascade(nn.Module, ABC):
     def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters that stage `stage` (from 0) trains, under their names here."""
 
-    def prior(self, features: Tensor) -> Tensor:
-        """Return `p_0` at every position of a batch of features, log-probabilities `[B, ..., C]`, in at least float32."""
+    def prior(self, features: Tensor, stage: int = 0) -> Tensor:
+        """Return `p_0` at every position of a batch of a stage's features, log-probabilities `[B, ..., C]`, in at least float32."""
         log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
         where = features.shape[:-1] if self.positions == "tokens" else (len(features), *self.positions)
         return log_prior.expand(*where, self.num_classes)

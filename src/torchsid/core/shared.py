@@ -19,6 +19,9 @@ from torchsid.errors import unknown_name
 HeadKind = Literal["plain", "residual"]
 Init = Literal["pytorch", "xavier", "kaiming", "orthogonal", "zero"]
 
+_KEEP_WIDTH = (nn.Identity, nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_ACTIVATIONS = {getattr(nn, name) for name in nn.modules.activation.__all__} - {nn.GLU, nn.MultiheadAttention}
+
 _WEIGHTS: dict[Init, Callable[[Tensor], Tensor]] = {
     "xavier": nn.init.xavier_uniform_,
     "kaiming": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
@@ -155,9 +158,10 @@ class SharedCascade(Cascade):
             yield from self.stages[stage].named_parameters(prefix=f"stages.{stage}")
 
     def features(self, x: Inputs) -> Tensor:
-        """Return `z = c(x)`."""
+        """Return `z = c(x)`; a ValueError where that is no tensor."""
         z = call(self.extractor, x)
-        assert isinstance(z, Tensor)
+        if not isinstance(z, Tensor):
+            raise ValueError(f"the extractor returns a {type(z).__name__}: let it return its features alone, one tensor")
         return z
 
     def run(self, x: Inputs, close: Close) -> None:
@@ -185,7 +189,7 @@ def shared_cascade(
     stage: HeadKind = "plain",
     init: Init = "pytorch",
     feature_dim: int | None = None,
-    example: Tensor | None = None,
+    example: Inputs | None = None,
     positions: Positions = (),
     log_prior: Tensor | None = None,
 ) -> SharedCascade:
@@ -206,14 +210,19 @@ def shared_cascade(
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
 
     Raises:
-        ValueError: `num_classes < 2`, `depth < 1`, `feature_dim` cannot be inferred, or a name is unknown.
+        ValueError: `num_classes < 2`, `depth < 1`, `feature_dim` cannot be inferred, the example's features are no such vectors, or
+            a name is unknown.
     """
     problems = []
     if num_classes < 2:
         problems.append(f"num_classes={num_classes}: a belief needs 2 classes or more")
-    feature_dim = feature_dim or output_width(extractor, example)
-    if feature_dim is None:
-        problems.append(f"the output width of {type(extractor).__name__} cannot be seen from it: give feature_dim or example")
+    try:
+        seen = output_width(extractor, example, positions)
+        feature_dim = feature_dim or seen
+        if feature_dim is None:
+            problems.append(f"the output width of {type(extractor).__name__} cannot be seen from it: give feature_dim or example")
+    except ValueError as error:
+        problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
     assert feature_dim is not None
@@ -223,13 +232,33 @@ def shared_cascade(
     return SharedCascade(extractor, map(Stage, heads), num_classes, positions=positions, log_prior=log_prior)
 
 
-def output_width(extractor: nn.Module, example: Tensor | None) -> int | None:
-    """Return the width of the extractor's features, or None when there is no telling."""
+def output_width(extractor: nn.Module, example: Inputs | None, positions: Positions = ()) -> int | None:
+    """Return the width of the extractor's features, or None when there is no telling.
+
+    Raises:
+        ValueError: for the example it gives no features that a stage can read.
+    """
+    if example is not None:
+        with torch.no_grad(), without_side_effects(extractor):
+            z = call(extractor.eval(), example)
+        wanted = ["B", "T", "F"] if positions == "tokens" else ["B", "F"]
+        if not isinstance(z, Tensor) or z.dim() != len(wanted):
+            shape = str(["B", *z.shape[1:]]) if isinstance(z, Tensor) else f"a {type(z).__name__}"
+            way_out = "return them alone" if len(wanted) == 3 else "end it with pooling and nn.Flatten()"
+            raise ValueError(
+                f"{type(extractor).__name__} gives features {shape}, but stages read [{', '.join(wanted)}]: {way_out}".replace(
+                    "'", ""
+                )
+            )
+        return z.shape[-1]
     declared = getattr(extractor, "feature_dim", None)
     if isinstance(declared, int):
         return declared
-    if example is not None:
-        with torch.no_grad(), without_side_effects(extractor):
-            return int(extractor.eval()(example).shape[-1])
-    *_, last = extractor.modules()
-    return last.out_features if isinstance(last, nn.Linear) else None
+    for last in reversed(list(extractor.modules())):
+        if isinstance(last, nn.Linear):
+            return last.out_features
+        if isinstance(last, nn.LayerNorm | nn.RMSNorm):
+            return last.normalized_shape[-1]
+        if not (isinstance(last, _KEEP_WIDTH) or type(last) in _ACTIVATIONS or any(True for _ in last.children())):
+            return None
+    return None

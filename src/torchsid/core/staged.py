@@ -6,14 +6,20 @@ h_0 = x;   h_i = f_i(sg(h_{i−1}));   p_i = softmax(g_i(h_i, p_{i−1})),  i = 
 gradient crosses a cut, so there is no global backward pass. The classifier keeps its modules, its names and its state dict.
 """
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
+from torchsid.core.axes import Axes
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, Close, Positions
+from torchsid.core.masks import MaskOf, arguments_of, asks_for_mask, fitted, named_mask
+from torchsid.core.rows import Rows
 from torchsid.errors import CutError
 
 
@@ -52,7 +58,8 @@ class StagedCascade(Cascade):
 
     Args:
         model: the classifier.
-        heads: one a stage; `(features, log_belief) -> logits`, both `[B, ..., C]`. The last one reads the model's logits.
+        heads: one a stage; `(features, log_belief) -> logits`, both `[B, ..., C]`. The last one reads the model's logits. One whose
+            forward has a parameter `mask` is told which tokens count, bool `[B, T]`, or None where all do.
         segments: runs the model piece by piece.
         num_classes: C.
         owned: the names of the model's parameters that belong to each stage.
@@ -60,6 +67,9 @@ class StagedCascade(Cascade):
             Where a later backward pass needs that output, training hands on a copy.
         positions: where a sample's beliefs are; see `Positions`.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+        axes: of what the head of each stage reads; by default the batch is first.
+        rows: which axis of each input counts the samples; None where there is no telling.
+        mask: which tokens count, of the inputs; by default the input `attention_mask` says so.
     """
 
     def __init__(
@@ -73,6 +83,9 @@ class StagedCascade(Cascade):
         overwritten: Collection[int] = (),
         positions: Positions = (),
         log_prior: Tensor | None = None,
+        axes: Sequence[Axes] = (),
+        rows: Rows | None = Rows(),  # noqa: B008 - frozen
+        mask: MaskOf | None = None,
     ) -> None:
         super().__init__(num_classes, positions=positions, log_prior=log_prior)
         self.model = model
@@ -82,7 +95,12 @@ class StagedCascade(Cascade):
         self.overwritten = frozenset(overwritten)
         self.plan: Plan | None = None
         """What each stage keeps, computes and trains, and what its head adds; `print(cascade.plan)`."""
-        assert len(self.owned) == len(self.heads)
+        self.axes = tuple(axes) or (Axes(),) * self.depth
+        self.rows = rows
+        self.mask = mask or partial(named_mask, arguments_of(model))
+        self._asking = tuple(map(asks_for_mask, self.heads))
+        self._told = False  # that a mask does not fit
+        assert len(self.owned) == len(self.axes) == self.depth
 
     @property
     def depth(self) -> int:
@@ -109,12 +127,47 @@ class StagedCascade(Cascade):
             module.compile()
 
     def run(self, x: Inputs, close: Close) -> None:
-        """Run the model piece by piece; see `Cascade.run` and `Segments.run`."""
-        self.segments.run(self.model, x, close)
+        """Run the model piece by piece, a mask of its tokens beside it; see `Cascade.run` and `Segments.run`."""
+        self.segments.run(self.model, x, with_mask(close, self.mask_of(x)))
+
+    def mask_of(self, x: Inputs) -> Tensor | None:
+        """Return which tokens of the inputs count, bool `[B, T]`; None where all do.
+
+        Raises:
+            ValueError: it is no such tensor.
+        """
+        mask = self.mask(x)
+        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+            found = f"shape {list(mask.shape)}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+            raise ValueError(f"mask gives {found}: return [B, T], 1 where a token counts and 0 at padding, or None")
+        return None if mask is None else mask.bool()
+
+    def prior(self, features: Tensor, stage: int = 0) -> Tensor:
+        """Return `p_0` at every position of the features as the trunk makes them; see `Cascade.prior`."""
+        return super().prior(self.axes[stage].arranged(features))
 
     def answer(self, stage: int, tensors: list[Tensor], log_belief: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the tensors as they are, and the logits of the stage's head; see `Cascade.answer`."""
-        return tensors, self.heads[stage](tensors[0], log_belief)
+        features = self.axes[stage].batch_first(tensors[0])
+        if not self._asking[stage]:
+            return tensors, self.heads[stage](features, log_belief)
+        mask = tensors[-1] if tensors[-1].dtype == torch.bool else None
+        return tensors, self.heads[stage](features, log_belief, mask=mask if mask is None else self.fit(stage, tensors[0], mask))
+
+    def fit(self, stage: int, features: Tensor, mask: Tensor) -> Tensor | None:
+        """Return which tokens of a stage's features count, `[B, T]`; None where there is no telling, which a warning says once."""
+        tokens = self.axes[stage].arranged(features)
+        if tokens.dim() != 3 or self.positions == "tokens":
+            return None  # maps and vectors have none, and what is answered at each token is not pooled
+        found = fitted(mask, tokens.shape[1], self.axes[stage].in_front)
+        if found is None and not self._told:
+            self._told = True
+            warnings.warn(
+                f"the mask {['B', *mask.shape[1:]]} fits not the {tokens.shape[1]} tokens that the head of stage {stage + 1} "
+                "reads, padding among them: give mask, a function of the inputs that returns [B, T] for these, or cut elsewhere",
+                stacklevel=2,
+            )
+        return found
 
     def forward(self, x: Inputs) -> Tensor:
         """Return the logits of the last stage, `[B, ..., C]`; the model alone runs when its own head does not read beliefs."""
@@ -122,6 +175,11 @@ class StagedCascade(Cascade):
         if isinstance(last, OwnHead) and not last.residual:
             return logits_of(call(self.model, x))
         return self.refine(x)
+
+
+def with_mask(close: Close, mask: Tensor | None) -> Close:
+    """Return `close` told of a mask beside what crosses a cut, if there is one."""
+    return close if mask is None else lambda stage, tensors: close(stage, [*tensors, mask])[: len(tensors)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,7 @@ class _Stages:
             self.log_belief = step.first_belief(tensors[0])
         log_previous = self.log_belief if step.teachers is None else step.teachers[stage]
         tensors, logits = step.cascade.answer(stage, tensors, log_previous)
-        self.log_belief = log_belief = to_log_belief(logits.detach())
+        self.log_belief = log_belief = to_log_belief(logits.detach()).to(step.log_target)  # a trunk may be of several precisions
         losses, gradient = step.objective.loss_and_gradient(log_belief, step.log_target, log_previous, self.alphas[stage])
         self.losses.append(loss := step.mean(losses))
         step.on_loss(stage, loss)

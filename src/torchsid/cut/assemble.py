@@ -3,23 +3,29 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from operator import index
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from torchsid import heads
-from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.axes import Axes, arranged, channels_by_rank
+from torchsid.core.beliefs import uniform_prior
+from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Positions
+from torchsid.core.masks import MaskOf, asks_for_mask
+from torchsid.core.rows import find_rows
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, Plan, Segments, StagedCascade, StagePlan
 from torchsid.cut.boundary import Boundaries
+from torchsid.cut.channels import channel_axis
 from torchsid.cut.cuts import Balance, candidates, choose, later_layers, lopsided, named
 from torchsid.cut.graph import GraphSegments
-from torchsid.cut.profile import Profile, parameters_behind, profile
+from torchsid.cut.profile import Exit, Profile, parameters_behind, profile
 from torchsid.errors import CutError, HeadError, unknown_name
 from torchsid.heads.cost import multiply_adds, parameters
 
@@ -43,6 +49,8 @@ def staged_cascade(
     max_head_share: float = 0.25,
     positions: Positions | None = None,
     log_prior: Tensor | None = None,
+    channels: int | None = None,
+    mask: MaskOf | None = None,
 ) -> StagedCascade:
     """Cut a classifier into stages, give each a belief head, and return the cascade that SID trains.
 
@@ -68,6 +76,11 @@ def staged_cascade(
         positions: where a sample's beliefs are, as the model's logits say by default: one for `[B, C]`; one at each token for
             `[B, T, C]` where the stages' features are `[B, T, D]`; or else M of them for `[B, M, C]`.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+        channels: the axis of the channels in features of more than two axes, as the trunk makes them: 1 of `[B, C, T]`, −1 of
+            `[B, H, W, C]`. By default what makes and what reads them tells; where nothing does, it is the last of three axes and
+            the second of four or more, which a warning says.
+        mask: a function of the inputs that returns which tokens count, `[B, T]`, 0 at padding, or None. By default the input
+            `attention_mask` says so. Heads then pool the others alone, and one of your own is told by a parameter `mask`.
 
     Raises:
         CutError: the model cannot be cut so; names the submodule, the tensor or the parameter in the way.
@@ -78,7 +91,9 @@ def staged_cascade(
     if head_settings and (head == "auto" or not isinstance(head, str)):
         raise HeadError(f"head_settings={dict(head_settings)} belong to a head that is named: choose head from {heads.names()}")
     stages, num_classes = _stages(stages), index(num_classes)
-    example = _own_copy(example)
+    if num_classes < 2:
+        raise CutError(f"num_classes={num_classes}: a belief needs 2 classes or more")
+    example = _own_copy(model, example)
     found = profile(model, example)
     points = candidates(found)
     ends = choose(found, stages, balance) if isinstance(stages, int) else named(found, stages, carries_skips=by == "graph")
@@ -92,35 +107,46 @@ def staged_cascade(
     spans = list(zip(starts, (end.index for end in ends), strict=True))
     owned = [found.parameters(*span) + found.idle_parameters(*span) for span in spans]
     features, overwritten = _trial(segments, model, example, owned)
-    *read, logits = features
+    axes = [_axes(model, found, end, channels, says=isinstance(head, str)) for end in ends[:-1]]
+    known = dict(zip((end.index for end in ends), axes, strict=False))
+
+    @cache
+    def axes_of(point: Exit) -> Axes:
+        return known.get(point.index) or _axes(model, found, point)
+
+    *read, logits = [each.batch_first(tensor) for each, tensor in zip([*axes, Axes()], features, strict=True)]
     if logits.shape[-1] != num_classes:
         shape = list(logits.shape)
         raise CutError(f"the model returns logits {shape}, but num_classes={num_classes}: its last layer must give so many")
     if positions is None:
         where = tuple(logits.shape[1:-1])
-        positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in read) else where
+        forms = [arranged(tensor, each.channels) for tensor, each in zip(read, axes, strict=True)]
+        positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in forms) else where
     budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
     built: list[tuple[str, nn.Module]] = []
-    for stage, (end, tensor) in enumerate(zip(ends, read, strict=False), 1):
-        later = later_layers(model, found, points, end) if isinstance(head, str) else []
+    for stage, (end, tensor, each) in enumerate(zip(ends, read, axes, strict=False), 1):
+        later = later_layers(model, found, points, end, axes_of) if isinstance(head, str) else []
         make = partial(heads.create, residual=residual, later=later, budget=budget, positions=positions, settings=head_settings)
         try:
-            built.append(_head(head, tensor, num_classes, make))
+            built.append(_head(head, tensor, num_classes, each.channels, make))
         except HeadError as error:
             why = f"{error} (here by max_head_share={max_head_share})"
             raise HeadError(f"stage {stage}, which ends after {end.name!r}: {why}") from None
-    like = next(model.parameters())
+    prior = uniform_prior(num_classes) if log_prior is None else log_prior
     cascade = StagedCascade(
         model,
-        [*(head.to(like.device, like.dtype) for _, head in built), OwnHead()],
+        [*(made.to(tensor.device, tensor.dtype) for (_, made), tensor in zip(built, read, strict=True)), OwnHead()],
         segments,
         num_classes,
         owned=owned,
         overwritten=overwritten,
         positions=positions,
-        log_prior=log_prior,
-    ).to(like.device)
-    cascade.log_prior = cascade.log_prior.to(torch.promote_types(like.dtype, torch.float32))
+        log_prior=prior.to(logits.device, torch.promote_types(logits.dtype, torch.float32)),
+        axes=[*axes, Axes()],
+        rows=found.rows,
+        mask=mask,
+    )
+    _follow_mask(cascade, features, example)
     kinds = [*(kind for kind, _ in built), "the model's own"]
     rows = zip(spans, (*cuts, ""), features, kinds, strict=True)
     cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)), note)
@@ -139,35 +165,110 @@ def _stages(stages: int | Sequence[str]) -> int | tuple[str, ...]:
     return names
 
 
-def _head(head: Head, features: Tensor, num_classes: int, make: Callable[..., nn.Module]) -> tuple[str, nn.Module]:
+def _head(
+    head: Head, features: Tensor, num_classes: int, channels: int | None, make: Callable[..., nn.Module]
+) -> tuple[str, nn.Module]:
     """Return kind and head of one stage; `"auto"` takes the first kind of its list that fits the budget."""
     if callable(head):
         made = head(features, num_classes)
         return type(made).__name__, made
-    kinds = _AUTO.get(features.dim(), ("linear",)) if head == "auto" else (head,)
+    form = arranged(features, channels)
+    kinds = (head,) if head != "auto" else ("linear",) if form.shape[2:] == (1, 1) else _AUTO.get(form.dim(), ("linear",))
     for kind in kinds[:-1]:
         with suppress(HeadError):
-            return kind, make(kind, features, num_classes)
-    return kinds[-1], make(kinds[-1], features, num_classes)
+            return kind, make(kind, features, num_classes, channels=channels)
+    return kinds[-1], make(kinds[-1], features, num_classes, channels=channels)
 
 
-def _own_copy(example: Inputs) -> Inputs:
-    """Return a copy of the example with two samples or more.
+def _axes(model: nn.Module, found: Profile, end: Exit, channels: int | None = None, *, says: bool = False) -> Axes:
+    """Return the axes of what a head reads at an exit; with `says` a warning says where nothing tells the channels.
+
+    Raises:
+        CutError: `channels` is none of them.
+    """
+    shape, batch = list(end.shape), found.batch_axis(end)
+    assert batch is not None  # or it would be no cut
+    if (rank := len(shape)) < 3:
+        return Axes(batch)
+    own = channel_axis(model, found, end, batch) if channels is None else channels
+    if own is None:
+        own = [axis for axis in range(rank) if axis != batch][channels_by_rank(rank) - 1]
+        if says:
+            warnings.warn(
+                f"the modules around {end.name!r} do not tell which axis of {shape} has the channels: axis {own} is taken, as "
+                f"usual for {rank} axes; give channels to say so, or to say another",
+                stacklevel=3,
+            )
+    if not -rank <= own < rank or own % rank == batch:
+        raise CutError(f"channels={own} is no axis of channels in {shape}, behind {end.name!r}, whose samples are axis {batch}")
+    own = own % rank + (own % rank < batch)  # with the batch first
+    return Axes(batch, None if own == channels_by_rank(rank) else own)
+
+
+def _own_copy(model: nn.Module, example: Inputs) -> Inputs:
+    """Return a copy of the example with two samples or more, where it can be doubled.
 
     BatchNorm in train mode needs two; and a few rows of a large tensor would count as kept bytes with all of its storage.
+
+    Raises:
+        ValueError: it is none.
     """
-    alone = batch_size(example) == 1
+    if not isinstance(example, Tensor | tuple | Mapping):
+        kind = type(example).__name__
+        raise ValueError(f"no tensor among the inputs ({kind}): give a tensor, a tuple or a mapping that holds one")
+    given = dict(example) if isinstance(example, Mapping) else example
+    copied: Inputs = tree_map(lambda value: value.detach().clone() if isinstance(value, Tensor) else value, given)
+    if not any(1 in leaf.shape[:2] for leaf in tree_leaves(copied) if isinstance(leaf, Tensor)):
+        return copied
 
-    def copy(value: object) -> object:
-        if not isinstance(value, Tensor):
-            return value
-        return torch.cat([value, value]).detach() if alone and len(value) == 1 else value.detach().clone()
+    def answers(x: Inputs) -> int:
+        return len(logits_of(call(model, x)))
 
-    copied: Inputs = tree_map(copy, dict(example) if isinstance(example, Mapping) else example)
+    with suppress(Exception), without_side_effects(model), torch.no_grad():  # what is wrong with it, the profile says
+        model.eval()
+        rows = find_rows(answers, copied, 1) if answers(copied) == 1 else None
+        return copied if rows is None else rows.twice(copied)
     return copied
 
 
-def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: list[list[str]]) -> tuple[list[Tensor], set[int]]:
+def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: Inputs) -> None:
+    """Find the tokens of the inputs among those of each stage, and say which heads read padding all the same."""
+    mask, stages = cascade.mask_of(example), range(cascade.depth - 1)
+    if mask is None:
+        return
+
+    def more(read: Sequence[Tensor], length: int) -> list[int]:
+        """Return how many tokens each stage has more than the inputs; 0 where it reads none."""
+        forms = [cascade.axes[stage].arranged(read[stage]) for stage in stages]
+        return [form.shape[1] - length if form.dim() == 3 else 0 for form in forms]
+
+    length = mask.shape[1]
+    found = longer = more(features, length)
+    if any(found):
+        last = tree_map(lambda each: torch.cat([each, each[:, -1:]], 1) if _has_shape(each, mask) else each, example)
+        with suppress(Exception):  # a model may take no more tokens
+            longer = more(_trial(cascade.segments, cascade.model, last, cascade.owned)[0], length + 1)
+    fits = [0 if k == 0 or k != other else 1 if k == 1 else None for k, other in zip(found, longer, strict=True)]
+    cascade.axes = (*(replace(axes, in_front=k) for axes, k in zip(cascade.axes, fits, strict=False)), cascade.axes[-1])
+    deaf = []
+    for stage in stages:
+        if getattr(head := cascade.heads[stage], "reads_mask", asks_for_mask(head)):
+            cascade.fit(stage, features[stage], mask)  # which warns
+        elif cascade.axes[stage].arranged(features[stage]).dim() == 3:
+            deaf.append(str(stage + 1))
+    if deaf:
+        warnings.warn(
+            f"the heads of stages {', '.join(deaf)} read padding: theirs has no parameter mask; choose 'linear', 'mlp', 'thin' or "
+            "'attention', or give the forward of your own a parameter mask",
+            stacklevel=3,
+        )
+
+
+def _has_shape(value: object, mask: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape[:2] == mask.shape
+
+
+def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: Sequence[Sequence[str]]) -> tuple[list[Tensor], set[int]]:
     """Run the segments in train mode without leaving a trace, each detached from those before, as in training.
 
     Returns:
@@ -205,14 +306,15 @@ def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: list[li
 def _row(
     cascade: StagedCascade, found: Profile, stage: int, span: tuple[int, int], cut: str, features: Tensor, kind: str
 ) -> StagePlan:
-    head = cascade.heads[stage]
+    head, read = cascade.heads[stage], cascade.axes[stage].batch_first(features)
+    told = {"mask": None} if asks_for_mask(head) else {}
     return StagePlan(
         cut=cut,
-        features=tuple(features.shape[1:]),
+        features=tuple(read.shape[1:]),
         parameters=sum(cascade.model.get_parameter(name).numel() for name in cascade.owned[stage]),
         operations=found.operations(*span),
         kept_bytes=found.kept_bytes(*span),
         head=kind,
         head_parameters=parameters(head),
-        head_operations=multiply_adds(head, features, cascade.prior(features)),
+        head_operations=multiply_adds(head, read, cascade.prior(features, stage), **told),
     )

@@ -7,8 +7,9 @@ from itertools import pairwise
 from math import inf
 from typing import Literal, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
+from torchsid.core.axes import Axes
 from torchsid.cut.profile import Exit, Profile
 from torchsid.errors import CutError, did_you_mean, unknown_name
 
@@ -20,9 +21,10 @@ Cost = Callable[[int, int], float]
 def candidates(profile: Profile, *, carries_skips: bool = False) -> list[Exit]:
     """Return the exits that a model can be cut at, in order, the model's own last.
 
-    Nothing but the submodule's output may cross, unless skips are carried along; parameters never. Between two weights (a
-    convolution's, a linear layer's) there is at most one candidate, the last: behind the activation, the normalisation and the
-    pooling, where there is least to hand on. None lies before the first weight or behind the last one.
+    Nothing but the submodule's output may cross, unless skips are carried along; parameters never. One of its axes must be the
+    samples. Between two weights (a convolution's, a linear layer's) there is at most one candidate, the last: behind the
+    activation, the normalisation and the pooling, where there is least to hand on. None lies before the first weight or behind the
+    last one.
     """
     end = profile.exits[-1]
     weights = sorted(
@@ -37,6 +39,8 @@ def candidates(profile: Profile, *, carries_skips: bool = False) -> list[Exit]:
         if runs[exit_.name] > 1 or exit_.returns is None or not 0 < gap < len(weights) or profile.tied(exit_):
             continue
         if not carries_skips and profile.crossing(exit_):
+            continue
+        if profile.batch_axis(exit_) is None:
             continue
         before = last_of_gap.get(gap)
         if before is None or exit_.time > before.time or len(exit_.name) < len(before.name):
@@ -193,6 +197,8 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
         chosen.append(exit_ := exits[name])
         if exit_.returns is None:
             problems.append(f"cut {name!r} returns no tensor that has a gradient")
+        elif profile.batch_axis(exit_) is None:
+            problems.append(f"cut {name!r}: {no_batch_axis(profile, exit_)}")
         if tied := profile.tied(exit_):
             used = f"the parameter {tied[0]} is used on both sides, and one stage only can train it"
             problems.append(f"cut {name!r}: {used}: give each use a copy of its own (untie it), or freeze it")
@@ -212,7 +218,36 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
     return ends
 
 
-def later_layers(model: nn.Module, profile: Profile, points: Sequence[Exit], cut: Exit) -> list[nn.Module]:
+def no_batch_axis(profile: Profile, exit_: Exit) -> str:
+    """Say why a head cannot tell the samples apart in what a submodule returns."""
+    shape, batch = list(exit_.shape), profile.batch
+    if profile.rows is None and shape.count(batch) > 1:
+        return f"which axis of {shape} has the {batch} samples is open: give an example with another number of samples"
+    return f"no axis of {shape} has the {batch} samples of the example, as of packed or folded ones: cut where one has"
+
+
+class Arranged(nn.Module):
+    """A piece of the trunk that reads features, and returns them, as heads do.
+
+    Args:
+        module: the piece.
+        before: the axes of what it reads.
+        after: the axes of what it returns.
+    """
+
+    def __init__(self, module: nn.Module, before: Axes, after: Axes) -> None:
+        super().__init__()
+        self.module, self.before, self.after = module, before, after
+
+    def forward(self, features: Tensor) -> object:
+        """Return what the piece makes of vectors, tokens or maps."""
+        made = self.module(self.before.restored(features))
+        return self.after.arranged(made) if isinstance(made, Tensor) else made
+
+
+def later_layers(
+    model: nn.Module, profile: Profile, points: Sequence[Exit], cut: Exit, axes_of: Callable[[Exit], Axes]
+) -> list[nn.Module]:
     """Return the pieces of the trunk behind a cut, in order, each as one module of the model's own submodules.
 
     A piece is what lies between two neighbouring candidates. The list ends before the first piece that is no plain chain of
@@ -223,16 +258,21 @@ def later_layers(model: nn.Module, profile: Profile, points: Sequence[Exit], cut
         profile: of the model.
         points: the candidates, the model's own exit last.
         cut: one of them.
+        axes_of: of what is read at one of them; pieces between other axes than usual read features as heads do.
     """
     pieces: list[nn.Module] = []
     further = (point for point in points[:-1] if point.index > cut.index)
+    if len(cut.shape) > 4:
+        return []  # heads read volumes as tokens, which a piece cannot
     behind = [cut, *(point for point in further if point.returns != cut.returns)]  # not the cut by an outer name
     for start, end in pairwise(behind):
         chain = _chain(profile, start, end)
         if not chain:
             break
         modules = [model.get_submodule(name) for name in chain]
-        pieces.append(modules[0] if len(modules) == 1 else nn.Sequential(*modules))
+        piece = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+        before, after = axes_of(start), axes_of(end)
+        pieces.append(piece if before == after == Axes() else Arranged(piece, before, after))
     return pieces
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from torchsid.core.calling import Inputs, layer_by_layer, logits_of
+from torchsid.core.calling import Inputs, layer_by_layer, logits_of, positional
 from torchsid.core.cascade import Close
 from torchsid.core.side_effects import without_side_effects
 from torchsid.cut.boundary import replace_tensors, tensors_of
@@ -38,8 +38,9 @@ class GraphPiece:
         """The values that cross the cut behind the last stage, from when it has run on; with their graph, if there is one."""
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
-        """Run the stages on `x`, the tuple of values that the first one takes; see `Segments.run`."""
-        values: Any = x
+        """Run the stages on `x`, the tuple of values that the first one takes, a mask perhaps behind them; see `Segments.run`."""
+        takes = sum(node.op == "placeholder" for node in self.modules[0].graph.nodes)
+        values: Any = positional(x)[:takes]  # type: ignore[arg-type]  # no mapping: they are bound
         last = len(self.modules) - 1
         for i, module in enumerate(self.modules):
             _share_tensors(model, module)
@@ -112,13 +113,13 @@ class GraphSegments(GraphPiece):
         return tuple(values[name] for name in self._inputs)
 
     def _arguments(self, x: Inputs, bind: Callable[..., inspect.BoundArguments]) -> dict[str, Any]:
-        positional, named = ((), x) if isinstance(x, Mapping) else (x if isinstance(x, tuple) else (x,), {})
+        given, named = ((), x) if isinstance(x, Mapping) else (positional(x), {})
         try:
-            bound = bind(*positional, **named)
+            bound = bind(*given, **named)
         except TypeError:
             names = list(self._signature.parameters)
-            given = [*named, *names[: len(positional)], *map(_shown, positional[len(names) :])]
-            raise CutError(f"the model takes {', '.join(names)}, but was given {', '.join(given)}") from None
+            found = [*named, *names[: len(given)], *map(_shown, given[len(names) :])]
+            raise CutError(f"the model takes {', '.join(names)}, but was given {', '.join(found)}") from None
         bound.apply_defaults()
         return bound.arguments
 

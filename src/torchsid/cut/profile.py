@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.operations import counting
+from torchsid.core.rows import Rows, find_rows
 from torchsid.core.side_effects import without_side_effects
 from torchsid.cut.boundary import replace_tensors, tensors_of
 from torchsid.cut.model import check_model, initialise_lazy_layers
@@ -42,6 +43,12 @@ class Exit:
     nodes: tuple[Node | None, ...]  # that made all of them; what works in place later makes new ones
     recomputed: bool  # whether it returned within activation checkpointing, which keeps nothing for backward
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what a head reads, where that has a gradient."""
+        made: Any = self.nodes[0]
+        return tuple(made._input_metadata[0].shape)
+
 
 class Use(NamedTuple):
     """A parameter, and when it is used: the first and the last node that reads it."""
@@ -56,9 +63,12 @@ class Profile:
     """What one forward and no backward pass of the example showed."""
 
     batch: int
+    rows: Rows | None  # how the example was doubled; None where it cannot be
+    doubled: dict[str, torch.Size]  # of each submodule, the shape of what a head reads, with twice the samples
     exits: tuple[Exit, ...]  # in order; the last is the model's own
     uses: dict[str, Use]  # of each parameter, in the order of first use
     idle: dict[str, int]  # parameters that the example did not need, as of an expert it was not sent to: the last exit beside them
+    edges: list[tuple[Node, Node]] = field(repr=False)  # of the graph: a node, and one that it reads
     crossings: list[tuple[int, int, Node]] = field(repr=False)  # a node, when it was made, and when it was last read
     saved: list[tuple[int, int, int]] = field(repr=False)  # exits so far, storage and bytes of each tensor kept for backward
 
@@ -80,6 +90,18 @@ class Profile:
         """Return the names of the parameters that are used between two exits; `start` = −1 is the input."""
         since = self.exits[start].time if start >= 0 else -1
         return [name for name, use in self.uses.items() if since < use.first <= self.exits[end].time]
+
+    def batch_axis(self, exit_: Exit) -> int | None:
+        """Return the axis of the samples in what a head reads at an exit; None where there is none, or no telling.
+
+        It is the one that grows with the batch. Where the example cannot be doubled it is the only one of the batch's size.
+        """
+        shape = exit_.shape
+        sizes = self.doubled.get(exit_.name, shape)
+        if len(sizes) != len(shape):
+            return None
+        grown = [axis for axis, size in enumerate(shape) if (sizes[axis] != size if self.rows else size == self.batch)]
+        return grown[0] if len(grown) == 1 and shape[grown[0]] == self.batch else None
 
     def crossing(self, exit_: Exit) -> list[str]:
         """Return what crosses an exit beside its own output: tensors, in words."""
@@ -120,14 +142,43 @@ def profile(model: nn.Module, example: Inputs) -> Profile:
             "the model runs torch.utils.checkpoint with use_reentrant=True, which hides what it trains: set use_reentrant=False"
         )
     uses = _uses(model, edges)
+    rows, doubled = _with_twice_the_samples(model, example, len(logits))
     return Profile(
         batch=len(logits),
+        rows=rows,
+        doubled=doubled,
+        edges=edges,
         exits=tuple(listener.exits),
         uses=uses,
         idle=_idle(model, uses, listener.exits),
         crossings=_crossings(edges),
         saved=listener.saved,
     )
+
+
+def _with_twice_the_samples(model: nn.Module, example: Inputs, count: int) -> tuple[Rows | None, dict[str, torch.Size]]:
+    """Return how the example can be doubled, and the shape of the first tensor that each submodule then returns."""
+    shapes: dict[str, torch.Size] = {}
+
+    def shape_of(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, args: object, output: object) -> None:
+            shapes.update((name, each.shape) for each in tensors_of(output)[:1])
+
+        return hook
+
+    def answers(x: Inputs) -> int:
+        shapes.clear()
+        return len(logits_of(call(model, x)))
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(without_side_effects(model))
+        for name, module in model.train().named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                stack.enter_context(module.register_forward_hook(shape_of(name)))
+        rows = find_rows(answers, example, count)
+    return rows, shapes if rows else {}
 
 
 class _Listener:

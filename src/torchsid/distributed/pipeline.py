@@ -6,7 +6,7 @@ t−1 or before: no worker waits for a later one. Each stage meets the same batc
 process, so the weights are the same to the bit. A shared cascade's extractor alone has an answer to wait for (`places.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, NoReturn
@@ -14,9 +14,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_map
 
-from torchsid.core import calling
 from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, do_nothing
@@ -97,7 +95,13 @@ class PipelinedSID(Learner):
         """A number that the first worker sets before a step and every worker reads after it, of the same batch."""
         self._whole, self._replicas, self._micro_batches = learner, Replicas(world), micro_batches
         self._samples = -(-batch_size // (world.replicas * micro_batches))  # of the largest message
-        batch = _rows(example, torch.arange(self._samples) % calling.batch_size(example))
+        if cascade.rows is None:
+            raise ConfigError(
+                ["which axis of the inputs counts the samples cannot be told, so that no batch can be divided"],
+                source="distributed job",
+            )
+        self._rows = cascade.rows
+        batch = self._rows.take(example, torch.arange(self._samples) % self._rows.count(example))
         under_way = max(queue, staleness + 1)
         layout = Layout(world=world, assignment=self.assignment, batch=batch, queue=under_way, wire=wire)
         self._own = layout.own
@@ -162,7 +166,7 @@ class PipelinedSID(Learner):
                 step = self._sid.new_step(values, target[part], **given, on_belief=on_belief)
                 return replace(step, on_trained=self._update if len(parts) == 1 else do_nothing)
 
-            found = self._pass(_rows(x, part), new_step)
+            found = self._pass(self._rows.take(x, part), new_step)
             if self._sid.memory and places is not None:
                 self._sid.memory.remember(places, -1, found.log_beliefs[-1 - len(self._own)])
             return found
@@ -234,11 +238,11 @@ class PipelinedSID(Learner):
         """
         self.settle()
         self._replicas.share_buffers(self.module)
-        count, limit, found = calling.batch_size(x), self._samples * self.world.replicas, []
+        count, limit, found = self._rows.count(x), self._samples * self.world.replicas, []
         for start in range(0, count, limit):
             size = min(limit, count - start)
             rows, share = self._replicas.split(size)
-            log_beliefs = self._pass(_rows(x, slice(start + rows.start, start + rows.stop))).log_beliefs
+            log_beliefs = self._pass(self._rows.take(x, slice(start + rows.start, start + rows.stop))).log_beliefs
             found.append(self._replicas.join(torch.empty(0), log_beliefs, size, share)[1])
         return torch.cat(found, dim=1)
 
@@ -275,10 +279,3 @@ def _operations(cascade: Cascade) -> list[float]:
     """Return the operations of each stage with its head; the stages of a shared cascade are alike."""
     plan: Plan | None = getattr(cascade, "plan", None)
     return [float(stage.operations + stage.head_operations) for stage in plan.stages] if plan else [1.0] * cascade.depth
-
-
-def _rows(x: Inputs, rows: slice | Tensor) -> Inputs:
-    """Return some samples of the inputs."""
-    values = dict(x) if isinstance(x, Mapping) else x
-    found: Inputs = tree_map(lambda value: value[rows] if isinstance(value, Tensor) else value, values)
-    return found

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, ClassVar, cast
 
 import torch
@@ -92,7 +93,7 @@ class Place(ABC):
 
 
 class Piece(Place):
-    """Some consecutive stages of a staged cascade.
+    """Some consecutive stages of a staged cascade. A mask of the tokens crosses with what they read, last.
 
     Args:
         cascade: the whole network, cut by its graph. It keeps the tensors of this worker under their names, so that its state dict
@@ -118,19 +119,22 @@ class Piece(Place):
             overwritten={stage - own.start for stage in cascade.overwritten if stage in own},
             positions=cascade.positions,
             log_prior=cascade.log_prior,
+            axes=cascade.axes[own.start : own.stop],
+            mask=itemgetter(-1),
         )
+        self._mask_of = cascade.mask_of
         _drop_others(cascade, (self.cascade.heads, *self._piece.modules))
         self._incoming = None if world.is_first else layout.incoming(crossing[world.position - 1])
         self.outgoing = [] if world.is_last else [layout.outgoing(crossing[world.position])]
 
     def receive(self, x: Inputs, empty: Handover) -> Handover:
         """Return what crosses the cut before the stages."""
-        return self._incoming.receive() if self._incoming else replace(empty, values=self._bind(x))
+        return self._incoming.receive() if self._incoming else replace(empty, values=(*self._bind(x), self._mask_of(x)))
 
     def send(self, arrived: Handover, found: Handover) -> None:
         """Send on what crosses the cut behind them, and let go of it."""
         for channel in self.outgoing:
-            channel.send(replace(found, values=self._piece.handed_on))
+            channel.send(replace(found, values=(*self._piece.handed_on, arrived.values[-1])))
         self._piece.handed_on = ()
 
 
@@ -277,16 +281,17 @@ def _crossing(cascade: StagedCascade, layout: Layout) -> list[Handover]:
 
     def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
         nonlocal prior
-        prior = cascade.prior(tensors[0])
+        if prior is cascade.log_prior:
+            prior = cascade.prior(tensors[0])
         return tensors
 
     with without_side_effects(cascade), torch.no_grad():
-        values = segments.bind(layout.batch)
+        values, mask = segments.bind(layout.batch), cascade.mask_of(layout.batch)
         for own in layout.assignment[:-1]:
             piece = segments.piece(own.start, own.stop)
             piece.run(cascade.model, values, close)
             values = piece.handed_on
-            found.append(_largest(values, own.stop, prior))
+            found.append(_largest((*values, mask), own.stop, prior))
             problems += [
                 f"a {type(value).__name__} crosses the cut after stage {own.stop}, which no message can hold: cut elsewhere"
                 for value in values

@@ -2,9 +2,10 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from torchsid.heads.features import channels
+from torchsid.heads.features import channels, without_padding
 
 
 class AttentionBody(nn.Module):
@@ -25,9 +26,12 @@ class AttentionBody(nn.Module):
         self.norm = nn.LayerNorm(self.width)
         nn.init.zeros_(self.query.weight)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `v`, `[B, D]`, from tokens `[B, T, D]` or maps `[B, D, H, W]`."""
         x = features.flatten(2).mT if features.dim() == 4 else features  # [B, T, D]
-        attention = (self.query(x) * self.width**-0.5).softmax(1)  # [B, T, 1]
+        scores = self.query(x) * self.width**-0.5  # [B, T, 1]
+        if mask is not None:
+            x, scores = without_padding(x, mask), scores.masked_fill(~mask.unsqueeze(-1), torch.finfo(scores.dtype).min)
+        attention = scores.softmax(1)
         v: Tensor = self.norm((attention.mT.to(x.dtype) @ x).squeeze(1))
         return v

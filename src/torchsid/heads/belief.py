@@ -2,8 +2,9 @@
 
 A body is a module made from an example of the features. What else it needs it asks for by parameters of its constructor: `later`,
 the trunk's modules behind it; `pool`, False to give every token a vector of its own; `factor`, by how much less of a map to read
-(maps are pooled for a body that does not ask). It says its vectors' `width`, and may say which ranks of features it `reads`, and
-by `max_side` how large the maps may be. Its own settings are its keyword-only parameters.
+(maps are pooled for a body that does not ask). Its forward may ask for `mask`, which tokens count. It says its vectors' `width`,
+and may say which ranks of features it `reads`, and by `max_side` how large the maps may be. Its own settings are its keyword-only
+parameters.
 """
 
 import inspect
@@ -14,12 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchsid.core.axes import arranged
 from torchsid.core.cascade import Positions
+from torchsid.core.masks import asks_for_mask
 from torchsid.core.shared import outputs_of
 from torchsid.errors import HeadError, unknown_name
 from torchsid.heads import HEADS
 from torchsid.heads.cost import multiply_adds
-from torchsid.heads.features import FORMS, channels, describe
+from torchsid.heads.features import FORMS, describe
+from torchsid.heads.features import channels as width_of
 from torchsid.settings import settings_of
 
 Body = Callable[..., nn.Module]
@@ -38,14 +42,24 @@ class BeliefHead(nn.Module):
         residual: which of the two.
         factor: maps are average-pooled to `⌈H/factor⌉ x ⌈W/factor⌉` before the body reads them.
         positions: where a sample's beliefs are; all M of `(M,)` come from the same vector.
+        channels: the axis of the features that has the channels, where it is another than their rank says; see `core/axes.py`.
     """
 
     def __init__(
-        self, body: nn.Module, num_classes: int, *, residual: bool = True, factor: int = 1, positions: Positions = ()
+        self,
+        body: nn.Module,
+        num_classes: int,
+        *,
+        residual: bool = True,
+        factor: int = 1,
+        positions: Positions = (),
+        channels: int | None = None,
     ) -> None:
         super().__init__()
         self.residual = residual
         self.factor = factor
+        self.channels = channels
+        self.reads_mask = asks_for_mask(body)
         self.slots = bool(positions) and positions != "tokens"
         self.body = body
         outputs = outputs_of(num_classes, positions)
@@ -54,10 +68,27 @@ class BeliefHead(nn.Module):
             nn.init.zeros_(self.output.weight)
             nn.init.zeros_(self.output.bias)
 
-    def forward(self, features: Tensor, log_belief: Tensor) -> Tensor:
-        """Return logits `[B, ..., C]` from the stage's features and the previous belief `[B, ..., C]`."""
-        read = features if self.factor == 1 else F.avg_pool2d(features, self.factor, ceil_mode=True)
-        v = self.body(read)
+    def forward(self, features: Tensor, log_belief: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return logits `[B, ..., C]` from the stage's features and the previous belief `[B, ..., C]`.
+
+        Args:
+            features: `[B, ...]`.
+            log_belief: the previous belief.
+            mask: which tokens count, bool `[B, T]`; None: all.
+
+        Raises:
+            HeadError: the features are on another device.
+        """
+        weight = self.output.weight
+        if features.device != weight.device:
+            raise HeadError(
+                f"the features are on {features.device}, their head on {weight.device}: move the cascade, not its model"
+            )
+        read = arranged(features, self.channels)
+        read = read if self.factor == 1 else F.avg_pool2d(read, self.factor, ceil_mode=True)
+        if read.dtype != weight.dtype and not torch.is_autocast_enabled(read.device.type):
+            read = read.to(weight.dtype)  # the trunk alone was cast
+        v = self.body(read) if mask is None or not self.reads_mask else self.body(read, mask=mask)
         belief = log_belief.exp().to(v.dtype)
         correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1))
         correction = correction.view_as(belief) if self.slots else correction
@@ -73,6 +104,7 @@ def create(
     later: Iterable[nn.Module] = (),
     budget: int | None = None,
     positions: Positions = (),
+    channels: int | None = None,
     settings: Mapping[str, Any] = {},
 ) -> BeliefHead:
     """Build a head that maps a stage's features and the previous belief `[B, ..., C]` to logits of its shape.
@@ -81,8 +113,8 @@ def create(
 
     Args:
         kind: one of `names()`.
-        features: an example of the stage's features: maps `[B, C, H, W]`, tokens `[B, T, D]` or vectors `[B, D]`. Only its
-            shape counts, so a tensor on the meta device will do.
+        features: an example of the stage's features: maps `[B, C, H, W]`, tokens `[B, T, D]`, vectors `[B, D]`, or volumes
+            `[B, C, D, H, W]`, read as tokens. Only its shape counts, so a tensor on the meta device will do.
         num_classes: C.
         residual: add the head's correction to the previous log-belief and start with none, so that the stage begins as the
             identity on beliefs.
@@ -91,6 +123,8 @@ def create(
             pool maps by the smallest of 1, 2, 4, 8, ... that fits, no further than to 2x2.
         positions: where a sample's beliefs are: one (`()`), M of them from the same vector (`(M,)`), or one at each token
             (`"tokens"`).
+        channels: the axis of the features that has the channels, where it is another than this: 1 of `[B, C, T]`, −1 of
+            `[B, H, W, C]`.
         settings: of the kind, such as `{"width": 0.5}` of `thin`.
 
     Raises:
@@ -99,9 +133,12 @@ def create(
         ConfigError: the kind is unknown.
     """
     body: Body = HEADS.load(kind)
-    if problems := list(_problems(kind, body, features, num_classes, budget, positions, settings)):
+    given, rank = torch.zeros(1, *features.shape[1:]), features.dim()
+    if channels is not None and rank > 2 and channels not in (*range(1, rank), *range(1 - rank, 0)):
+        raise HeadError(f"channels={channels} is no axis of {describe(features)} behind the batch: give 1 to {rank - 1}, or -1")
+    example = arranged(given, channels) if rank > 2 else given
+    if problems := list(_problems(kind, body, example if rank > 2 else features, num_classes, budget, positions, settings)):
         raise HeadError("; ".join(problems))
-    example = torch.zeros(1, *features.shape[1:])
     where = example.shape[1:-1] if positions == "tokens" else positions
     log_belief = torch.zeros(1, *where, num_classes)
     wishes: dict[str, Any] = {"later": later, "pool": positions != "tokens"}
@@ -112,11 +149,11 @@ def create(
         asked = {name: value for name, value in {**wishes, "factor": factor}.items() if _asks_for(body, name)}
         made = body(example, **asked, **settings)
         pooled = 1 if _asks_for(body, "factor") else factor
-        head = BeliefHead(made, num_classes, residual=residual, factor=pooled, positions=positions)
+        head = BeliefHead(made, num_classes, residual=residual, factor=pooled, positions=positions, channels=channels)
         if budget is None:
             return head
         try:
-            tried.append((multiply_adds(head, example, log_belief), factor))
+            tried.append((multiply_adds(head, given, log_belief), factor))
         except Exception:  # copies of the trunk's layers may find small maps too small, and say so in any way
             if not tried:
                 raise
@@ -125,7 +162,7 @@ def create(
             return head
     least, factor = min(tried)
     pooling = f" with maps read {factor} times smaller" if factor > 1 else ""
-    linear = (channels(example) + num_classes) * num_classes
+    linear = (width_of(example) + num_classes) * num_classes
     cheaper = f", choose a cheaper head (linear takes {linear:,})" if kind != "linear" else ""
     raise HeadError(
         f"head {kind!r} on {describe(example)} takes {least:,} multiply-adds a sample{pooling}, over the budget of {budget:,}: "

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from torchsid.heads.features import channels, mean_over_positions
+from torchsid.heads.features import MapNorm, channels, mean_over_positions
 
 
 class ConvBody(nn.Module):
@@ -21,7 +21,7 @@ class ConvBody(nn.Module):
         super().__init__()
         self.width = width = channels(example)
         self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = MapNorm(width)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return `v`, `[B, C]`, from maps `[B, C, H, W]`."""

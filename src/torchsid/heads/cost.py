@@ -8,7 +8,7 @@ from torchsid.core.operations import counting
 from torchsid.core.side_effects import without_side_effects
 
 
-def multiply_adds(module: nn.Module, *example_inputs: Tensor) -> int:
+def multiply_adds(module: nn.Module, *example_inputs: Tensor, **named: object) -> int:
     """Return the multiply-adds of a forward pass in evaluation mode, for a sample.
 
     Matrix products, convolutions and attention count; what goes element by element (norms, activations, pooling) does not.
@@ -16,12 +16,13 @@ def multiply_adds(module: nn.Module, *example_inputs: Tensor) -> int:
     Args:
         module: left as it is found.
         example_inputs: its inputs, batch first.
+        named: more of them, by name.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # fused attention kernels hide their products from the counter
     try:
         with without_side_effects(module), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counting() as counter:
-            module.eval()(*example_inputs)
+            module.eval()(*example_inputs, **named)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops()) // (2 * len(example_inputs[0]))

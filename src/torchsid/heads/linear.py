@@ -17,6 +17,6 @@ class LinearBody(nn.Module):
         super().__init__()
         self.width, self.pool = channels(example), pool
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `v`, `[B, D]` from maps, tokens or vectors, or tokens `[B, T, D]` as they are."""
-        return mean_over_positions(features) if self.pool else features
+        return mean_over_positions(features, mask) if self.pool else features

@@ -21,7 +21,7 @@ class MLPBody(nn.Module):
         self.width, self.pool = hidden, pool
         self.hidden = nn.Linear(channels(example), hidden)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `v`, `[B, H]` from maps, tokens or vectors, or `[B, T, H]` from tokens."""
-        v: Tensor = self.hidden(mean_over_positions(features) if self.pool else features).relu()
+        v: Tensor = self.hidden(mean_over_positions(features, mask) if self.pool else features).relu()
         return v

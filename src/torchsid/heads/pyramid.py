@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from torchsid.heads.features import channels, mean_over_positions
+from torchsid.heads.features import MapNorm, channels, mean_over_positions
 
 LAST_SIDE = 4  # maps are reduced until they are this small
 
@@ -31,7 +31,7 @@ class PyramidBody(nn.Module):
             following = 2 * width if layers else width
             stride = 1 if side <= LAST_SIDE else 2 if layers else stride
             kernel, padding = (3, 1) if stride <= 2 else (stride, 0)
-            layers += [nn.Conv2d(width, following, kernel, stride, padding, bias=False), nn.BatchNorm2d(following), nn.ReLU()]
+            layers += [nn.Conv2d(width, following, kernel, stride, padding, bias=False), MapNorm(following), nn.ReLU()]
             width, side = following, -(-side // stride)
         self.width = width
         self.layers = nn.Sequential(*layers)

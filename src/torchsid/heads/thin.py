@@ -13,7 +13,7 @@ import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
-from torchsid.heads.features import channels, mean_over_positions
+from torchsid.heads.features import MapNorm, channels, mean_over_positions, without_padding
 from torchsid.settings import checked
 
 LEAST = 16  # channels of a narrowed layer, or as many as the features have
@@ -80,10 +80,15 @@ class ThinBody(nn.Module):
         self.width = inner
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `v`, `[B, width]`, or `[B, T, width]`."""
-        made: Tensor = self.layers(features)
-        return mean_over_positions(made) if self.pool else made
+        if not self.pool:
+            return self.layers(features)  # type: ignore[no-any-return]
+        if mask is None:
+            return mean_over_positions(self.layers(features))
+        entry, block, norm = self.layers
+        attended = block(entry(without_padding(features, mask)), src_key_padding_mask=~mask)
+        return mean_over_positions(norm(attended), mask)
 
 
 class ResidualBlock(nn.Module):
@@ -118,7 +123,7 @@ class ResidualPerceptron(nn.Module):
 
 def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> tuple[nn.Module, nn.Module]:
     convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
-    return convolution, nn.BatchNorm2d(channels_out)
+    return convolution, MapNorm(channels_out)
 
 
 def _shapes(example: Tensor, later: Iterable[nn.Module]) -> list[tuple[int, int]]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core import schedules
-from torchsid.core.beliefs import check_positions, number_like, share
-from torchsid.core.calling import Inputs, batch_size
+from torchsid.core.beliefs import number_like, share
+from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, as_cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
 from torchsid.core.learner import Learner, StepOutput
@@ -219,7 +219,7 @@ class SID(Learner):
         """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
         self.lookout.begin()
         weight = counted(target, weight)
-        log_target = self.log_target(x, target, weight)
+        log_target = self.log_target(target, weight)
         depth = self.module.depth
         scales = number_like(log_target, scale)
         if scales.shape not in ((), (1,), (depth,)):
@@ -248,7 +248,7 @@ class SID(Learner):
             on_belief=told,
         )
 
-    def log_target(self, x: Inputs, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    def log_target(self, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the smoothed target `p_y` for a batch as log-probabilities `[B, ..., C]`, in the precision of the beliefs.
 
         The weight is what the positions count, all told; see `torchsid.core.weighting.counted`.
@@ -259,7 +259,6 @@ class SID(Learner):
         prior = self.module.log_prior
         dtype = torch.promote_types(prior.dtype, torch.float32)
         log_target = self.objective.log_target(target, self.module.num_classes, weight=weight, dtype=dtype)
-        check_positions(log_target, [batch_size(x)], more=True)
         return log_target.to(prior.device)
 
     def of_part(self, part: Cascade, stages: range, optimizer: Optimizer) -> "SID":

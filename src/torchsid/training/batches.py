@@ -59,8 +59,19 @@ class Batches:
     """The training samples, where they live on the device; see `on_device`."""
 
     def __len__(self) -> int:
-        """The batches of an epoch; the last one has the samples that are left."""
-        return -(-len(self.splits.train) // self.training.batch_size)
+        """The batches of an epoch; the last one has the samples that are left, and one alone joins the batch before."""
+        return -(-len(self.splits.train) // self.training.batch_size) - self._joins
+
+    @property
+    def largest(self) -> int:
+        """The most samples of a batch."""
+        return self.training.batch_size + self._joins
+
+    @property
+    def _joins(self) -> bool:
+        """Whether one sample would be left over, of which BatchNorm on maps of one pixel has no variance."""
+        count, size = len(self.splits.train), self.training.batch_size
+        return 1 < size < count and count % size == 1
 
     def of_epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from `first_step` on."""
@@ -96,7 +107,7 @@ class Batches:
 
     def _on_host(self, order: Tensor, epoch: int, step: int) -> Batch:
         size, generator = self.training.batch_size, generator_at("step", self.training.seed, epoch, step)
-        chosen = order[step * size : (step + 1) * size]
+        chosen = order[step * size : (step + 1) * size if step + 1 < len(self) else None]
         stored = _stored(self.splits.train.take(chosen)) if self.resident is None else None
         batch = Batch(chosen, self.task.draw(len(chosen), self.splits.about, generator), stored)
         return tree_map_only(Tensor, Tensor.pin_memory, batch) if self.device.type == "cuda" else batch

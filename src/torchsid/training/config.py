@@ -110,7 +110,7 @@ class TrainingConfig:
     epochs: Annotated[int, Ge(1), Le(1_000_000)] = 20
     """Passes over the training samples."""
     batch_size: Annotated[int, Ge(1), Le(2**24)] = 128
-    """Samples a step; the last step of an epoch takes what is left."""
+    """Samples a step; the last step of an epoch takes what is left, and one sample left over joins the step before."""
     seed: Seed = 0
     """Fixes the initial weights, the order of the samples, the augmentation and dropout."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -104,7 +104,7 @@ def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
         cast(SID, setup.learner),
         world,
         optimizer=lambda module: build_optimizer(module, config.optimizer),
-        batch_size=config.training.batch_size,
+        batch_size=setup.batches.largest,
         example=batch.x[:2],
         seconds=world.on_lead(seconds),
         micro_batches=distributed.micro_batches,

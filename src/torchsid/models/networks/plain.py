@@ -31,6 +31,6 @@ def plain(
         network: nn.Module = trunk(example, num_classes)
         return network
     features = extractor(example)
-    width = output_width(features, example)
+    width = output_width(features, example, positions)
     assert width is not None  # seen from the example
     return nn.Sequential(features, nn.Linear(width, num_classes))
