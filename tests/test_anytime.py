@@ -57,6 +57,13 @@ class TimeFirst(Chain):
         return self.d(self.c(self.b(self.a(x.T.unsqueeze(-1) * torch.ones(4, dtype=x.dtype)).relu()).relu()).mean(0))
 
 
+class Centred(Chain):
+    """Reads every sample beside the mean of all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0))
+
+
 def cut_in_three(model: nn.Module, by: str) -> StagedCascade:
     cascade = cut(model.double(), CLASSES, ["a", "b"], torch.randn(4, 4, dtype=torch.float64), by=by, max_head_share=1e3)
     with torch.no_grad():
@@ -187,7 +194,7 @@ def test_arguments_that_come_and_go_are_followed() -> None:
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        (TimeFirst, "the samples of a batch are no rows of the features, or depend on each other or on chance"),
+        (Centred, "the samples of a batch are no rows of the features, or depend on each other or on chance"),
         (Options, "the pieces that torch.fx makes of Options cannot run these inputs (unsupported operand type"),
     ],
 )
@@ -197,6 +204,18 @@ def test_a_graph_that_mixes_samples_or_cannot_run_leaves_the_batch_whole(model: 
     early = EarlyExit(cascade, "confidence>1")
     assert torch.equal(early(x).log_belief, cascade.log_beliefs(x)[-1])
     assert early.whole_batches.startswith(why)
+
+
+def test_samples_leave_a_batch_that_is_second() -> None:
+    cascade = cut_in_three(TimeFirst(), "boundary")
+    x = torch.randn(4, 4, dtype=torch.float64)
+    log_beliefs = cascade.log_beliefs(x)
+    early = EarlyExit(cascade, ExitRule("confidence", log_beliefs[1].exp().amax(-1).median().item()))
+    found = early(x)
+    assert early.whole_batches == ""
+    assert found.computed.equal(found.depth)
+    assert (found.depth == 1).any() and (found.depth > 1).any()  # noqa: PT018 - some leave
+    torch.testing.assert_close(found.log_belief, log_beliefs[found.depth, range(4)])
 
 
 @pytest.mark.parametrize(
