@@ -193,18 +193,45 @@ class Declares(nn.Module):
         (nn.Sequential(nn.Conv1d(1, 4, 3), nn.Flatten()), {"example": torch.randn(2, 1, INPUTS)}, 16),
         (nn.Linear(INPUTS, FEATURES), {}, FEATURES),
         (nn.Sequential(nn.ReLU(), nn.Linear(INPUTS, FEATURES)), {}, FEATURES),
+        (
+            nn.Sequential(nn.Linear(INPUTS, FEATURES), nn.BatchNorm1d(FEATURES), nn.Sequential(nn.GELU(), nn.Dropout())),
+            {},
+            FEATURES,
+        ),
+        (nn.Sequential(nn.Linear(INPUTS, FEATURES), nn.LayerNorm(FEATURES), nn.Tanh()), {}, FEATURES),
     ],
-    ids=["given", "declared", "of an example", "of the linear layer", "of the last linear layer"],
+    ids=["given", "declared", "of an example", "of the linear layer", "of the last linear layer", "behind a norm", "of a norm"],
 )
 def test_the_width_of_the_features(extractor: nn.Module, given: dict[str, object], expected: int) -> None:
     cascade = shared_cascade(extractor, CLASSES, 1, **given)  # type: ignore[arg-type]
     assert cascade.stages[0].head.hidden.in_features - CLASSES == expected
 
 
-@pytest.mark.parametrize("extractor", [nn.Identity(), nn.Sequential(nn.Linear(INPUTS, 9), nn.ReLU()), nn.Sequential()])
+@pytest.mark.parametrize("extractor", [nn.Identity(), nn.Sequential(nn.Linear(INPUTS, 8), nn.GLU()), nn.Sequential()])
 def test_a_width_that_cannot_be_seen_names_both_remedies(extractor: nn.Module) -> None:
     with pytest.raises(ValueError, match="give feature_dim or example"):
         shared_cascade(extractor, CLASSES, 1)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "example", "positions", "said"),
+    [
+        (
+            nn.Conv2d(1, 4, 3),
+            torch.zeros(2, 1, 5, 5),
+            (),
+            r"Conv2d gives features \[B, 4, 3, 3\], but stages read \[B, F\]: end it",
+        ),
+        (nn.Linear(3, 4), torch.zeros(2, 6, 3), (2,), r"Linear gives features \[B, 6, 4\], but stages read \[B, F\]: end it with"),
+        (nn.Linear(3, 4), torch.zeros(2, 3), "tokens", r"Linear gives features \[B, 4\], but stages read \[B, T, F\]"),
+        (nn.LSTM(3, 4), torch.zeros(2, 6, 3), "tokens", "LSTM gives features a tuple, but stages read .*: return them alone"),
+    ],
+)
+def test_features_that_no_stage_reads_are_refused_at_building(
+    extractor: nn.Module, example: torch.Tensor, positions: object, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        shared_cascade(extractor, CLASSES, 2, feature_dim=4, example=example, positions=positions)  # type: ignore[arg-type]
 
 
 def test_looking_at_an_example_leaves_no_trace() -> None:

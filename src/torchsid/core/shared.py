@@ -241,19 +241,16 @@ def output_width(extractor: nn.Module, example: Inputs | None, positions: Positi
     if example is not None:
         with torch.no_grad(), without_side_effects(extractor):
             z = call(extractor.eval(), example)
-        wanted = ["B", "T", "F"] if positions == "tokens" else ["B", "F"]
-        if not isinstance(z, Tensor) or z.dim() != len(wanted):
-            shape = str(["B", *z.shape[1:]]) if isinstance(z, Tensor) else f"a {type(z).__name__}"
-            way_out = "return them alone" if len(wanted) == 3 else "end it with pooling and nn.Flatten()"
-            raise ValueError(
-                f"{type(extractor).__name__} gives features {shape}, but stages read [{', '.join(wanted)}]: {way_out}".replace(
-                    "'", ""
-                )
-            )
-        return z.shape[-1]
+        tokens = positions == "tokens"
+        wanted, way_out = ("[B, T, F]", "return them alone") if tokens else ("[B, F]", "end it with pooling and nn.Flatten()")
+        if not isinstance(z, Tensor) or z.dim() != wanted.count(",") + 1:
+            shape = f"[B, {', '.join(map(str, z.shape[1:]))}]" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+            raise ValueError(f"{type(extractor).__name__} gives features {shape}, but stages read {wanted}: {way_out}")
     declared = getattr(extractor, "feature_dim", None)
     if isinstance(declared, int):
         return declared
+    if example is not None:
+        return z.shape[-1]
     for last in reversed(list(extractor.modules())):
         if isinstance(last, nn.Linear):
             return last.out_features
