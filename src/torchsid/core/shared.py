@@ -238,6 +238,7 @@ def output_width(extractor: nn.Module, example: Inputs | None, positions: Positi
     Raises:
         ValueError: for the example it gives no features that a stage can read.
     """
+    seen = None
     if example is not None:
         with torch.no_grad(), without_side_effects(extractor):
             z = call(extractor.eval(), example)
@@ -246,11 +247,10 @@ def output_width(extractor: nn.Module, example: Inputs | None, positions: Positi
         if not isinstance(z, Tensor) or z.dim() != wanted.count(",") + 1:
             shape = f"[B, {', '.join(map(str, z.shape[1:]))}]" if isinstance(z, Tensor) else f"a {type(z).__name__}"
             raise ValueError(f"{type(extractor).__name__} gives features {shape}, but stages read {wanted}: {way_out}")
-    declared = getattr(extractor, "feature_dim", None)
+        seen = z.shape[-1]
+    declared = getattr(extractor, "feature_dim", seen)
     if isinstance(declared, int):
         return declared
-    if example is not None:
-        return z.shape[-1]
     for last in reversed(list(extractor.modules())):
         if isinstance(last, nn.Linear):
             return last.out_features
