@@ -52,9 +52,14 @@ class Transposing(nn.Module):
         return logits
 
 
+def bright(x: Tensor) -> Tensor:
+    return x[:, 0].flatten(1) > -0.5
+
+
 def transposing() -> StagedCascade:
+    """Some tokens count, which the heads of later workers are told."""
     torch.manual_seed(0)
-    return cut(Transposing(), ["act"])
+    return cut(Transposing(), ["act", "mix"], mask=bright)
 
 
 def wide(features: int = 1024) -> StagedCascade:
@@ -82,7 +87,7 @@ SLOTS = partial(batches, positions=(2,))
         (4, {}, {"optimizer": adam, "queue": 3}),
         (4, {}, {**DOUBLE, "batch_size": 64}),
         (3, {}, {"autocast": True}),
-        (2, {}, {"build": transposing}),
+        (3, {}, {"build": transposing}),
         (2, {}, {"build": slots, "data": SLOTS}),
         (3, {**ANOTHER_OBJECTIVE, "direction": "reverse", "label_smoothing": 0.1}, {}),
         (3, ANOTHER_OBJECTIVE, {"new_alpha": 0.9}),
