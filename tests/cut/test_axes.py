@@ -110,6 +110,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:one of 2 stages")
 @pytest.mark.parametrize("name", INPUTS)
 def test_the_batch_is_as_large_as_the_logits(name: str) -> None:
     model, x = INPUTS[name]
