@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from torchsid.core.beliefs import entropy, to_log_belief
 from torchsid.core.calling import Inputs
-from torchsid.core.cascade import Cascade, Close
+from torchsid.core.cascade import Cascade, Close, as_cascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import Segments, StagedCascade, with_mask
 from torchsid.cut.boundary import Boundaries
@@ -99,10 +99,11 @@ class EarlyExit:
 
     Raises:
         ConfigError: the text states no rule.
+        ValueError: the cascade is none.
     """
 
     def __init__(self, cascade: Cascade, rule: ExitRule | str) -> None:
-        self.cascade = cascade
+        self.cascade = as_cascade(cascade, "EarlyExit")
         self.rule = ExitRule.parse(rule) if isinstance(rule, str) else rule
         self.whole_batches = ""
         """From the first batch on: why sure samples wait until all in their batch are sure; empty when they leave it."""

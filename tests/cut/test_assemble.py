@@ -205,7 +205,33 @@ def test_a_scripted_model_is_refused_and_a_scripted_part_is_one_piece() -> None:
         build(scripted)
     model = Chain()
     model.b = scripted.b
-    SID(build(model, 3)).backward(X, TARGET)
+    for by in ("boundary", "graph"):
+        SID(build(model, 3, by=by)).backward(X, TARGET)
+
+
+class Graph(Chain):
+    """A graph network: its adjacency is sparse, and so is what its second layer returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("links", torch.eye(6).to_sparse())
+        self.b = nn.Sequential(nn.Linear(8, 8), Sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(torch.sparse.mm(self.links, self.b(self.a(x)).to_dense())))
+
+
+class Sparse(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to_sparse()
+
+
+def test_no_stage_ends_with_a_sparse_tensor() -> None:
+    cascade = build(Graph(), 4)
+    assert [stage.cut for stage in cascade.plan.stages] == ["a", "b.0", "c", ""]
+    SID(cascade).backward(X, TARGET)
+    with pytest.raises(CutError, match="cut 'b' returns no tensor that has a gradient"):
+        build(Graph(), ("b",))
 
 
 def test_lazy_layers_get_their_shapes_from_the_example() -> None:

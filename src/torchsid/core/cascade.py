@@ -142,7 +142,7 @@ def as_cascade(module: object, method: str) -> Cascade:
         return module
     named = module.named_modules() if isinstance(module, nn.Module) else ()
     inside = next((name for name, part in named if isinstance(part, Cascade)), "")
-    kind = f"{method} trains a Cascade, not a {type(module).__name__}"
+    kind = f"{method} takes a Cascade, not a {type(module).__name__}"
     if inside == "_orig_mod":
         way = "compile the stages of a cascade in place, staged_cascade(..., by='graph') and cascade.compile_stages()"
     elif inside:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, TypeGuard
 
+import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -75,7 +76,7 @@ def _same(tensor: Tensor) -> Tensor:
 
 
 def tensors_of(output: object) -> list[Tensor]:
-    """Return the floating-point tensors in what a module returned, in order."""
+    """Return the floating-point tensors in what a module returned, in order; none that is sparse or nested."""
     return [leaf for leaf in tree_flatten(output)[0] if _is_feature(leaf)]
 
 
@@ -87,4 +88,9 @@ def replace_tensors(output: object, tensors: list[Tensor]) -> object:
 
 
 def _is_feature(leaf: object) -> TypeGuard[Tensor]:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+    return isinstance(leaf, Tensor) and leaf.is_floating_point() and has_storage(leaf)
+
+
+def has_storage(tensor: Tensor) -> bool:
+    """Return whether a tensor is one block of numbers: not sparse, not nested."""
+    return tensor.layout is torch.strided and not tensor.is_nested

@@ -136,6 +136,9 @@ class _Tracer(fx.Tracer):
         with torch.enable_grad():
             return super().trace(root, concrete_args)
 
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, torch.jit.ScriptModule) or super().is_leaf_module(m, module_qualified_name)
+
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         if _autocast() != self._autocast:
             raise ValueError("torch.autocast within its forward would be lost")

@@ -19,7 +19,7 @@ from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.operations import counting
 from torchsid.core.rows import Rows, find_rows
 from torchsid.core.side_effects import without_side_effects
-from torchsid.cut.boundary import replace_tensors, tensors_of
+from torchsid.cut.boundary import has_storage, replace_tensors, tensors_of
 from torchsid.cut.model import check_model, initialise_lazy_layers
 from torchsid.errors import CutError
 
@@ -191,7 +191,7 @@ class _Listener:
         self._calls: list[tuple[int, int, int | None]] = []  # of the submodules that are running
         self._count = 0
         self._ids: dict[int, int] = {}  # of a tensor's stand-in: the id of the tensor
-        self._own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers()) if has_storage(tensor)}
         self._kept: list[object] = []  # so that no id is used again
 
     def record(self, example: Inputs) -> object:
@@ -239,7 +239,7 @@ class _Listener:
         return self._ids.get(id(tensor), id(tensor))
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        if (storage := storage_id(tensor)) not in self._own:
+        if has_storage(tensor) and (storage := storage_id(tensor)) not in self._own:
             self.saved.append((len(self.exits), storage, tensor.untyped_storage().nbytes()))
             self._kept.append(tensor.detach())
         return tensor
