@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _HEIGHT = 330, 120
-_LEFT, _BELOW = 40, 34  # room for the numbers of the axes
+_LEFT, _BELOW = 40, 38  # room for the numbers of the axes
 _COLOURS = ("s3", "s2", "s5", "s6")  # the first outcome's is green
 _WIDE = 0.17  # a band of this height has room for its name
 
