@@ -1,5 +1,6 @@
 # make demo    train SID and its rivals on the embedded digits and write a report
 # make test    the tests, on all cores, against the installed package, warnings are errors; one process: make test ARGS='-n 0'
+# make soak    random settings, damage, kills and foreign models for an hour: make soak SECONDS=300 SEED=7
 # make lint    ruff and mypy --strict
 # make docs    the documentation, warnings are errors
 # make bench   memory and time of a training step, against backpropagation
@@ -15,8 +16,10 @@ TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 SOURCE := $(shell find src -type f -not -name '*.pyc') README.md pyproject.toml constraints.txt
 DEMO   := runs/demo
 BENCH  ?= benchmarks/results
+SECONDS ?= 3600
+SEED   ?= 0
 
-.PHONY: demo test lint docs bench clean check-python check-torch
+.PHONY: demo test soak lint docs bench clean check-python check-torch
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo check-torch
@@ -26,6 +29,9 @@ demo: $(VENV)/.demo check-torch
 
 test: $(VENV)/.dev check-torch
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(ARGS)
+
+soak: $(VENV)/.dev check-torch
+	$(BIN)/python -m tests.fuzz.soak --seconds $(SECONDS) --seed $(SEED) --json $(BENCH)/soak.json
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
