@@ -30,9 +30,10 @@ def take_part(rank: int, who: int, what: str, done: Path, replicas: int = 1) -> 
 
 def train(who: int, what: str, done: Path, replicas: int) -> None:
     with join(replicas=replicas, timeout=60) as world:
-        # Whoever waits from now on has a short patience; meeting at the start may take longer on a busy machine.
-        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=PATIENCE), world.mesh.get_group("data"))
-        learner = pipelined(crossing_cascade(quiet=True), replace(world, timeout=PATIENCE), queue=1)
+        # Who waits for one that hangs has a short patience; all else may take longer on a busy machine.
+        patience = PATIENCE if what == "hangs" else 60
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=patience), world.mesh.get_group("data"))
+        learner = pipelined(crossing_cascade(quiet=True), replace(world, timeout=patience), queue=1)
         (x, target), *_ = batches()
         for step in range(12):
             if step == 2 and world.rank == who:

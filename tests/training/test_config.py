@@ -198,7 +198,7 @@ def test_recipes_that_cannot_be_read_are_named(tmp_path: Path) -> None:
             path.write_bytes(content)
         assert "c.toml" in problems(path)[0]
     for content, words in (
-        ("extends = 'digits'".encode("utf-16"), "save it as UTF-8"),
+        ("extends = 'digits'".encode("utf-16"), "is UTF-16, or no text: save it as UTF-8"),
         ("extends = 'digits'".encode("utf-16-le"), "save it as UTF-8"),
         (b"label = '\xe9'", "not UTF-8 at byte 9"),
         (b"a = " + 5000 * b"[", "not valid TOML"),

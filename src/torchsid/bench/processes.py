@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
+from torchsid.distributed import launcher
 from torchsid.distributed.diagnosis import missing_backends
 from torchsid.errors import RunError
 
@@ -20,6 +21,7 @@ Args = TypeVarTuple("Args")
 
 def launched() -> bool:
     """Return whether a launcher, such as torchrun, has started this process as one of several."""
+    launcher.launched()  # nonsense is named
     return {"RANK", "WORLD_SIZE"} <= os.environ.keys()
 
 

@@ -96,7 +96,7 @@ def load_samples(
     if wanted and empty:
         advice = "choose another --split, or train with data.validation above 0"
         raise DataError(f"{args.directory} has no {' and no '.join(empty)} samples; {advice}")
-    known = training.open_run(args.directory).manifest()["data"]["fingerprint"]
+    known = training.open_run(args.directory).about()["fingerprint"]
     for name in found:
         if splits.fingerprint.get(f"arrays/{name}") != known.get(f"arrays/{name}"):
             screen.warning(f"these are not the {name} samples that the run knew: their SHA-256 differs")

@@ -115,6 +115,7 @@ def check_directories(jobs: "Mapping[Path, training.RunConfig]", *, resume: bool
     Raises:
         RunError: names all of them.
     """
+    from torchsid.training.lock import refuse_if_in_use
     from torchsid.training.run import RunDirectory, check_directory
 
     problems = []
@@ -124,6 +125,7 @@ def check_directories(jobs: "Mapping[Path, training.RunConfig]", *, resume: bool
             problems.append(f"{out} cannot be made: {parent} is no directory that you may write to")
             continue
         try:
+            refuse_if_in_use(out)
             check_directory(RunDirectory(out), config, resume=resume)
         except (RunError, CheckpointError, ConfigError) as error:
             problems.append(str(error))

@@ -177,7 +177,7 @@ def _collect_notes(world: "World", own: str) -> tuple[Mapping[int, str], bool]:
             time.sleep(_PAUSE)
 
     try:
-        within(patience + _GRACE, look)
+        within(patience + _PAUSE, look)
     except TimeoutError:
         return dict(notes), False
     except RuntimeError:  # the store has gone: judge by what is known

@@ -194,10 +194,12 @@ def join(
         why = str(error) or f"no answer in {timeout:g} s"
         raise WorkerError(f"worker {rank} of {size} ({socket.gethostname()}) cannot join the job at {address}: {why}") from None
     assert control is not None
+    world = World(rank=rank, size=size, mesh=mesh, control=control, store=store, device=device, timeout=timeout)
     try:
-        yield World(rank=rank, size=size, mesh=mesh, control=control, store=store, device=device, timeout=timeout)
+        yield world
     except BaseException as error:
-        leave_note(store, rank, error)
+        if not world.lost:  # else the others know already
+            leave_note(store, rank, error)
         raise
     finally:
         dist.destroy_process_group()

@@ -81,13 +81,15 @@ def train(
         def claim() -> dict[str, str] | None:
             """Return what `check_directory` does, of a directory that is now ours alone."""
             refuse_if_in_use(out)
-            check_directory(run, config, resume=wanted)  # before anything is touched
+            places = check_directory(run, config, resume=wanted)  # before anything is touched
+            if places is not None and _has_finished(run):
+                return places
             stack.enter_context(locked(out, reporter.warning))
             return check_directory(run, config, resume=wanted)  # another process may have been there
 
         places = on_lead(world, claim)
         resume = places is not None
-        if resume and run.manifest()["status"] == "finished":
+        if resume and _has_finished(run):
             reporter.warning(f"{out} has finished already: nothing to resume")
             return out
         device = choose_device(config.training.device)
@@ -119,6 +121,10 @@ def train(
             reporter.finished(out, evaluation)
             session.heed_signals()  # of one that came too late to stop this run: no other one is to begin
     return out
+
+
+def _has_finished(run: RunDirectory) -> bool:
+    return run.manifest().get("status") == "finished"
 
 
 def _goes_on(session: Session) -> bool:

@@ -172,7 +172,7 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> di
     if not resume:
         raise RunError(f"{run.path} exists and is not empty: go on with it by --resume, or name another directory")
     begun = open_run(run.path).config()
-    known = run.manifest()["data"].get("fingerprint")
+    known = run.about().get("fingerprint")
     may_differ = ("distributed.", *(f"data.{name}:" for name in _PLACES if known))
     if changed := [f"\n  - {change}" for change in differences(begun, config) if not change.startswith(may_differ)]:
         raise CheckpointError(

@@ -218,10 +218,10 @@ def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -
 
 def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Write the manifest of a resumed run, which keeps the time of its first start, and return it; refuse other data."""
-    before = run.manifest()
-    if changes := data_changes(before["data"], manifest["data"]):
+    if changes := data_changes(run.about(), manifest["data"]):
         shown = "".join(f"\n  - {change}" for change in changes)
         raise CheckpointError(f"the data have changed since {run.path} began: restore them, or start a new run{shown}")
+    before = run.manifest()
     then = before["versions"]
     if changed := [f"{name} {then.get(name)} -> {now}" for name, now in manifest["versions"].items() if then.get(name) != now]:
         reporter.warning(f"resumed with other versions, results may differ in the last digits: {', '.join(changed)}")

@@ -30,9 +30,8 @@ def read_toml(path: Traversable, name: str, *, source: str = "recipe") -> dict[s
     except (OSError, ValueError) as error:  # a ValueError of a name that holds NUL
         raise ConfigError([f"cannot read {shown(name)}: {getattr(error, 'strerror', None) or error}"], source=source) from None
     try:
-        text = content.decode("utf-8-sig")
-        if "\0" not in text:
-            return parse_toml(text)
+        if b"\0" not in content and content[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+            return parse_toml(content.decode("utf-8-sig"))
         problem = "is UTF-16, or no text: save it as UTF-8"
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8 at byte {error.start}: save it as UTF-8"
