@@ -10,7 +10,7 @@ from torchsid.training.config import differences
 from torchsid.training.setup import build_learner, build_task
 
 NAMES = tuple(recipe_names())
-SIZES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}
+SIZES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32), "folder": (3, 96)}
 NOISE_METHODS = ("ce", "label-smoothing", "soft-bootstrap", "hard-bootstrap", "self-distillation", "gce", "sce", "elr")
 
 

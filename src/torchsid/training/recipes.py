@@ -25,6 +25,7 @@ from torchsid.training.config import CHOICES, RunConfig
 from torchsid.training.toml import parse_toml, read_toml, shown, within_limits
 
 _SHIPPED = files("torchsid") / "recipes"
+_PATHS = ("path", "cache")  # settings that are folders, whose names may have any bytes
 _ABOUT = ("description", "extends")  # keys of a recipe that are no settings
 _PLAIN_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,150}")  # of a directory, beside others
 
@@ -90,6 +91,7 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
             problems.append(f"override {shown(override)!r}: {error}")
             continue
         *sections, last = name.strip().split(".", 10)
+        above = path_setting(above) if last in _PATHS and isinstance(above, str) else above
         above, unfit = within_limits({last: above}, "".join(f"{section}." for section in sections))
         ruled_out |= unfit
         if unfit:
@@ -194,9 +196,8 @@ def _parse(text: str) -> Any:
     try:
         table = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        return path_setting(text)
-    value = table["value"] if len(table) == 1 else text
-    return path_setting(value) if isinstance(value, str) else value
+        return text
+    return table["value"] if len(table) == 1 else text
 
 
 def dotted_names(tree: type, prefix: str = "") -> dict[str, type | None]:

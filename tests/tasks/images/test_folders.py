@@ -55,8 +55,8 @@ def sizes(splits: Splits) -> tuple[int, int, int]:
         ({"valid/": 3}, (18, 2, 6), "valid/ is read as the test set"),
         ({"VAL/": 3, "Eval/": 2}, (20, 6, 4), ""),
         ({"validation/": 3, "test/": 2}, (20, 6, 4), ""),
-        ({"val/": 1, "valid/": 3, "test/": 2, "eval/": 4}, (20, 2, 4), "6 images in valid/, left out: valid/a/0.png,"),
-        ({"extra/": 2}, (14, 2, 4), "4 images beside train/, left out: extra/a/0.png, extra/a/1.png, extra/b/0.png, …"),
+        ({"val/": 1, "valid/": 3, "test/": 2, "eval/": 4}, (20, 2, 4), "images in valid/: 6 left out (valid/a/0.png,"),
+        ({"extra/": 2}, (14, 2, 4), "images beside train/: 4 left out (extra/a/0.png, extra/a/1.png, extra/b/0.png, …)"),
     ],
 )
 def test_parts_are_found_in_any_combination(
@@ -102,11 +102,11 @@ def test_what_is_left_out_is_counted_and_named(write: Write) -> None:
     (root / "train" / "b" / "round").symlink_to(root / "train")
     splits = load(root)
     assert set(splits.skipped) == {
-        "2 hidden files or folders, left out: train/.tmp, train/a/.hidden.png",
-        "1 images in no class folder, left out: train/loose.jpg",
-        "4 files that are no images, left out: train/b/1.mp4, train/b/2.CR2, train/b/3.txt, …",
-        "1 pipes, sockets or devices, left out: train/b/pipe.png",
-        "1 links to folders that are read already, left out: train/b/round",
+        "hidden files or folders: 2 left out (train/.tmp, train/a/.hidden.png)",
+        "images in no class folder: 1 left out (train/loose.jpg)",
+        "files that are no images: 4 left out (train/b/1.mp4, train/b/2.CR2, train/b/3.txt, …)",
+        "pipes, sockets or devices: 1 left out (train/b/pipe.png)",
+        "links to folders that are read already: 1 left out (train/b/round)",
     }
 
 
@@ -116,7 +116,7 @@ def test_of_several_pictures_the_first_is_read_and_the_file_named(write: Write, 
     first, second = (Image.new("RGB", (6, 6), colour).convert(mode) for colour in ("white", "black"))
     first.save(root / "a" / f"moving{end}", save_all=True, append_images=[second])
     splits = load(root)
-    assert splits.skipped == (f"1 images have several pictures, of which the first is read: a/moving{end}",)
+    assert splits.skipped == (f"images of several pictures, of which the first is read: 1 (a/moving{end})",)
     part = splits.train if f"a/moving{end}" in (splits.train.names or ()) else splits.test
     if f"a/moving{end}" in (part.names or ()):
         assert part.inputs[(part.names or ()).index(f"a/moving{end}")].min() > 250
@@ -137,7 +137,7 @@ def test_links_that_lead_nowhere_and_locked_files_are_bad_samples(write: Write) 
 
 def test_classes_without_images_and_classes_that_differ_between_the_parts(write: Write) -> None:
     root = write(*in_classes("train/", 5), *in_classes("test/", 2, classes="a"))
-    assert read(root).skipped == ("1 classes have no image in the test set: b",)
+    assert read(root).skipped == ("classes without an image in the test set: 1 (b)",)
     (root / "train" / "nine").mkdir()
     (root / "val").mkdir()
     write("test/A/1.png")
@@ -146,12 +146,12 @@ def test_classes_without_images_and_classes_that_differ_between_the_parts(write:
     (root / "test" / "A" / "1.png").unlink()
     raw = read(root, on_bad_sample="skip")
     assert (raw.validation, raw.class_names) == (None, ("a", "b"))
-    assert "2 folders without an image, left out: test/A, train/nine" in raw.skipped
+    assert "folders without an image: 2 left out (test/A, train/nine)" in raw.skipped
 
 
 def test_a_folder_without_classes_or_without_a_train_part_says_what_is_looked_for(write: Write) -> None:
     root = write("1.png", "2.png")
-    with pytest.raises(DataError, match=r"2 images in no class folder, left out: 1\.png, 2\.png; looked for(?s:.*)data\.files"):
+    with pytest.raises(DataError, match=r"images in no class folder: 2 left out \(1\.png, 2\.png\); looked for(?s:.*)data\.files"):
         read(root)
     write(*in_classes("valid/", 2))
     with pytest.raises(DataError, match="has valid, but no train"):

@@ -54,9 +54,8 @@ class Found:
     @property
     def notes(self) -> list[str]:
         """What was left out, or read otherwise than it may seem: a sentence each with the number and the first names."""
-        sentences = (
-            f"{len(paths)} {kind}, left out: {listing(sorted(map(self.name, paths)))}" for kind, paths in self.left_out.items()
-        )
+        kinds = {kind: sorted(map(self.name, paths)) for kind, paths in self.left_out.items() if paths}
+        sentences = (f"{kind}: {len(names)} left out ({listing(names)})" for kind, names in kinds.items())
         return [*self.remarks, *sentences]
 
 
@@ -96,7 +95,7 @@ def find(root: Path, listed: str, *, lenient: bool) -> Found:
             where = f"is in the {part} set but not in the training set"
             problems += [f"class {name!r} {where}{did_you_mean(name, classes['train'])}" for name in unknown]
             if absent:
-                found.remarks.append(f"{len(absent)} classes have no image in the {part} set: {listing(absent)}")
+                found.remarks.append(f"classes without an image in the {part} set: {len(absent)} ({listing(absent)})")
     empty = found.left_out.pop(_EMPTY, []) if not (lenient or found.bare) else []
     problems += [f"class {path.name!r} has no image in {path}" for path in empty]
     if problems:

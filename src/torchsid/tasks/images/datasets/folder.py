@@ -63,7 +63,7 @@ def _read(found: Found, request: Request) -> RawSet:
     notes = found.notes
     if several:
         first = listing(sorted(names[i] for i in several))
-        notes.append(f"{len(several)} images have several pictures, of which the first is read: {first}")
+        notes.append(f"images of several pictures, of which the first is read: {len(several)} ({first})")
     parts: dict[str, Any] = dict(zip(found.parts, _divided(whole, [len(part) for part in found.parts.values()]), strict=True))
     if "test" not in parts and found.bare:
         kept, out = hold_out(whole.labels, _TEST_SHARE, len(classes), seed=0)
