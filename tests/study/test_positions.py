@@ -1,6 +1,8 @@
+import pytest
 import torch
 from tests.study.fake import believing
 
+from torchsid.errors import NonFiniteError
 from torchsid.study.figures import cards_of, of_each_kind
 from torchsid.study.positions import flatten, settled, spread
 
@@ -23,6 +25,16 @@ def test_masked_positions_count_nowhere_and_the_others_know_where_they_are() -> 
     assert list(zip(flat.sample.tolist(), flat.position.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 2)]
     assert torch.equal(flat.log_beliefs[:, 2], log_beliefs[:, 1, 2])
     assert torch.equal(flat.target, target[[0, 0, 1], [0, 2, 2]])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_network_that_has_diverged_is_refused_unless_only_what_counts_nowhere_shows_it(value: float) -> None:
+    log_beliefs = torch.randn(3, 2, 3, 4).log_softmax(-1)
+    log_beliefs[2, 0, 1, 3] = value
+    target = torch.randint(4, (2, 3))
+    with pytest.raises(NonFiniteError, match=r"the belief after stage 2 holds NaN or infinity: .*optimizer\.clip_gradient"):
+        flatten(log_beliefs, target)
+    assert len(flatten(log_beliefs, target, torch.tensor([[1.0, 0.0, 1.0]] * 2)).target) == 4
 
 
 def test_rows_stay_rows() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,8 @@ def test_weights_count_and_masked_positions_do_not(learner: SID, samples: Sample
     for stage in range(4):
         assert result["kl"][stage] == pytest.approx(F.nll_loss(log_beliefs[stage], repeated).item(), rel=1e-5)
         assert result["accuracy"][stage] == pytest.approx((log_beliefs[stage].argmax(-1) == repeated).double().mean().item())
+    ignored = evaluate(beliefs, Samples(samples.inputs, target.masked_fill(weight == 0, -100)), prepare=prepare)
+    assert ignored == evaluate(beliefs, replace(masked, weight=(weight > 0).float()), prepare=prepare)
     with pytest.raises(ValueError, match="weights are 0"):
         evaluate(beliefs, Samples(samples.inputs, target, torch.zeros(target.shape)), prepare=prepare)
 

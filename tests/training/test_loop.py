@@ -281,6 +281,12 @@ def test_nan_ends_the_run_with_step_and_stage(small: Small, tmp_path: Path) -> N
     assert open_run(tmp_path / "run").metrics()[-1]["event"] == "error"
 
 
+def test_a_last_step_that_makes_weights_infinite_ends_the_run_without_a_validation_to_show_it(small: Small, tmp_path: Path) -> None:
+    one_step = ["data.validation=0.0", "training.epochs=1", "training.batch_size=5000"]
+    with pytest.raises(NonFiniteError, match=r"epoch 1: its last step left NaN or infinity in .*optimizer\.learning_rate"):
+        train(small(*one_step, "optimizer.name=sgd", "optimizer.learning_rate=1e300"), tmp_path / "run")
+
+
 def test_skipped_steps_are_counted_until_none_is_left(small: Small, tmp_path: Path) -> None:
     recorder = Recorder()
     flawed = [f"learner.name={TOYS}:Flawed", "training.on_non_finite=skip", "watch.conflict=false", "training.epochs=3"]

@@ -1,6 +1,7 @@
 """From a configuration to what is trained, on which batches, and what the manifest says of it."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,32 @@ def test_settings_reach_network_and_method() -> None:
     assert (type(learner), learner.objective.alphas(2)) == (SID, (0.9, 0.1))
     assert (learner.objective.label_smoothing, learner.objective.temperature) == (0.1, 3.0)
     torch.testing.assert_close(learner.log_beliefs(torch.randn(3, 1, 8, 8)), torch.full((3, 3, 10), 0.1).log())
+
+
+@pytest.mark.parametrize("blended", [False, True], ids=["classes", "rows"])
+@pytest.mark.parametrize("asked", ["balanced", "[1, 0, 2, 3, 1, 1, 1, 1, 1, 1]"])
+def test_classes_count_in_the_loss_as_training_says(asked: str, blended: bool) -> None:
+    augment = ["data.augment.mixup=0.5"] if blended else []
+    config = resolve("digits", ["data.limit=200", "training.batch_size=50", f"training.class_weights={asked}", *augment])
+    setup = set_up(config, torch.device("cpu"))
+    counts = torch.bincount(setup.splits.train.target, minlength=10)
+    weights = counts.sum() / (10 * counts) if asked == "balanced" else torch.tensor([1.0, 0, 2, 3, 1, 1, 1, 1, 1, 1])
+    batch = next(setup.batches.of_epoch(1))
+    _, target, weight = setup.batches.examples(batch)
+    _, plain, none = replace(setup.batches, class_weights=None).examples(batch)
+    assert none is None
+    rows = plain if blended else torch.nn.functional.one_hot(plain, 10).float()
+    torch.testing.assert_close(weight, rows @ weights)
+    if blended:
+        torch.testing.assert_close(weight.unsqueeze(-1) * target, rows * weights)
+    else:
+        assert torch.equal(target, plain)
+
+
+@pytest.mark.parametrize("asked", ["[1, 2]", "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]"])
+def test_weights_of_other_classes_are_refused(asked: str) -> None:
+    with pytest.raises(ConfigError, match=r"training\.class_weights has \d+ numbers: give one for each of 10 classes, not all 0"):
+        set_up(resolve("digits", ["data.limit=200", f"training.class_weights={asked}"]), torch.device("cpu"))
 
 
 def test_settings_reach_a_staged_network() -> None:

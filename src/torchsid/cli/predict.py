@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.anytime import EarlyExit
     from torchsid.study.early_exit import operations
     from torchsid.study.files import write_csv
+    from torchsid.training.evaluation import refuse_diverged
 
     network, screen = training.load_network(args.directory, args.weights), Console()
     exit_early = EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         x = network.prepare(samples)
         found = exit_early(x)  # a loaded network is in evaluation mode
+        refuse_diverged(found.log_belief[None])
         for name, belief, depth in zip(names, found.log_belief.exp(), found.depth.tolist(), strict=True):
             answers.append(Answer(name, [f"stage {depth} of {exit_early.cascade.depth}"], belief[None], depth))
         computed, example = [*computed, found.computed], x[:2]
@@ -127,9 +129,11 @@ def _read(paths: Sequence[Path], network: "training.LoadedNetwork", problems: di
 def _grown(names: Sequence[str], samples: "Tensor", network: "training.LoadedNetwork") -> Iterator[Answer]:
     """Yield the beliefs from the prior to the last stage."""
     from torchsid.study.positions import settled
-    from torchsid.training.evaluation import predict
+    from torchsid.training.evaluation import predict, refuse_diverged
 
-    beliefs = predict(network.learner, samples, prepare=network.prepare).exp()  # [L+1, N, C]
+    log_beliefs = predict(network.learner, samples, prepare=network.prepare)  # [L+1, N, C]
+    refuse_diverged(log_beliefs)
+    beliefs = log_beliefs.exp()
     stages = [stage_name(stage) for stage in range(len(beliefs))]
     for place, (name, stage) in enumerate(zip(names, settled(beliefs[1:].argmax(-1)).tolist(), strict=True)):
         yield Answer(name, stages, beliefs[:, place], stage)

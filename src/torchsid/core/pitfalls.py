@@ -68,8 +68,8 @@ class Lookout:
         """
         self._parameters = _sound(self._module)
         self._first = self._last = _norms(self._parameters)
-        if bad := [name for name, norm in zip(self._parameters, self._first, strict=True) if not norm.isfinite()]:
-            raise NonFiniteError(f"{_names(bad)}: NaN or infinity before the first step; load or make the network anew")
+        if bad := not_finite(self._module):
+            raise NonFiniteError(f"{bad}: NaN or infinity before the first step; load or make the network anew")
         if isinstance(self._module, Cascade):
             _warn_of_frozen(self._module)
 
@@ -137,6 +137,13 @@ class Lookout:
         if without:
             why = "the network does not use them, or detaches what it makes of them; if so it shall be, requires_grad_(False)"
             _warn(f"{len(without)} {count} get no gradient, {_names(without)}: {why}")
+
+
+def not_finite(module: nn.Module) -> str:
+    """Return the names of a few trainable parameters that hold NaN or infinity; an empty text where there are none."""
+    trainable = {name: each for name, each in module.named_parameters() if each.requires_grad and each.numel()}
+    norms = _norms(trainable).isfinite().tolist() if trainable else []
+    return _names([name for name, sound in zip(trainable, norms, strict=True) if not sound])
 
 
 def is_captured() -> bool:

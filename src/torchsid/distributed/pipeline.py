@@ -23,6 +23,7 @@ from torchsid.core.objective import LocalObjective
 from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import Plan, StagedCascade
 from torchsid.core.step import Step, local_pass
+from torchsid.core.weighting import counted
 from torchsid.distributed.assign import assign, problems
 from torchsid.distributed.channel import Handover, Wire
 from torchsid.distributed.places import Continued, Extractor, Group, Layout, Piece, Place
@@ -152,6 +153,7 @@ class PipelinedSID(Learner):
         if self.world.is_first:
             self.request = self._replicas.agree(self.request)
             self._replicas.vary_randomness()
+        weight = counted(target, weight)
         rows, share = self._replicas.split(len(target), weight)
         parts = [(part, of_rows) for part, of_rows in shares(rows, self._micro_batches, weight) if part.stop > part.start]
         scales = scales.expand(depth)[self._own.start : self._own.stop] * share

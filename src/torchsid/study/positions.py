@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchsid.training.evaluation import outcome_of, unbroken
+from torchsid.training.evaluation import outcome_of, refuse_diverged, unbroken
 
 
 class Flat(NamedTuple):
@@ -40,6 +40,9 @@ def flatten(log_beliefs: Tensor, target: Tensor, weight: Tensor | None = None) -
         log_beliefs: `[L+1, B, ..., C]`.
         target: `[B, ...]`, or probability rows `[B, ..., C]`.
         weight: `[B, ...]`; None counts all alike.
+
+    Raises:
+        NonFiniteError: a belief is no distribution, because the network has diverged.
     """
     shape = log_beliefs.shape[1:-1]
     flat = torch.ones(shape, dtype=torch.float64).flatten() if weight is None else weight.double().flatten()
@@ -47,6 +50,7 @@ def flatten(log_beliefs: Tensor, target: Tensor, weight: Tensor | None = None) -
     each = max(len(flat) // max(shape[0], 1), 1)
     rows = target.flatten() if target.shape == shape else target.reshape(-1, log_beliefs.shape[-1])
     kept = log_beliefs.flatten(1, -2) if len(places) == len(flat) else log_beliefs.flatten(1, -2)[:, places]
+    refuse_diverged(kept)
     return Flat(kept, rows[places], flat[places], places // each, places % each)
 
 

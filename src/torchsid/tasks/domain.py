@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchsid.core.beliefs import readable
 from torchsid.core.cascade import Positions
+from torchsid.core.weighting import counted
 from torchsid.errors import DataError
 
 About = Mapping[str, Any]
@@ -28,8 +30,10 @@ class Samples:
 
     Attributes:
         inputs: `[N, ...]`, as they are stored; `Task.prepare` makes of them what a network reads.
-        target: integer outcomes `[N, ...]`, or probability rows `[N, ..., C]` (floating point): to train on.
-        weight: a weight for every position of the target, `[N, ...]`; None counts all alike.
+        target: integer outcomes `[N, ...]`, or probability rows `[N, ..., C]` (floating point), to train on; an outcome of -100
+            counts nowhere.
+        weight: a weight for every position of the target, `[N, ...]`, which is made 0 where the outcome is -100; None counts all
+            alike.
         clean_target: the target before label noise was added; None where nobody knows.
         rows: int64 `[N]`, where each sample stands in the data set's own file, from 0; None where there is no such file.
         names: what people call each sample, such as its file below the data's folder, `printable`; None where there are none.
@@ -41,6 +45,10 @@ class Samples:
     clean_target: Tensor | None = None
     rows: Tensor | None = None
     names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.target) and readable(self.target):
+            object.__setattr__(self, "weight", counted(self.target, self.weight))
 
     def __len__(self) -> int:
         return len(self.target)

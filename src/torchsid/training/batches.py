@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from torchsid.core.weighting import weigh_classes
 from torchsid.tasks.domain import Draws, Samples, Splits, Task, generator_at
 from torchsid.training.config import TrainingConfig
 
@@ -57,6 +58,8 @@ class Batches:
     device: torch.device
     resident: Samples | None
     """The training samples, where they live on the device; see `on_device`."""
+    class_weights: Tensor | None = None
+    """What each class counts in the loss, `[C]`, on the device; None counts all alike."""
 
     def __len__(self) -> int:
         """The batches of an epoch; the last one has the samples that are left, and one alone joins the batch before."""
@@ -93,6 +96,8 @@ class Batches:
         else:
             samples = Samples(*batch.stored)
         x, target, weight = self.task.training_batch(samples, self.splits.about, batch.draws)
+        if self.class_weights is not None:
+            target, weight = weigh_classes(target, self.class_weights, weight)
         return Examples(self._laid_out(x), target, weight)
 
     def first(self, count: int) -> Examples:

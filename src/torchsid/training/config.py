@@ -5,7 +5,7 @@ sections `data`, `model` and `learner` choose by name: each has the settings of 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, make_dataclass
 from functools import partial
@@ -113,6 +113,9 @@ class TrainingConfig:
     """Samples a step; the last step of an epoch takes what is left, and one sample left over joins the step before."""
     seed: Seed = 0
     """Fixes the initial weights, the order of the samples, the augmentation and dropout."""
+    class_weights: Literal["none", "balanced"] | Sequence[NotNegative] = "none"
+    """What the classes count in the loss, and in what is measured while training: all alike, each class the same in all
+    (`balanced`), or a number for each. Evaluation counts every sample once."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the training steps; `bfloat16` is autocast, weights and evaluation stay float32."""
     compile: bool = False

@@ -57,7 +57,7 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
         `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
         (expected calibration error), each `[L+1]`; `kl_quantiles` over the positions; of the last stage `confusion` (rows: true
         outcome; null for very many), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty),
-        `correct` (a 0 or 1 a position) and `answers`.
+        `correct` (a 0 or 1 a position) and `answers`. Quantiles, confusions and `n` count each position once.
 
     Raises:
         ValueError: there are no samples, or all weights are 0.
@@ -97,15 +97,22 @@ def _judge(log_beliefs: Tensor, samples: Samples) -> tuple[Tensor, Tensor, Tenso
     weight = torch.ones(log_beliefs.shape[1:-1]) if samples.weight is None else samples.weight
     counts = weight > 0  # [B, ...]
     believed, target = log_beliefs[:, counts].double(), samples.target[counts]  # [L+1, M, C], [M] or [M, C]
+    refuse_diverged(believed)
     best = believed.max(dim=-1)
-    if diverged := (~best.values.isfinite()).any(dim=-1).nonzero().flatten().tolist():
-        what = f"the belief after stage {diverged[0]} holds NaN or infinity"
-        raise NonFiniteError(f"{what}: the weights have diverged; lower optimizer.learning_rate, or set optimizer.clip_gradient")
     if target.is_floating_point():
         divergence = kl(log_target(target.double(), believed.shape[-1]), believed)
     else:
         divergence = -believed.gather(-1, target.expand(len(believed), -1).unsqueeze(-1)).squeeze(-1)
     return divergence, best.values.exp(), best.indices, outcome_of(target), weight[counts].double()
+
+
+def refuse_diverged(log_beliefs: Tensor) -> None:
+    """Raise `NonFiniteError` where a belief, of `[L+1, ..., C]`, is no distribution because the weights have diverged."""
+    sound = log_beliefs.amax(-1).isfinite().flatten(1).all(1).tolist()
+    if not all(sound):
+        which = f"the belief after stage {sound.index(False)}" if len(sound) > 1 else "a belief"
+        advice = "lower optimizer.learning_rate, or set optimizer.clip_gradient"
+        raise NonFiniteError(f"{which} holds NaN or infinity: the weights have diverged; {advice}")
 
 
 def outcome_of(target: Tensor) -> Tensor:
@@ -158,7 +165,9 @@ def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective,
     """Return the descent of beliefs `[L+1, N, ..., C]` towards the target of the samples, over all positions that count."""
     counts = slice(None) if samples.weight is None else samples.weight > 0
     log_target = objective.log_target(samples.target[counts], log_beliefs.shape[-1], dtype=torch.float64)
-    to_target = propositions.divergence(log_beliefs[:, counts].double(), log_target, objective)
+    believed = log_beliefs[:, counts].double()
+    refuse_diverged(believed)
+    to_target = propositions.divergence(believed, log_target, objective)
     to_target = to_target.flatten(1)  # [L+1, M] of the M positions
     rise = to_target.diff(dim=0)
     allowed = propositions.rounding(to_target)

@@ -17,6 +17,7 @@ import torch
 
 from torchsid.core.cascade import Cascade
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
+from torchsid.core.pitfalls import not_finite
 from torchsid.core.side_effects import threads
 from torchsid.distributed.launcher import launched
 from torchsid.errors import ConfigError, NonFiniteError
@@ -173,6 +174,9 @@ def end_epoch(session: Session) -> None:
     progress, setup = session.progress, session.setup
     if progress.sums.skipped_steps and not progress.sums.samples:
         raise NonFiniteError(f"every step of epoch {progress.epoch} was skipped: lower optimizer.learning_rate")
+    if bad := not_finite(setup.learner.module):  # by the last step, of which no later one could tell
+        advice = "lower optimizer.learning_rate, or set optimizer.clip_gradient"
+        raise NonFiniteError(f"epoch {progress.epoch}: its last step left NaN or infinity in {bad}; {advice}")
     result = _evaluate(setup, setup.splits.validation)
     found = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
     validation = on_lead(setup.world, lambda: found)

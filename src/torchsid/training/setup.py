@@ -12,6 +12,7 @@ from torchsid.core.learner import Learner
 from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
+from torchsid.core.weighting import balanced
 from torchsid.errors import ConfigError
 from torchsid.settings import build
 from torchsid.tasks.domain import About, Splits, Task
@@ -73,13 +74,27 @@ def set_up(
     learner = build_learner(config, task, splits.about, device, cut_by_graph=cut_by_graph)
     optimizer = build_optimizer(learner.module, config.optimizer)
     resident = on_device(splits.train, device)
-    batches = Batches(task=task, splits=splits, training=config.training, device=device, resident=resident)
+    counts = _class_weights(config, splits)
+    counts = counts if counts is None else counts.to(device)
+    batches = Batches(task=task, splits=splits, training=config.training, device=device, resident=resident, class_weights=counts)
     setup = Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
     with without_side_effects(learner.module):
         learner.module.eval()
         answer = learner.log_beliefs(batches.first(2).x).shape[2:]
     learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
     return setup
+
+
+def _class_weights(config: RunConfig, splits: Splits) -> Tensor | None:
+    """Return what each class counts, `[C]`; None where all count alike."""
+    asked, classes = config.training.class_weights, splits.about["num_classes"]
+    if asked == "none":
+        return None
+    if asked == "balanced":
+        return balanced(splits.train.target, classes).float()
+    if len(asked) != classes or not any(asked):
+        raise ConfigError([f"training.class_weights has {len(asked)} numbers: give one for each of {classes} classes, not all 0"])
+    return torch.tensor(asked, dtype=torch.float32)
 
 
 def choose_device(name: str) -> torch.device:
