@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         found["rankings"] = detection(rankings(verdicts, samples.target), samples.target != clean)
 
     names, stages = network.class_names, 1 if last_alone else network.config.model.depth
-    shown = _first({name: values[: args.top] for name, values in ranked.items()}, names, stages)
+    kind = "training sample" if list(parts) == ["train"] else "sample"
+    shown = _first({name: values[: args.top] for name, values in ranked.items()}, names, stages, kind)
     who = "the last stage alone, the others were not trained to answer" if last_alone else f"all {stages} stages"
     tables = list(_findings(found, {"judged by": who, "samples that the judge has seen": _seen(columns)}, len(samples)))
     screen.rows(shown)
@@ -165,12 +166,11 @@ def _columns(
     return columns | ({} if clean is None else {"true": clean.tolist()})
 
 
-def _first(ranked: Mapping[str, Sequence[Any]], names: Sequence[str], stages: int) -> list[dict[str, str]]:
-    """Return these rows of the ranking as they are read."""
+def _first(ranked: Mapping[str, Sequence[Any]], names: Sequence[str], stages: int, first: str) -> list[dict[str, str]]:
+    """Return these rows of the ranking as they are read; `first` is the head of the first column."""
     classes = {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
     true = {"true": classes.pop("true")} if "true" in classes else {}
     agrees = [f"stage {stage}" if stage <= stages else "never" for stage in ranked["agrees_from"]]
-    first = "training sample" if set(ranked["split"]) == {"train"} else "sample"
     where = {first: [str(place) for place in ranked["image"]], "row": [str(row) for row in ranked["row"]]}
     samples = {first: ranked["name"]} if "name" in ranked else where
     columns = {**samples, **classes, "score": [f"{score:+.3f}" for score in ranked["score"]], "agrees from": agrees, **true}

@@ -41,6 +41,13 @@ def test_the_page_is_whole() -> None:
     assert [tag for tag, _ in whole.tags].count("svg") == len(drawn) == 4 + 2
 
 
+def test_one_seed_announces_no_intervals_over_seeds() -> None:
+    one, two = (experiment_page(results({("SID", "4"): own}), {}).sections[1].text for own in ([96.0], [96.0, 97.0]))
+    assert "Student" not in one
+    assert "one seed" in one
+    assert "Student" in two
+
+
 def test_means_and_differences_have_a_row_a_cell() -> None:
     found = results(SCORES)
     means, differences = rows(mean_table(found)), rows(difference_table(found, found.metrics))

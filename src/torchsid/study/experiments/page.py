@@ -23,8 +23,10 @@ from torchsid.study.statistics import bootstrap_interval
 
 _NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
 _OF_ALL = ("torchsid", "versions", "hardware", "git", "data")  # what belongs to the experiment
+_OF_SEEDS = "Held-out data, means with Student's 95 % intervals over seeds"
+_OF_ONE = "Held-out data, one seed: accuracies have 95 % intervals over the samples, which say nothing of other seeds"
 _RESULTS = (
-    "Held-out data, means with Student's 95 % intervals over seeds. “Last” is the last epoch, “best” that with the best validation "
+    ". “Last” is the last epoch, “best” that with the best validation "
     "accuracy. Differences are paired over the seeds; p is of the paired t-test, corrected by Holm's method for all of a column."
 )
 _TUNING = (
@@ -104,6 +106,7 @@ def experiment_page(found: Results, drawings: Mapping[str, Drawing]) -> Page:
     """Return the page with the figures."""
     experiment, runs = found.experiment, list(found.runs.values())
     seconds = sum(METRICS["seconds"].of(run) or 0.0 for run in runs)
+    several = len({run.seed for run in runs}) > 1
     parts = [f"Experiment {experiment.name}, {experiment.size}", f"recipe {experiment.recipe}"]
     parts += [f"{len(runs)} runs at the chosen rates, {duration(seconds)} of training"]
     repeat: list[Part] = [
@@ -120,7 +123,7 @@ def experiment_page(found: Results, drawings: Mapping[str, Drawing]) -> Page:
         notes=[f"The claim: {experiment.claim}"] if experiment.claim else [],
         sections=[
             Section("figures", "Figures", "", side_by_side(drawings.values())),
-            Section("results", "Results", _RESULTS, tables(found, found.metrics)),
+            Section("results", "Results", (_OF_SEEDS if several else _OF_ONE) + _RESULTS, tables(found, found.metrics)),
             Section("tuning", "Learning rates", _TUNING, [tuning_table(found)]),
             Section("repeat", "To repeat it", "", repeat),
         ],
@@ -175,7 +178,7 @@ def limits_table(found: Results) -> Table:
         "diverged": [job.directory for job in found.diverged],
         "best rate at an end of the grid": [str(cell) for cell in found.cells if cell in tuned and found.rates[cell] in edge],
         "trained by several processes": [f"{name}: {number}" for name, number in workers.items()],
-        "one seed, no interval": [str(cell) for cell in found.cells if sum(job.cell == cell for job in found.runs) == 1],
+        "one seed, no interval over seeds": [str(cell) for cell in found.cells if sum(job.cell == cell for job in found.runs) == 1],
     }
     return facts(["Limit", "Where"], [[what, "; ".join(which) or "none"] for what, which in limits.items()])
 
