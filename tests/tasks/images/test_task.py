@@ -112,6 +112,8 @@ def test_limit_takes_the_first_of_each_class(digits: RawSet) -> None:
         ({"validation": 0.999}, "too little"),
         ({"name": "mnits"}, r"unknown data set .*did you mean 'mnist'"),
         ({"name": "hub:"}, "hub:OWNER/NAME"),
+        ({"size": 5}, r"data\.size = 5 is for"),
+        ({"files": "a.csv"}, r"data\.files = 'a\.csv' is for"),
     ],
 )
 def test_what_cannot_be_had_is_an_error(values: dict[str, Any], message: str) -> None:

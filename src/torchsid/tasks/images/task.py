@@ -153,6 +153,10 @@ class Images(Task):
             repository = self.name.removeprefix(HUB_PREFIX)
             return hub.read(repository, download_folder=self.path, on_bad_sample=self.on_bad_sample, side=self.size)
         raw: RawSet = DATASETS.load(self.name)(self._request)
+        if self.files and self.name != "folder":
+            raise DataError(f"data.files = {self.files!r} is for data.name = 'folder', not for {self.name!r}: leave it out")
+        if self.size and raw.train.images.shape[2:] != (self.size, self.size):
+            raise DataError(f"data.size = {self.size} is for data.name = 'folder' or 'hub:…', not for {self.name!r}: leave it out")
         return raw
 
     @property
