@@ -190,7 +190,8 @@ CASES = {
     ),
     "ELECTRA": Case("Electra", lambda: {**SIZES, "embedding_size": 8}),
     "DeBERTa": Case("DebertaV2", lambda: SIZES),
-    "MPNet": Case("MPNet", lambda: {**SIZES, "pad_token_id": 0, "max_position_embeddings": 32}),
+    "Longformer": Case("Longformer", lambda: {**SIZES, "attention_window": 4, "max_position_embeddings": 64, "pad_token_id": 0}),
+    "XLNet": Case("XLNet", lambda: {"d_model": 16, "n_layer": 3, "n_head": 2, "d_inner": 32, "num_labels": CLASSES}, left=True),
     "GPT-2": Case("GPT2", lambda: {"n_embd": 16, "n_layer": 3, "n_head": 2, "num_labels": CLASSES, "pad_token_id": 0}),
     "OPT": Case(
         "OPT",
