@@ -19,6 +19,8 @@ from .classifiers import randomised
 
 transformers = pytest.importorskip("transformers", reason="pip install transformers")
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*in evaluation mode")  # the same pass twice needs it
+
 CLASSES = 5
 TARGET = torch.tensor([0, 3, 1])
 
