@@ -275,14 +275,14 @@ def _crossing(cascade: StagedCascade, layout: Layout) -> list[Handover]:
     Raises:
         CutError: the stages are no modules, or a value is neither a tensor nor a plain number, text or None.
     """
-    segments, found, problems, prior = cascade.segments, [], [], cascade.log_prior
+    segments, found, problems = cascade.segments, [], []
+    priors: list[Tensor] = []  # of the first stage alone
     if not isinstance(segments, GraphSegments):
         raise CutError("stages of a cascade cut by='boundary' cannot live on different workers: build it with by='graph'")
 
     def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
-        nonlocal prior
-        if prior is cascade.log_prior:
-            prior = cascade.prior(tensors[0])
+        if not priors:
+            priors.append(cascade.prior(tensors[0]))
         return tensors
 
     with without_side_effects(cascade), torch.no_grad():
@@ -291,7 +291,7 @@ def _crossing(cascade: StagedCascade, layout: Layout) -> list[Handover]:
             piece = segments.piece(own.start, own.stop)
             piece.run(cascade.model, values, close)
             values = piece.handed_on
-            found.append(_largest((*values, mask), own.stop, prior))
+            found.append(_largest((*values, mask), own.stop, priors[0]))
             problems += [
                 f"a {type(value).__name__} crosses the cut after stage {own.stop}, which no message can hold: cut elsewhere"
                 for value in values
