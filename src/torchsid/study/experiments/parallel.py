@@ -52,7 +52,7 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
     """
     with stop_on_signal() as stop:
         try:
-            in_fresh_processes(_apart, train, item, workers=workers, ends=lambda: stop.signal is not None)
+            in_fresh_processes(_watched, train, item, workers=workers, ends=lambda: stop.signal is not None, method=_ready_server())
         except RunError as error:
             for kind in (NonFiniteError, DataError):
                 if found := re.search(rf"\b{kind.__name__}: (.*)", str(error), re.DOTALL):
@@ -76,10 +76,7 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
     if processes == 1:
         yield from ((item, work(item)) for item in items)
         return
-    # The server imports what training needs once, and every process is a copy of it. Optimisers import dynamo as they begin; beside
-    # CUDA they do it themselves, for nothing may touch the driver before the copy is made.
-    method = "forkserver" if sys.platform == "linux" else "spawn"
-    get_context(method).set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
+    method = _ready_server()
     waiting, ended = iter(items), Event()
     running: dict[Future[Result], Item] = {}
     with stop_on_signal() as stop, ThreadPoolExecutor(processes) as pool:
@@ -95,6 +92,17 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
             raise KeyboardInterrupt
         finally:
             ended.set()
+
+
+def _ready_server() -> str:
+    """Return how a process is started: on Linux it is a copy of a server's, which imports what training needs once.
+
+    Optimisers import dynamo as they begin; beside CUDA they do it themselves, for nothing may touch the driver before the copy is
+    made.
+    """
+    method = "forkserver" if sys.platform == "linux" else "spawn"
+    get_context(method).set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
+    return method
 
 
 def _watched(work: Callable[[Item], Result], item: Item) -> Result:
