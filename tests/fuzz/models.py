@@ -41,22 +41,28 @@ def case(random: Random, folder: Path) -> str:
     return f"{made.name}: cut"
 
 
-def cut(model: nn.Module, inputs: Any, random: Random, *, budget: float = 100.0) -> StagedCascade:
-    """Cut a model at random: a number of stages or names of its submodules, either way, any head."""
-    by = random.choice(["boundary", "boundary", "graph"])
+def cut(model: nn.Module, inputs: Any, random: Random) -> StagedCascade:
+    """Cut a model at random: a number of stages or names of its submodules, either way, any head; three tries.
+
+    Raises:
+        ValueError: one of the errors that a user may meet, at every try.
+    """
     names = [name for name, module in model.named_modules() if name and not isinstance(module, nn.ModuleList)]
-    picked = sorted(random.sample(range(len(names)), min(len(names), random.randint(1, 3))))
-    stages: Any = random.choice([2, 3, 4, [names[index] for index in picked]])
-    return staged_cascade(
-        model,
-        CLASSES,
-        stages,
-        inputs,
-        by=by,
-        head=random.choice(["auto", "auto", *heads.names()]),
-        balance=random.choice(["work", "memory", "equal"]),
-        max_head_share=budget,
-    )
+    for tries_left in (2, 1, 0):
+        picked = sorted(random.sample(range(len(names)), min(len(names), random.randint(1, 3))))
+        wanted = {
+            "stages": random.choice([2, 3, 4, [names[index] for index in picked]]),
+            "by": random.choice(["boundary", "boundary", "boundary", "graph"]),
+            "head": random.choice(["auto", "auto", *heads.names()]),
+            "balance": random.choice(["work", "memory", "equal"]),
+        }
+        try:
+            return staged_cascade(model, CLASSES, example=inputs, max_head_share=100.0, **wanted)
+        except NAMED as error:
+            named(error)
+            if not tries_left:
+                raise
+    raise AssertionError
 
 
 def shake(cascade: StagedCascade) -> None:

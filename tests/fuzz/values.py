@@ -68,7 +68,7 @@ def _positive(random: Random) -> float:
 def invalid(annotation: Any, random: Random) -> Any:
     """Return a value that the annotation forbids: of another type, or just beyond a bound."""
     origin = get_origin(annotation)
-    wrong: list[Any] = [{"a": 1}, [[1], {}], [None]]
+    wrong: list[Any] = [{"a": 1}, [[1], {}]]
     if OneOf.within(annotation) or origin is Literal:
         return random.choice([*wrong, *STRANGE_TEXTS, 1, True])
     bounds = annotation.__metadata__ if origin is Annotated else ()
@@ -84,7 +84,7 @@ def invalid(annotation: Any, random: Random) -> Any:
         return random.choice([*wrong, 1.5] if kind is int else wrong)
     if kind is bool:
         return random.choice([*wrong, 1, "yes", 0.0])
-    return random.choice(wrong) if kind is str else None
+    return random.choice([*wrong, 1, True, 0.5]) if kind is str else None
 
 
 def extreme(annotation: Any, random: Random) -> Any:
