@@ -105,10 +105,22 @@ class Checkpointed(nn.Module):
         return x + self.drop(self.layer(x).relu())
 
 
+class Chained(Checkpointed):
+    """One that can be cut in its middle; what follows keeps more for backward where the graph goes on behind the cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.drop(self.layer(x)).relu())
+
+
+@pytest.mark.parametrize("cuts", [("1", "2"), ("1", "2.layer")])
 @pytest.mark.parametrize("window", [1, 2, 3])
-def test_stages_within_activation_checkpointing_have_the_gradients_of_those_without(window: int) -> None:
-    model = nn.Sequential(nn.Linear(4, 8), Checkpointed(), Checkpointed(), Checkpointed(), nn.Linear(8, CLASSES))
-    cascade = staged_cascade(model, CLASSES, ("1", "2"), X, max_head_share=9.0)
+def test_stages_within_activation_checkpointing_have_the_gradients_of_those_without(window: int, cuts: tuple[str, ...]) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), Checkpointed(), Chained(), Checkpointed(), nn.Linear(8, CLASSES))
+    cascade = staged_cascade(model, CLASSES, cuts, X, max_head_share=9.0)
     assert cascade.plan.stages[1].kept_bytes < cascade.plan.stages[1].operations  # nothing of the layer, but its input
     expected = {}
     for keeps in (True, False):

@@ -156,7 +156,7 @@ def _separable(a: int, b: int, random: Random) -> nn.Module:
 
 
 def _strided(a: int, b: int, random: Random) -> nn.Module:
-    pool = random.choice([nn.MaxPool2d(2, 1, 0), nn.AvgPool2d(2, ceil_mode=True), nn.Identity()])
+    pool = random.choice([nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(2, ceil_mode=True), nn.Identity()])
     return nn.Sequential(nn.Conv2d(a, b, 3, stride=random.choice([1, 2]), padding=1), nn.BatchNorm2d(b), nn.GELU(), pool)
 
 

@@ -37,13 +37,14 @@ class Boundaries:
             CutError: the model did not come past the cuts one by one and in order.
         """
         passed: list[str] = []
+        attached: dict[str, list[bool]] = {}  # of each tensor that was handed on, whether the graph goes on behind the cut
         closing = False
 
         def at(name: str) -> Hook:
             def hook(module: nn.Module, args: object, output: object) -> object:
                 nonlocal closing
                 if closing:  # a backward pass runs the submodule once more, as activation checkpointing does
-                    return output
+                    return _cut_as_before(output, attached[name]) if name in attached else output
                 stage = len(passed)
                 passed.append(name)
                 if passed != list(self.cuts[: len(passed)]):
@@ -54,7 +55,9 @@ class Boundaries:
                 closing = True
                 try:
                     with saved_tensors_hooks(_same, _same) if name in self.recomputed else nullcontext():
-                        return replace_tensors(output, close(stage, tensors_of(output)))
+                        handed_on = close(stage, tensors_of(output))
+                    attached[name] = [each.requires_grad for each in handed_on]
+                    return replace_tensors(output, handed_on)
                 finally:
                     closing = False
 
@@ -64,11 +67,18 @@ class Boundaries:
             for name in self.cuts:
                 hooks.enter_context(model.get_submodule(name).register_forward_hook(at(name)))
             output = call(model, x)
-        if len(passed) < len(self.cuts):
-            raise CutError(
-                f"the model did not come past {self.cuts[len(passed)]!r}: cut at submodules that every forward pass runs"
-            )
-        close(len(self.cuts), [logits_of(output)])
+            if len(passed) < len(self.cuts):
+                raise CutError(
+                    f"the model did not come past {self.cuts[len(passed)]!r}: cut at submodules that every forward pass runs"
+                )
+            closing = True
+            close(len(self.cuts), [logits_of(output)])
+
+
+def _cut_as_before(output: object, attached: list[bool]) -> object:
+    """Return what a submodule returned when it was run once more, without the graph where the first pass went on without it."""
+    made = zip(tensors_of(output), attached, strict=True)
+    return replace_tensors(output, [tensor if kept else tensor.detach() for tensor, kept in made])
 
 
 def _same(tensor: Tensor) -> Tensor:
