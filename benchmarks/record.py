@@ -28,7 +28,7 @@ KEPT_OF_AN_EPOCH = (
 def record(path: Path) -> dict[str, Any]:
     run = open_run(path)
     manifest, folder = run.manifest(), run.config().data.path
-    evaluation = json.loads((path / "evaluation.json").read_text())
+    evaluation = run.evaluation()
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     command = " ".join(
         Path(word).name if Path(word).is_absolute() and word != folder else word for word in manifest["command"].split()
@@ -43,6 +43,7 @@ def record(path: Path) -> dict[str, Any]:
                 **{name: {key: part[name][key] for key in KEPT_OF_A_SPLIT} for name in ("validation", "test") if part[name]},
             }
             for which, part in evaluation.items()
+            if which in ("best", "last") and part
         },
     }
     kept: dict[str, Any] = json.loads(json.dumps(result).replace(folder, "DIR") if folder else json.dumps(result))

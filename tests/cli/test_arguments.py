@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from torchsid.cli.arguments import find_runs, positive
 from torchsid.cli.main import main
 from torchsid.errors import RunError
+from torchsid.training import open_run
 
 Output = pytest.CaptureFixture[str]
 Trained = Callable[..., Path]
@@ -81,9 +81,9 @@ def test_where_all_splits_are_meant_one_without_samples_is_left_out(trained: Tra
 )
 def test_other_samples_than_those_trained_on_are_pointed_out(runs: Path, words: list[str], other: str, capsys: Output) -> None:
     shutil.copytree(runs / "digits", "run")
-    content = json.loads(Path("run/manifest.json").read_text())
+    content = open_run(Path("run")).manifest()
     content["data"]["fingerprint"][f"arrays/{other}"] = "0" * 64
-    Path("run/manifest.json").write_text(json.dumps(content))
+    open_run(Path("run")).write_manifest(content)
     assert main([words[0], "run", *words[1:]]) == 0
     (warning,) = capsys.readouterr().err.splitlines()
     assert f"{other} samples" in warning

@@ -5,6 +5,7 @@ from tests.study.fake import believing
 from torchsid.errors import NonFiniteError
 from torchsid.study.figures import cards_of, of_each_kind
 from torchsid.study.positions import flatten, settled, spread
+from torchsid.tasks.domain import Samples
 
 
 def test_a_classifier_has_one_position_a_sample() -> None:
@@ -56,7 +57,8 @@ def test_cards_are_shared_out_over_the_kinds() -> None:
 
 def test_cards_show_what_was_believed_and_name_positions_where_samples_have_several() -> None:
     flat = flatten(torch.randn(3, 2, 2, 3).log_softmax(-1), torch.randint(3, (2, 2))).take([1, 2])
-    cards = cards_of(flat, torch.arange(2), lambda sample: f"<p>{int(sample)}</p>", ["a", "b", "c"], [["one"], ["two"]])
+    samples = Samples(torch.arange(2), torch.randint(3, (2, 2)))
+    cards = cards_of(flat, samples, lambda sample: f"<p>{int(sample)}</p>", ["a", "b", "c"], [["one"], ["two"]])
     assert [card.sample for card in cards] == ["<p>0</p>", "<p>1</p>"]
     assert [card.lines for card in cards] == [["one", "position 1"], ["two", "position 0"]]
 

@@ -170,8 +170,8 @@ def test_descent_that_ends_for_two_epochs_in_a_row_is_told_once_and_can_end_the_
     run = RunDirectory(train(small(*method, "watch.certify=true", "training.epochs=6"), tmp_path / "run", reporter=recorder))
     falls, rises = [1, 1], [1, pytest.approx(0.1, abs=0.05)]
     assert [record["descent"] for record in recorder.records] == [falls, rises, falls, rises, rises, rises][:epochs]
-    (warning,) = recorder.warnings
+    warning, small_validation = recorder.warnings
     assert warning.startswith("epoch 5: stage 2 no longer improves on stage 1 (mean KL ")
     assert warning.endswith("on 30 validation samples" + ("; training ends here" if on_no_descent == "stop" else ""))
-    assert [record["message"] for record in run.metrics() if record["event"] == "warning"] == [warning]
+    assert [record["message"] for record in run.metrics() if record["event"] == "warning"] == [warning, small_validation]
     assert (run.manifest()["status"], run.evaluation()["last"]["epoch"]) == ("finished", epochs)

@@ -70,10 +70,11 @@ def test_every_cell_is_tuned_on_validation_and_repeated_with_every_seed(finished
 def test_the_same_again_makes_up_for_what_was_lost_or_killed_at_its_start_alone(out: Path, finished: tuple[Path, Results]) -> None:
     before, lines = times(out), []
     lost, stillborn = sorted(before)[:2]
+    config = (out / "runs" / stillborn / "config.toml").read_bytes()
     for name in (lost, stillborn):
         shutil.rmtree(out / "runs" / name)
     (out / "runs" / stillborn).mkdir()
-    (out / "runs" / stillborn / "config.toml").write_text("")
+    (out / "runs" / stillborn / "config.toml").write_bytes(config)
     again = run(tiny(), out, say=lines.append)
     after = times(out)
     assert {name for name in before if after[name] != before[name]} == {lost, stillborn}
