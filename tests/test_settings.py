@@ -94,8 +94,9 @@ def test_what_is_allowed_is_said_in_words(annotation: Any, words: str) -> None:
 def test_a_named_entry_brings_its_settings() -> None:
     assert set(all_settings(network, {})) == {"extractor", "depth", "feature_dim"}
     assert set(all_settings(network, {"extractor": ""})) == {"extractor", "depth"}
-    with pytest.raises(ConfigError, match="unknown extractor 'mpl'"):
-        all_settings(network, {"extractor": "mpl"})
+    for wrong in ("mpl", True, 3, ["mlp"], {"mlp": 1}):
+        with pytest.raises(ConfigError, match="unknown extractor"):
+            all_settings(network, {"extractor": wrong})
 
 
 def test_an_entry_is_handed_on_with_its_settings_filled_in() -> None:

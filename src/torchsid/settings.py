@@ -144,7 +144,7 @@ def _chosen(setting: Setting, values: Mapping[str, Any]) -> Callable[..., Any] |
     name = values.get(setting.name, setting.default)
     if one_of is None or name is inspect.Parameter.empty or name in one_of.also:
         return None
-    return one_of.registry.load(name)
+    return one_of.registry.load(str(name))  # a number or a list, which nobody has checked yet, is no name either
 
 
 def _of_chosen(setting: Setting, values: Mapping[str, Any]) -> Iterator[tuple[str, Setting]]:

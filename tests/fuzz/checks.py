@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
+from warnings import WarningMessage
 
 import torch
 from torch import Tensor
@@ -41,9 +42,13 @@ def samples_are_apart(cascade: StagedCascade, inputs: Any, each: Rows, random: R
         close("the beliefs of part of a batch", part, whole[:, :keep], tolerance)
 
 
-def padding_counts_for_nothing(cascade: StagedCascade, inputs: Mapping[str, Tensor], pad: int, tolerance: float) -> None:
-    """Further padding, which the mask says is none of the text, changes no belief of any stage."""
+def padding_counts_for_nothing(
+    cascade: StagedCascade, inputs: Mapping[str, Tensor], pad: int, told: list[WarningMessage], tolerance: float
+) -> None:
+    """Further padding, which the mask says is none of the text, changes no belief of any stage, or a warning has said so."""
     cascade.eval()
+    if any("padding" in str(each.message) for each in told):
+        return
     longer = {"input_ids": torch.nn.functional.pad(inputs["input_ids"], (0, 3), value=pad)}
     longer["attention_mask"] = torch.nn.functional.pad(inputs["attention_mask"], (0, 3))
     with torch.no_grad():

@@ -44,10 +44,9 @@ PREDICTING = ("evaluate", "predict", "audit", "exits")
 
 @dataclass(frozen=True)
 class Template:
-    """A finished run, the same run interrupted in its second epoch, its data and a picture; nobody changes them."""
+    """A finished run, its data and a picture; nobody changes them."""
 
     run: Path
-    interrupted: Path
     data: Path
     picture: Path
 
@@ -69,17 +68,22 @@ def template(format_: str) -> Template:
     data.mkdir(exist_ok=True)
     config = resolve("digits", [*settings, *SMALL, *NETWORKS[format_]])
     train(config, root / "run")
-    seconds, loop.REPORT_SECONDS = loop.REPORT_SECONDS, -1.0
+    data_sets.write("folder", root / "pictures")
+    return Template(root / "run", data, root / "pictures" / "train" / "class 0" / "0.png")
+
+
+@cache
+def interrupted(format_: str) -> Path:
+    """Return the same run, interrupted in its second epoch."""
+    run, seconds = template(format_).run.with_name("interrupted"), loop.REPORT_SECONDS
+    loop.REPORT_SECONDS = -1.0
     try:
-        train(config, root / "interrupted", reporter=Stop())
+        train(resolve(template(format_).run / "config.toml"), run, reporter=Stop())
     except Interrupted:
-        pass
-    else:
-        raise AssertionError("the run was not interrupted")
+        return run
     finally:
         loop.REPORT_SECONDS = seconds
-    data_sets.write("folder", root / "pictures")
-    return Template(root / "run", root / "interrupted", data, root / "pictures" / "train" / "class 0" / "0.png")
+    raise AssertionError("the run was not interrupted")
 
 
 @cache
@@ -121,7 +125,7 @@ def case(random: Random, folder: Path) -> str:
 def _run(format_: str, random: Random, folder: Path) -> str:
     made, verb = template(format_), random.choices([*VERBS, "resume"], [*(1 if verb in SLOW else 4 for verb in VERBS), 4])[0]
     run = folder / "run"
-    shutil.copytree(made.interrupted if verb == "resume" else made.run, run)
+    shutil.copytree(interrupted(format_) if verb == "resume" else made.run, run)
     files = sorted(path for path in run.rglob("*") if path.is_file())
     done = _damaged(files, random.choice([1, 1, 1, 2]), random)
     if verb == "resume":

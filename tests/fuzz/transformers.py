@@ -1,5 +1,6 @@
 """Models of the transformers and timm libraries, small and with random weights, cut at random as random networks are."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
@@ -63,7 +64,9 @@ def case(random: Random, folder: Path) -> str:
         return f"no model of this size: {type(error).__name__}"
     before = checks.state(model)
     try:
-        cascade = cut(model, inputs, random)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            cascade = cut(model, inputs, random)
         checks.nothing_is_left_behind(model, before)
         shake(cascade)
         checks.answers_as_before(cascade, inputs, logits, TOLERANCE)
@@ -71,7 +74,7 @@ def case(random: Random, folder: Path) -> str:
             checks.samples_are_apart(cascade, inputs, _each, random, TOLERANCE)
         if isinstance(inputs, dict) and "attention_mask" in inputs:
             pad = getattr(model.config, "pad_token_id", None) or 0
-            checks.padding_counts_for_nothing(cascade, inputs, pad, TOLERANCE)
+            checks.padding_counts_for_nothing(cascade, inputs, pad, told, TOLERANCE)
         checks.trains_locally(cascade, inputs, torch.randint(CLASSES, logits.shape[:-1]))
     except NAMED as error:
         return f"{task.lower()}: refused, {named(error)}"
