@@ -12,6 +12,7 @@ from tests.heads.samples import randomise
 from torchsid import SID, StagedCascade, heads, staged_cascade
 from torchsid.anytime import EarlyExit
 from torchsid.core.calling import Inputs
+from torchsid.errors import CutError
 
 CLASSES, SHORT, LONG = 3, 7, 12
 
@@ -143,6 +144,21 @@ def test_a_head_of_ones_own_may_ask_for_the_mask_and_one_that_does_not_is_named_
         deaf = staged_cascade(Encoder(), CLASSES, ["layers.0"], positional(SHORT), head=Deaf)
     deaf.log_beliefs(positional(LONG))
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(("name", "form"), [("padding_mask", (2, 7)), ("attention_mask", (2, 1, 1, 7)), ("real", (2, 7))])
+def test_an_input_that_looks_like_a_mask_and_is_none_is_said(name: str, form: tuple[int, ...]) -> None:
+    class Named(Encoder):
+        def forward(self, tokens: Tensor, **masks: Tensor) -> Tensor:
+            return super().forward(tokens, masks[name].view(2, -1))
+
+    tokens, mask = positional(SHORT)
+    x = {"tokens": tokens, name: mask.bool().view(form)}
+    with pytest.warns(UserWarning, match=rf"stages 1, 2 read every token: if the input {name} \[2, .* mask=lambda x: None"):
+        cut(Named(), x, ["mix", "layers.0"])
+    cut(Named(), x, ["mix", "layers.0"], mask=lambda x: None)
+    with pytest.raises(CutError, match=r"the mask goes from -1 to 0, as one that is added to scores: .* == 0"):
+        cut(Named(), x, ["mix"], mask=lambda x: x[name].view(2, -1).float() - 1)
 
 
 def test_a_mask_that_fits_nothing_is_said_once() -> None:

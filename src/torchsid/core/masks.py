@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,9 +18,20 @@ NAME = "attention_mask"
 
 def named_mask(names: Sequence[str], x: Inputs) -> Tensor | None:
     """Return the input `attention_mask`, `[B, T]`, if it is there; `names` are those of the model's arguments, in order."""
-    given = x if isinstance(x, Mapping) else dict(zip(names, positional(x), strict=False))
-    found = given.get(NAME)
+    found = _by_name(names, x).get(NAME)
     return found if isinstance(found, Tensor) and found.dim() == 2 else None
+
+
+def overlooked(names: Sequence[str], x: Inputs) -> str:
+    """Return name and shape of an input that looks like a mask of padding, though `named_mask` does not take it, or ""."""
+    for name, value in _by_name(names, x).items():
+        if isinstance(value, Tensor) and value.dim() > 1 and ("mask" in name or (value.dtype == torch.bool and value.dim() == 2)):
+            return f"{name} {list(value.shape)}"
+    return ""
+
+
+def _by_name(names: Sequence[str], x: Inputs) -> Mapping[str, Any]:
+    return x if isinstance(x, Mapping) else dict(zip(names, positional(x), strict=False))
 
 
 def arguments_of(module: nn.Module) -> tuple[str, ...]:

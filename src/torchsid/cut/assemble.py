@@ -17,7 +17,7 @@ from torchsid.core.axes import Axes, arranged, channels_by_rank
 from torchsid.core.beliefs import uniform_prior
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Positions
-from torchsid.core.masks import MaskOf, asks_for_mask
+from torchsid.core.masks import MaskOf, arguments_of, asks_for_mask, overlooked
 from torchsid.core.rows import find_rows
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, Plan, Segments, StagedCascade, StagePlan
@@ -146,7 +146,7 @@ def staged_cascade(
         rows=found.rows,
         mask=mask,
     )
-    _follow_mask(cascade, features, example)
+    _follow_mask(cascade, features, example, own_mask=mask is not None)
     kinds = [*(kind for kind, _ in built), "the model's own"]
     rows = zip(spans, (*cuts, ""), features, kinds, strict=True)
     cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)), note)
@@ -231,11 +231,29 @@ def _own_copy(model: nn.Module, example: Inputs) -> Inputs:
     return copied
 
 
-def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: Inputs) -> None:
-    """Find the tokens of the inputs among those of each stage, and say which heads read padding all the same."""
-    mask, stages = cascade.mask_of(example), range(cascade.depth - 1)
+def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: Inputs, own_mask: bool) -> None:
+    """Find the tokens of the inputs among those of each stage, and say which heads read padding all the same.
+
+    Raises:
+        CutError: the mask is one that is added to scores.
+    """
+    given, mask, stages = cascade.mask(example), cascade.mask_of(example), range(cascade.depth - 1)
     if mask is None:
+        found = "" if own_mask else overlooked(arguments_of(cascade.model), example)
+        tokens = [str(stage + 1) for stage in stages if cascade.axes[stage].arranged(features[stage]).dim() == 3]
+        if found and tokens and cascade.positions != "tokens":
+            warnings.warn(
+                f"the heads of stages {', '.join(tokens)} read every token: if the input {found} says where padding is, give mask, "
+                "a function of the inputs that returns [B, T], 1 where a token counts; if not, mask=lambda x: None",
+                stacklevel=3,
+            )
         return
+    if given is not None and bool((given < 0).any()):
+        low, high = given.min().item(), given.max().item()
+        raise CutError(
+            f"the mask goes from {low:.4g} to {high:.4g}, as one that is added to scores: give mask, a function of the inputs that "
+            "returns [B, T], 1 where a token counts and 0 at padding, such as mask=lambda x: x['attention_mask'] == 0"
+        )
 
     def more(read: Sequence[Tensor], length: int) -> list[int]:
         """Return how many tokens each stage has more than the inputs; 0 where it reads none."""
