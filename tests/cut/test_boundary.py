@@ -55,6 +55,33 @@ def test_all_tensors_that_a_submodule_returns_cross() -> None:
     assert shapes == [[(6, 8), (6, 3)], [(6, CLASSES)]]
 
 
+def test_what_a_body_returns_beside_its_output_may_be_of_earlier_stages() -> None:
+    class Body(Chain):
+        def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+            hidden = [self.a(x)]
+            hidden.append(self.b(hidden[-1]).relu())
+            return self.c(hidden[-1]), hidden
+
+    class Tells(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.out = Body(), nn.Linear(8, CLASSES)
+
+        def forward(self, x: Tensor) -> dict[str, object]:
+            output, hidden = self.body(x)
+            return {"logits": self.out(output.relu()), "hidden": hidden}
+
+    model = Tells()
+    for window in (1, 2):
+        found = []
+        for end in ("body", "body.c"):
+            torch.manual_seed(0)
+            cascade = staged_cascade(copy.deepcopy(model), CLASSES, ["body.a", end], X, head="linear", max_head_share=9.0)
+            SID(cascade, window=window).backward(X, TARGET)
+            found.append(cascade)
+        assert_same_gradients(found[0], gradients(found[1]), 0.0)
+
+
 def test_no_hook_is_left() -> None:
     model = Chain()
 

@@ -239,12 +239,12 @@ def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: In
     """
     given, mask, stages = cascade.mask(example), cascade.mask_of(example), range(cascade.depth - 1)
     if mask is None:
-        found = "" if own_mask else overlooked(arguments_of(cascade.model), example)
-        tokens = [str(stage + 1) for stage in stages if cascade.axes[stage].arranged(features[stage]).dim() == 3]
-        if found and tokens and cascade.positions != "tokens":
+        unread = "" if own_mask else overlooked(arguments_of(cascade.model), example)
+        pooled = [str(stage + 1) for stage in stages if cascade.axes[stage].arranged(features[stage]).dim() == 3]
+        if unread and pooled and cascade.positions != "tokens":
             warnings.warn(
-                f"the heads of stages {', '.join(tokens)} read every token: if the input {found} says where padding is, give mask, "
-                "a function of the inputs that returns [B, T], 1 where a token counts; if not, mask=lambda x: None",
+                f"the heads of stages {', '.join(pooled)} read every token: if the input {unread} says where padding is, give "
+                "mask, a function of the inputs that returns [B, T], 1 where a token counts; if not, mask=lambda x: None",
                 stacklevel=3,
             )
         return
@@ -305,7 +305,7 @@ def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: Sequenc
         if not tensors:
             raise CutError(f"no tensor crosses the cut behind stage {stage + 1}: name a submodule whose output is read behind it")
         read.append(tensors[0].detach())
-        reached = parameters_behind(tensors)
+        reached = parameters_behind(tensors[:1])  # what is returned beside it, and read by nothing, may be older
         for parameter in names:
             if parameter in reached and owner.get(parameter, stage) != stage:
                 raise CutError(
