@@ -109,6 +109,7 @@ def test_a_finished_run_without_evaluation_is_an_error(make_run: Make) -> None:
         ("evaluation.json", '{"best": {"test": {"kl": [1], "n": 1e999}}}', "incomplete or damaged"),
         ("evaluation.json", '{"best": {"test": [3]}}', "incomplete or damaged"),
         ("samples.safetensors", "no tensors here", "samples.safetensors is damaged"),
+        ("names.json", 100_000 * "[", "names.json is damaged"),
     ],
 )
 def test_damage_is_reported_with_its_place(make_run: Make, name: str, content: str, message: str) -> None:
@@ -124,6 +125,14 @@ def test_samples_that_do_not_belong_together_are_named(make_run: Make, name: str
     path = make_run() / "samples.safetensors"
     save_file({**load_file(path), name: np.zeros(shape, dtype=np.float32)}, path)
     with pytest.raises(RunError, match="do not belong together"):
+        load_run(path.parent).samples()
+
+
+def test_a_sample_of_a_class_that_is_not_there_is_named(make_run: Make) -> None:
+    path = make_run() / "samples.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "target": np.full_like(tensors["target"], 99)}, path)
+    with pytest.raises(RunError, match="target holds class 99"):
         load_run(path.parent).samples()
 
 

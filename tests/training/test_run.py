@@ -14,11 +14,12 @@ from torchsid import __version__
 from torchsid.errors import CheckpointError, RunError
 from torchsid.study.runs import load_run
 from torchsid.tasks import Splits
-from torchsid.training import RunDirectory, load_network, lock, open_run, resolve, to_toml
+from torchsid.training import RunDirectory, checkpoint, load_network, lock, open_run, resolve, to_toml
+from torchsid.training.config import config_sha256
 from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import evaluate
 from torchsid.training.lock import LOCK, locked, refuse_if_in_use
-from torchsid.training.run import check_directory, cut_back, synced_size
+from torchsid.training.run import WHICH, check_directory, cut_back, synced_size
 from torchsid.training.setup import build_task
 
 
@@ -53,6 +54,16 @@ def test_samples_are_held_out_with_the_networks_beliefs(finished: RunDirectory, 
     assert torch.equal(splits.validation.target[samples["indices"]], samples["target"])
     network = load_network(finished, "best")
     torch.testing.assert_close(samples["log_beliefs"], network.learner.log_beliefs(network.prepare(samples["inputs"])))
+
+
+@pytest.mark.parametrize("progress", [{"epoch": 3, "step": 0, "best_epoch": 1}, {"epoch": 2, "step": 4, "best_epoch": 1}])
+def test_a_best_checkpoint_of_another_moment_is_refused(copy: RunDirectory, progress: dict[str, int]) -> None:
+    learner, digest = load_network(copy).learner, config_sha256(copy.config())
+    optimizer = torch.optim.SGD(learner.module.parameters())
+    checkpoint.save(copy.checkpoint("best"), learner, optimizer, {"progress": progress}, config_sha256=digest)
+    for which in WHICH:
+        with pytest.raises(CheckpointError, match="were best and last exchanged"):
+            load_network(copy, which)
 
 
 def test_what_is_no_run_or_not_yet_is_said(copy: RunDirectory, tmp_path: Path) -> None:

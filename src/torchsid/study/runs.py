@@ -161,6 +161,8 @@ class RunRecord:
         if not floats or not inputs.dim() or not target.dim() or not len(inputs) == len(target) == log_beliefs.shape[1]:
             shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
             raise RunError(f"{path} is damaged: {shapes} do not belong together")
+        if len(target) and not target.is_floating_point() and target.max() >= (classes := log_beliefs.shape[-1]):
+            raise RunError(f"{path} is damaged: target holds class {int(target.max())}, and there are {classes} classes")
         return Samples(inputs, target, names=chosen), log_beliefs
 
 
@@ -216,7 +218,7 @@ def _named(path: Path) -> dict[str, Named]:
         parts = {split: Named(**part) for split, part in json.loads(path.read_text("utf-8")).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
     if wrong := [split for split, part in parts.items() if len(part.names) != len(part.target)]:
         raise RunError(f"{path} is damaged: not a class for every name of {', '.join(wrong)}")

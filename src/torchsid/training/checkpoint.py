@@ -81,6 +81,16 @@ def exists(directory: Path) -> bool:
     return (current(directory) / _STATE).is_file()
 
 
+def state_of(directory: Path) -> dict[str, Any]:
+    """Return the state that was saved with a checkpoint, without reading its tensors.
+
+    Raises:
+        CheckpointError: the file that holds it is missing or altered.
+    """
+    state: dict[str, Any] = _read_header(current(directory))["state"]
+    return state
+
+
 def load(
     directory: Path, learner: Learner, optimizer: Optimizer | None = None, *, config_sha256: str, world: "World | None" = None
 ) -> dict[str, Any]:

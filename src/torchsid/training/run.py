@@ -51,6 +51,21 @@ class RunDirectory:
         """The directory of the last or the best checkpoint."""
         return self.path / "checkpoints" / which
 
+    def check_best(self) -> None:
+        """See whether checkpoints/best holds the end of the epoch that it calls the best, and not what belongs into last.
+
+        Raises:
+            CheckpointError: it is of another moment.
+        """
+        directory = self.checkpoint("best")
+        progress = checkpoint.state_of(directory).get("progress") if checkpoint.exists(directory) else None
+        match progress:
+            case {"epoch": int(epoch), "step": int(step), "best_epoch": int(best)} if best and (epoch - 1, step) != (best, 0):
+                when = f"step {step} of epoch {epoch}" if step else f"the end of epoch {epoch - 1}"
+                raise CheckpointError(
+                    f"{directory} is of {when}, the best epoch was {best}: were best and last exchanged? Restore them from a copy"
+                )
+
     def config(self) -> RunConfig:
         """Return the resolved configuration.
 
@@ -236,6 +251,7 @@ def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str
     config, about = run.config(), run.about()
     task = build_task(config)
     directory = next((found for name in (which, "last") if checkpoint.exists(found := run.checkpoint(name))), None)
+    run.check_best()
     if directory is None:
         raise RunError(f"{run.path} has no checkpoint yet: continue it with `torchsid train --resume`")
     # Initial weights are drawn only to be overwritten: the caller's random numbers stay as they are.

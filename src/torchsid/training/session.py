@@ -235,6 +235,7 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
     """Go on from the last checkpoint, if there is one, with the log cut back to there; write into the manifest how it ended."""
     state, progress = restore(run, setup, reporter), Progress()
     if state:
+        run.check_best()
         try:
             progress = TypeAdapter(Progress).validate_python(state["progress"])
             state["metrics_bytes"] = TypeAdapter(NonNegativeInt).validate_python(state["metrics_bytes"])
