@@ -163,6 +163,17 @@ class UShaped(nn.Module):
         return self.out(self.up(torch.cat([down, inner], -1)).relu())
 
 
+class Folded(nn.Module):
+    """Looks at every sample three times, as three samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.b(self.a(x.repeat(3, 1)).relu()).relu().unflatten(0, (3, -1)).mean(0))
+
+
 def test_a_lopsided_plan_says_so_and_names_cuts_that_even_it_out() -> None:
     chain, u_shaped = profile(nn.Sequential(*(nn.Linear(4, 4) for _ in range(5))), X), profile(UShaped(), X)
     assert lopsided(chain, choose(chain, 2, "work"), list) == ""
@@ -184,6 +195,8 @@ def test_a_lopsided_plan_says_so_and_names_cuts_that_even_it_out() -> None:
         (UShaped(), r"after down, up; elsewhere skip connections cross, .*: stages=\['middle', 'inner', 'up'\]"),
         (Tied(), r"after a, c; elsewhere the parameter b.weight is used on both sides: give each use a copy .*untie"),
         (TiedModule(), "elsewhere the parameter b.weight is used on both sides: give each use a copy of its own"),
+        (Folded(), r"after nothing; elsewhere no axis of \[\d+, 8\] has the \d+ samples of the example"),
+        (nn.Sequential(Chain().requires_grad_(False), nn.Linear(5, 5)), r"after nothing; what is frozen \(requires_grad=False\)"),
     ],
     ids=lambda model: type(model).__name__,
 )

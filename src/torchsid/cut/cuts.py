@@ -83,6 +83,11 @@ def _way_out(profile: Profile, stages: int) -> str:
     if stages > 1 and tied:
         name = max(tied, key=lambda name: tied[name])
         return f"; elsewhere the parameter {name} is used on both sides: give each use a copy of its own (untie it), or freeze it"
+    folded = [exit_ for exit_ in profile.exits[:-1] if exit_.returns is not None and profile.batch_axis(exit_) is None]
+    if stages > 1 and folded:
+        return f"; elsewhere {no_batch_axis(profile, folded[-1])}"
+    if stages > 1 and any(exit_.returns is None for exit_ in profile.exits):
+        return "; what is frozen (requires_grad=False), or runs under no_grad, is no stage"
     return ""
 
 
