@@ -133,3 +133,9 @@ def test_the_front_is_what_no_other_beats() -> None:
 def test_a_logarithmic_axis_has_numbers_wherever_it_begins(low: float, high: float) -> None:
     drawn = curves("T", [Line("SID", [1, 2], [low, high])], x="epoch", ticks={}, logarithmic="y")
     assert len([text for text in texts(drawn) if text.replace(".", "").replace("e-", "").isdigit()]) >= 2
+
+
+@pytest.mark.parametrize("points", [[99.9893], [0.001, 0.002]])
+def test_a_square_has_the_same_axes_whatever_is_in_it(points: list[float]) -> None:
+    drawn = curves("T", [Line("SID", points, points, sizes=[0.5] * len(points))], x="confidence", square=100)
+    assert (texts(drawn).count("0"), texts(drawn).count("100")) == (2, 2)

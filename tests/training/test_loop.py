@@ -153,7 +153,7 @@ def test_resuming_a_damaged_or_another_run_is_refused(small: Small, tmp_path: Pa
         train(small("learner.alpha=0.7", "distributed.queue=7"), run, resume=True)
     manifest = open_run(run).manifest()
     open_run(run).write_manifest({**manifest, "data": {**manifest["data"], "fingerprint": {"x": "y"}}})
-    with pytest.raises(CheckpointError, match=r"data have changed(?s:.*)x is not there any more\n  - arrays/train is new"):
+    with pytest.raises(CheckpointError, match=r"data have changed(?s:.*)not there any more: x\n  - new: arrays/train"):
         train(small(), run, resume=True)
     open_run(run).write_manifest({**manifest, "versions": {**manifest["versions"], "torch": "1.0"}})
     path = run / "checkpoints/last/optimizer.safetensors"
@@ -181,9 +181,9 @@ def test_a_run_goes_on_with_the_same_data_elsewhere_and_with_others_it_says_how_
     before = (tmp_path / "run" / "config.toml").read_bytes()
     first, last = moved / "a" / "00.png", moved / "a" / "58.png"
     swaps: list[tuple[Callable[[], object], str]] = [
-        (lambda: (first.rename(moved / "x"), last.rename(first), (moved / "x").rename(last)), "60 images has other bytes"),
+        (lambda: (first.rename(moved / "x"), last.rename(first), (moved / "x").rename(last)), "other bytes: 60 images"),
         (lambda: (moved / "b").rename(moved / "c"), "the classes are a, c, and were a, b when the run began"),
-        (first.unlink, r"60 images is not there any more(?s:.*)59 images is new"),
+        (first.unlink, r"not there any more: 60 images(?s:.*)new: 59 images"),
     ]
     for swap, message in swaps:
         shutil.copytree(moved, tmp_path / "copy")

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         screen.file("predictions", args.csv)
     if problems:
         shown = "".join(f"\n  - {problem}" for problem in problems.values())
-        raise DataError(f"{len(problems)} of {len(paths)} files cannot be read:{shown}")
+        raise DataError(f"{len(problems)} of {len(problems) + len(answers)} files cannot be read:{shown}")
     return 0
 
 

@@ -59,7 +59,7 @@ def reliability(title: str, bins: Mapping[str, Mapping[str, Sequence[float]]], s
         count = np.array(each["count"])
         x, y = (100 * np.array(each[key])[count > 0] for key in ("confidence", "accuracy"))
         lines.append(Line(name, x.tolist(), y.tolist(), sizes=(count[count > 0] / count.sum()).tolist()))
-    return curves(title, lines, x="confidence, %", diagonal=True, bottom=0, size=size) if lines else None
+    return curves(title, lines, x="confidence, %", square=100, size=size) if lines else None
 
 
 def card(sample: str, log_beliefs: Tensor, names: Sequence[str], outcome: int, title: str, lines: Sequence[str]) -> Card:

@@ -117,10 +117,10 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     old, new = before["fingerprint"], now["fingerprint"]
     for name in dict.fromkeys([*old, *new]):
         if name not in new or name not in old:
-            changes.append(f"{name} {'is not there any more' if name not in new else 'is new'}")
+            changes.append(f"{'not there any more' if name not in new else 'new'}: {name}")
         elif old[name] != new[name]:
             what = name.removeprefix("arrays/")
-            changes.append(f"{name} has other bytes" if what == name else f"other {what} samples, labels or order")
+            changes.append(f"other bytes: {name}" if what == name else f"other {what} samples, labels or order")
     return changes
 
 

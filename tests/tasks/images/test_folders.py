@@ -56,6 +56,7 @@ def sizes(splits: Splits) -> tuple[int, int, int]:
         ({"VAL/": 3, "Eval/": 2}, (20, 6, 4), ""),
         ({"validation/": 3, "test/": 2}, (20, 6, 4), ""),
         ({"val/": 1, "valid/": 3, "test/": 2, "eval/": 4}, (20, 2, 4), "images in valid/: 6 left out (valid/a/0.png,"),
+        ({"val-set/": 3, "Testing Data/": 2}, (20, 6, 4), ""),
         ({"extra/": 2}, (14, 2, 4), "images beside train/: 4 left out (extra/a/0.png, extra/a/1.png, extra/b/0.png, …)"),
     ],
 )
@@ -196,6 +197,8 @@ TABLE = "\ufeffpath;label;split\r\nx/0.png;cat;train\r\nx/1.png;dog;train\r\nx/2
 LISTS = {
     "all.csv": {"all.csv": TABLE},
     "train.txt": {"train.txt": "x/0.png cat\nx/1.png dog\n", "valid.txt": "x/2.png cat\n", "test.txt": "y/0.png dog"},
+    "Train.txt": {"Train.txt": "x/0.png\tcat\nx\\1.png,dog\n", "val.txt": "./y/../x/2.png; cat\n", "test.txt": "y/0.png dog"},
+    "windows.csv": {"windows.csv": TABLE.replace("/", "\\").replace("path;label;", "Path ; LABEL; ")},
 }
 
 
@@ -220,6 +223,9 @@ def test_a_list_without_labels_or_parts_takes_them_from_the_folders_and_by_lot(w
     raw = read(root, files="some.txt")
     assert raw.class_names == ("a", "b")
     assert (len(raw.train.labels), np.bincount(raw.test.labels).tolist()) == (17, [2, 2])
+    (root / "my.csv").write_text("path,part\n" + "".join(f"{root / name},train\n" for name in in_classes("train/", 10)))
+    raw = read(root, files="my.csv")
+    assert (raw.class_names, raw.skipped) == (("a", "b"), ("columns of my.csv that are not path, label, split: 1 not read (part)",))
 
 
 @pytest.mark.parametrize(
@@ -230,6 +236,11 @@ def test_a_list_without_labels_or_parts_takes_them_from_the_folders_and_by_lot(w
         ("path,label,split\nx/0.png,a,trian\n", r"line 2: split 'trian'; allowed are train"),
         ("path,label\n0.png,\n,b\nx/0.png,a\nx/0.png,b\n", r"3 lines(?s:.*)2: no label(?s:.*)3: no path(?s:.*)5: x/0.png a second"),
         ('path,label\n"x/0.png,a\n', "no CSV file"),
+        ("path,label\nx/0.png,a\nx/../x/0.png,b\n", "line 3: x/../x/0.png a second"),
+        ("path,label\nx/0.png,\0\n", "no text in UTF-8"),
+        ("path,class\nx/0.png,a\nx/1.png,b\n", "only 'x'"),
+        (f"path,label\n{'n' * 300}\\0.png,a\nx/0.png,b\n", "too long"),
+        ("path,label\nx/0.png,a\nx/1.png,b\n", "2 images are too few"),
         ("path,label\nx/9.png,a\nx/0.png,b\n", r"x/9\.png: (?s:.*)No such file"),
     ],
 )

@@ -41,7 +41,7 @@ def curves(
     logarithmic: str = "",
     bottom: float | None = None,
     ticks: Mapping[float, str] | None = None,
-    diagonal: bool = False,
+    square: float | None = None,
     level: float | None = None,
     size: tuple[float, float] = (460, 270),
 ) -> Drawing:
@@ -55,7 +55,7 @@ def curves(
         logarithmic: which axes are: `x`, `y` or `xy`; values that are not above 0 have no place on `y`.
         bottom: where the vertical axis begins, if no value lies below; None fits it to the values.
         ticks: places on the horizontal axis with their names; None marks whole numbers.
-        diagonal: whether y = x is drawn, dashed.
+        square: where both axes end, which then begin at 0; y = x is drawn, dashed.
         level: of a dashed line across.
         size: width and height in CSS pixels.
     """
@@ -69,7 +69,7 @@ def curves(
         drawn = {index: found for index, found in drawn.items() if np.isfinite(found[0]).any()}
         seen = [lines[index] for index in drawn]
         handles = [_draw(axes, index, lines[index], found, seen) for index, found in drawn.items()]
-        if diagonal:
+        if square is not None:
             axes.axline((0, 0), slope=1, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1)
         if level is not None:
             axes.axhline(level, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1)
@@ -77,6 +77,9 @@ def curves(
         _limits(axes, np.concatenate(list(drawn.values()), axis=1) if drawn else np.zeros((3, 0)), level, bottom)
         axes.set_xlabel(x)
         axes.set_title(y)
+        if square is not None:
+            axes.set(xlim=(0, square), ylim=(0, square))
+            ticks = {fifth: f"{fifth:g}" for fifth in np.linspace(0, square, 6)}
         _ticks(axes, seen, ticks)
         if seen and len(lines) > 1:
             key(figure, [line.name for line in seen], handles)

@@ -1,6 +1,7 @@
 """Which files below a folder are images to learn from, of which class and part, and what is left out."""
 
 import csv
+import io
 import os
 import re
 from collections import defaultdict
@@ -25,6 +26,8 @@ _IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|....ftyp(avi|h
 _CLUTTER = re.compile(r"\._.*|\.ds_store|thumbs\.db|ehthumbs\.db|desktop\.ini|icon\r|__macosx", re.IGNORECASE)
 """What systems leave in folders and nobody means."""
 _PART_OF = {name: part for part, names in PARTS.items() for name in names}
+_PART = re.compile(rf"({'|'.join(_PART_OF)})([-_ ]?(set|data|images|split))?", re.IGNORECASE)
+_COLUMNS = ("path", "label", "split")
 _EMPTY = "folders without an image"
 _SHOWN = 3
 
@@ -85,6 +88,9 @@ def find(root: Path, listed: str, *, lenient: bool) -> Found:
             "  - what data.files names: a list such as train.txt, or a CSV file with the columns path, label and split"
         )
     problems = []
+    if len(classes["train"]) == 1:
+        only = f"there must be at least two classes, found only {next(iter(classes['train']))!r}"
+        problems.append(f"{only}: if the folders in it are the classes, data.path must lead to it")
     for part in [part for part in PARTS if part in classes and part != "train"]:
         if not classes[part] and lenient:
             del found.parts[part]
@@ -118,22 +124,25 @@ def _by_list(root: Path, listed: str) -> Found:
     """
     found, problems = Found(root, bare=True, lists=[root / listed]), []
     is_table = Path(listed).suffix.lower() in (".csv", ".tsv")
-    if not is_table and _PART_OF.get(Path(listed).stem.lower()) == "train":
+    if not is_table and _part_of(Path(listed).stem) == "train":
         siblings = (found.lists[0].with_stem(name) for part in ("validation", "test") for name in PARTS[part])
         found.lists += [path for path in siblings if path.is_file()]
     parts: dict[str, dict[Path, str]] = {part: {} for part in PARTS}
     for source in found.lists:
-        own = "" if is_table else _PART_OF.get(source.stem.lower(), "")
-        for number, (name, label, split) in enumerate(_table(source) if is_table else _lines(source), 2 if is_table else 1):
-            folders = [folder for folder in Path(name).parts[:-1] if folder.lower() not in _PART_OF]
-            label, part = label or next(iter(folders), ""), _PART_OF.get(split.lower(), "") if split else own
+        own = "" if is_table else _part_of(source.stem)
+        for number, (name, label, split) in enumerate(
+            _table(source, found) if is_table else _lines(source, root), 2 if is_table else 1
+        ):
+            path, part = _listed(root, name), _part_of(split) if split else own
+            above = [folder for folder in path.relative_to(root).parts[:-1] if not _part_of(folder)]
+            label = label or next(iter(above[::-1] if ".." in above else above), "")
             found.bare &= not part
             if not name or not label or (split and not part):
                 what = "no path" if not name else "no label" if not label else f"split {split!r}; allowed are {', '.join(_PART_OF)}"
                 problems.append(f"{source.name}, line {number}: {what}")
-            elif any(root / name in images for images in parts.values()):
+            elif any(path in images for images in parts.values()):
                 problems.append(f"{source.name}, line {number}: {name} a second time")
-            parts[part or "train"][root / name] = label
+            parts[part or "train"][path] = label
     if problems:
         shown = "".join(f"\n  - {printable(problem)}" for problem in problems[:10])
         raise DataError(f"{len(problems)} lines of data.files = {listed!r} cannot be used, the first:{shown}")
@@ -143,43 +152,70 @@ def _by_list(root: Path, listed: str) -> Found:
     return found
 
 
-def _table(path: Path) -> Iterator[tuple[str, str, str]]:
+def _listed(root: Path, name: str) -> Path:
+    """Return the file that a list names, however it is spelt; another system may have written the slashes."""
+    if "\\" in name and not _is_there(root / name):
+        name = name.replace("\\", "/")
+    return root / os.path.relpath(root / name, root)
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - a `Path` raises where the name is too long
+
+
+def _table(path: Path, found: Found) -> Iterator[tuple[str, str, str]]:
     """Yield path, label and split of every line of a CSV file; what is not there is empty."""
     text = _text(path)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     try:
-        rows = csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True)
-        if "path" not in (rows.fieldnames or ()):
-            raise DataError(f"{path} has no column 'path'; it has {', '.join(rows.fieldnames or ['nothing'])}")
+        rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+        columns = rows.fieldnames = [column.strip().lower() for column in rows.fieldnames or ()]
+        if "path" not in columns:
+            raise DataError(f"{path} has no column 'path'; it has {', '.join(columns) or 'nothing'}")
+        if others := [column for column in columns if column not in _COLUMNS]:
+            found.remarks.append(
+                f"columns of {path.name} that are not {', '.join(_COLUMNS)}: {len(others)} not read ({listing(others)})"
+            )
         for row in rows:
-            path_, label, split = ((row.get(column) or "").strip() for column in ("path", "label", "split"))
+            path_, label, split = ((row.get(column) or "").strip() for column in _COLUMNS)
             yield path_, label, split
     except csv.Error as error:
         raise DataError(f"{path} is no CSV file ({error})") from None
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield path and label of every line of a list; a name may have spaces, and so may have what is behind it."""
-    for line in filter(None, map(str.strip, _text(path).splitlines())):
-        name, _, label = line.rpartition(" ")
-        yield (name.strip(), label, "") if name and not (path.parent / line).exists() else (line, "", "")
+def _lines(path: Path, root: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield path and label of every line of a list; a name may have spaces and commas, and so may have what is behind it."""
+    for line in filter(None, map(str.strip, _text(path).split("\n"))):
+        gaps = [gap.span() for gap in re.finditer(r"\s*[\s,;]\s*", line)]
+        ways = [(line, ""), *((line[:start], line[end:]) for start, end in reversed(gaps))]
+        name, label = next((way for way in ways if _is_there(_listed(root, way[0]))), ways[:2][-1])
+        yield name, label, ""
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig", "surrogateescape")
+        text = path.read_text("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{printable(str(path))} (data.files) cannot be read: {error.strerror}") from None
+    if "\0" in text:
+        raise DataError(f"{printable(str(path))} (data.files) is no text in UTF-8: save it as UTF-8")
+    return text
+
+
+def _part_of(name: str) -> str:
+    """Return which part is called so, `training_set` and `Test` among them, or nothing."""
+    match = _PART.fullmatch(name)
+    return _PART_OF[match[1].lower()] if match else ""
 
 
 def _by_folder(root: Path) -> Found:
     ranks = list(_PART_OF)
-    inside = sorted(path for path in root.iterdir() if path.name.lower() in _PART_OF and path.is_dir())
-    folders = sorted(inside, key=lambda path: ranks.index(path.name.lower()))
+    inside = sorted(path for path in root.iterdir() if _part_of(path.name) and path.is_dir())
+    folders = sorted(inside, key=lambda path: ranks.index(path.name.lower()) if path.name.lower() in ranks else len(ranks))
     parts: dict[str, Path] = {}
     found = Found(root, bare=not folders)
     for path in folders:
-        if parts.setdefault(_PART_OF[path.name.lower()], path) is not path:
+        if parts.setdefault(_part_of(path.name), path) is not path:
             found.left_out[f"images in {path.name}/"] += sorted(_below(path, found))
     if not folders:
         found.parts = {"train": _by_class(root, found)}
@@ -195,6 +231,8 @@ def _by_folder(root: Path) -> Found:
             images = sorted(_below(path, found)) if path.is_dir() else [path] if _is_image(path, found) else []
             found.left_out[f"images beside {parts['train'].name}/"] += images
     found.parts = {part: _by_class(parts[part], found) for part in PARTS if part in parts}
+    if not found.parts["train"]:
+        found.remarks.append(f"{parts['train'].name}/ has no class folder with an image: if it is a class itself, rename it")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from torchsid.errors import printable
+from torchsid.errors import DataError, printable
 from torchsid.tasks.images import cache, folders
 from torchsid.tasks.images.decode import decode_all, opened, pixels
 from torchsid.tasks.images.folders import Found, listing
@@ -70,6 +70,8 @@ def _read(found: Found, request: Request) -> RawSet:
         parts = {"train": whole.take(kept), "test": whole.take(out)}
     elif "test" not in parts:
         parts["train"], parts["test"] = every_fifth(parts["train"])
+    if not len(parts["test"].labels):
+        raise DataError(f"{len(labels)} images are too few to keep some for testing: add images, or a test set (test/ or a list)")
     return RawSet(**parts, class_names=tuple(classes), skipped=(*notes, *bad))
 
 
