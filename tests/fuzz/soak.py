@@ -3,12 +3,13 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,25 @@ def written(counts: dict[str, Count], seed: int, seconds: float) -> dict[str, An
     from torchsid import __version__
 
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    kinds = {kind: asdict(count) | {"outcomes": dict(count.outcomes.most_common())} for kind, count in counts.items()}
+    kinds = {
+        kind: {
+            "cases": count.cases,
+            "seconds": round(count.seconds, 1),
+            "outcomes": dict(count.outcomes.most_common()),
+            "findings": [{"seed": found["seed"], "finding": _error(found["finding"])} for found in count.findings],
+        }
+        for kind, count in counts.items()
+    }
     about = {"commit": commit, "torchsid": __version__, "torch": torch.__version__, "python": sys.version.split()[0]}
     return about | {"processors": os.cpu_count(), "seed": seed, "seconds": seconds, "kinds": kinds}
+
+
+def _error(traceback: str) -> str:
+    """Return the line that names the error: a record holds no folders of the machine."""
+    lines = [line.strip() for line in traceback.splitlines() if line.strip() and not line.startswith("once more")]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b|the process ended", line)), lines[-1])[
+        :300
+    ]
 
 
 def main() -> int:
