@@ -65,6 +65,15 @@ class PeerLostError(WorkerError):
     """Another worker closed its connections: it failed, and its own error is the one to read."""
 
 
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of some names, and how many there are besides.
+
+    >>> some_of(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def printable(text: str) -> str:
     r"""Return text as every terminal line, JSON, TOML, CSV and safetensors file can hold it.
 

@@ -71,6 +71,11 @@ def about_run(args: argparse.Namespace) -> dict[str, Any]:
     return {"run": args.directory, "weights": args.weights}
 
 
+def with_data(config: "training.RunConfig", args: argparse.Namespace) -> "training.RunConfig":
+    """Return the configuration of a run with its data where `--data` says that they lie now."""
+    return config if args.data is None else replace(config, data=replace(config.data, path=path_setting(args.data)))
+
+
 def load_samples(
     network: "training.LoadedNetwork", args: argparse.Namespace, screen: Console, wanted: Sequence[str] = ()
 ) -> "dict[str, tasks.Samples]":
@@ -87,9 +92,7 @@ def load_samples(
     """
     from torchsid.training.setup import build_task
 
-    config = network.config
-    if args.data is not None:
-        config = replace(config, data=replace(config.data, path=path_setting(args.data)))
+    config = with_data(network.config, args)
     splits = build_task(config).load(config.training.seed)
     found = {name: getattr(splits, name) for name in dict.fromkeys(wanted or SPLITS)}
     empty = [name for name, samples in found.items() if not len(samples)]

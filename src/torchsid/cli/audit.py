@@ -3,12 +3,11 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid import training
-from torchsid.cli.arguments import SPLITS, about_run, add_shared, load_samples, positive
+from torchsid.cli.arguments import SPLITS, about_run, add_shared, load_samples, positive, with_data
 from torchsid.cli.console import Console, command_of, percent, write_json
 from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
@@ -137,15 +136,13 @@ def _jury_of_folds(
     from torchsid.study.audit import Judge
     from torchsid.study.folds import finished, fold_of, train_folds
 
-    config, took = network.config, training.open_run(args.directory).manifest().get("train_seconds") or 0.0
+    config, took = with_data(network.config, args), training.open_run(args.directory).manifest().get("train_seconds") or 0.0
     folds, out = fold_of(samples, args.folds, config.training.seed), args.directory / f"audit-{args.folds}-folds"
     missing = sum(not finished(out / f"fold-{fold + 1}") for fold in range(args.folds))
     each = took * len(samples) * (1 - 1 / args.folds) / max(len(parts.get("train", samples)), 1)
     screen.note(
         f"{missing} of {args.folds} trainings to do, about {duration(missing * each)} as the run itself took {duration(took)}"
     )
-    if args.data is not None:
-        config = replace(config, data=replace(config.data, path=args.data))
     with closing(screen):
         runs = train_folds(config, folds, out, reporter=screen, say=screen.note, command=command_of(args))
     loaded = {fold: training.load_network(run, "last") for fold, run in runs.items()}

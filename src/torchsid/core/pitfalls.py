@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.core.cascade import Cascade
-from torchsid.errors import NonFiniteError
+from torchsid.errors import NonFiniteError, some_of
 
 _FEW_UPDATES = 3  # a gradient may be zero at first, as that behind a zero layer is
 _MANY_CALLS = {True: 10, False: 50}  # with the optimiser's step, and without: gradients of several batches may be added up
@@ -38,7 +38,7 @@ def check_optimizer(optimizer: Optimizer, module: nn.Module) -> None:
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     trainable = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     if missed := [name for name, parameter in trainable.items() if id(parameter) not in held]:
-        what = f"{len(missed)} of {len(trainable)} trainable parameters, {_names(missed)}"
+        what = f"{len(missed)} of {len(trainable)} trainable parameters, {some_of(missed)}"
         raise ValueError(f"{kind} misses {what}, which would never move: {_ALL}; or freeze them, requires_grad_(False)")
     if foreign := len(held - {id(parameter) for parameter in module.parameters()}):
         why = "of another network, or of this one before it was cut again or converted"
@@ -96,7 +96,7 @@ class Lookout:
             self.check_network()
         if not self._told_mode and (names := _in_evaluation_mode(self._module)):
             self._told_mode = True
-            what = f"{_names(names)}: in evaluation mode, without dropout, and running statistics stand still"
+            what = f"{some_of(names)}: in evaluation mode, without dropout, and running statistics stand still"
             _warn(
                 f"{what}. Call train() before the steps; many models are loaded in evaluation mode, and left in it by a validation"
             )
@@ -133,17 +133,17 @@ class Lookout:
         missed = [name for name in still if norms.get(name, 0.0) > _NOTICEABLE * max(norms.values())]
         count = f"of {len(self._parameters)} trainable parameters"
         if missed:
-            _warn(f"{len(missed)} {count} have gradients and never move, {_names(missed)}: {_ALL}")
+            _warn(f"{len(missed)} {count} have gradients and never move, {some_of(missed)}: {_ALL}")
         if without:
             why = "the network does not use them, or detaches what it makes of them; if so it shall be, requires_grad_(False)"
-            _warn(f"{len(without)} {count} get no gradient, {_names(without)}: {why}")
+            _warn(f"{len(without)} {count} get no gradient, {some_of(without)}: {why}")
 
 
 def not_finite(module: nn.Module) -> str:
     """Return the names of a few trainable parameters that hold NaN or infinity; an empty text where there are none."""
     trainable = {name: each for name, each in module.named_parameters() if each.requires_grad and each.numel()}
     norms = _norms(trainable).isfinite().tolist() if trainable else []
-    return _names([name for name, sound in zip(trainable, norms, strict=True) if not sound])
+    return some_of([name for name, sound in zip(trainable, norms, strict=True) if not sound])
 
 
 def is_captured() -> bool:
@@ -155,7 +155,9 @@ def _sound(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trainable parameters by name; raise where there are none, or none that can be trained."""
     named = dict(module.named_parameters())
     if made := [name for name, parameter in named.items() if parameter.is_inference()]:
-        raise ValueError(f"{_names(made)}: made within torch.inference_mode(), so they cannot be trained; make the network outside")
+        raise ValueError(
+            f"{some_of(made)}: made within torch.inference_mode(), so they cannot be trained; make the network outside"
+        )
     trainable = {name: each for name, each in named.items() if each.requires_grad and each.numel()}
     if not trainable:
         raise ValueError(f"none of the {len(named)} parameters is trainable: requires_grad_(True) on what is to be trained")
@@ -201,10 +203,6 @@ def _acts_by_mode(module: nn.Module) -> bool:
         module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout", getattr(module, "drop_prob", 0)
     )
     return isinstance(chance, float) and chance > 0
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _warn(message: str) -> None:

@@ -123,7 +123,7 @@ class World:
 
     def _hear_lead(self, values: list[Any]) -> None:
         """Replace the values by the lead's."""
-        with explaining(self, f"an answer of worker {self.lead}"):
+        with explaining(self, "the others to hear it" if self.leads else f"an answer of worker {self.lead}"):
             dist.broadcast_object_list(values, src=self.lead, group=self.control)
 
     def check_agreement(self, facts: Mapping[str, str]) -> None:

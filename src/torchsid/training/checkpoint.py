@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
-from torchsid.errors import CheckpointError, WorkerError
+from torchsid.errors import CheckpointError, WorkerError, some_of
 from torchsid.training.durable import being_written, current, os_errors, previous, replacing_directory, write_bytes
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ def load(
     parameters = dict(learner.module.named_parameters())
     misfits = [*_misfits(read, weights), *(_misfits_of_optimizer(others, memory, parameters) if optimizer else ())]
     if misfits:
-        more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
-        raise CheckpointError(f"{directory} does not fit the network: {', '.join(misfits[:3])}{more}; {_REMEDY}")
+        raise CheckpointError(f"{directory} does not fit the network: {some_of(misfits)}; {_REMEDY}")
     weights.clear()
     weights |= read
     learner.module.load_state_dict(weights)
