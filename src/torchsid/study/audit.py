@@ -64,7 +64,7 @@ def audit(predictor: Predictor, samples: Samples, *, prepare: Callable[[Tensor],
     found = []
     for start in range(0, len(samples), CHUNK):
         part = samples.take(slice(start, start + CHUNK))
-        log_beliefs = beliefs_that_judge(predictor, part.inputs, prepare=prepare, last_alone=last_alone)
+        log_beliefs = beliefs_that_judge(predictor, part.inputs[:], prepare=prepare, last_alone=last_alone)
         flat = flatten(log_beliefs, part.target, part.weight)
         found.append(judge(flat.log_beliefs, flat.outcome))
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
@@ -81,7 +81,7 @@ class Judge(NamedTuple):
 
 def audit_by(jury: Sequence[Judge], samples: Samples, *, last_alone: bool = False) -> Verdicts:
     """Return the verdicts on samples `[N]`, each of which one judge of the jury judges, in their order; see `audit`."""
-    parts = [audit(own.predictor, samples.take(own.places), prepare=own.prepare, last_alone=last_alone) for own in jury]
+    parts = [audit(own.predictor, samples.subset(own.places), prepare=own.prepare, last_alone=last_alone) for own in jury]
     order = torch.cat([own.places for own in jury]).argsort()
     return Verdicts(*(torch.cat(each)[order] for each in zip(*parts, strict=True)))
 

@@ -15,6 +15,7 @@ from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, StagedCascade
 from torchsid.heads.cost import multiply_adds
 from torchsid.tasks import Samples
+from torchsid.training.evaluation import split
 
 LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of accuracy on the validation samples, that a threshold may cost
 
@@ -82,7 +83,7 @@ def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor]
     cascade, parts = early.cascade, []
     with without_side_effects(cascade):
         cascade.eval()
-        for inputs in torch.split(data.inputs, batch_size):
+        for inputs in split(data.inputs, batch_size):
             answer = early(prepare(inputs))
             parts.append(torch.stack([answer.log_belief.argmax(-1), answer.depth, answer.computed]).cpu())
         cost = operations(cascade, prepare(data.inputs[:2]))

@@ -6,15 +6,17 @@ A fold's training is a run like any other: it goes on where it was interrupted, 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from torchsid.errors import ConfigError, RunError
-from torchsid.tasks import Samples, Splits
+from torchsid.tasks import Samples, Splits, stored
 from torchsid.tasks.domain import generator_at
 from torchsid.training.config import RunConfig
+from torchsid.training.evaluation import split
 from torchsid.training.loop import train
 from torchsid.training.reporter import Reporter
 from torchsid.training.run import open_run
@@ -28,7 +30,7 @@ def joined(parts: Sequence[Samples]) -> Samples:
         tensors = [getattr(part, name) for part in parts]
         return None if any(each is None for each in tensors) else torch.cat(tensors)
 
-    inputs, target = torch.cat([part.inputs for part in parts]), torch.cat([part.target for part in parts])
+    inputs, target = stored.joined([part.inputs for part in parts]), torch.cat([part.target for part in parts])
     names = tuple(name for part in parts for name in part.names or ()) if all(part.names for part in parts) else None
     return Samples(inputs, target, join("weight"), join("clean_target"), join("rows"), names)
 
@@ -42,7 +44,7 @@ def fold_of(samples: Samples, folds: int, seed: int) -> Tensor:
         ConfigError: a fold would be empty, or fewer than two are asked for.
     """
     copies: dict[bytes, list[int]] = {}
-    for index, each in enumerate(samples.inputs):
+    for index, each in enumerate(chain.from_iterable(split(samples.inputs, 500))):
         copies.setdefault(sha256(each.contiguous().numpy().data).digest(), []).append(index)
     groups = list(copies.values())
     if not 2 <= folds <= len(groups):
@@ -97,8 +99,8 @@ def without(fold: Tensor, name: str) -> Callable[[Splits], Splits]:
 
     def divide(splits: Splits) -> Splits:
         pool = joined([splits.train, splits.validation, splits.test])
-        kept, held_out = pool.take((~fold).nonzero().flatten()), pool.take(fold.nonzero().flatten())
+        kept, held_out = pool.subset((~fold).nonzero().flatten()), pool.subset(fold.nonzero().flatten())
         marked = {**splits.fingerprint, "fold": f"{name}, {sha256(fold.numpy().data).hexdigest()}"}
-        return replace(splits, train=kept, validation=pool.take(slice(0)), test=held_out, fingerprint=marked)
+        return replace(splits, train=kept, validation=pool.subset(slice(0)), test=held_out, fingerprint=marked)
 
     return divide

@@ -1,7 +1,9 @@
 """What a domain tells the rest of the house, which never asks what a sample is."""
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from html import escape
@@ -15,21 +17,20 @@ from torchsid.core.beliefs import readable
 from torchsid.core.cascade import Positions
 from torchsid.core.weighting import counted
 from torchsid.errors import DataError
+from torchsid.tasks.stored import Draws, Stored
 
 About = Mapping[str, Any]
 """What is known of a data set, as JSON can hold it; a run keeps it in its manifest, so that its network can be built without the
 data. `num_classes` is there always, `class_names` where the outcomes have names."""
 
-Draws = Mapping[str, Tensor]
-"""The random numbers of one training batch, small tensors by name."""
-
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples in memory, of one part of a data set.
+    """Samples of one part of a data set.
 
     Attributes:
-        inputs: `[N, ...]`, as they are stored; `Task.prepare` makes of them what a network reads.
+        inputs: `[N, ...]`, as they are stored, in memory or where an index reads them (`inputs[:]` is in memory); `Task.prepare`
+            makes of them what a network reads.
         target: integer outcomes `[N, ...]`, or probability rows `[N, ..., C]` (floating point), to train on; an outcome of -100
             counts nowhere.
         weight: a weight for every position of the target, `[N, ...]`, which is made 0 where the outcome is -100; None counts all
@@ -39,12 +40,12 @@ class Samples:
         names: what people call each sample, such as its file below the data's folder, `printable`; None where there are none.
     """
 
-    inputs: Tensor
+    inputs: Tensor | Stored
     target: Tensor
     weight: Tensor | None = None
     clean_target: Tensor | None = None
     rows: Tensor | None = None
-    names: tuple[str, ...] | None = None
+    names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if len(self.target) and readable(self.target):
@@ -54,10 +55,17 @@ class Samples:
         return len(self.target)
 
     def take(self, index: Tensor | slice) -> "Samples":
-        """Return the samples at `index`, int64 `[n]` or a slice."""
-        parts = (self.inputs, self.target, self.weight, self.clean_target, self.rows)
+        """Return the samples at `index`, int64 `[n]` or a slice, with their inputs in memory."""
+        return self._at(self.inputs[index], index)
+
+    def subset(self, index: Tensor | slice) -> "Samples":
+        """Return the samples at `index`, int64 `[n]` or a slice; inputs that are not in memory are not read."""
+        return self._at(self.inputs.subset(index) if isinstance(self.inputs, Stored) else self.inputs[index], index)
+
+    def _at(self, inputs: Tensor | Stored, index: Tensor | slice) -> "Samples":
+        weight, clean, rows = (None if part is None else part[index] for part in (self.weight, self.clean_target, self.rows))
         names = self.names and (self.names[index] if isinstance(index, slice) else tuple(self.names[i] for i in index.tolist()))
-        return type(self)(*(None if part is None else part[index] for part in parts), names)  # type: ignore[arg-type, call-arg]
+        return Samples(inputs, self.target[index], weight, clean, rows, names)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,11 @@ class Task(ABC):
     def blends_samples(self) -> bool:
         """Whether a training batch mixes several samples into one, which methods that remember samples cannot follow."""
         return False
+
+    @property
+    def memory_bytes(self) -> int:
+        """Up to how many bytes of training inputs are kept in memory; of more than that each batch is read."""
+        return machine_memory() // 4
 
     @abstractmethod
     def load(self, seed: int) -> Splits:
@@ -135,7 +148,7 @@ class Task(ABC):
             about: the data set.
             draws: of `draw`, on the same device as the samples.
         """
-        return self.prepare(samples.inputs, about), samples.target, samples.weight
+        return self.prepare(samples.inputs[:], about), samples.target, samples.weight
 
     def show(self, inputs: Tensor) -> str:
         """Return one stored input `[...]` as a fragment of HTML."""
@@ -156,6 +169,14 @@ class Task(ABC):
             DataError: it cannot be read, or does not fit.
         """
         raise DataError(f"{type(self).__name__} cannot read {name!r}: it has no samples outside its data set")
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory that this machine has, or its container may use."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError, ValueError):  # no control groups, or "max"
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found)
 
 
 def generator_at(purpose: str, *position: int) -> torch.Generator:

@@ -1,15 +1,15 @@
 """Training batches: each is a function of (seed, epoch, step) alone, and is made in two parts.
 
 The host chooses samples and draws what is random, small tensors on the CPU. The device gathers, augments and normalises, by tensor
-operations that wait for nothing. Samples that fit live on the device, as they are stored; others follow each batch, gathered by a
-thread several batches ahead.
+operations that wait for nothing. Samples that fit live on the device, as they are stored; others follow each batch, gathered or
+read by a thread several batches ahead.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import tee
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from torchsid.core.weighting import weigh_classes
-from torchsid.tasks.domain import Draws, Samples, Splits, Task, generator_at
+from torchsid.tasks.domain import Samples, Splits, Task, generator_at
+from torchsid.tasks.stored import Draws, Stored
 from torchsid.training.config import TrainingConfig
 
 T = TypeVar("T")
@@ -77,14 +78,11 @@ class Batches:
         return 1 < size < count and count % size == 1
 
     def of_epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from `first_step` on."""
-        order = torch.randperm(len(self.splits.train), generator=generator_at("order", self.training.seed, epoch))
-        steps = range(first_step, len(self))
-
-        def make(step: int) -> Batch:
-            return self._on_host(order, epoch, step)
-
-        made = ahead(make, steps) if self.resident is None else map(make, steps)
+        """Yield the batches of an epoch from `first_step` on, which costs no more than from the first."""
+        inputs, generator = self.splits.train.inputs, generator_at("order", self.training.seed, epoch)
+        order = inputs.order(generator) if isinstance(inputs, Stored) else torch.randperm(len(inputs), generator=generator)
+        chosen = (self._chosen(order, epoch, step) for step in range(first_step, len(self)))
+        made = ahead(self._stored(chosen)) if self.resident is None else (Batch(*each, None) for each in chosen)
         for batch in made:
             yield tree_map_only(Tensor, lambda tensor: tensor.to(self.device, non_blocking=True), batch)
 
@@ -104,43 +102,57 @@ class Batches:
         """Return the first `count` training samples, not augmented, for measurements beside training."""
         samples = self.splits.train.take(slice(count))
         weight = None if samples.weight is None else samples.weight.to(self.device)
-        return Examples(self.prepare(samples.inputs), samples.target.to(self.device), weight)
+        return Examples(self.prepare(samples.inputs[:]), samples.target.to(self.device), weight)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Return stored inputs as the network reads them, on the device."""
         return self._laid_out(self.task.prepare(inputs.to(self.device), self.splits.about))
 
-    def _on_host(self, order: Tensor, epoch: int, step: int) -> Batch:
+    def _chosen(self, order: Tensor, epoch: int, step: int) -> tuple[Tensor, Draws]:
+        """Return which samples a step takes, and what is random in it."""
         size, generator = self.training.batch_size, generator_at("step", self.training.seed, epoch, step)
-        chosen = order[step * size : (step + 1) * size if step + 1 < len(self) else None]
-        stored = _stored(self.splits.train.take(chosen)) if self.resident is None else None
-        batch = Batch(chosen, self.task.draw(len(chosen), self.splits.about, generator), stored)
-        return tree_map_only(Tensor, Tensor.pin_memory, batch) if self.device.type == "cuda" else batch
+        places = order[step * size : (step + 1) * size if step + 1 < len(self) else None]
+        return places, self.task.draw(len(places), self.splits.about, generator)
+
+    def _stored(self, chosen: Iterator[tuple[Tensor, Draws]]) -> Iterator[Batch]:
+        """Yield batches with what is stored of their samples, from where the device can fetch it."""
+        train, (chosen, wanted) = self.splits.train, tee(chosen)
+        if isinstance(train.inputs, Stored):
+            found, read = train.inputs.stream(wanted), train.inputs.reader.uses
+        else:
+            found, read = map(train.inputs.__getitem__, (places for places, _ in wanted)), frozenset()
+        for (places, draws), inputs in zip(chosen, found, strict=True):
+            weight = None if train.weight is None else train.weight[places]
+            left = {name: draw for name, draw in draws.items() if name not in read}
+            batch = Batch(places, left, (inputs, train.target[places], weight))
+            yield tree_map_only(Tensor, Tensor.pin_memory, batch) if self.device.type == "cuda" else batch
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.to(self.device, memory_format=self.task.memory_format)
 
 
-def on_device(samples: Samples, device: torch.device) -> Samples | None:
-    """Return the samples on the device, as they are stored; None where they would take more than half of its free memory."""
-    stored = _stored(samples)
+def on_device(samples: Samples, device: torch.device, memory_bytes: int) -> Samples | None:
+    """Return the samples on the device, as they are stored; None where there are too many.
+
+    That is where inputs that are not in memory would take more than `memory_bytes`, or all of them more than half of a GPU's free
+    memory.
+    """
+    inputs, free = samples.inputs, memory_bytes
+    size = sum(part.nbytes for part in (inputs, samples.target, samples.weight) if part is not None)
     if device.type == "cuda":
-        size = sum(tensor.nbytes for tensor in stored if tensor is not None)
-        if size > _FREE_SHARE * torch.cuda.mem_get_info(device)[0]:
-            return None
-    return Samples(*(tensor if tensor is None else tensor.to(device) for tensor in stored))  # type: ignore[arg-type]
+        free = int(_FREE_SHARE * torch.cuda.mem_get_info(device)[0])
+    if size > free and (isinstance(inputs, Stored) or device.type == "cuda"):
+        return None
+    read = inputs[:] if isinstance(inputs, Stored) else inputs
+    weight = samples.weight if samples.weight is None else samples.weight.to(device)
+    return Samples(read.to(device), samples.target.to(device), weight)
 
 
-def ahead(make: Callable[[int], T], steps: Iterable[int]) -> Iterator[T]:
-    """Yield what `make` returns for every step, in order; a thread makes a few of them ahead."""
-    left = iter(steps)
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items in order; a thread fetches a few of them ahead."""
+    left, end = iter(items), object()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting = deque(pool.submit(make, step) for step in islice(left, _AHEAD))
-        while waiting:
-            made = waiting.popleft().result()
-            waiting.extend(pool.submit(make, step) for step in islice(left, 1))
-            yield made
-
-
-def _stored(samples: Samples) -> tuple[Tensor, Tensor, Tensor | None]:
-    return samples.inputs, samples.target, samples.weight
+        waiting = deque(pool.submit(next, left, end) for _ in range(_AHEAD))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, left, end))
+            yield item  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """How good every stage's belief is on a set of samples, whether it improves on the one before, and a few samples to show."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torchsid.core.objective import LocalObjective
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import NonFiniteError
 from torchsid.tasks.domain import Samples
+from torchsid.tasks.stored import Stored
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
@@ -32,14 +33,19 @@ Predictor = Learner | Callable[[Tensor], Tensor]
 """A network with its method, or a function from a batch to the log-beliefs `[L+1, B, ..., C]`."""
 
 
-def predict(predictor: Predictor, inputs: Tensor, *, prepare: Prepare, batch_size: int = 500) -> Tensor:
+def predict(predictor: Predictor, inputs: Tensor | Stored, *, prepare: Prepare, batch_size: int = 500) -> Tensor:
     """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
     answer: Any = getattr(predictor, "log_beliefs", predictor)
     module: nn.Module = getattr(predictor, "module", None) or nn.Module()  # a function has none, or none that is known
     with without_side_effects(module), torch.no_grad():
         module.eval()
-        parts = [answer(prepare(batch)).float().cpu() for batch in torch.split(inputs, batch_size)]
+        parts = [answer(prepare(batch)).float().cpu() for batch in split(inputs, batch_size)]
     return torch.cat(parts, dim=1)
+
+
+def split(inputs: Tensor | Stored, batch_size: int) -> Iterator[Tensor]:
+    """Yield stored inputs `[N, ...]` in parts of `batch_size`, in order and in memory; an empty one of none."""
+    return (inputs[start : start + batch_size] for start in range(0, len(inputs) or 1, batch_size))
 
 
 def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_size: int = 500) -> dict[str, Any]:
@@ -200,7 +206,7 @@ def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare) -> d
         return {}
     chosen = choose(log_beliefs, candidates, SHOWN)
     shown, beliefs = candidates.take(chosen), log_beliefs[:, chosen].contiguous()
-    return {"inputs": shown.inputs, "target": shown.target, "log_beliefs": beliefs, "indices": chosen}
+    return {"inputs": shown.inputs[:], "target": shown.target, "log_beliefs": beliefs, "indices": chosen}
 
 
 def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:

@@ -73,7 +73,7 @@ def set_up(
     torch.manual_seed(config.training.seed)
     learner = build_learner(config, task, splits.about, device, cut_by_graph=cut_by_graph)
     optimizer = build_optimizer(learner.module, config.optimizer)
-    resident = on_device(splits.train, device)
+    resident = on_device(splits.train, device, task.memory_bytes)
     counts = _class_weights(config, splits)
     counts = counts if counts is None else counts.to(device)
     batches = Batches(task=task, splits=splits, training=config.training, device=device, resident=resident, class_weights=counts)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torchsid.settings import STRICT, CountOrZero, NotNegative
-from torchsid.tasks.domain import Draws
+from torchsid.tasks.stored import Draws
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

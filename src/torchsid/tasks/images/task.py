@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torchsid.errors import DataError, printable, unknown_name
 from torchsid.settings import CountOrZero, Share
-from torchsid.tasks.domain import About, Draws, Samples, Splits, Task
+from torchsid.tasks.domain import About, Samples, Splits, Task
 from torchsid.tasks.images import hub, noise
 from torchsid.tasks.images.augmentation import Augmentation, AugmentConfig
 from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
@@ -23,6 +23,7 @@ from torchsid.tasks.images.folders import images_below
 from torchsid.tasks.images.noise import NoiseConfig
 from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes, first, hold_out
 from torchsid.tasks.images.sources import Request, file_sha256
+from torchsid.tasks.stored import Draws
 
 
 def _known(name: str) -> str:
@@ -104,7 +105,7 @@ class Images(Task):
             files[path.name] = file_sha256(path)
         return Splits(
             **parts,
-            about=self._about(raw, parts["train"].inputs, noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
+            about=self._about(raw, parts["train"].inputs[:], noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
             fingerprint=files | {f"arrays/{name}": _digest(part) for name, part in parts.items()},
             skipped=raw.skipped,
         )
@@ -123,7 +124,7 @@ class Images(Task):
 
     def training_batch(self, samples: Samples, about: About, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return augmented images with their labels; under mixup or cutmix rows `[B, C]`."""
-        return (*self._augmentation(about)(samples.inputs, samples.target, draws), samples.weight)
+        return (*self._augmentation(about)(samples.inputs[:], samples.target, draws), samples.weight)
 
     def show(self, inputs: Tensor) -> str:
         """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
@@ -218,6 +219,6 @@ def _statistics(images: Tensor) -> tuple[list[float], list[float]]:
 
 def _digest(part: Samples) -> str:
     digest = hashlib.sha256(repr(tuple(part.inputs.shape)).encode())
-    for tensor in (part.inputs, part.target):
+    for tensor in (part.inputs[:], part.target):
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
