@@ -36,6 +36,13 @@ class NormedHead(nn.Module):
         return logits
 
 
+class ReadsBeliefs(nn.Module):
+    """A last head of a staged cascade that adds the model's logits to the previous log-belief."""
+
+    def forward(self, logits: Tensor, log_belief: Tensor) -> Tensor:
+        return log_belief + logits
+
+
 class TrunkStage(Stage):
     """A stage of a cut trunk: it makes the features that the next one reads."""
 

@@ -15,10 +15,12 @@ class ConfigError(ValueError):
     """A configuration has unknown keys or values out of range; `problems` lists all of them."""
 
     def __init__(self, problems: Sequence[str], *, source: str = "configuration") -> None:
-        self.problems = tuple(map(_bounded, problems))
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        shown = [*self.problems[:_SHOWN], *([f"… and {len(self.problems) - _SHOWN} more"] if len(self.problems) > _SHOWN else [])]
-        super().__init__(f"{count} in the {source}:" + "".join(f"\n  - {problem}" for problem in shown))
+        half = _LONGEST // 2
+        self.problems = tuple(each if len(each) <= _LONGEST else f"{each[:half]} … {each[-half:]}" for each in problems)
+        count, more = len(self.problems), len(self.problems) - _SHOWN
+        shown = [*self.problems[:_SHOWN], *([f"… and {more} more"] if more > 0 else [])]
+        lines = "".join(f"\n  - {problem}" for problem in shown)
+        super().__init__(f"{count} problem{'s' * (count != 1)} in the {source}:{lines}")
 
 
 class DataError(ValueError):
@@ -84,11 +86,6 @@ def printable(text: str) -> str:
     'caf\\xe9\\x0a.png'
     """
     return re.sub(_UNPRINTABLE, lambda match: _escape(ord(match[0])), text)
-
-
-def _bounded(problem: str) -> str:
-    """Return a problem without the middle of what was given, if that is very long."""
-    return problem if len(problem) <= _LONGEST else f"{problem[: _LONGEST // 2]} … {problem[-_LONGEST // 2 :]}"
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

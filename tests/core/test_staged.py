@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tests.cut.classifiers import CASES, CLASSES, classifier, cut, images
-from tests.networks import assert_untouched, gradients, snapshot
+from tests.networks import ReadsBeliefs, assert_untouched, gradients, snapshot
 from torchsid import SID, staged_cascade
 from torchsid.core.staged import OwnHead, Plan, StagePlan
 from torchsid.errors import CutError
@@ -40,11 +40,8 @@ def test_the_deployed_model_gives_the_cascades_logits(name: str, by: str) -> Non
         torch.testing.assert_close(cascade.log_beliefs(x)[-1], deployed(x).log_softmax(-1))
 
 
-@pytest.mark.parametrize("residual", [True, False])
-def test_the_models_own_head(residual: bool) -> None:
-    logits, log_belief = torch.randn(3, CLASSES), torch.randn(3, CLASSES).log_softmax(-1)
-    head = OwnHead(residual=residual)
-    torch.testing.assert_close(head(logits, log_belief), logits + log_belief if residual else logits)
+@pytest.mark.parametrize("head", [OwnHead(), ReadsBeliefs()], ids=["as it is", "reads beliefs"])
+def test_the_models_own_head(head: nn.Module) -> None:
     cascade, (x, _) = cut("mlp"), images("mlp")
     cascade.heads[-1] = head
     torch.testing.assert_close(cascade(x).log_softmax(-1), cascade.log_beliefs(x)[-1])

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from tests.core.reference import smoothed, staged_losses, windowed_losses
 from tests.cut.classifiers import BATCH, CASES, CLASSES, classifier, cut, images, randomised, twin
-from tests.networks import assert_same_gradients, gradients, small_batch, small_cascade
+from tests.networks import ReadsBeliefs, assert_same_gradients, gradients, small_batch, small_cascade
 from tests.networks import staged_cascade as cut_by_hand
 from torchsid import SID, Backprop, SharedCascade, StagedCascade, StepOutput, staged_cascade
 from torchsid.core.peak_memory import kept_bytes
-from torchsid.core.staged import OwnHead
 
 SETTINGS: dict[str, dict[str, object]] = {
     "forward": {},
@@ -77,7 +76,7 @@ def test_whatever_the_head(by: str, residual: bool, head: str) -> None:
 @every_way
 def test_the_models_own_head_may_read_beliefs(by: str) -> None:
     cascade = cut("mlp", by=by)
-    cascade.heads[-1] = OwnHead(residual=True)
+    cascade.heads[-1] = ReadsBeliefs()
     assert_runs_as_written(SID(cascade), "mlp")
 
 

@@ -30,7 +30,7 @@ class Axes:
     def restored(self, features: Tensor) -> Tensor:
         """Return vectors, tokens or maps as the trunk has them."""
         if self.channels is not None:
-            features = features.movedim(_of_heads(features.dim()), self.channels)
+            features = features.movedim(channels_by_rank(features.dim()), self.channels)
         return features.movedim(0, self.batch) if self.batch else features
 
 
@@ -42,16 +42,11 @@ def channels_by_rank(rank: int) -> int:
 def arranged(features: Tensor, channels: int | None = None) -> Tensor:
     """Return features as heads read them: vectors `[B, D]`, tokens `[B, T, D]` or maps `[B, C, H, W]`; voxels are tokens.
 
-    Args:
-        features: `[B, ...]`.
-        channels: the axis of the channels; by default the last of three, the second of four and more.
+    Without `channels` the last axis of three has them, and the second of four and more.
     """
     rank = features.dim()
-    own = channels_by_rank(rank) if channels is None else channels % rank
+    usual = channels_by_rank(rank)
+    own = usual if channels is None else channels % rank
     if rank > 4:
         return features.movedim(own, -1).flatten(1, -2)
-    return features if own == _of_heads(rank) else features.movedim(own, _of_heads(rank))
-
-
-def _of_heads(rank: int) -> int:
-    return 1 if rank == 4 else rank - 1
+    return features if own == usual else features.movedim(own, usual)

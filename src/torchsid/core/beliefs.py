@@ -17,14 +17,7 @@ _ROUNDING = 1e-2  # of the sum of a row, which may come from half precision
 
 
 def to_log_belief(logits: Tensor) -> Tensor:
-    """Return `log softmax(logits)` over the last dimension, in at least float32.
-
-    Args:
-        logits: `[..., C]`; bfloat16 and float16 are widened, since a belief needs more digits than they have.
-
-    Returns:
-        Log-probabilities `[..., C]`, float32 or float64.
-    """
+    """Return `log softmax(logits)`, `[..., C]`, in float32 or float64, since a belief needs more digits than bfloat16 has."""
     return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -87,12 +80,7 @@ def log_target(
 
 
 def check_positions(log_target: Tensor, answered: Sequence[int]) -> None:
-    """Raise `TargetError` unless a target `[B, ..., C]` is for the positions that are answered; broadcasting would hide it.
-
-    Args:
-        log_target: the target.
-        answered: `[B, ...]`.
-    """
+    """Raise `TargetError` unless a target `[B, ..., C]` is for the positions answered, `[B, ...]`; broadcasting would hide it."""
     given, answered = list(log_target.shape[:-1]), list(answered)
     if given == answered:
         return

@@ -50,11 +50,7 @@ class Recorder(Protocol):
 
 
 class CudaGraphs:
-    """Records CUDA graphs, which share their memory: what one has computed is gone when another is replayed.
-
-    Args:
-        device: a CUDA device.
-    """
+    """Records CUDA graphs, which share their memory: what one has computed is gone when another is replayed."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = torch.cuda.current_device() if device.index is None else device.index

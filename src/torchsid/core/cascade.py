@@ -55,8 +55,6 @@ class Cascade(nn.Module, ABC):
             raise ValueError(f"num_classes={num_classes}: a belief needs 2 classes or more")
         self.num_classes = num_classes
         self.positions = positions
-        if num_classes < 2:
-            raise ValueError(f"num_classes={num_classes}: a belief needs 2 classes or more")
         log_prior = uniform_prior(num_classes) if log_prior is None else log_prior
         if log_prior.shape != (num_classes,):
             raise ValueError(f"log_prior has shape {tuple(log_prior.shape)}; {num_classes} classes need [{num_classes}]")
@@ -76,13 +74,7 @@ class Cascade(nn.Module, ABC):
 
     @abstractmethod
     def answer(self, stage: int, tensors: list[Tensor], log_belief: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return what stage `stage` (from 0) hands on, and its logits `[B, ..., C]`.
-
-        Args:
-            stage: its index.
-            tensors: what crosses to it.
-            log_belief: the belief that it refines, `[B, ..., C]`.
-        """
+        """Return what stage `stage` (from 0) hands on, and its logits, of what crosses to it and a belief, both `[B, ..., C]`."""
 
     @abstractmethod
     def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:

@@ -70,11 +70,7 @@ class Learner(ABC):
     def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
         """Return which settings clash with each other or with the network, each problem beginning with a setting's name.
 
-        Args:
-            settings: by name; those that are missing have their defaults.
-            network: `"cascade"` (shared), `"staged"` or `"plain"`.
-            depth: the number of stages L.
-            epochs: of the training.
+        Settings that are missing have their defaults; `network` is `"cascade"` (shared), `"staged"` or `"plain"`, `depth` is L.
         """
         if network in cls.networks:
             return []

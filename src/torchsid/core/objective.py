@@ -146,13 +146,10 @@ class LocalObjective:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldObjective(LocalObjective):
-    """An objective whose α a step reads on the device, so that a step which is replayed goes by what they are by then.
-
-    Args:
-        held: α of each stage, `[L]`, float64, of which a number has the digits of a Python float.
-    """
+    """An objective whose α a step reads on the device, so that a step which is replayed goes by what they are by then."""
 
     held: Tensor
+    """α of each stage, `[L]`, float64, of which a number has the digits of a Python float."""
 
     def __post_init__(self) -> None:
         """Check nothing: the device would have to be waited for."""

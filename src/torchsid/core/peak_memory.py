@@ -40,10 +40,6 @@ def kept_bytes(module: nn.Module, step: Callable[[], object]) -> int:
 
     Saved tensors are counted once a storage, parameters and buffers of the module not at all. What a hand-written gradient keeps
     outside autograd is not seen.
-
-    Args:
-        module: the network that the step runs.
-        step: runs forward and backward.
     """
     own = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers())}
     holders: Counter[int] = Counter()  # of each storage

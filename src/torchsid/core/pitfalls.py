@@ -46,11 +46,7 @@ def check_optimizer(optimizer: Optimizer, module: nn.Module) -> None:
 
 
 class Lookout:
-    """Follows the training of a network from step to step.
-
-    Args:
-        module: the network.
-    """
+    """Follows the training of a network from step to step."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -66,9 +62,16 @@ class Lookout:
             ValueError: there is nothing to train.
             NonFiniteError: a parameter holds NaN or infinity.
         """
-        self._parameters = _sound(self._module)
+        named = dict(self._module.named_parameters())
+        if made := [name for name, parameter in named.items() if parameter.is_inference()]:
+            raise ValueError(
+                f"{some_of(made)}: made within torch.inference_mode(), so they cannot be trained; make the network outside"
+            )
+        self._parameters = _trainable(self._module)
+        if not self._parameters:
+            raise ValueError(f"none of the {len(named)} parameters is trainable: requires_grad_(True) on what is to be trained")
         self._first = self._last = _norms(self._parameters)
-        if bad := not_finite(self._module):
+        if bad := _not_finite(self._parameters, self._first):
             raise NonFiniteError(f"{bad}: NaN or infinity before the first step; load or make the network anew")
         if isinstance(self._module, Cascade):
             _warn_of_frozen(self._module)
@@ -97,16 +100,11 @@ class Lookout:
         if not self._told_mode and (names := _in_evaluation_mode(self._module)):
             self._told_mode = True
             what = f"{some_of(names)}: in evaluation mode, without dropout, and running statistics stand still"
-            _warn(
-                f"{what}. Call train() before the steps; many models are loaded in evaluation mode, and left in it by a validation"
-            )
+            why = "many models are loaded in evaluation mode, and left in it by a validation"
+            _warn(f"{what}. Call train() before the steps; {why}")
 
     def end(self, optimizer: Optimizer | None = None) -> None:
-        """Look at what a step has left: which parameters have moved since the first.
-
-        Args:
-            optimizer: that has stepped; None where it is the caller's to step.
-        """
+        """Look at what a step, of an optimiser if it has stepped, has left: which parameters have moved since the first."""
         torch.clear_autocast_cache()  # nor is anything else to be computed with the weights of this step
         if not self._parameters or is_captured():
             return
@@ -141,9 +139,12 @@ class Lookout:
 
 def not_finite(module: nn.Module) -> str:
     """Return the names of a few trainable parameters that hold NaN or infinity; an empty text where there are none."""
-    trainable = {name: each for name, each in module.named_parameters() if each.requires_grad and each.numel()}
-    norms = _norms(trainable).isfinite().tolist() if trainable else []
-    return some_of([name for name, sound in zip(trainable, norms, strict=True) if not sound])
+    trainable = _trainable(module)
+    return _not_finite(trainable, _norms(trainable)) if trainable else ""
+
+
+def _not_finite(parameters: dict[str, nn.Parameter], norms: Tensor) -> str:
+    return some_of([name for name, sound in zip(parameters, norms.isfinite().tolist(), strict=True) if not sound])
 
 
 def is_captured() -> bool:
@@ -151,17 +152,8 @@ def is_captured() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
-def _sound(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the trainable parameters by name; raise where there are none, or none that can be trained."""
-    named = dict(module.named_parameters())
-    if made := [name for name, parameter in named.items() if parameter.is_inference()]:
-        raise ValueError(
-            f"{some_of(made)}: made within torch.inference_mode(), so they cannot be trained; make the network outside"
-        )
-    trainable = {name: each for name, each in named.items() if each.requires_grad and each.numel()}
-    if not trainable:
-        raise ValueError(f"none of the {len(named)} parameters is trainable: requires_grad_(True) on what is to be trained")
-    return trainable
+def _trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: each for name, each in module.named_parameters() if each.requires_grad and each.numel()}
 
 
 def _norms(parameters: dict[str, nn.Parameter]) -> Tensor:
@@ -188,21 +180,16 @@ def _warn_of_frozen(cascade: Cascade) -> None:
 
 def _in_evaluation_mode(module: nn.Module) -> list[str]:
     """Return which of the network and the parts it is made of are in evaluation mode, though trained, where that has an effect."""
-    if not module.training:
-        return ["the network"] if any(not each.training and _acts_by_mode(each) for each in module.modules()) else []
-    parts = [(name, part) for name, part in module.named_children() if not part.training]
-    trained = [(name, part) for name, part in parts if any(each.requires_grad for each in part.parameters())]
+    parts = module.named_children() if module.training else [("the network", module)]
+    trained = [(name, part) for name, part in parts if not part.training and any(p.requires_grad for p in part.parameters())]
     return [name for name, part in trained if any(not each.training and _acts_by_mode(each) for each in part.modules())]
 
 
 def _acts_by_mode(module: nn.Module) -> bool:
     """Return whether a module acts otherwise while it trains, as far as can be seen: running statistics, or dropout of any kind."""
-    if getattr(module, "track_running_stats", False):
-        return True
-    chance = getattr(
-        module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout", getattr(module, "drop_prob", 0)
-    )
-    return isinstance(chance, float) and chance > 0
+    own = "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout"
+    chance = getattr(module, own, getattr(module, "drop_prob", 0))
+    return bool(getattr(module, "track_running_stats", False)) or (isinstance(chance, float) and chance > 0)
 
 
 def _warn(message: str) -> None:

@@ -63,12 +63,8 @@ def find_rows(answers: Callable[[Inputs], int], x: Inputs, count: int) -> Rows |
     """Return the axes along which the inputs can be doubled so that a model gives twice as many answers; None: there are none.
 
     Inputs may have the batch first or second, and some may have none (a scalar, a table that all samples share). Packed sequences,
-    offsets and lists of edges cannot be doubled so.
-
-    Args:
-        answers: runs the model on inputs, and returns how many samples it answered.
-        x: the inputs.
-        count: B, the samples of `x`.
+    offsets and lists of edges cannot be doubled so. `answers` runs the model, and returns how many samples it answered; of `x` it
+    answers `count`.
     """
     tensors = list(_tensors(x))
     choices = [[*(axis for axis, size in enumerate(tensor.shape[:2]) if size == count), None] for _, tensor in tensors]

@@ -35,19 +35,11 @@ class Segments(Protocol):
 
 
 class OwnHead(nn.Module):
-    """The head of the last stage: the model's own logits, `logits_L = f_L(h_{L−1})`.
-
-    * `residual=False`: as they are. The deployed network is then the model itself; the other heads can be dropped.
-    * `residual=True`: added to the previous log-belief.
-    """
-
-    def __init__(self, *, residual: bool = False) -> None:
-        super().__init__()
-        self.residual = residual
+    """The head of the last stage: the model's own logits, `logits_L = f_L(h_{L−1})`. The deployed network is the model itself."""
 
     def forward(self, logits: Tensor, log_belief: Tensor) -> Tensor:
-        """Return logits from the model's logits and the previous belief, all `[B, ..., C]`."""
-        return log_belief + logits if self.residual else logits
+        """Return the model's logits `[B, ..., C]` as they are."""
+        return logits
 
 
 class StagedCascade(Cascade):
@@ -171,10 +163,7 @@ class StagedCascade(Cascade):
 
     def forward(self, x: Inputs) -> Tensor:
         """Return the logits of the last stage, `[B, ..., C]`; the model alone runs when its own head does not read beliefs."""
-        last = self.heads[-1]
-        if isinstance(last, OwnHead) and not last.residual:
-            return logits_of(call(self.model, x))
-        return self.refine(x)
+        return logits_of(call(self.model, x)) if isinstance(self.heads[-1], OwnHead) else self.refine(x)
 
 
 def with_mask(close: Close, mask: Tensor | None) -> Close:

@@ -4,27 +4,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from torchsid.core.calling import layer_by_layer
 from torchsid.core.operations import counting
 from torchsid.core.side_effects import without_side_effects
 
 
 def multiply_adds(module: nn.Module, *example_inputs: Tensor, **named: object) -> int:
-    """Return the multiply-adds of a forward pass in evaluation mode, for a sample.
+    """Return the multiply-adds of a forward pass in evaluation mode, for a sample of inputs that have the batch first.
 
     Matrix products, convolutions and attention count; what goes element by element (norms, activations, pooling) does not.
-
-    Args:
-        module: left as it is found.
-        example_inputs: its inputs, batch first.
-        named: more of them, by name.
     """
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # fused attention kernels hide their products from the counter
-    try:
-        with without_side_effects(module), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counting() as counter:
-            module.eval()(*example_inputs, **named)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    # Fused attention kernels hide their products from the counter.
+    with layer_by_layer(), without_side_effects(module), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counting() as counter:
+        module.eval()(*example_inputs, **named)
     return int(counter.get_total_flops()) // (2 * len(example_inputs[0]))
 
 

@@ -45,8 +45,7 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
         if cascade.plan is None:
             raise ValueError("this cascade has no plan, which lists what its stages cost: build it by torchsid.staged_cascade")
         stages = [stage.operations + stage.head_operations for stage in cascade.plan.stages]
-        last = cascade.heads[-1]
-        alone = isinstance(last, OwnHead) and not last.residual
+        alone = isinstance(cascade.heads[-1], OwnHead)
         return Operations(tuple(stages), sum(stage.operations for stage in cascade.plan.stages) if alone else sum(stages))
     assert isinstance(cascade, SharedCascade)
     with without_side_effects(cascade), torch.no_grad():
