@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import pairwise
 from operator import index
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from torchsid import heads
 from torchsid.core.axes import Axes, arranged, channels_by_rank
@@ -103,8 +104,7 @@ def staged_cascade(
         warnings.warn(note, stacklevel=3)  # past the decorator
     within_checkpoints = frozenset(end.name for end in ends if end.recomputed)
     segments: Segments = GraphSegments(model, cuts, example) if by == "graph" else Boundaries(cuts, within_checkpoints)
-    starts = [-1, *(end.index for end in ends[:-1])]
-    spans = list(zip(starts, (end.index for end in ends), strict=True))
+    spans = list(pairwise([-1, *(end.index for end in ends)]))
     owned = [found.parameters(*span) + found.idle_parameters(*span) for span in spans]
     features, overwritten = _trial(segments, model, example, owned)
     axes = [_axes(model, found, end, channels, says=isinstance(head, str)) for end in ends[:-1]]
@@ -159,10 +159,10 @@ def _stages(stages: int | Sequence[str]) -> int | tuple[str, ...]:
         return (stages,)
     with suppress(TypeError):
         return index(stages)  # type: ignore[arg-type]
-    names = tuple(stages) if isinstance(stages, Iterable) else ()
-    if not isinstance(stages, Iterable) or not all(isinstance(name, str) for name in names):
-        raise CutError(f"stages={stages!r}: give their number, or the names of the submodules after which to cut")
-    return names
+    names = tuple(stages) if isinstance(stages, Iterable) else (None,)
+    if all(isinstance(name, str) for name in names):
+        return names  # type: ignore[return-value]
+    raise CutError(f"stages={stages!r}: give their number, or the names of the submodules after which to cut")
 
 
 def _head(
@@ -193,12 +193,10 @@ def _axes(model: nn.Module, found: Profile, end: Exit, channels: int | None = No
     own = channel_axis(model, found, end, batch) if channels is None else channels
     if own is None:
         own = [axis for axis in range(rank) if axis != batch][channels_by_rank(rank) - 1]
+        taken = f"axis {own} is taken, as usual for {rank} axes; give channels to say so, or to say another"
         if says:
-            warnings.warn(
-                f"the modules around {end.name!r} do not tell which axis of {shape} has the channels: axis {own} is taken, as "
-                f"usual for {rank} axes; give channels to say so, or to say another",
-                stacklevel=3,
-            )
+            told = f"the modules around {end.name!r} do not tell which axis of {shape} has the channels"
+            warnings.warn(f"{told}: {taken}", stacklevel=3)
     if not -rank <= own < rank or own % rank == batch:
         raise CutError(f"channels={own} is no axis of channels in {shape}, behind {end.name!r}, whose samples are axis {batch}")
     own = own % rank + (own % rank < batch)  # with the batch first
@@ -217,7 +215,7 @@ def _own_copy(model: nn.Module, example: Inputs) -> Inputs:
         kind = type(example).__name__
         raise ValueError(f"no tensor among the inputs ({kind}): give a tensor, a tuple or a mapping that holds one")
     given = dict(example) if isinstance(example, Mapping) else example
-    copied: Inputs = tree_map(lambda value: value.detach().clone() if isinstance(value, Tensor) else value, given)
+    copied: Inputs = tree_map_only(Tensor, lambda value: value.detach().clone(), given)
     if not any(1 in leaf.shape[:2] for leaf in tree_leaves(copied) if isinstance(leaf, Tensor)):
         return copied
 
@@ -263,7 +261,7 @@ def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: In
     length = mask.shape[1]
     found = longer = more(features, length)
     if any(found):
-        last = tree_map(lambda each: torch.cat([each, each[:, -1:]], 1) if _has_shape(each, mask) else each, example)
+        last = tree_map_only(Tensor, lambda x: torch.cat([x, x[:, -1:]], 1) if x.shape[:2] == mask.shape else x, example)
         with suppress(Exception):  # a model may take no more tokens
             longer = more(_trial(cascade.segments, cascade.model, last, cascade.owned)[0], length + 1)
     fits = [0 if k == 0 or k != other else 1 if k == 1 else None for k, other in zip(found, longer, strict=True)]
@@ -280,10 +278,6 @@ def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: In
             "'attention', or give the forward of your own a parameter mask",
             stacklevel=3,
         )
-
-
-def _has_shape(value: object, mask: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.shape[:2] == mask.shape
 
 
 def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: Sequence[Sequence[str]]) -> tuple[list[Tensor], set[int]]:

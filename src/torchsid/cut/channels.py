@@ -4,7 +4,7 @@ From a tensor the autograd graph is followed to both sides, through whatever kee
 that treats one axis as channels: a convolution and its norms the second, a linear layer, LayerNorm or an embedding the last.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import NamedTuple
@@ -37,24 +37,17 @@ class _Place(NamedTuple):
 def channel_axis(model: nn.Module, found: Profile, exit_: Exit, batch: int) -> int | None:
     """Return the axis of the channels in what a head reads at an exit; None where nothing tells, or both sides differ.
 
-    Args:
-        model: the classifier.
-        found: its profile.
-        exit_: where the features are made.
-        batch: their axis of samples.
+    `batch` is the axis of the samples, which it cannot be.
     """
     start = _Place(exit_.nodes[0], 0, tuple(axis if axis != batch else None for axis in range(len(exit_.shape))))
     ends_last = [each for each in found.exits if isinstance(model.get_submodule(each.name), _MODULES)]
     last = {each.nodes[0] for each in ends_last if each.nodes}
-    if any(each.reads == exit_.returns and each.order > exit_.order for each in ends_last):
-        ahead = start.axes[-1]
-    else:
-        readers: dict[Node, list[Node]] = {}
-        for reader, read in found.edges:
-            readers.setdefault(read, []).append(reader)
-        ahead = _search(start, lambda place: _reads(place, readers))
-    behind = _search(start, lambda place: _makes(place, last))
-    said = {behind, ahead} - {None}
+    readers = defaultdict[Node, list[Node]](list)
+    for reader, read in found.edges:
+        readers[read].append(reader)
+    read_last = any(each.reads == exit_.returns and each.order > exit_.order for each in ends_last)
+    ahead = start.axes[-1] if read_last else _search(start, lambda place: _reads(place, readers[place.node]))
+    said = {ahead, _search(start, lambda place: _makes(place, last))} - {None}
     return said.pop() if len(said) == 1 else None
 
 
@@ -62,9 +55,7 @@ def _search(start: _Place, step: Callable[[_Place], Iterator[_Place | int | None
     """Return the nearest axis that `step` finds, which yields further places until it does."""
     waiting = deque([start])
     for _ in range(_STEPS):
-        if not waiting:
-            break
-        for found in step(waiting.popleft()):
+        for found in step(waiting.popleft()) if waiting else ():
             if isinstance(found, int):
                 return found
             if found is not None and any(axis is not None for axis in found.axes):
@@ -85,11 +76,11 @@ def _makes(place: _Place, last: set[Node]) -> Iterator[_Place | int | None]:
             yield before._replace(axes=tuple(axes.get(axis) for axis in range(len(before.shape))))
 
 
-def _reads(place: _Place, readers: dict[Node, list[Node]]) -> Iterator[_Place | int | None]:
+def _reads(place: _Place, readers: Iterable[Node]) -> Iterator[_Place | int | None]:
     """Yield the axis that a reader takes for channels, or what it makes."""
-    for reader in readers.get(place.node, ()):
-        argument = next((k for k, read in enumerate(reader.next_functions) if read == (place.node, place.output)), None)
-        axis = _treated(reader)
+    for reader in readers:
+        arguments, axis = list(reader.next_functions), _treated(reader)
+        argument = arguments.index(here) if (here := (place.node, place.output)) in arguments else None
         if argument is None or (axis is not None and argument != _INPUT.get(_kind(reader), 0)):
             continue
         if axis is not None and len(place.axes) > 1:
@@ -130,11 +121,9 @@ def _sources(node: Node, before: tuple[int, ...], after: tuple[int, ...]) -> lis
         return [starts.get((prod(after[:axis]), size)) for axis, size in enumerate(after)]
     if len(after) == rank and any(part in kind for part in (*_SLICES, *_SECOND)):
         return same
-    if len(after) < rank and hasattr(node, "_saved_dim"):  # a mean over positions, one of them
-        gone = _axes(node._saved_dim if isinstance(node._saved_dim, tuple | list) else [node._saved_dim], rank)
-        left = [axis for axis in same if axis not in gone]
-        return left if len(left) == len(after) else []
-    return []
+    dims = getattr(node, "_saved_dim", ())  # of a mean over positions, or the one that was taken
+    left = [axis for axis in same if axis not in _axes(dims if isinstance(dims, tuple | list) else [dims], rank)]
+    return left if len(left) == len(after) < rank else []
 
 
 def _axes(dims: Iterable[int], rank: int) -> list[int]:

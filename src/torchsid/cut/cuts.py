@@ -16,6 +16,7 @@ from torchsid.errors import CutError, did_you_mean, unknown_name
 Balance = Literal["memory", "work", "equal"]
 Cost = Callable[[int, int], float]
 """`cost(a, b)`: of one stage made of the pieces a … b−1; infinite when they cannot be a stage."""
+_UNTIE = "give each use a copy of its own (untie it), or freeze it"
 
 
 def candidates(profile: Profile, *, carries_skips: bool = False) -> list[Exit]:
@@ -38,9 +39,7 @@ def candidates(profile: Profile, *, carries_skips: bool = False) -> list[Exit]:
         gap = sum(time <= exit_.time for time in weights)
         if runs[exit_.name] > 1 or exit_.returns is None or not 0 < gap < len(weights) or profile.tied(exit_):
             continue
-        if not carries_skips and profile.crossing(exit_):
-            continue
-        if profile.batch_axis(exit_) is None:
+        if profile.batch_axis(exit_) is None or (not carries_skips and profile.crossing(exit_)):
             continue
         before = last_of_gap.get(gap)
         if before is None or exit_.time > before.time or len(exit_.name) < len(before.name):
@@ -76,28 +75,23 @@ def choose(profile: Profile, stages: int, balance: Balance) -> list[Exit]:
 
 def _way_out(profile: Profile, stages: int) -> str:
     """Return what stands in the way of more stages, and how to go round it, if one of the common obstacles does."""
-    if 1 < stages <= len(points := candidates(profile, carries_skips=True)):
+    if stages <= 1:
+        return ""
+    if stages <= len(points := candidates(profile, carries_skips=True)):
         names = [point.name for point in _balanced(profile, points, stages, "work") or points][:-1]
         return f"; elsewhere skip connections cross, which by='graph' carries along: stages={names}"
-    tied = Counter(name for exit_ in profile.exits[:-1] for name in profile.tied(exit_))
-    if stages > 1 and tied:
-        name = max(tied, key=lambda name: tied[name])
-        return f"; elsewhere the parameter {name} is used on both sides: give each use a copy of its own (untie it), or freeze it"
-    folded = [exit_ for exit_ in profile.exits[:-1] if exit_.returns is not None and profile.batch_axis(exit_) is None]
-    if stages > 1 and folded:
+    if tied := Counter(name for exit_ in profile.exits[:-1] for name in profile.tied(exit_)).most_common(1):
+        return f"; elsewhere the parameter {tied[0][0]} is used on both sides: {_UNTIE}"
+    if folded := [exit_ for exit_ in profile.exits[:-1] if exit_.returns is not None and profile.batch_axis(exit_) is None]:
         return f"; elsewhere {no_batch_axis(profile, folded[-1])}"
-    if stages > 1 and any(exit_.returns is None for exit_ in profile.exits):
-        return "; what is frozen (requires_grad=False), or runs under no_grad, is no stage"
-    return ""
+    frozen = any(exit_.returns is None for exit_ in profile.exits)
+    return "; what is frozen (requires_grad=False), or runs under no_grad, is no stage" if frozen else ""
 
 
 def lopsided(profile: Profile, ends: Sequence[Exit], by_graph: Callable[[list[str]], object]) -> str:
     """Return that one stage has most of the work, more than halfway between an even share and all, and cuts that even it out.
 
-    Args:
-        profile: of the model.
-        ends: of the stages.
-        by_graph: raises a CutError where the graph cannot be cut after submodules of these names.
+    `by_graph` raises a CutError where the graph cannot be cut after submodules of these names.
     """
     heaviest = _heaviest(profile, ends)
     if heaviest <= (1 + 1 / len(ends)) / 2:
@@ -125,9 +119,7 @@ def _heaviest(profile: Profile, ends: Sequence[Exit]) -> float:
 
 def _balanced(profile: Profile, points: Sequence[Exit], stages: int, balance: Balance) -> list[Exit] | None:
     """Return the points that end the stages, or None where some stage would have no parameter."""
-    indices = [-1, *(point.index for point in points)]
-
-    costs = {"memory": profile.kept_bytes, "work": profile.operations}
+    indices, costs = [-1, *(point.index for point in points)], {"memory": profile.kept_bytes, "work": profile.operations}
 
     def cost(a: int, b: int) -> float:
         start, end = indices[a], indices[b]
@@ -140,19 +132,11 @@ def _balanced(profile: Profile, points: Sequence[Exit], stages: int, balance: Ba
 
 
 def balanced_cuts(pieces: int, stages: int, cost: Cost) -> tuple[int, ...] | None:
-    """Return where each of the `stages` groups ends, or None when no partition has a finite cost.
+    """Return where each of the `stages` groups of pieces ends, ascending; None when no partition has a finite cost.
 
     Two dynamic programmes over (stages used, pieces used), `O(stages · pieces²)` each: the first finds the smallest possible cost
     `M` of the heaviest group; the second, among the partitions that keep to `M`, the one with the smallest sum of squares, so that
     the lighter groups are even too.
-
-    Args:
-        pieces: number of pieces n.
-        stages: number of groups, 1 … n.
-        cost: of a group.
-
-    Returns:
-        The ends, ascending; the last is n.
     """
     costs = [[cost(a, b) if a < b else inf for b in range(pieces + 1)] for a in range(pieces)]
     heaviest, _ = _solve(costs, stages, lambda total, group: max(total, group))
@@ -180,12 +164,9 @@ def _solve(costs: Sequence[Sequence[float]], stages: int, join: Callable[[float,
 
 
 def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> list[Exit]:
-    """Return the exits of the named submodules and the model's own.
+    """Return the exits of the submodules named, in the order in which they return, and the model's own.
 
-    Args:
-        profile: of the model.
-        cuts: names of submodules in the order in which they return.
-        carries_skips: whether other tensors than a submodule's output may cross.
+    With `carries_skips` other tensors than a submodule's output may cross.
 
     Raises:
         CutError: a name is unknown, or one cannot cut there; all problems at once.
@@ -206,17 +187,16 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
             problems.append(f"cut {name!r}: {no_batch_axis(profile, exit_)}")
         if tied := profile.tied(exit_):
             used = f"the parameter {tied[0]} is used on both sides, and one stage only can train it"
-            problems.append(f"cut {name!r}: {used}: give each use a copy of its own (untie it), or freeze it")
+            problems.append(f"cut {name!r}: {used}: {_UNTIE}")
         if not carries_skips and (skips := profile.crossing(exit_)):
             problems.append(f"cut {name!r}: {', '.join(skips)} crosses beside its output (a skip connection); use by='graph'")
     if not problems and any(a.time >= b.time for a, b in pairwise(chosen)):
         problems.append(f"the cuts {', '.join(cuts)} are not in the order in which the model runs them")
     ends = [*chosen, profile.exits[-1]]
-    if not problems:
-        for start, end in zip([-1, *(each.index for each in chosen)], ends, strict=True):
-            if not profile.parameters(start, end.index):
-                where = f"the stage that ends after {end.name!r}" if end.name else "the last stage"
-                problems.append(f"{where} has no parameter to train: leave a cut out")
+    for start, end in zip([-1, *(each.index for each in chosen)], ends, strict=True) if not problems else ():
+        if not profile.parameters(start, end.index):
+            where = f"the stage that ends after {end.name!r}" if end.name else "the last stage"
+            problems.append(f"{where} has no parameter to train: leave a cut out")
     if problems:
         points = ", ".join(point.name for point in candidates(profile)[:-1])
         raise CutError(f"{'; '.join(problems)}; this model can be cut after {points or 'nothing'}")
@@ -232,13 +212,7 @@ def no_batch_axis(profile: Profile, exit_: Exit) -> str:
 
 
 class Arranged(nn.Module):
-    """A piece of the trunk that reads features, and returns them, as heads do.
-
-    Args:
-        module: the piece.
-        before: the axes of what it reads.
-        after: the axes of what it returns.
-    """
+    """A piece of the trunk that reads features, and returns them, as heads do; with the axes of what it reads and returns."""
 
     def __init__(self, module: nn.Module, before: Axes, after: Axes) -> None:
         super().__init__()
@@ -256,23 +230,16 @@ def later_layers(
     """Return the pieces of the trunk behind a cut, in order, each as one module of the model's own submodules.
 
     A piece is what lies between two neighbouring candidates. The list ends before the first piece that is no plain chain of
-    submodules, and before the last, which holds the classifier's output.
-
-    Args:
-        model: the classifier.
-        profile: of the model.
-        points: the candidates, the model's own exit last.
-        cut: one of them.
-        axes_of: of what is read at one of them; pieces between other axes than usual read features as heads do.
+    submodules, and before the last, which holds the classifier's output. Pieces between other axes than usual, which `axes_of`
+    tells of the candidates, read features as heads do.
     """
     pieces: list[nn.Module] = []
-    further = (point for point in points[:-1] if point.index > cut.index)
     if len(cut.shape) > 4:
         return []  # heads read volumes as tokens, which a piece cannot
+    further = (point for point in points[:-1] if point.index > cut.index)
     behind = [cut, *(point for point in further if point.returns != cut.returns)]  # not the cut by an outer name
     for start, end in pairwise(behind):
-        chain = _chain(profile, start, end)
-        if not chain:
+        if not (chain := _chain(profile, start, end)):
             break
         modules = [model.get_submodule(name) for name in chain]
         piece = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
@@ -286,15 +253,8 @@ def _chain(profile: Profile, start: Exit, end: Exit) -> list[str]:
     names: list[str] = []
     tensor, after, position = start.returns, start.order, start.index
     while True:
-        calls = [
-            call
-            for call in profile.exits
-            if call.reads == tensor
-            and call.order > after
-            and call.entered > position
-            and call.index <= end.index
-            and call.returns is not None
-        ]
+        reading = (call for call in profile.exits if call.reads == tensor and call.returns is not None)
+        calls = [call for call in reading if call.order > after and call.entered > position and call.index <= end.index]
         if not calls:
             return names if tensor == end.returns else []
         found = min(calls, key=lambda call: call.order)  # calls begin in this order, an outer submodule before its inner ones

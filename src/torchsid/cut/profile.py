@@ -23,8 +23,6 @@ from torchsid.cut.boundary import has_storage, replace_tensors, tensors_of
 from torchsid.cut.model import check_model, initialise_lazy_layers
 from torchsid.errors import CutError
 
-_REENTRANT = "CheckpointFunctionBackward"  # the node of a piece that will run again, with its own graph
-
 Node = Any  # torch.autograd.graph.Node, whose sequence number has no type
 
 
@@ -137,7 +135,7 @@ def profile(model: nn.Module, example: Inputs) -> Profile:
     if logits.grad_fn is None:
         raise CutError("no parameter of the model requires a gradient: nothing can be trained")
     edges = list(_edges(logits.grad_fn))
-    if any(read.name() == _REENTRANT for _, read in edges):
+    if any(read.name() == "CheckpointFunctionBackward" for _, read in edges):  # it will run again, with a graph of its own
         raise CutError(
             "the model runs torch.utils.checkpoint with use_reentrant=True, which hides what it trains: set use_reentrant=False"
         )
@@ -218,8 +216,9 @@ class _Listener:
             nodes = tuple(tensor.grad_fn for tensor in tensors)
             returns = self._id(tensors[0]) if tensors and nodes[0] else None
             operations, saved = self._counter.get_total_flops(), len(self.saved)
-            time = _now()
-            recomputed = len(self.saved) == saved
+            with torch.inference_mode(False), torch.enable_grad():
+                now = torch.ones((), requires_grad=True).exp().grad_fn  # a node made now, which keeps a tensor
+            time, recomputed = now._sequence_nr(), len(self.saved) == saved  # type: ignore[union-attr]
             del self.saved[saved:]
             self.exits.append(Exit(name, len(self.exits), entered, order, time, operations, reads, returns, nodes, recomputed))
             return output
@@ -251,26 +250,15 @@ def storage_id(tensor: Tensor) -> int:
     return found
 
 
-def _now() -> int:
-    """Return the sequence number of a node made now, which keeps a tensor."""
-    with torch.inference_mode(False), torch.enable_grad():
-        probe = torch.ones((), requires_grad=True).exp()
-    number: int = probe.grad_fn._sequence_nr()  # type: ignore[union-attr]
-    return number
-
-
 def _edges(root: Node) -> Iterator[tuple[Node, Node]]:
     """Yield (reader, what it reads) for every node that the root depends on."""
     seen, waiting = {root}, [root]
     while waiting:
         reader = waiting.pop()
-        for read, _ in reader.next_functions:
-            if read is None:
-                continue
-            yield reader, read
-            if read not in seen:
-                seen.add(read)
-                waiting.append(read)
+        reads = [read for read, _ in reader.next_functions if read is not None]
+        yield from ((reader, read) for read in reads)
+        waiting += dict.fromkeys(read for read in reads if read not in seen)
+        seen.update(reads)
 
 
 def parameters_behind(tensors: Iterable[Tensor]) -> set[nn.Parameter]:
