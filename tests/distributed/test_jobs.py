@@ -95,10 +95,26 @@ def assert_same_run(run: Path, expected: Path) -> None:
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best", "last"}
 
 
+def streamed(folder: Path) -> list[str]:
+    """Return the arguments with which inputs are read batch by batch."""
+    folder.mkdir()
+    return ["--set=task=tests.distributed.streamed:Streamed", f"--set=data.path={folder}"]
+
+
+def reads(folder: Path, part: str, rank: int) -> list[list[int]]:
+    """Return the rows of every batch that a worker has read."""
+    file = folder / f"{part}.{rank}"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
 @pytest.mark.parametrize(("recipe", "workers"), [("digits-staged", 2), ("digits", 3)])
 def test_workers_leave_what_one_process_leaves(tmp_path: Path, alone, recipe: str, workers: int) -> None:  # noqa: ANN001
-    run = tmp_path / "run"
-    assert launch(workers, run, recipe=recipe) == ""
+    """One has all inputs in memory, of the others one alone reads them, and the lead those that it shows."""
+    run, files = tmp_path / "run", tmp_path / "files"
+    assert launch(workers, run, *streamed(files), recipe=recipe) == ""
+    assert sum(map(len, reads(files, "train", 0))) > 3 * 320
+    assert [reads(files, "train", rank) for rank in range(1, workers)] == [[]] * (workers - 1)
+    assert sum(map(len, reads(files, "validation", workers - 1))) == 12
     assert_same_run(run, alone(recipe))
     said = "".join(log.read_text() for log in tmp_path.glob("logs/**/std*.log"))
     assert len(re.findall(r"^epoch ", said, flags=re.MULTILINE)) == 3  # one worker speaks
@@ -107,6 +123,15 @@ def test_workers_leave_what_one_process_leaves(tmp_path: Path, alone, recipe: st
     assert [each["extractor"] for each in told] == [recipe == "digits", *(workers - 1) * [False]]
     depth = load_network(run).learner.module.depth  # any tool reads it
     assert [stage for each in told for stage in each["stages"]] == list(range(1, depth + 1))
+
+
+def test_replicas_read_disjoint_parts(tmp_path: Path) -> None:
+    files, settings = tmp_path / "files", ["distributed.replicas=2", "training.epochs=1", "watch.certify=false"]
+    assert launch(2, tmp_path / "run", *streamed(files), *(f"--set={setting}" for setting in settings)) == ""
+    for part, count, size in (("train", 320, 32), ("validation", 80, 40)):
+        own = [{row for batch in reads(files, part, rank) if len(batch) == size for row in batch} for rank in (0, 1)]
+        assert list(map(len, own)) == [count // 2] * 2
+        assert own[0] | own[1] == set(range(count))
 
 
 def test_a_killed_and_an_interrupted_run_go_on_with_any_number_of_workers(tmp_path: Path, alone) -> None:  # noqa: ANN001

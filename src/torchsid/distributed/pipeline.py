@@ -6,7 +6,7 @@ t−1 or before: no worker waits for a later one. Each stage meets the same batc
 process, so the weights are the same to the bit. A shared cascade's extractor alone has an answer to wait for (`places.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, NoReturn
@@ -240,13 +240,23 @@ class PipelinedSID(Learner):
         """
         self.settle()
         self._replicas.share_buffers(self.module)
-        count, limit, found = self._rows.count(x), self._samples * self.world.replicas, []
+        found = []
+        for size, rows, share in self._parts(self._rows.count(x)):
+            log_beliefs = self._pass(self._rows.take(x, rows)).log_beliefs
+            found.append(self._replicas.join(torch.empty(0), log_beliefs, size, share)[1])
+        return torch.cat(found, dim=1)
+
+    def own_rows(self, count: int) -> list[slice]:
+        """Return the rows of a batch that this worker reads: its replica's on the first one, none on the others."""
+        return [rows for _, rows, _ in self._parts(count)] if self.world.is_first else []
+
+    def _parts(self, count: int) -> Iterator[tuple[int, slice, float]]:
+        """Yield in which parts a batch passes: the size of each, this replica's rows of the batch, and their share."""
+        limit = self._samples * self.world.replicas
         for start in range(0, count, limit):
             size = min(limit, count - start)
             rows, share = self._replicas.split(size)
-            log_beliefs = self._pass(self._rows.take(x, slice(start + rows.start, start + rows.stop))).log_beliefs
-            found.append(self._replicas.join(torch.empty(0), log_beliefs, size, share)[1])
-        return torch.cat(found, dim=1)
+            yield size, slice(start + rows.start, start + rows.stop), share
 
     def settle(self) -> None:
         """Apply the gradients that an extractor still waits for: before an evaluation and before a checkpoint.

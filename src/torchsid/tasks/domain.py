@@ -2,9 +2,9 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -22,6 +22,8 @@ from torchsid.tasks.stored import Draws, Stored
 About = Mapping[str, Any]
 """What is known of a data set, as JSON can hold it; a run keeps it in its manifest, so that its network can be built without the
 data. `num_classes` is there always, `class_names` where the outcomes have names."""
+
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,16 @@ class Splits:
     about: About
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+
+    def of_worker(self, own: Callable[[int], Sequence[slice]], parts: Sequence[str] = PARTS) -> "Splits":
+        """Return the same samples, with labels all, for a worker that reads its own rows of a batch alone.
+
+        Args:
+            own: from the number of rows of a batch to this worker's.
+            parts: in which it does so.
+        """
+        found = {name: part for name in parts if isinstance((part := getattr(self, name)).inputs, Stored)}
+        return replace(self, **{name: replace(part, inputs=part.inputs.of_worker(own)) for name, part in found.items()})
 
 
 class Task(ABC):

@@ -92,6 +92,10 @@ class Stored:
         """The bytes that they would take in memory."""
         return self.shape.numel() * self.dtype.itemsize
 
+    def of_worker(self, own: Callable[[int], Sequence[slice]]) -> "Stored":
+        """Return the same inputs for a worker that reads its own rows of a batch alone; see `OwnRows`."""
+        return Stored(OwnRows(self.reader, own), self.rows)
+
     def subset(self, index: Tensor | slice) -> "Stored":
         """Return the inputs at `index`, not read yet."""
         return Stored(self.reader, self.rows[index])

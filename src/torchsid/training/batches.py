@@ -55,6 +55,7 @@ class Batches:
 
     task: Task
     splits: Splits
+    """As this process reads them; see `Splits.of_worker`."""
     training: TrainingConfig
     device: torch.device
     resident: Samples | None

@@ -195,17 +195,18 @@ def objective_of(learner: Learner) -> LocalObjective:
     return replace(learner.objective or LocalObjective(), temperature=1.0)
 
 
-def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare) -> dict[str, Tensor]:
+def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare, whole: Samples | None = None) -> dict[str, Tensor]:
     """Return a few samples, chosen to show how beliefs move; nothing where another worker has the beliefs.
 
-    They are `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data.
+    They are `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data. `whole` has
+    the inputs that are blank in `data` because another worker reads them.
     """
-    candidates = data.take(slice(_CANDIDATES))
+    candidates = data.subset(slice(_CANDIDATES))
     log_beliefs = predict(predictor, candidates.inputs, prepare=prepare)
     if len(log_beliefs) < 2:  # of several workers, all of which are needed to predict, one sees the beliefs
         return {}
     chosen = choose(log_beliefs, candidates, SHOWN)
-    shown, beliefs = candidates.take(chosen), log_beliefs[:, chosen].contiguous()
+    shown, beliefs = (whole or data).take(chosen), log_beliefs[:, chosen].contiguous()
     return {"inputs": shown.inputs[:], "target": shown.target, "log_beliefs": beliefs, "indices": chosen}
 
 

@@ -97,7 +97,7 @@ def train(
         random = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
         with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
-            setup = set_up(config, device, cut_by_graph=world is not None, divide=divide)
+            setup = set_up(config, device, cut_by_graph=world is not None, divide=divide, reads=world is None or world.is_first)
             if places:  # the data may have moved; the run keeps its configuration
                 setup = replace(setup, config=replace(config, data=replace(config.data, **places)))
             manifest = new_manifest(setup, command)
@@ -177,7 +177,7 @@ def end_epoch(session: Session) -> None:
     if bad := not_finite(setup.learner.module):  # by the last step, of which no later one could tell
         advice = "lower optimizer.learning_rate, or set optimizer.clip_gradient"
         raise NonFiniteError(f"epoch {progress.epoch}: its last step left NaN or infinity in {bad}; {advice}")
-    result = _evaluate(setup, setup.splits.validation)
+    result = _evaluate(setup, setup.batches.splits.validation)
     found = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
     validation = on_lead(setup.world, lambda: found)
     descent = measure_descent(setup)
@@ -232,7 +232,7 @@ def measure_descent(setup: Setup) -> Descent | None:
 
     None without `watch.certify`, and for a network without stages. Of several workers each gets what the lead measured.
     """
-    config, splits = setup.config, setup.splits
+    config, splits = setup.config, setup.batches.splits
     if not config.watch.certify or not isinstance(setup.learner.module, Cascade):
         return None
     name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
@@ -282,7 +282,7 @@ def evaluate_run(session: Session) -> dict[str, Any]:
     best; a data set without test samples has null in their place.
     """
     setup, progress, run = session.setup, session.progress, session.run
-    splits, learner = setup.splits, setup.learner
+    splits, learner = setup.batches.splits, setup.learner
 
     def results(epoch: int) -> dict[str, Any]:
         return {"epoch": epoch, "validation": _evaluate(setup, splits.validation), "test": _evaluate(setup, splits.test)}
@@ -299,8 +299,9 @@ def evaluate_run(session: Session) -> dict[str, Any]:
             f"the {best['validation']['n']} validation positions, by which the best epoch was chosen, tell accuracy to "
             f"±{100 * margin:.0f} points (95 %): raise data.validation, or quote the last weights"
         )
-    held_out = splits.validation if len(splits.validation) else splits.test
-    shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare) if len(held_out) else None
+    part = "validation" if len(splits.validation) else "test"
+    held_out, whole = getattr(splits, part), getattr(setup.splits, part)
+    shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare, whole=whole) if len(held_out) else None
     evaluation = {"best": best, "last": last}
 
     def write() -> None:

@@ -55,11 +55,21 @@ class Setup:
 
 
 def set_up(
-    config: RunConfig, device: torch.device, *, cut_by_graph: bool = False, divide: Callable[[Splits], Splits] | None = None
+    config: RunConfig,
+    device: torch.device,
+    *,
+    cut_by_graph: bool = False,
+    divide: Callable[[Splits], Splits] | None = None,
+    reads: bool = True,
 ) -> Setup:
-    """Load the data and build the untrained network; `cut_by_graph` makes modules of its stages, whatever `model.by` says.
+    """Load the data and build the untrained network.
 
-    `divide` says which of the samples are for training, validation and test, where that is not for the task to say.
+    Args:
+        config: decides the result.
+        device: of the network.
+        cut_by_graph: make modules of its stages, whatever `model.by` says.
+        divide: which of the samples are for training, validation and test, where that is not for the task to say.
+        reads: whether this process needs the inputs; those of the batches are blank where it does not.
 
     Raises:
         ConfigError: something does not fit the machine, the samples or the network.
@@ -73,10 +83,11 @@ def set_up(
     torch.manual_seed(config.training.seed)
     learner = build_learner(config, task, splits.about, device, cut_by_graph=cut_by_graph)
     optimizer = build_optimizer(learner.module, config.optimizer)
-    resident = on_device(splits.train, device, task.memory_bytes)
+    read = splits if reads else splits.of_worker(lambda count: [])
+    resident = on_device(read.train, device, task.memory_bytes)
     counts = _class_weights(config, splits)
     counts = counts if counts is None else counts.to(device)
-    batches = Batches(task=task, splits=splits, training=config.training, device=device, resident=resident, class_weights=counts)
+    batches = Batches(task=task, splits=read, training=config.training, device=device, resident=resident, class_weights=counts)
     setup = Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
     with without_side_effects(learner.module):
         learner.module.eval()

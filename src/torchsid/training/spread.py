@@ -15,6 +15,7 @@ from torchsid.core.staged import StagedCascade
 from torchsid.distributed.launcher import launched
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
+from torchsid.tasks.domain import PARTS
 from torchsid.training.config import CHOICES, RunConfig, config_sha256
 from torchsid.training.setup import Setup, build_optimizer, choose_device, updates_at_once
 
@@ -93,7 +94,8 @@ def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
 
     config, distributed = setup.config, setup.config.distributed
     world.check_agreement({"data": repr(dict(setup.splits.fingerprint))})
-    cascade, batch = setup.learner.module, setup.batches.examples(next(setup.batches.of_epoch(1)))
+    cascade, batches = setup.learner.module, setup.batches
+    batch = batches.first(batches.largest)
 
     def seconds() -> list[float] | None:
         """What each stage costs on this machine; those of a shared cascade are alike."""
@@ -104,7 +106,7 @@ def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
         cast(SID, setup.learner),
         world,
         optimizer=lambda module: build_optimizer(module, config.optimizer),
-        batch_size=setup.batches.largest,
+        batch_size=batches.largest,
         example=batch.x[:2],
         seconds=world.on_lead(seconds),
         micro_batches=distributed.micro_batches,
@@ -114,7 +116,11 @@ def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
     )
     own, about = learner.assignment[world.position], {"rank": world.rank, "host": socket.gethostname(), "replica": world.replica}
     everyone = world.gather({**about, "stages": [stage + 1 for stage in own], "extractor": not own})
-    return replace(setup, learner=learner, optimizer=learner.optimizer, pipeline=learner, world=world), everyone
+    if world.is_first and world.replicas > 1:
+        # A sample that is blended with one of another replica needs that one's inputs as well.
+        parts = PARTS[batches.task.blends_samples :]
+        batches = replace(batches, splits=batches.splits.of_worker(learner.own_rows, parts))
+    return replace(setup, batches=batches, learner=learner, optimizer=learner.optimizer, pipeline=learner, world=world), everyone
 
 
 def _source_sha256() -> str:
