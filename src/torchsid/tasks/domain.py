@@ -17,6 +17,7 @@ from torchsid.core.beliefs import readable
 from torchsid.core.cascade import Positions
 from torchsid.core.weighting import counted
 from torchsid.errors import DataError
+from torchsid.tasks.names import Names
 from torchsid.tasks.stored import Draws, Stored
 
 About = Mapping[str, Any]
@@ -66,7 +67,7 @@ class Samples:
 
     def _at(self, inputs: Tensor | Stored, index: Tensor | slice) -> "Samples":
         weight, clean, rows = (None if part is None else part[index] for part in (self.weight, self.clean_target, self.rows))
-        names = self.names and (self.names[index] if isinstance(index, slice) else tuple(self.names[i] for i in index.tolist()))
+        names = self.names and Names.of(self.names)[index if isinstance(index, slice) else index.numpy()]
         return Samples(inputs, self.target[index], weight, clean, rows, names)
 
 

@@ -272,7 +272,7 @@ def _margin(result: Mapping[str, Any]) -> float:
 def names_of(splits: Splits) -> dict[str, dict[str, Any]]:
     """Return what people call the samples of each split, with their classes; nothing where they have no names."""
     parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
-    return {name: {"names": part.names, "target": part.target.tolist()} for name, part in parts.items() if part.names}
+    return {name: {"names": list(part.names), "target": part.target.tolist()} for name, part in parts.items() if part.names}
 
 
 def evaluate_run(session: Session) -> dict[str, Any]:
