@@ -14,7 +14,8 @@ METHODS = ["SID", "1F1B", "ZB-H1", "FSDP"]
 
 
 def test_a_plan_says_where_to_cut_and_compares(measured: Measured, capsys: Output) -> None:
-    found = measured(*SMALL, "--devices", "2xA100", "--link", "100Mbit/s", "--latency", "100ms")
+    link = ["--link", "100Mbit/s", "--latency", "100ms"]
+    found = measured(*SMALL, "--devices", "2xA100", *link, "--images", "1000", "--epochs", "3")
     shown = capsys.readouterr().out
     assert found["command"].startswith(shlex.join(["torchsid", *SMALL]))
     assert found["provenance"]["versions"]["torch"]
@@ -22,6 +23,10 @@ def test_a_plan_says_where_to_cut_and_compares(measured: Measured, capsys: Outpu
     assert [rank["device"] for rank in found["ranks"]] == [1, 2]
     assert found["plan"][0]["queue that hides latency"] > found["plan"][0]["queue"]
     assert all(f"\n{name} " in shown for name in METHODS)
+    for method, whole in zip(found["methods"], found["whole"], strict=True):
+        assert (whole["steps"], whole["data"]) == (3 * 16, 1000 * 3 * 8 * 8)
+        assert whole["training"] == pytest.approx(48 * method["step"])
+        assert whole["data a second"] == pytest.approx(method["images/s"] * 3 * 8 * 8)
     assert f"{found['methods'][0]['images/s']:,.0f}" in shown
 
 

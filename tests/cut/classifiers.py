@@ -38,6 +38,11 @@ def _chain(*modules: nn.Module) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
+def _imagenet(model: nn.Module) -> list[Piece]:
+    parts = list(model)
+    return [_chain(*parts[:4]), _chain(*parts[4:6]), _chain(*parts[6:])]
+
+
 CASES = {
     "simple-cnn": Case(
         8,
@@ -58,9 +63,8 @@ CASES = {
             _chain(m.layer4, m.avgpool, m.flatten, m.fc),
         ],
     ),
-    "resnet-18-imagenet": Case(
-        32, ("maxpool", "layer2"), lambda m: [_chain(*(parts := list(m))[:4]), _chain(*parts[4:6]), _chain(*parts[6:])]
-    ),
+    "resnet-18-imagenet": Case(32, ("maxpool", "layer2"), _imagenet),
+    "resnet-50": Case(32, ("maxpool", "layer2"), _imagenet),
     "vgg-11": Case(
         32,
         ("features.7", "features.17"),

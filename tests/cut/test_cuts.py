@@ -18,6 +18,8 @@ EXPECTED = {
     "mlp": "stem blocks.0 blocks.1 blocks.2 blocks.3 blocks.4 blocks.5 blocks.6 norm",
     "resnet-18": "relu layer1.0 layer1 layer2.0 layer2 layer3.0 layer3 layer4.0 flatten",
     "resnet-18-imagenet": "maxpool layer1.0 layer1 layer2.0 layer2 layer3.0 layer3 layer4.0 flatten",
+    "resnet-50": "maxpool layer1.0 layer1.1 layer1 layer2.0 layer2.1 layer2.2 layer2 "
+    "layer3.0 layer3.1 layer3.2 layer3.3 layer3.4 layer3 layer4.0 layer4.1 flatten",
     "vgg-11": "features.3 features.7 features.10 features.14 features.17 features.21 features.24 flatten",
     "vit with dropout": "pos_drop blocks.0 blocks.1 blocks.2 norm",
 }

@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from torchsid import models
 
 WIDTH = {"vit-tiny": 64}  # its narrowest; the others are tried at width 8
-SMALLEST = {"simple-cnn": 4, "mlp": 1, "vgg-11": 32, "vit-tiny": 8, "resnet-18": 1, "resnet-18-imagenet": 1}  # sides of images
+ANY_SIDE = ("mlp", "resnet-18", "resnet-18-imagenet", "resnet-50")
+SMALLEST = {"simple-cnn": 4, "vgg-11": 32, "vit-tiny": 8, **dict.fromkeys(ANY_SIDE, 1)}  # sides of images
 PARAMETERS = {  # as published: ten classes, 32 pixels in colour
     "simple-cnn": 258_634,
     "mlp": 1_846_538,
     "resnet-18": 11_173_962,
     "resnet-18-imagenet": 11_181_642,
+    "resnet-50": 23_528_522,
     "vgg-11": 9_231_114,
     "vit-tiny": 5_362_762,
 }

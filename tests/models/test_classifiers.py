@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchsid.models.classifiers.mlp import MLP, MLPBlock
-from torchsid.models.classifiers.resnet_18 import BasicBlock, ResNet18
+from torchsid.models.classifiers.resnet_18 import ResNet18
 from torchsid.models.classifiers.vgg_11 import VGG11
 from torchsid.models.classifiers.vit_tiny import Attention, Block, ViTTiny
+from torchsid.models.resnet import BasicBlock, Bottleneck
 
 IMAGES = torch.empty(2, 3, 32, 32)
 
@@ -52,12 +53,15 @@ def test_a_resnet_starts_with_he_fan_out_and_a_vgg_keeps_the_size_of_the_signal(
     assert 0.3 < features.square().mean().sqrt() < 3
 
 
-def test_a_residual_block_is_the_shortcut_plus_two_convolutions() -> None:
+def test_a_residual_block_is_the_shortcut_plus_two_or_three_convolutions() -> None:
     block = BasicBlock(3, 6, stride=2).eval()
     x = torch.randn(2, 3, 8, 8)
     branch = block.bn2(block.conv2(block.bn1(block.conv1(x)).clamp(min=0)))
     shortcut = block.downsample[1](block.downsample[0](x))
     torch.testing.assert_close(block(x), (branch + shortcut).clamp(min=0))
+    neck = Bottleneck(3, 2, stride=2).eval()
+    branch = neck.bn2(neck.conv2(neck.bn1(neck.conv1(x)).clamp(min=0))).clamp(min=0)
+    torch.testing.assert_close(neck(x), (neck.bn3(neck.conv3(branch)) + neck.downsample(x)).clamp(min=0))
     same = BasicBlock(3, 3)  # whose shortcut is the identity
     nn.init.zeros_(same.bn2.weight)
     assert torch.equal(same(x), x.clamp(min=0))

@@ -36,7 +36,8 @@ def test_what_is_no_quantity_is_a_problem(text: str) -> None:
 def test_quantities_are_written_with_the_largest_unit_that_keeps_one_and_stay_numbers() -> None:
     size, seconds = devices.Bytes, devices.Seconds
     assert list(map(str, (size(0), size(1023), size(1024), size(3 * 2**29)))) == ["0 B", "1023 B", "1.00 KiB", "1.50 GiB"]
-    assert list(map(str, (seconds(2e-6), seconds(0.0123), seconds(90)))) == ["2.00 us", "12.30 ms", "90.00 s"]
+    durations = ["2.00 us", "12.30 ms", "5.00 s", "90.00 min"]
+    assert list(map(str, (seconds(2e-6), seconds(0.0123), seconds(5), seconds(5400)))) == durations
     assert (str(devices.Count(1234567)), str(devices.Share(0.743))) == ("1,234,567", "74.3 %")
     assert json.dumps([size(1024), devices.Share(0.5)]) == "[1024.0, 0.5]"
 

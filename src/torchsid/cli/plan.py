@@ -36,6 +36,8 @@ OPTIONS = (  # flag, how it is read, default, what stands for its value, help
     ("--precision", str, "bfloat16", "NAME", "float32, tf32 or bfloat16"),
     ("--queue", positive, 2, "N", "messages under way on a link"),
     ("--utilisation", float, None, "U", "share of the peak that training reaches, instead of 0.4"),
+    ("--images", positive, None, "N", "of the training set: adds what the whole training takes, and the bytes of the data"),
+    ("--epochs", positive, 90, "N", "of the whole training"),
     ("--sweep", str, None, "AXIS", "how throughput and efficiency go with the devices, the depth, the width or the batch"),
     ("--figure", Path, None, "FILE", "draw the sweep, as SVG"),
 )
@@ -71,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         "ranks": [_rank(planned, place, rank) for place, rank in enumerate(methods[SID].ranks, 1)],
         "methods": [_method(name, method) for name, method in methods.items()],
     }
+    if args.images:
+        found["whole"] = [_whole(name, method, planned.trace.image, args) for name, method in methods.items()]
     if args.sweep:
         points, left_out = sweep(planned, progress=screen.note)
         along = [{args.sweep: value, **_method(name, point[name])} for name in METHODS for value, point in points.items()]
@@ -137,6 +141,20 @@ def _method(name: str, method: "Forecast") -> dict[str, object]:
         "fits": "yes" if method.fits else "no",
         "sends a step": Bytes(method.sent),
         "limited by": method.limit,
+    }
+
+
+def _whole(name: str, method: "Forecast", size: int, args: argparse.Namespace) -> dict[str, object]:
+    """Return what a training of `args.epochs` over `args.images` takes, each of them `size` bytes as a cache holds it (uint8)."""
+    steps = -(-args.images // method.mesh.batch) * args.epochs
+    return {
+        "method": name,
+        "epochs": args.epochs,
+        "steps": Count(steps),
+        "training": Seconds(steps * method.seconds),
+        "sends": Bytes(steps * method.sent),
+        "data": Bytes(args.images * size),
+        "data a second": Bytes(method.images_per_second * size),
     }
 
 

@@ -20,7 +20,7 @@ BYTES_A_SECOND: Mapping[str, float] = {
     **{f"{unit}/s": size for unit, size in _SIZES.items()},
     **{f"{prefix}bit/s": size / 8 for prefix, size in NUMBER.items()},
 }
-SECONDS: Mapping[str, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+SECONDS: Mapping[str, float] = {"min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
 def read(what: str, text: str, units: Mapping[str, float], problems: list[str], *, example: str, zero: bool = False) -> float:
@@ -65,8 +65,8 @@ class Seconds(float):
     """A duration: `12.30 ms`."""
 
     def __str__(self) -> str:
-        unit = next((unit for unit in ("s", "ms", "us") if self >= SECONDS[unit]), "us")
-        return f"{self / SECONDS[unit]:.2f} {unit}"
+        unit = next((unit for unit in ("min", "s", "ms", "us") if self >= SECONDS[unit]), "us")
+        return f"{self / SECONDS[unit]:,.2f} {unit}"
 
 
 Precision = Literal["float32", "tf32", "bfloat16"]
