@@ -69,7 +69,7 @@ def test_a_thread_makes_a_few_batches_ahead_and_hands_on_its_errors() -> None:
 
 
 @pytest.mark.parametrize("augment", [[], ["flip=true", "mixup=0.4"]])
-def test_inputs_that_are_read_make_the_same_batches(tmp_path: Path, augment: list[str]) -> None:
+def test_inputs_that_are_read_make_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augment: list[str]) -> None:
     """In memory where they fit, streamed where they do not; from any start."""
     batches = small(*(f"data.augment.{each}" for each in augment))
     train, path = batches.splits.train, tmp_path / "rows"
@@ -78,6 +78,7 @@ def test_inputs_that_are_read_make_the_same_batches(tmp_path: Path, augment: lis
     inputs = Stored(RowFile(path, tuple(train.inputs.shape[1:])), rows)
     stored = replace(batches, splits=replace(batches.splits, train=replace(train, inputs=inputs)))
     whole = [batches.examples(batch) for batch in batches.of_epoch(2)]
+    monkeypatch.setattr("torchsid.training.batches._CHUNK", 1000)
     for memory in (inputs.nbytes, 0), (10**6, 3):
         resident = on_device(stored.splits.train, torch.device("cpu"), memory[0])
         other = replace(stored, resident=resident)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import tee
+from math import inf
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from torchsid.training.config import TrainingConfig
 T = TypeVar("T")
 
 _AHEAD = 4  # batches that wait for the device
+_CHUNK = 2**26  # bytes that are read at once
 _FREE_SHARE = 0.5  # of the device's free memory; the rest is for activations
 
 
@@ -133,20 +135,28 @@ class Batches:
 
 
 def on_device(samples: Samples, device: torch.device, memory_bytes: int) -> Samples | None:
-    """Return the samples on the device, as they are stored; None where there are too many.
+    """Return the samples on the device, as they are stored; None where each batch is to be fetched.
 
-    That is where inputs that are not in memory would take more than `memory_bytes`, or all of them more than half of a GPU's free
-    memory.
+    That is where inputs that are read would take more than `memory_bytes`, where all would take more than half of a GPU's free
+    memory, and where reading is random.
     """
-    inputs, free = samples.inputs, memory_bytes
-    size = sum(part.nbytes for part in (inputs, samples.target, samples.weight) if part is not None)
+    inputs, limit = samples.inputs, float(memory_bytes) if isinstance(samples.inputs, Stored) else inf
     if device.type == "cuda":
-        free = int(_FREE_SHARE * torch.cuda.mem_get_info(device)[0])
-    if size > free and (isinstance(inputs, Stored) or device.type == "cuda"):
+        limit = _FREE_SHARE * torch.cuda.mem_get_info(device)[0]
+    size = sum(part.nbytes for part in (inputs, samples.target, samples.weight) if part is not None)
+    if size > limit or (isinstance(inputs, Stored) and inputs.reader.uses):
         return None
-    read = inputs[:] if isinstance(inputs, Stored) else inputs
     weight = samples.weight if samples.weight is None else samples.weight.to(device)
-    return Samples(read.to(device), samples.target.to(device), weight)
+    return Samples(_read(inputs, device) if isinstance(inputs, Stored) else inputs.to(device), samples.target.to(device), weight)
+
+
+def _read(inputs: Stored, device: torch.device) -> Tensor:
+    """Return all inputs on the device; the memory here holds a few at a time."""
+    found = torch.empty(inputs.shape, dtype=inputs.dtype, device=device)
+    count = max(1, _CHUNK * len(inputs) // max(1, inputs.nbytes))
+    for start in range(0, len(inputs), count):
+        found[start : start + count] = inputs[start : start + count]
+    return found
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
