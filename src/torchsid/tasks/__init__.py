@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torchsid.tasks.domain import Samples as Samples
     from torchsid.tasks.domain import Splits as Splits
     from torchsid.tasks.domain import Task as Task
+    from torchsid.tasks.stored import Reader as Reader
+    from torchsid.tasks.stored import RowFile as RowFile
+    from torchsid.tasks.stored import Stored as Stored
 
 TASKS = Registry("torchsid.tasks", "task")
 
