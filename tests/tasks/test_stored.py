@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from torchsid.errors import DataError
 from torchsid.tasks import stored
-from torchsid.tasks.stored import NO_DRAWS, Draws, OwnRows, Reader, RowFile, Stored, joined
+from torchsid.tasks.stored import NO_DRAWS, Draws, OwnRows, Reader, RowFile, Stored, Windowed, joined, windowed
 
 WHOLE = torch.randint(2**15, (50, 2, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint16)
 SOME = torch.tensor([7, 8, 9, 3, 49, 0, 0])
@@ -87,3 +89,24 @@ def test_a_worker_reads_its_own_rows_alone(own: list[slice]) -> None:
     assert set(reader.asked) == {int(row) for part in own for row in wanted[part]}
     assert torch.equal(inputs[wanted].flatten() > 0, expected > 0)
     assert inputs[wanted].shape == (4, 1)
+
+
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(0, 100), st.integers(0, 2**31))
+def test_a_window_keeps_the_rows_of_a_shard_near_to_each_other(shards: list[int], window: int, seed: int) -> None:
+    lie = torch.tensor(shards, dtype=torch.int64)
+    order, laid = (windowed(lie, each, torch.Generator().manual_seed(seed)) for each in (window, 0))
+    assert torch.equal(order.sort().values, torch.arange(len(shards)))
+    assert torch.equal(order, windowed(lie, window, torch.Generator().manual_seed(seed)))
+    assert len(lie[laid].unique_consecutive()) == len(lie.unique())  # shard after shard, each as it lies
+    assert all((laid[lie[laid] == shard].diff() > 0).all() for shard in shards)
+    moved = order.argsort() - laid.argsort()
+    assert moved.abs().max(dim=0).values <= window if len(shards) else True
+
+
+def test_orders_by_window_differ_from_epoch_to_epoch_and_are_no_farther_than_shuffling(file: RowFile) -> None:
+    reader = Windowed(file, torch.arange(50) // 10, 8)
+    rows = torch.arange(50).flip(0)[:35]
+    orders = [Stored(reader, rows).order(torch.Generator().manual_seed(seed)) for seed in range(20)]
+    assert len({tuple(order.tolist()) for order in orders}) == 20
+    assert torch.equal(orders[0], windowed(rows // 10, 8, torch.Generator().manual_seed(0)))
+    assert torch.equal(Stored(reader, rows)[:].view(torch.int16), Stored(file, rows)[:].view(torch.int16))

@@ -31,7 +31,7 @@ def test_every_sample_comes_once_an_epoch_in_a_new_order() -> None:
     assert other.examples(next(other.of_epoch(1))).x.is_contiguous(memory_format=torch.channels_last)
 
 
-AUGMENTED = ["crop=1", "flip=true", "cutout=3", "mixup=0.4", "cutmix=1.0"]
+AUGMENTED = ["random_resized_crop=0.3", "crop=1", "flip=true", "cutout=3", "mixup=0.4", "cutmix=1.0"]
 
 
 @pytest.mark.parametrize("augment", [[], *([each] for each in AUGMENTED), AUGMENTED])

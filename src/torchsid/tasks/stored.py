@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,6 +57,9 @@ class Reader(ABC):
     def order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return a random order of the places in `rows`, int64 `[n]`: any, unless some follow each other more cheaply."""
         return torch.randperm(len(rows), generator=generator)
+
+    def close(self) -> None:  # noqa: B027 - most keep nothing
+        """Let go of what streams have kept for those that follow, such as processes."""
 
 
 @dataclass(frozen=True)
@@ -170,31 +174,87 @@ def _runs(rows: Sequence[int], most: int) -> Iterator[tuple[int, int, int]]:
 
 
 @dataclass(frozen=True)
-class OwnRows(Reader):
-    """What a worker reads where several share a batch: its own rows; the others are blank.
+class Wrapped(Reader):
+    """What another reader reads, the same way, but for what a subclass changes.
 
     Attributes:
-        reader: of all rows.
-        own: from the number of rows of a batch to this worker's.
+        reader: the other one.
     """
 
     reader: Reader
-    own: Callable[[int], Sequence[slice]]
 
     @property
     def uses(self) -> frozenset[str]:  # type: ignore[override]
-        """As the reader of all rows."""
+        """See `Reader`."""
         return self.reader.uses
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Of one input."""
+        """See `Reader`."""
         return self.reader.shape
 
     @property
     def dtype(self) -> torch.dtype:  # type: ignore[override]
-        """Of the inputs."""
+        """See `Reader`."""
         return self.reader.dtype
+
+    def read(self, rows: Tensor, draws: Draws = NO_DRAWS) -> Tensor:
+        """See `Reader`."""
+        return self.reader.read(rows, draws)
+
+    def stream(self, wanted: Iterable[Wanted]) -> Iterator[Tensor]:
+        """See `Reader`."""
+        return self.reader.stream(wanted)
+
+    def order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Reader`."""
+        return self.reader.order(rows, generator)
+
+    def close(self) -> None:
+        """See `Reader`."""
+        self.reader.close()
+
+
+@dataclass(frozen=True)
+class Windowed(Wrapped):
+    """Rows that lie in shards, such as files, and are cheaper to read near to each other.
+
+    Attributes:
+        shards: which one each row of the reader lies in, int64.
+        window: see `windowed`.
+    """
+
+    shards: Tensor
+    window: int
+
+    def order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a random order in which rows of a shard stay near to each other; see `windowed`."""
+        return windowed(self.shards[rows], self.window, generator)
+
+
+def windowed(shards: Tensor, window: int, generator: torch.Generator) -> Tensor:
+    """Return a random order of N places, int64 `[N]`: shards are shuffled and laid one after another, then places within a window.
+
+    Args:
+        shards: which one each place lies in, int64 `[N]`.
+        window: nothing moves further than this from where the shuffled shards have it.
+        generator: decides.
+    """
+    names, shard = np.unique(shards.numpy(), return_inverse=True)
+    laid = torch.randperm(len(names), generator=generator)[torch.from_numpy(shard)].argsort(stable=True)
+    moved = torch.arange(len(shards)) + window * torch.rand(len(shards), generator=generator, dtype=torch.float64)
+    return laid[moved.argsort(stable=True)]
+
+
+@dataclass(frozen=True)
+class OwnRows(Wrapped):
+    """What a worker reads where several share a batch: its own rows; the others are blank.
+
+    Attributes:
+        own: from the number of rows of a batch to this worker's.
+    """
+
+    own: Callable[[int], Sequence[slice]]
 
     def read(self, rows: Tensor, draws: Draws = NO_DRAWS) -> Tensor:
         """Return inputs `[n, ...]`, of which those of other workers are zero."""
@@ -212,10 +272,6 @@ class OwnRows(Reader):
                 for part, own in zip(parts, torch.split(next(found), [len(rows[part]) for part in parts]), strict=True):
                     inputs[part] = own
             yield inputs
-
-    def order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """As the reader of all rows."""
-        return self.reader.order(rows, generator)
 
     def _own(self, wanted: Wanted) -> Wanted:
         rows, draws = wanted

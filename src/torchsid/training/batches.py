@@ -6,7 +6,7 @@ read by a thread several batches ahead.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import tee
@@ -80,7 +80,7 @@ class Batches:
         count, size = len(self.splits.train), self.training.batch_size
         return 1 < size < count and count % size == 1
 
-    def of_epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+    def of_epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch]:
         """Yield the batches of an epoch from `first_step` on, which costs no more than from the first."""
         inputs, generator = self.splits.train.inputs, generator_at("order", self.training.seed, epoch)
         order = inputs.order(generator) if isinstance(inputs, Stored) else torch.randperm(len(inputs), generator=generator)
@@ -88,6 +88,11 @@ class Batches:
         made = ahead(self._stored(chosen)) if self.resident is None else (Batch(*each, None) for each in chosen)
         for batch in made:
             yield tree_map_only(Tensor, lambda tensor: tensor.to(self.device, non_blocking=True), batch)
+
+    def close(self) -> None:
+        """Let go of what is kept from one epoch to the next, such as processes that decode."""
+        if isinstance(self.splits.train.inputs, Stored):
+            self.splits.train.inputs.reader.close()
 
     def examples(self, batch: Batch) -> Examples:
         """Return what the network learns from. This part of a step is the device's: it neither waits nor copies anything to it."""
@@ -161,9 +166,13 @@ def _read(inputs: Stored, device: torch.device) -> Tensor:
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
     """Yield the items in order; a thread fetches a few of them ahead."""
-    left, end = iter(items), object()
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    left, end, pool = iter(items), object(), ThreadPoolExecutor(max_workers=1)
+    try:
         waiting = deque(pool.submit(next, left, end) for _ in range(_AHEAD))
         while (item := waiting.popleft().result()) is not end:
             waiting.append(pool.submit(next, left, end))
             yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if isinstance(left, Generator):
+            left.close()

@@ -7,7 +7,7 @@ uninterrupted one would have taken.
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the run is saved and can be resumed.
         ConfigError: the configuration does not fit this machine, or the workers that were started.
         WorkerError: another worker hangs or has gone.
-        DataError: the data are missing, damaged or do not fit.
+        DataError: the data are missing, damaged or do not fit; where that is found in training, one process has saved the run.
         RunError: `out` holds something else already, or cannot be written.
         CheckpointError: the checkpoint is damaged, or belongs to another configuration.
         LocalityError: SID leaks a gradient between stages.
@@ -98,6 +98,7 @@ def train(
         with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
             setup = set_up(config, device, cut_by_graph=world is not None, divide=divide, reads=world is None or world.is_first)
+            stack.callback(setup.batches.close)
             if places:  # the data may have moved; the run keeps its configuration
                 setup = replace(setup, config=replace(config, data=replace(config.data, **places)))
             manifest = new_manifest(setup, command)
@@ -116,7 +117,8 @@ def train(
             with begin(run, setup, manifest, reporter) as session:
                 while _goes_on(session):
                     _train_epoch(session)
-                    end_epoch(session)
+                    with session.saved_without_data():
+                        end_epoch(session)
                     session.heed_signals()
                 evaluation = evaluate_run(session)
             reporter.finished(out, evaluation)
@@ -144,22 +146,23 @@ def _train_epoch(session: Session) -> None:
     reported = started = time.perf_counter()
     setup.learner.begin_epoch(progress.epoch)
     session.trainer.begin(progress.step, sums)
-    for batch in setup.batches.of_epoch(progress.epoch, progress.step):
-        fetched = time.perf_counter()
-        session.before_step()
-        _take_step(session, batch)
-        progress.step += 1
-        due = time.perf_counter() - reported > REPORT_SECONDS or progress.step == setup.steps
-        if due or setup.device.type == "cpu":
-            session.read()
-        ended = time.perf_counter()
-        sums.seconds += ended - started
-        sums.data_seconds += fetched - started
-        if due:
-            reported = ended
-            session.reporter.step(progress.epoch, progress.step, setup.steps, sums.loss, sums.samples / sums.seconds)
-        session.after_step()
-        started = time.perf_counter()
+    with closing(session.fetched(setup.batches.of_epoch(progress.epoch, progress.step))) as batches:
+        for batch in batches:
+            fetched = time.perf_counter()
+            session.before_step()
+            _take_step(session, batch)
+            progress.step += 1
+            due = time.perf_counter() - reported > REPORT_SECONDS or progress.step == setup.steps
+            if due or setup.device.type == "cpu":
+                session.read()
+            ended = time.perf_counter()
+            sums.seconds += ended - started
+            sums.data_seconds += fetched - started
+            if due:
+                reported = ended
+                session.reporter.step(progress.epoch, progress.step, setup.steps, sums.loss, sums.samples / sums.seconds)
+            session.after_step()
+            started = time.perf_counter()
 
 
 def _take_step(session: Session, batch: Batch) -> None:

@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from torchsid.core.peak_memory import peak_memory_mib
-from torchsid.errors import CheckpointError, NonFiniteError, RunError
+from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError
 from torchsid.training import checkpoint
+from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256, to_toml
 from torchsid.training.durable import append, os_errors, previous, replace_file
 from torchsid.training.lock import LOCK
@@ -175,6 +176,25 @@ class Session:
             raise NonFiniteError(f"{problem}; {advice}")
         if problem and not warned:  # the record has their number
             self.warn(f"skipped {problem}")
+
+    @contextmanager
+    def saved_without_data(self) -> Iterator[None]:
+        """Within the block, which changes nothing that is saved, a DataError ends the run only after one process has saved it."""
+        try:
+            yield
+        except DataError as error:
+            if self.setup.world:
+                raise
+            self.read()
+            self.save("last")
+            self.heed_signals()  # one may be why data could not be read
+            where = f"the run is saved, after step {self.progress.step} of epoch {self.progress.epoch}"
+            raise DataError(f"{error}\n{where}: put right what is wrong, and go on by --resume") from error
+
+    def fetched(self, batches: Iterator[Batch]) -> Generator[Batch]:
+        """Yield batches; see `saved_without_data`."""
+        with self.saved_without_data():
+            yield from batches
 
     def before_step(self) -> None:
         """Let the first of several workers decide."""

@@ -24,7 +24,7 @@ def augmented(
     return augmentation(images, labels, {name: tensor.to(images.device) for name, tensor in draws.items()})
 
 
-ALL = AugmentConfig(crop=2, flip=True, cutout=3, mixup=0.5, cutmix=0.5)
+ALL = AugmentConfig(random_resized_crop=0.2, crop=2, flip=True, cutout=3, mixup=0.5, cutmix=0.5)
 
 
 def test_normalise_is_its_formula() -> None:

@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchsid.settings import STRICT, CountOrZero, NotNegative
+from torchsid.settings import STRICT, CountOrZero, NotNegative, Share
+from torchsid.tasks.images.crop import resized_crop
 from torchsid.tasks.stored import Draws
 
 
@@ -22,6 +23,9 @@ from torchsid.tasks.stored import Draws
 class AugmentConfig:
     """What is done to the images of a training batch; everything is off but normalisation."""
 
+    random_resized_crop: Share = 0.0
+    """Share of an image's area that a random box has at least, which is cut out and resized, 0.08 for ImageNet; 0 is off. It is cut
+    out of the original file where images are decoded on the fly, else out of the image that is stored."""
     crop: CountOrZero = 0
     """Random crop: pixels of black padding on each side, 4 for CIFAR."""
     flip: bool = False
@@ -38,7 +42,7 @@ class AugmentConfig:
 
 @plain_dataclass(frozen=True)
 class Augmentation:
-    """Crop, flip, cutout, then mixup or cutmix, then normalisation.
+    """Resized crop, crop, flip, cutout, then mixup or cutmix, then normalisation.
 
     Attributes:
         config: what to do.
@@ -59,8 +63,11 @@ class Augmentation:
             What is asked for. int64: `offset` `[2, B, 1]`, the corner of the crop in the padded image; `cutout` `[2, 2, B]`,
             boxes; `partner` `[B]`; `pasted` `[2, 2, B]`, boxes, empty in a batch that gets mixup. bool: `mirrored` `[B, 1]`.
             float32 `[B]`: the image's own share in its pixels, `blend` (1 in a batch that gets cutmix), and in its label, `share`.
+            float32 `[B, 4]`: `crop`, uniform from 0 to 1, of which `crop.box` makes boxes.
         """
         config, draws = self.config, dict[str, Tensor]()
+        if config.random_resized_crop:
+            draws["crop"] = torch.rand(count, 4, generator=generator)
         if config.crop or config.flip:
             draws["offset"] = torch.randint(0, 2 * config.crop + 1, (2, count, 1), generator=generator)
         if config.flip:
@@ -89,12 +96,14 @@ class Augmentation:
         Args:
             images: uint8 `[B, C, H, W]`.
             labels: int64 `[B]`.
-            draws: of `draw`, on the device of the images.
+            draws: of `draw`, on the device of the images; without `crop` where they are cropped already.
 
         Returns:
             float32 `[B, C, H, W]`, and the labels, int64 `[B]`; under mixup or cutmix probability rows `[B, classes]`.
         """
         config = self.config
+        if "crop" in draws:
+            images = resized_crop(images, draws["crop"], config.random_resized_crop)
         if config.crop or config.flip:
             images = crop_and_flip(images, config.crop, draws["offset"], draws.get("mirrored"))
         if config.cutout:

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _JPEG_XL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")  # a bare codestream, a container
 _HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
 _SHOWN = 10
+
+Crop = Callable[[int, int], tuple[float, float, float, float]]
+"""From an image's width and height to a box within it: left, top, right, bottom."""
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -58,16 +62,18 @@ def read_image(path: str | os.PathLike[str], channels: int, size: int | tuple[in
     try:
         return torch.from_numpy(decode(Path(path).read_bytes(), channels, (size, size) if isinstance(size, int) else size))
     except Exception as error:
-        raise DataError(f"{printable(str(path))}: {_problem(error)}") from error
+        raise DataError(f"{printable(str(path))}: {problem_of(error)}") from error
 
 
-def decode(data: bytes | None, channels: int | None = None, size: tuple[int, int] | None = None) -> Pixels:
+def decode(
+    data: bytes | None, channels: int | None = None, size: tuple[int, int] | None = None, crop: Crop | None = None
+) -> Pixels:
     """Decode one image to uint8 `[C, H, W]`; without `channels`, grey images keep one and all others get three.
 
     Raises:
         DataError: what is wrong with the image; the caller adds where it is. Decoders raise errors of other kinds, too.
     """
-    return pixels(opened(data), channels, size)
+    return pixels(opened(data), channels, size, crop)
 
 
 def opened(data: bytes | None) -> "Image":
@@ -88,15 +94,18 @@ def opened(data: bytes | None) -> "Image":
     return image
 
 
-def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | None = None) -> Pixels:
+def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | None = None, crop: Crop | None = None) -> Pixels:
     """Return the pixels of a Pillow image as uint8 `[C, H, W]`.
 
     It is turned as its camera was held, what is transparent is white, the first of several pictures counts, and of 16 bits the
-    upper eight. With `size`, height and width, it is resized until it just covers them, and cropped at the centre.
+    upper eight. With `size`, height and width, it is resized until it just covers them, and cropped at the centre; with `crop` as
+    well, what that says of width and height is cut out, as left, top, right and bottom, and resized.
     """
     pillow, ops = (require(f"PIL.{module}", extra="files", purpose="decoding images") for module in ("Image", "ImageOps"))
-    if size is not None:
-        image.draft(None, (2 * max(size), 2 * max(size)))  # of a large JPEG only the coarse frequencies are decoded
+    if size is not None:  # of a large JPEG only the coarse frequencies are decoded; the box is meant before the image is turned
+        left, top, right, bottom = crop(*image.size) if crop else (0, 0, *image.size)
+        shares = (right - left) / image.width, (bottom - top) / image.height
+        image.draft(None, (int(2 * max(size) / shares[0]), int(2 * max(size) / shares[1])))
     image.load()
     image = ops.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -111,14 +120,17 @@ def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | 
     mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
-    if size is not None and image.size != size[::-1]:
-        height, width = size
-        scale = min(image.height / height, image.width / width)
-        left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-        box = (left, top, left + scale * width, top + scale * height)
-        image = image.resize((width, height), resample=pillow.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    if size is not None and (crop or image.size != size[::-1]):
+        box = (crop or partial(_centre, size))(*image.size)
+        image = image.resize(size[::-1], resample=pillow.Resampling.BILINEAR, box=box, reducing_gap=2.0)
     array = np.array(image, dtype=np.uint8)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _centre(size: tuple[int, int], width: int, height: int) -> tuple[float, float, float, float]:
+    scale = min(height / size[0], width / size[1])
+    left, top = (width - scale * size[1]) / 2, (height - scale * size[0]) / 2
+    return left, top, left + scale * size[1], top + scale * size[0]
 
 
 def decode_all(
@@ -151,7 +163,7 @@ def decode_all(
         except Exception as error:  # decoders raise errors of every kind
             if isinstance(error.__cause__, ImportError):  # a package is missing: nobody's bad sample
                 raise
-            return _problem(error)
+            return problem_of(error)
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # of Pillow: a large panorama, odd metadata; what cannot be read is an error anyway
@@ -179,7 +191,8 @@ def decode_all(
     return RawPart(images, labels[rows], rows, None if names is None else tuple(names[i] for i in good)), tuple(problems)
 
 
-def _problem(error: Exception) -> str:
+def problem_of(error: Exception) -> str:
+    """Say what is wrong with an image that could not be read or decoded."""
     if isinstance(error, DataError):
         return str(error)
     return f"not decodable ({' '.join(str(error).split())[:200] or type(error).__name__})"
