@@ -7,7 +7,7 @@ import numpy as np
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.decode import decode_all, pixels, require
-from torchsid.tasks.images.folders import PARTS
+from torchsid.tasks.images.parts import PARTS
 from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
 from torchsid.tasks.images.sources import OnBadSample
 

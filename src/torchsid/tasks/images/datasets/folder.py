@@ -1,8 +1,9 @@
 """Your own images, a folder for each class: PATH/<class>/*, or PATH/train/<class>/* with val/ and test/ beside it."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 from torchsid.errors import DataError, printable
 from torchsid.tasks.images import cache, folders
 from torchsid.tasks.images.decode import decode_all, opened, pixels
-from torchsid.tasks.images.folders import Found, listing
+from torchsid.tasks.images.encoded import Encoded
+from torchsid.tasks.images.folders import Found
 from torchsid.tasks.images.raw import Pixels, RawPart, RawSet, every_fifth, hold_out
+from torchsid.tasks.images.scan import Files, listing
 from torchsid.tasks.images.sources import Request, file_sha256, one_sha256, root_of
 
 _TEST_SHARE = 0.2
@@ -30,12 +33,35 @@ def folder(request: Request) -> RawSet:
     """
     root = root_of(request)
     found = folders.find(root, request.files, lenient=request.on_bad_sample == "skip")
-    paths = [*found.paths, *found.lists]
     with ThreadPoolExecutor() as pool:
-        hashes = dict(zip(map(found.name, paths), pool.map(_sha256, paths), strict=True))
-    key = {**hashes, "on_bad_sample": request.on_bad_sample, "size": str(request.size), "notes": repr(found.notes)}
+        hashes = dict(zip(found.files.names, pool.map(lambda name: _sha256(root / name), found.files.names), strict=True))
+    key = {**hashes, "on_bad_sample": request.on_bad_sample, "size": str(request.size), "notes": repr([*found.notes])}
     raw = cache.remember(cache.folder(request.cache), request.name, key, lambda: _read(found, request))
-    return replace(raw, files={f"{len(found.paths)} images": one_sha256(hashes)})
+    return replace(raw, files={f"{len(found.labels)} images": one_sha256(hashes)})
+
+
+@dataclass(frozen=True)
+class ImageFiles(Encoded):
+    """Images in files of their own, below a folder."""
+
+    root: Path
+    files: Files
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, i: int) -> bytes:
+        """See `Encoded`."""
+        with open(os.path.join(self.root, self.files.names[i]), "rb") as file:  # noqa: PTH118, PTH123 - for each of millions
+            status = os.fstat(file.fileno())
+            if (status.st_size, status.st_mtime_ns) != (self.files.sizes[i], self.files.times[i]):
+                raise DataError("has changed since the images were listed")
+            return file.read()
+
+    def where(self, i: int) -> str:
+        """See `Encoded`."""
+        return printable(self.files.names[i])
 
 
 def _sha256(path: Path) -> str:
@@ -46,33 +72,31 @@ def _sha256(path: Path) -> str:
 
 
 def _read(found: Found, request: Request) -> RawSet:
-    paths, names = found.paths, [found.name(path) for path in found.paths]
+    names, images = found.files.names, ImageFiles(found.root, found.files, len(found.labels))
     size = (request.size, request.size) if request.size else None
-    classes = sorted({label for _, label in found.parts["train"]})
-    labels = np.array([classes.index(label) for part in found.parts.values() for _, label in part], dtype=np.int64)
     several: list[int] = []
 
     def read(i: int) -> Pixels:
-        image = opened(paths[i].read_bytes())
+        image = opened(images.read(i))
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's photo has a small copy in it
             several.append(i)
         return pixels(image, size=size)
 
-    shown = [printable(name) for name in names]
-    whole, bad = decode_all(read, labels, where=shown.__getitem__, on_bad_sample=request.on_bad_sample, names=names)
-    notes = found.notes
+    whole, bad = decode_all(read, found.labels, where=images.where, on_bad_sample=request.on_bad_sample, names=names)
+    notes = [*found.notes]
     if several:
         first = listing(sorted(names[i] for i in several))
         notes.append(f"images of several pictures, of which the first is read: {len(several)} ({first})")
-    parts: dict[str, Any] = dict(zip(found.parts, _divided(whole, [len(part) for part in found.parts.values()]), strict=True))
+    parts: dict[str, Any] = dict(zip(found.parts, _divided(whole, [*found.parts.values()]), strict=True))
     if "test" not in parts and found.bare:
-        kept, out = hold_out(whole.labels, _TEST_SHARE, len(classes), seed=0)
+        kept, out = hold_out(whole.labels, _TEST_SHARE, len(found.class_names), seed=0)
         parts = {"train": whole.take(kept), "test": whole.take(out)}
     elif "test" not in parts:
         parts["train"], parts["test"] = every_fifth(parts["train"])
     if not len(parts["test"].labels):
-        raise DataError(f"{len(labels)} images are too few to keep some for testing: add images, or a test set (test/ or a list)")
-    return RawSet(**parts, class_names=tuple(classes), skipped=(*notes, *bad))
+        count = len(found.labels)
+        raise DataError(f"{count} images are too few to keep some for testing: add images, or a test set (test/ or a list)")
+    return RawSet(**parts, class_names=found.class_names, skipped=(*notes, *bad))
 
 
 def _divided(whole: RawPart, sizes: Sequence[int]) -> list[RawPart]:
