@@ -1,73 +1,158 @@
-from dataclasses import replace
+"""Entries of the cache: decoded once, by whomever; whole, or made whole again."""
+
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from torchsid.tasks.images import RawSet, cache
+from torchsid.tasks.images import cache
+from torchsid.tasks.images.cache import Chunk, Colour, Shape, in_memory, stored
+from torchsid.tasks.images.raw import Labels, sums_of
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4), dtype=np.uint8)
+FILES = {"pixels.u8", "sums.i64", "index.jsonl"}
 
 
-class Builder:
-    """Counts how often it is asked."""
+class Images:
+    """Made-up images, of which some may be bad; counts how often each is decoded."""
 
-    def __init__(self, raw: RawSet) -> None:
-        test = replace(raw.test, names=tuple(f"caf\udce9 {row}" for row in raw.test.rows))
-        self.raw, self.calls = replace(raw, test=test, skipped=("a.png: bad",)), 0
+    keeps_pixels, channels = True, None
 
-    def __call__(self) -> RawSet:
-        self.calls += 1
-        return self.raw
+    def __init__(self, *, bad: tuple[int, ...] = (), keeps_bad: bool = True, ends_at: int = -1) -> None:
+        self.count, self.bad, self.keeps_bad, self.ends_at = len(IMAGES), bad, keeps_bad, ends_at
+        self.asked: list[int] = []
 
+    @property
+    def rows(self) -> Labels:
+        return np.arange(self.count)
 
-@pytest.fixture
-def builder(digits: RawSet) -> Builder:
-    return Builder(digits)
+    def shape(self) -> Shape:
+        return 3, 4, 4
 
-
-def assert_same(first: RawSet, second: RawSet) -> None:
-    for one, two in ((first.train, second.train), (first.test, second.test)):
-        for name in ("images", "labels", "rows"):
-            assert np.array_equal(getattr(one, name), getattr(two, name))
-            assert getattr(one, name).dtype == getattr(two, name).dtype
-        assert one.names == two.names
-    assert (second.class_names, second.skipped) == (first.class_names, first.skipped)
-
-
-def test_the_second_time_nothing_is_built_unless_the_key_differs(tmp_path: Path, builder: Builder) -> None:
-    first = cache.remember(tmp_path / "new", "digits", {"a": "1"}, builder)
-    assert_same(first, cache.remember(tmp_path / "new", "digits", {"a": "1"}, builder))
-    assert builder.calls == 1
-    for key in ({"a": "2"}, {"b": "1"}):
-        cache.remember(tmp_path / "new", "digits", key, builder)
-    assert builder.calls == 3
+    def decode(self, rows: Labels, shape: Shape) -> Chunk:
+        if self.ends_at in rows:
+            raise KeyboardInterrupt
+        self.asked += rows.tolist()
+        pixels, sums = IMAGES[rows], sums_of(IMAGES[rows])
+        bad = {i: "caf\udce9" if i % 2 else (1, 9, 9) for i in rows.tolist() if i in self.bad}
+        pixels[[i in bad for i in rows]], sums[[i in bad for i in rows]] = 0, -1
+        return Chunk(pixels, sums, bad, [i for i in rows.tolist() if i % 9 == 8])
 
 
-def test_a_damaged_entry_is_found_and_rebuilt(tmp_path: Path, builder: Builder) -> None:
-    good = cache.remember(tmp_path, "digits", {}, builder)
-    (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
-    for share in (0.0, 0.001, 0.3, 0.6, 0.9, 0.98, 0.99, 0.999, 1.0):
-        place = round(share * (len(whole) - 1))
-        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]):
-            path.write_bytes(damaged)
-            assert_same(good, cache.remember(tmp_path, "digits", {}, builder))
-            assert list(tmp_path.iterdir()) == [path]
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_CHUNK", 7 * 48)  # six chunks of seven images at most
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path: Path, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(file: object, **arrays: object) -> None:
-        raise KeyboardInterrupt
+def check(path: Path, bad: tuple[int, ...] = ()) -> None:
+    """Assert that an entry is there and whole, and that nothing is decoded any more."""
+    work, wanted = Images(), np.where(np.isin(np.arange(40), bad)[:, None, None, None], 0, IMAGES)
+    entry = stored(path, work)
+    assert work.asked == []
+    assert isinstance(entry.pixels, Path)
+    assert np.array_equal(np.fromfile(entry.pixels, dtype=np.uint8).reshape(IMAGES.shape), wanted)
+    good = [i for i in range(40) if i not in bad]
+    assert np.array_equal(entry.sums[good], sums_of(IMAGES[good]))
+    assert entry.index.bad == {i: "caf\udce9" if i % 2 else (1, 9, 9) for i in bad}
+    assert entry.index.several == [8, 17, 26, 35]
+    assert {each.name for each in path.iterdir()} == FILES
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
 
-    monkeypatch.setattr(np, "savez", interrupted)
+
+def test_an_entry_is_made_once_and_as_in_memory(tmp_path: Path) -> None:
+    work, there = Images(bad=(3, 4)), in_memory(Images(bad=(3, 4)))
+    entry = stored(tmp_path / "new" / "x", work)
+    assert sorted(work.asked) == list(range(40))
+    check(tmp_path / "new" / "x", bad=(3, 4))
+    assert isinstance(there.pixels, np.ndarray)
+    assert there.pixels.tobytes() == (tmp_path / "new" / "x" / "pixels.u8").read_bytes()
+    assert np.array_equal(there.sums, entry.sums)
+    assert (there.index.bad, there.index.several) == (entry.index.bad, entry.index.several)
+
+
+def test_what_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        cache.remember(tmp_path, "digits", {}, builder)
-    assert list(tmp_path.iterdir()) == []
+        stored(tmp_path / "x", Images(ends_at=30))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.part"]
+    journal = tmp_path / "x.part" / "index.jsonl"
+    done = journal.read_bytes().count(b"\n") - 1
+    with journal.open("ab") as file:
+        file.write(b"[39, 12")  # a line that a kill cut off
+    work = Images()
+    stored(tmp_path / "x", work)
+    assert 40 - 7 * done <= len(work.asked) < 40
+    check(tmp_path / "x")
 
 
-def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, builder: Builder) -> None:
+def test_bad_images_are_tried_again_unless_they_are_kept(tmp_path: Path) -> None:
+    entry = stored(tmp_path / "x", Images(bad=(3, 38), keeps_bad=False))
+    assert (entry.index.bad, entry.pixels) == ({3: "caf\udce9", 38: (1, 9, 9)}, None)
+    work = Images(bad=(38,))
+    stored(tmp_path / "x", work)
+    assert sorted(work.asked) == [*range(7), *range(35, 40)]
+    check(tmp_path / "x", bad=(38,))
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.99, 1.0])
+def test_what_is_damaged_is_made_again(tmp_path: Path, name: str, share: float) -> None:
+    stored(tmp_path / "x", Images())
+    file = tmp_path / "x" / name
+    whole = file.read_bytes()
+    place = round(share * (len(whole) - 2))
+    for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :], whole + b"x", None):
+        if damaged is None:
+            file.unlink()
+        else:
+            file.write_bytes(damaged)
+        stored(tmp_path / "x", Images())
+        check(tmp_path / "x")
+
+
+def test_an_entry_that_vanishes_or_cannot_be_written(tmp_path: Path) -> None:
+    stored(tmp_path / "x", Images())
+    shutil.rmtree(tmp_path / "x")
+    stored(tmp_path / "x", Images())
+    check(tmp_path / "x")
     (tmp_path / "file").touch()
-    with pytest.warns(RuntimeWarning, match=r"set data\.cache"):
-        assert cache.remember(tmp_path / "file" / "cache", "digits", {}, builder) is builder.raw
+    with pytest.raises(OSError, match="file"):
+        stored(tmp_path / "file" / "cache", Images())
+
+
+def test_two_at_once_build_once(tmp_path: Path) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            os.write(write, b"%d " % _asked(tmp_path / "x"))
+            status = 0
+        finally:
+            os._exit(status)
+    asked = _asked(tmp_path / "x")
+    assert os.waitpid(child, 0)[1] == 0
+    assert asked + int(os.read(read, 99)) == 40
+    check(tmp_path / "x")
+
+
+def _asked(path: Path) -> int:
+    work = Images()
+    stored(path, work)
+    return len(work.asked)
+
+
+def test_colour_among_grey_is_told(tmp_path: Path) -> None:
+    class Grey(Images):
+        def decode(self, rows: Labels, shape: Shape) -> Chunk:
+            raise Colour
+
+    with pytest.raises(Colour):
+        stored(tmp_path / "x", Grey())
+    stored(tmp_path / "x", Images())
+    check(tmp_path / "x")
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def folder(tmp_path: Path, images: NDArray[np.uint8]) -> Path:
 
 
 def read(root: Path) -> RawSet:
-    return CIFAR10.read(CIFAR10.find(root), "skip")
+    return CIFAR10.read(CIFAR10.find(root))
 
 
 def test_the_archives_folder_is_read_in_order(folder: Path, images: NDArray[np.uint8]) -> None:
@@ -87,7 +87,7 @@ def test_cifar100_has_fine_labels(tmp_path: Path, images: NDArray[np.uint8]) -> 
     batch = {"data": images, "fine_labels": list(range(60)), "coarse_labels": [0] * 60}
     for name, content in (("train", batch), ("test", batch), ("meta", names)):
         (tmp_path / name).write_bytes(python2_pickle(content))
-    raw = cifar100.ARCHIVE.read(cifar100.ARCHIVE.find(tmp_path), "error")
+    raw = cifar100.ARCHIVE.read(cifar100.ARCHIVE.find(tmp_path))
     assert (raw.test.labels.tolist(), raw.class_names) == (list(range(60)), ("a", "b"))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torchsid.errors import DataError
 from torchsid.tasks.images.decode import decode, decode_all, pixels, read_image
 from torchsid.tasks.images.raw import RawPart
-from torchsid.tasks.images.sources import OnBadSample
+from torchsid.tasks.images.request import OnBadSample
 
 from .conftest import png
 

@@ -10,7 +10,7 @@ from torchsid.errors import DataError
 from torchsid.tasks.images import NoiseConfig
 from torchsid.tasks.images.noise import measure, noisy_labels, transition_matrix
 from torchsid.tasks.images.raw import RawPart
-from torchsid.tasks.images.sources import Request
+from torchsid.tasks.images.request import Request
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LABELS = np.tile(np.arange(10), 3000)

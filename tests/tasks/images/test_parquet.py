@@ -10,7 +10,8 @@ from torchsid.errors import DataError
 from torchsid.tasks.images import RawSet
 from torchsid.tasks.images.datasets import cifar10, cifar100, mnist, tiny_imagenet
 from torchsid.tasks.images.parquet import ParquetSource, class_names, missing_shards, read_columns
-from torchsid.tasks.images.sources import OnBadSample
+from torchsid.tasks.images.request import OnBadSample, Request
+from torchsid.tasks.images.sources import read_files
 
 from .conftest import Pictures, png, write_parquet
 
@@ -19,12 +20,12 @@ BLACK = png(np.zeros((28, 28), dtype=np.uint8))
 
 
 def read(folder: Path, on_bad_sample: OnBadSample = "error") -> RawSet:
-    return MNIST.read(MNIST.find(folder), on_bad_sample)
+    return read_files(Request(name="mnist", path=str(folder), on_bad_sample=on_bad_sample), MNIST)
 
 
 def test_images_and_labels_arrive(mnist_folder: Path, mnist_like: Pictures) -> None:
     raw = read(mnist_folder)
-    assert np.array_equal(np.concatenate([raw.train.images, raw.test.images]), mnist_like[0])
+    assert np.array_equal(np.concatenate([raw.train.images[:], raw.test.images[:]]), mnist_like[0])
     assert np.array_equal(np.concatenate([raw.train.labels, raw.test.labels]), mnist_like[1])
     assert raw.class_names == tuple("0123456789")
 
@@ -55,11 +56,14 @@ def test_shards_are_read_in_order(tmp_path: Path) -> None:
         images = [png(np.full((28, 28), 10 * shard + i, dtype=np.uint8)) for i in range(3)]
         paths = [f"{shard}/{name}.png" for name in "abc"]
         write_parquet(tmp_path / f"train-0000{shard}-of-00002.parquet", images, [0, 1, 2], paths=paths)
-    write_parquet(tmp_path / "test-00000-of-00001.parquet", images, [0, 1, 2])
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", images, [0, 1, 2], paths=["x.png", "y.png", "z.png"])
     raw = read(tmp_path)
-    assert raw.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12]
+    assert raw.train.images[:][:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12]
     assert (raw.train.rows.tolist(), raw.skipped) == (list(range(6)), ())
-    assert (raw.train.names, raw.test.names) == (("0/a.png", "0/b.png", "0/c.png", "1/a.png", "1/b.png", "1/c.png"), None)
+    assert (raw.train.names, raw.test.names) == (
+        ("0/a.png", "0/b.png", "0/c.png", "1/a.png", "1/b.png", "1/c.png"),
+        ("x.png", "y.png", "z.png"),
+    )
     write_parquet(tmp_path / "train-00001-of-00002.parquet", images, [0, 1, 2], names=tuple("9876543210"))
     with pytest.raises(DataError, match=r"class names of train-00000-of-00002\.parquet and train-00001-of-00002\.parquet differ"):
         read(tmp_path)
@@ -117,7 +121,7 @@ def test_what_is_in_the_columns_must_fit(mnist_folder: Path) -> None:
 def test_another_set_under_the_same_file_name_is_refused(mnist_folder: Path) -> None:
     train = [mnist_folder / "mnist-train.parquet"]
     with pytest.raises(DataError, match="10 classes, mnist 7"):
-        ParquetSource("mnist", num_classes=7, channels=1).read({"train": train, "test": train}, "error")
+        ParquetSource("mnist", num_classes=7, channels=1).read({"train": train, "test": train})
     write_parquet(mnist_folder / "mnist-test.parquet", [BLACK], [0], names=("a", "b"))
     with pytest.raises(DataError, match="class names of"):
         read(mnist_folder)
@@ -153,7 +157,7 @@ def test_the_first_of_the_real_images(
     for path, *_ in source.find(shared).values():
         with parquet.ParquetFile(path) as file:
             parquet.write_table(pa.Table.from_batches([next(file.iter_batches(batch_size=40))]), tmp_path / path.name)
-    raw = source.read(source.find(tmp_path), "error")
-    assert raw.train.images[0, :, 0, 0].tolist() == pixel
+    raw = read_files(Request(name="some", path=str(tmp_path)), source)
+    assert raw.train.images[0][:, 0, 0].tolist() == pixel
     assert raw.train.labels[:5].tolist() == labels
     assert raw.class_names[-1] == last

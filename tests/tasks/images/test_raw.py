@@ -39,7 +39,7 @@ def test_hold_out_is_stratified_disjoint_complete_and_depends_on_the_seed(share:
 def test_every_fifth_counts_within_the_class_and_rows_are_remembered() -> None:
     labels = np.array([0] * 6 + [1] * 4 + [0] * 4 + [1], dtype=np.uint8)
     whole = RawPart.complete(np.arange(15, dtype=np.uint8).reshape(15, 1, 1, 1), labels)
-    train, test = every_fifth(whole)
+    train, test = map(whole.take, every_fifth(whole.labels))
     assert test.rows.tolist() == test.images.ravel().tolist() == [4, 13, 14]
     assert (test.labels.tolist(), test.labels.dtype) == ([0, 0, 1], np.int64)
     assert sorted([*train.rows, *test.rows]) == list(range(15))

@@ -87,7 +87,7 @@ def test_samples_have_the_names_of_their_files_safe_to_write(tmp_path: Path) -> 
         splits = load(name="folder", path=str(tmp_path))
         assert splits.about["class_names"] == ["caf\\xe9", "𠮷\\u202e\\x0a"]
         for part in parts(splits):
-            pixels = part.inputs[:, 0, 0, 0].tolist()
+            pixels = part.inputs[:][:, 0, 0, 0].tolist()
             assert part.names == tuple(
                 f"train/{splits.about['class_names'][label]}/{i} \\xff.png"
                 for label, i in zip(part.target.tolist(), pixels, strict=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torchsid.tasks.images.noise import NoiseConfig as NoiseConfig
     from torchsid.tasks.images.raw import RawPart as RawPart
     from torchsid.tasks.images.raw import RawSet as RawSet
-    from torchsid.tasks.images.sources import Request as Request
+    from torchsid.tasks.images.request import Request as Request
     from torchsid.tasks.images.task import Images as Images
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -1,26 +1,149 @@
-"""Decoded images on disk, so that a second start takes a second.
+"""Decoded images on disk, so that they are decoded once, and memory need not hold them.
 
-An entry is one uncompressed `.npz`, named after the content of the files that it was decoded from. The archive's own
-CRC-32 is checked on reading; an entry that fails it is rebuilt.
+An entry is a folder, named after what its pixels follow from:
+
+    pixels.u8    uint8 `[N, C, H, W]`: image i is row i; one that cannot be used is blank
+    sums.i64     int64 `[N, C, 2]`: of every image the sum of its pixels and of their squares
+    index.jsonl  a line of what they are, a line for each chunk of rows with its CRC-32 and what is wrong with its images, and at
+                 the end the SHA-256 of all lines before
+
+While it is built its name ends in `.part`, and the index is the journal of what is done: whoever builds it next goes on from there.
 """
 
 import hashlib
 import json
-import logging
 import os
+import shutil
 import warnings
-from collections.abc import Callable, Mapping
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from torchsid.settings import path_of
-from torchsid.tasks.images.raw import RawPart, RawSet
+from torchsid.tasks.images.decoder import cores
+from torchsid.tasks.images.raw import Labels, Pixels, Sums
 
-_FORMAT = 3  # raise it when what is stored, or how images are decoded, changes
-_PARTS = ("train", "validation", "test")
-_ARRAYS = ("images", "labels", "rows")
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+Shape = tuple[int, int, int]
+"""Channels, height and width."""
+Bad = Mapping[int, str | Shape]
+"""Which images cannot be used: what is wrong, or their shape where it is another than that of most."""
+
+PIXELS = "pixels.u8"
+_SUMS, _INDEX, _LOCK = "sums.i64", "index.jsonl", ".lock"
+_CHUNK = 2**22  # bytes of pixels that are decoded by one thread, and written at once
+_LOOKED_AT = 2**27  # bytes that are compared with their checksums when an entry is opened
+
+
+class Chunk(NamedTuple):
+    """Some images, decoded."""
+
+    pixels: Pixels
+    """`[n, C, H, W]`, blank where they are bad."""
+    sums: Sums
+    """`[n, C, 2]`, −1 likewise."""
+    bad: Bad
+    several: Sequence[int]
+    """Which images are the first of several pictures."""
+
+
+class Work(Protocol):
+    """How an entry is made."""
+
+    @property
+    def count(self) -> int:
+        """N, the number of images."""
+
+    @property
+    def rows(self) -> Labels:
+        """Those that are decoded, int64, increasing."""
+
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether pixels are kept, or only what is found out about them."""
+
+    @property
+    def keeps_bad(self) -> bool:
+        """Whether bad images are left blank, or tried again the next time."""
+
+    @property
+    def channels(self) -> int | None:
+        """What is decoded to; None: to grey as long as nothing has colours."""
+
+    def shape(self) -> Shape:
+        """Return the shape that images must have; looks at some of them."""
+
+    def decode(self, rows: Labels, shape: Shape) -> Chunk:
+        """Decode some images.
+
+        Raises:
+            Colour: without `channels`, one has colours and the shape is grey.
+        """
+
+
+class Colour(Exception):  # noqa: N818 - no error, but a reason to begin anew
+    """An image has colours in a set that was taken for grey."""
+
+
+class Record(NamedTuple):
+    """What the index says of a chunk."""
+
+    crc: int
+    bad: Bad
+    several: Sequence[int]
+
+    def listed(self, number: int) -> list[object]:
+        """Return it as JSON can hold it."""
+        return [number, self.crc, {str(i): what for i, what in self.bad.items()}, [*self.several]]
+
+    @staticmethod
+    def of(line: Any) -> "tuple[int, Record]":
+        """Return a chunk's number and what was written of it; damage raises errors of every kind."""
+        number, crc, words, several = line
+        bad = {int(i): what if isinstance(what, str) else tuple(what) for i, what in words.items()}
+        return int(number), Record(crc, bad, several)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is known of decoded images: the shape of one, and of every chunk that is done what was found."""
+
+    shape: Shape
+    done: dict[int, Record] = field(default_factory=dict)
+
+    @property
+    def bad(self) -> dict[int, str | Shape]:
+        """All that cannot be used."""
+        return {i: what for _, record in sorted(self.done.items()) for i, what in record.bad.items()}
+
+    @property
+    def several(self) -> list[int]:
+        """All that are the first of several pictures."""
+        return [i for _, record in sorted(self.done.items()) for i in record.several]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of decoded images, their sums, and their pixels: in a file, in memory, or not kept."""
+
+    index: Index
+    sums: Sums
+    pixels: Path | Pixels | None
 
 
 def folder(setting: str) -> Path:
@@ -31,51 +154,214 @@ def folder(setting: str) -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "torchsid"
 
 
-def remember(folder: Path, name: str, key: Mapping[str, str], build: Callable[[], RawSet]) -> RawSet:
-    """Return the data set stored under `name` and `key`, or build and store it.
+def stored(path: Path, work: Work) -> Entry:
+    """Return the entry at `path`, which is made first where it is not there; what is damaged of it is made again.
 
-    Args:
-        folder: the cache's folder.
-        name: begins the name of the file.
-        key: all that the result depends on: settings, and the SHA-256 of every source file.
-        build: decodes the images.
+    Where images are bad and `work` does not keep such, the entry says which, stays unfinished, and has no pixels.
+
+    Raises:
+        OSError: it cannot be written.
+        Colour: see `Work.decode`.
     """
-    digest = hashlib.sha256(json.dumps([_FORMAT, sorted(key.items())]).encode()).hexdigest()
-    path = folder / f"{name}-{digest[:20]}.npz"
-    if (stored := _read(path)) is not None:
-        return stored
-    logging.getLogger(__name__).info("decoding the images of %s, this once; to be kept in %s", name, path)
-    built = build()
-    try:
-        _write(path, built)
-    except OSError as error:
-        warnings.warn(f"decoded images cannot be stored, set data.cache: {error}", RuntimeWarning, stacklevel=2)
-    return built
+    part = path.with_name(f"{path.name}.part")
+    while (found := _opened(path, work)) is None:
+        if path.exists():  # damaged, but maybe not all of it
+            shutil.rmtree(part, ignore_errors=True)
+            path.rename(part)
+        part.mkdir(parents=True, exist_ok=True)
+        with _locked(part / _LOCK) as mine:
+            if mine and not path.exists():
+                index = _build(part, work)
+                if index.bad and not work.keeps_bad:
+                    return Entry(index, _unknown(work, index.shape), None)
+                (part / _LOCK).unlink()
+                part.rename(path)
+    return found
 
 
-def _write(path: Path, raw: RawSet) -> None:
-    parts = {name: part for name in _PARTS if (part := getattr(raw, name)) is not None}
-    arrays = {f"{name}.{kind}": getattr(part, kind) for name, part in parts.items() for kind in _ARRAYS}
-    names = {name: part.names for name, part in parts.items()}
-    words = json.dumps({"class_names": raw.class_names, "skipped": raw.skipped, "names": names}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
+def in_memory(work: Work) -> Entry:
+    """Return an entry that is nowhere but in memory; raises `Colour` as `stored`."""
+    index = Index(work.shape())
+    pixels = np.zeros((work.count, *index.shape), dtype=np.uint8) if work.keeps_pixels else None
+    sums, chunks = _unknown(work, index.shape), _chunks(work, index.shape)
+    for number, chunk in _decoded(work, index.shape, dict(enumerate(chunks))):
+        if pixels is not None:
+            pixels[chunks[number]] = chunk.pixels
+        sums[chunks[number]] = chunk.sums
+        index.done[number] = Record(0, chunk.bad, chunk.several)
+    return Entry(index, sums, pixels)
+
+
+def bounded(pool: Executor, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Yield what a pool's `map` does, of which only a few results wait to be taken."""
+    waiting = deque[Future[T]]()
     try:
-        with temporary.open("wb") as file:
-            np.savez(file, words=np.frombuffer(words, dtype=np.uint8), **arrays)
-        temporary.replace(path)
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * cores():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        temporary.unlink(missing_ok=True)
+        for each in waiting:
+            each.cancel()
 
 
-def _read(path: Path) -> RawSet | None:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            words = json.loads(stored["words"].tobytes())
-            parts: dict[str, Any] = {
-                part: RawPart(**{kind: stored[f"{part}.{kind}"] for kind in _ARRAYS}, names=names and tuple(names))
-                for part, names in words["names"].items()
-            }
-            return RawSet(**parts, class_names=tuple(words["class_names"]), skipped=tuple(words["skipped"]))
-    except Exception:  # absent, or damaged in any way: decode again
+def _chunks(work: Work, shape: Shape) -> list[Labels]:
+    """Return the rows of every chunk."""
+    size = _chunk_size(shape)
+    return [work.rows[start : start + size] for start in range(0, len(work.rows), size)]
+
+
+def _chunk_size(shape: Shape) -> int:
+    return max(1, min(1024, _CHUNK // prod(shape)))
+
+
+def _files(work: Work, shape: Shape) -> dict[str, int]:
+    """Return the files that have something of every decoded image, and how many bytes."""
+    return ({PIXELS: prod(shape)} if work.keeps_pixels else {}) | {_SUMS: 2 * 8 * shape[0]}
+
+
+def _unknown(work: Work, shape: Shape) -> Sums:
+    return np.full((work.count, shape[0], 2), -1, dtype=np.int64)
+
+
+def _decoded(work: Work, shape: Shape, chunks: Mapping[int, Labels]) -> Iterator[tuple[int, Chunk]]:
+    """Yield chunks with their numbers, decoded on all cores: Pillow releases the interpreter's lock, so threads do."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+        warnings.simplefilter("ignore")  # of Pillow: a large panorama, odd metadata; what cannot be read is an error anyway
+        yield from bounded(pool, lambda number: (number, work.decode(chunks[number], shape)), chunks)
+
+
+def _build(part: Path, work: Work) -> Index:
+    """Complete what is there of an entry, of which nothing is trusted before its checksum was seen."""
+    index, _ = _read(part / _INDEX) or (None, False)
+    if index is None or index.shape[0] != (work.channels or index.shape[0]):
+        index = Index(work.shape())
+    chunks = _chunks(work, index.shape)
+    there = [number for number, record in index.done.items() if number < len(chunks) and (work.keeps_bad or not record.bad)]
+    damaged = _damaged(part, work, index, there)
+    index = Index(index.shape, {number: index.done[number] for number in there if number not in damaged})
+    lines = [_line([*index.shape]), *(_line(record.listed(number)) for number, record in index.done.items())]
+    sizes = _files(work, index.shape)
+    with ExitStack() as opened:
+        journal, *files = (opened.enter_context(_to_write(part / name)) for name in (_INDEX, *sizes))
+        journal.truncate(0)
+        journal.writelines(lines)
+        for file, size in zip(files, sizes.values(), strict=True):
+            file.truncate(len(work.rows) * size)
+        missing = {number: rows for number, rows in enumerate(chunks) if number not in index.done}
+        for number, chunk in _decoded(work, index.shape, missing):
+            contents = [content.reshape(-1).view(np.uint8).data for content in (chunk.pixels, chunk.sums)[-len(files) :]]
+            for file, size, content in zip(files, sizes.values(), contents, strict=True):
+                file.seek(number * _chunk_size(index.shape) * size)
+                file.write(content)
+                file.flush()
+            index.done[number] = record = Record(_crc(contents), chunk.bad, chunk.several)
+            if work.keeps_bad or not record.bad:
+                lines.append(_line(record.listed(number)))
+                journal.write(lines[-1])
+                journal.flush()
+        for file in files:
+            os.fsync(file.fileno())
+        if work.keeps_bad or not index.bad:
+            journal.write(_line({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()}))
+            journal.flush()
+            os.fsync(journal.fileno())
+    return index
+
+
+def _opened(path: Path, work: Work) -> Entry | None:
+    """Return what is there, if it is complete and nothing seems to be damaged."""
+    index, complete = _read(path / _INDEX) or (None, False)
+    if index is None or not complete:
         return None
+    sizes, chunks = _files(work, index.shape), _chunks(work, index.shape)
+    some = np.linspace(0, len(chunks) - 1, min(len(chunks), 1 + _LOOKED_AT // _CHUNK)).astype(int).tolist()
+    try:
+        if any((path / name).stat().st_size != size * len(work.rows) for name, size in sizes.items()):
+            return None
+        if len(index.done) != len(chunks) or _damaged(path, work, index, some):
+            return None
+        sums = _unknown(work, index.shape)
+        sums[work.rows] = np.fromfile(path / _SUMS, dtype=np.int64).reshape(len(work.rows), -1, 2)
+    except OSError:
+        return None
+    return Entry(index, sums, path / PIXELS if work.keeps_pixels else None)
+
+
+def _damaged(path: Path, work: Work, index: Index, numbers: Sequence[int]) -> set[int]:
+    """Return which of some chunks are not what the index says."""
+    sizes, count = _files(work, index.shape), _chunk_size(index.shape)
+
+    def differs(number: int) -> bool:
+        contents = []
+        for name, size in sizes.items():
+            with (path / name).open("rb") as file:
+                file.seek(number * count * size)
+                contents.append(file.read(size * min(count, len(work.rows) - number * count)))
+        return _crc(contents) != index.done[number].crc
+
+    if not all((path / name).is_file() for name in sizes):
+        return set(numbers)
+    with ThreadPoolExecutor(cores()) as pool:
+        return {number for number, found in zip(numbers, pool.map(differs, numbers), strict=True) if found}
+
+
+def _crc(contents: Iterable[bytes | memoryview]) -> int:
+    crc = 0
+    for content in contents:
+        crc = zlib.crc32(content, crc)
+    return crc
+
+
+def _line(record: object) -> bytes:
+    return json.dumps(record).encode() + b"\n"
+
+
+def _read(path: Path) -> tuple[Index, bool] | None:
+    """Return what an index says as far as it can be read, and whether it is whole; None where there is none."""
+    digest = hashlib.sha256()
+    index: Index | None = None
+    complete = False
+    try:
+        for line in path.read_bytes().splitlines(keepends=True):
+            record = json.loads(line)
+            if index is None:
+                channels, height, width = map(int, record)
+                index = Index((channels, height, width))
+            elif isinstance(record, dict):
+                complete = record["sha256"] == digest.hexdigest()
+            else:
+                number, found = Record.of(record)
+                index.done[number], complete = found, False
+            digest.update(line)
+    except Exception:  # absent, cut off, or damaged in any way
+        complete = False
+    return None if index is None else (index, complete)
+
+
+def _to_write(path: Path) -> BinaryIO:
+    path.touch()
+    return path.open("r+b")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Wait until no other process holds a file, and hold it; yield whether it is still there."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:  # its folder was renamed this moment
+        yield False
+        return
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks: who builds at the same time writes the same
+                pass
+        yield os.fstat(descriptor).st_nlink > 0
+    finally:
+        os.close(descriptor)

@@ -17,7 +17,7 @@ import numpy as np
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.raw import Pixels, RawPart, RawSet
-from torchsid.tasks.images.sources import Files, OnBadSample, Source
+from torchsid.tasks.images.sources import Files, Source
 
 _LARGEST_MEMBER = 2**30  # bytes; that of CIFAR-100 has 155 million
 
@@ -51,7 +51,7 @@ class CifarArchive(Source):
         """See `Source`; a part is a member of the archive, in the folder, without it, or in the archive itself."""
         return {name: [f"{self.folder}/{name}", name, self.archive] for name in (*self.train, self.test, self.names)}
 
-    def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
+    def read(self, files: Files) -> RawSet:
         """See `Source`; there are no single bad samples here, a damaged file is an error."""
         packed = [name for name, (path,) in files.items() if path.name == self.archive]
         members = self._extract(files[packed[0]][0], packed) if packed else {}

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
@@ -18,7 +18,7 @@ import torch
 
 from torchsid.errors import DataError, printable
 from torchsid.tasks.images.raw import Labels, Pixels, RawPart
-from torchsid.tasks.images.sources import OnBadSample
+from torchsid.tasks.images.request import OnBadSample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,7 +139,6 @@ def decode_all(
     *,
     where: Callable[[int], str],
     on_bad_sample: OnBadSample,
-    names: Sequence[str] | None = None,
 ) -> tuple[RawPart, tuple[str, ...]]:
     """Read the image of every label, on all cores: Pillow releases the interpreter's lock, so threads do.
 
@@ -148,7 +147,6 @@ def decode_all(
         labels: of every image, int64 `[N]`.
         where: names sample i in messages, such as `cifar10-train.parquet, row 12`.
         on_bad_sample: what to do with images that cannot be decoded or differ in shape from most of the others.
-        names: of every sample, where they have any.
 
     Returns:
         The good samples, and a sentence for each of the others.
@@ -188,7 +186,7 @@ def decode_all(
         raise DataError(f"{len(problems)} of {len(found)} images cannot be used{advice}:{shown}{more}")
     rows = np.array(list(good), dtype=np.int64)
     images = np.stack(list(good.values())) if good else np.zeros((0, 1, 1, 1), dtype=np.uint8)
-    return RawPart(images, labels[rows], rows, None if names is None else tuple(names[i] for i in good)), tuple(problems)
+    return RawPart(images, labels[rows], rows), tuple(problems)
 
 
 def problem_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ from torchsid.errors import DataError
 from torchsid.tasks.images.decode import decode_all, pixels, require
 from torchsid.tasks.images.parts import PARTS
 from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
-from torchsid.tasks.images.sources import OnBadSample
+from torchsid.tasks.images.request import OnBadSample
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
@@ -60,7 +60,7 @@ def convert(splits: Mapping[str, Any], *, name: str, on_bad_sample: OnBadSample,
             parts[kind], more = part(split)
             notes += more
     if "test" not in parts:
-        parts["train"], parts["test"] = every_fifth(parts["train"])
+        parts["train"], parts["test"] = map(parts["train"].take, every_fifth(parts["train"].labels))
     return RawSet(**parts, class_names=tuple(map(str, features[label].names)), skipped=tuple(notes))
 
 

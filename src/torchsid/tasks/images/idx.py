@@ -11,7 +11,7 @@ import numpy as np
 
 from torchsid.errors import DataError
 from torchsid.tasks.images.raw import Pixels, RawPart, RawSet
-from torchsid.tasks.images.sources import Files, OnBadSample, Source
+from torchsid.tasks.images.sources import Files, Source
 
 _UNSIGNED_BYTES = 0x08
 _GZIP = b"\x1f\x8b"
@@ -36,7 +36,7 @@ class IdxSource(Source):
             for what, dimensions in (("images", 3), ("labels", 1))
         }
 
-    def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
+    def read(self, files: Files) -> RawSet:
         """See `Source`; there are no single bad samples here, a damaged file is an error."""
         train, test = (_read_part(files[f"{part} images"][0], files[f"{part} labels"][0]) for part in ("train", "test"))
         return RawSet(train=train, test=test, class_names=self.class_names)

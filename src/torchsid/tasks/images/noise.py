@@ -15,7 +15,7 @@ from torchsid.settings import STRICT, Seed, Weight, path_of
 from torchsid.tasks.domain import generator_at
 from torchsid.tasks.images.parquet import integers, read_columns
 from torchsid.tasks.images.raw import Labels, RawPart
-from torchsid.tasks.images.sources import Request
+from torchsid.tasks.images.request import Request
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -6,27 +6,34 @@ schema's metadata under the key `huggingface`.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from torchsid.errors import DataError
-from torchsid.tasks.images.decode import decode, decode_all, require
-from torchsid.tasks.images.raw import Labels, RawPart, RawSet
-from torchsid.tasks.images.sources import Files, OnBadSample, Source
+from torchsid.errors import DataError, printable
+from torchsid.tasks.images.decode import require
+from torchsid.tasks.images.encoded import Catalogue, Encoded
+from torchsid.tasks.images.raw import Labels
+from torchsid.tasks.images.sources import Files, Source
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Table
+    from pyarrow.parquet import ParquetFile
+
+
+_KEPT = 2**28  # bytes of row groups
 
 
 @dataclass(frozen=True)
 class ParquetSource(Source):
     """A data set in Parquet files."""
-
-    decoding_is_slow: ClassVar[bool] = True
 
     stem: str
     """Our own files are `STEM-train.parquet`, `STEM-train-*.parquet` and likewise for test."""
@@ -48,36 +55,152 @@ class ParquetSource(Source):
 
         return {"train": of("train"), "test": [pattern for split in self.test for pattern in of(split)]}
 
-    def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
-        """See `Source`; the class names of both parts must agree."""
-        train, train_names, train_notes = self._read_part(files["train"], on_bad_sample)
-        test, test_names, test_notes = self._read_part(files["test"], on_bad_sample)
-        if train_names != test_names:
-            raise DataError(f"the class names of {files['train'][0].name} and {files['test'][0].name} differ")
-        if len(train_names) != self.num_classes:
-            raise DataError(f"{files['train'][0].name} has {len(train_names)} classes, {self.stem} {self.num_classes}")
-        missing = [*missing_shards(files["train"]), *missing_shards(files["test"])]
-        return RawSet(train=train, test=test, class_names=train_names, skipped=(*missing, *train_notes, *test_notes))
-
-    def _read_part(self, paths: Sequence[Path], on_bad_sample: OnBadSample) -> tuple[RawPart, tuple[str, ...], tuple[str, ...]]:
-        """Return the part, the class names and a sentence for each skipped sample."""
-        tables = {path: read_columns(path, one_of=(("img", "image"), (self.label,))) for path in paths}
-        encoded = [data for path, table in tables.items() for data in _image_bytes(path, table.column(0))]
-        files = [file for table in tables.values() for file in _file_names(table.column(0))]
-        labels = np.concatenate([integers(path, self.label, table.column(1)) for path, table in tables.items()])
-        places = [f"{path.name}, row {row}" for path, table in tables.items() for row in range(table.num_rows)]
-        named = {names: path for path, table in tables.items() if (names := class_names(table.schema.metadata, self.label))}
+    def read(self, files: Files) -> Catalogue:
+        """See `Source`; the class names of all files must agree."""
+        paths = [path for part in files.values() for path in part]
+        listed = [_listed(path, self.label) for path in paths]
+        named = dict[tuple[str, ...], Path]()
+        for path, each in zip(paths, listed, strict=True):
+            if each.class_names:
+                named.setdefault(each.class_names, path)
         if len(named) > 1:
             raise DataError(f"the class names of {' and '.join(path.name for path in named.values())} differ")
-        names = next(iter(named), tuple(map(str, range(self.num_classes))))
-        part, notes = decode_all(
-            lambda i: decode(encoded[i], self.channels),
-            labels,
-            where=places.__getitem__,
-            on_bad_sample=on_bad_sample,
-            names=[file for file in files if file] if all(files) else None,
+        classes = next(iter(named), tuple(map(str, range(self.num_classes))))
+        if len(classes) != self.num_classes:
+            raise DataError(f"{paths[0].name} has {len(classes)} classes, {self.stem} {self.num_classes}")
+        counts = {path: len(each.labels) for path, each in zip(paths, listed, strict=True)}
+        called = [each.names for each in listed]
+        return Catalogue(
+            images=ParquetImages(tuple(each.rows for each in listed)),
+            labels=np.concatenate([each.labels for each in listed]),
+            parts={part: sum(counts[path] for path in files[part]) for part in files},
+            names=[name for each in called for name in each] if all(called) else None,
+            class_names=classes,
+            channels=self.channels,
+            notes=tuple(note for part in files.values() for note in missing_shards(part)),
+            files={},
         )
-        return part, names, notes
+
+
+class _Listed(NamedTuple):
+    """What a file has beside the images."""
+
+    rows: "RowGroups"
+    labels: Labels
+    names: Sequence[str]
+    """What the images' files were called before they were put into this one; empty where it does not say it of all."""
+    class_names: tuple[str, ...]
+
+
+class RowGroups(NamedTuple):
+    """The column of images in a file, of which only groups of rows can be read."""
+
+    path: Path
+    state: tuple[int, int]
+    """Of the file when it was listed: its size and when it was changed."""
+    column: str
+    counts: tuple[int, ...]
+    """The rows of every group."""
+
+
+@dataclass(frozen=True)
+class ParquetImages(Encoded):
+    """The rows of some files, one file after another."""
+
+    files: tuple[RowGroups, ...]
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, i: int) -> bytes | None:
+        """See `Encoded`; the groups that were read last are kept."""
+        number = self._group(i)
+        file, group = self._groups[number]
+        start = self._ends[number] - self.files[file].counts[group]
+        with self._lock:
+            if number not in self._kept:
+                try:
+                    self._kept[number] = _encoded(self.files[file], group)
+                except Exception as error:  # damaged files raise errors of every kind
+                    self._kept[number] = error
+                while len(self._kept) > 1 and sum(getattr(each, "nbytes", 0) for each in self._kept.values()) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(number)
+            found = self._kept[number]
+        if isinstance(found, Exception):
+            raise found
+        value: bytes | None = found[int(i - start)].as_py()
+        return value
+
+    def __reduce__(self) -> tuple[type["ParquetImages"], tuple[tuple[RowGroups, ...]]]:
+        return ParquetImages, (self.files,)  # not what is kept
+
+    def where(self, i: int) -> str:
+        """See `Encoded`."""
+        file, _ = self._groups[self._group(i)]
+        return f"{printable(self.files[file].path.name)}, row {i - sum(sum(each.counts) for each in self.files[:file])}"
+
+    @property
+    def shards(self) -> Labels:
+        """See `Encoded`: the groups of rows."""
+        return np.repeat(np.arange(len(self._groups)), np.diff(self._ends, prepend=0))
+
+    @cached_property
+    def _groups(self) -> list[tuple[int, int]]:
+        """The file and the place in it of every group."""
+        return [(number, group) for number, file in enumerate(self.files) for group in range(len(file.counts))]
+
+    @cached_property
+    def _ends(self) -> Labels:
+        """Where every group ends, in images."""
+        return np.cumsum([0, *(count for file in self.files for count in file.counts)])[1:]
+
+    @cached_property
+    def _kept(self) -> "OrderedDict[int, ChunkedArray | Exception]":
+        """The groups that were read last, or what was wrong with them."""
+        return OrderedDict()
+
+    @cached_property
+    def _lock(self) -> Lock:
+        return Lock()
+
+    def _group(self, i: int) -> int:
+        return int(np.searchsorted(self._ends, i, side="right"))
+
+
+def _encoded(rows: RowGroups, group: int) -> "ChunkedArray":
+    parquet = require("pyarrow.parquet", extra="files", purpose="reading Parquet files")
+    compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
+    if _state(rows.path) != rows.state:
+        raise DataError(f"{rows.path.name} has changed since it was listed")
+    with parquet.ParquetFile(rows.path) as file:
+        return compute.struct_field(file.read_row_group(group, columns=[f"{rows.column}.bytes"]).column(0), "bytes")
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _listed(path: Path, label: str) -> _Listed:
+    """Return what a file has beside the images, which are not read."""
+    types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
+    compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
+    with _opened(path, (("img", "image"), (label,))) as (file, (image, _)):
+        column = file.schema_arrow.field(image).type
+        kinds = [field.type for field in column if field.name == "bytes"] if types.is_struct(column) else []
+        if len(kinds) != 1 or not (types.is_binary(kinds[0]) or types.is_large_binary(kinds[0])):
+            raise DataError(f"{path}: the image column must be a struct with binary `bytes`, not {column}")
+        named = any(field.name == "path" and types.is_string(field.type) for field in column)
+        table = file.read(columns=[label, *([f"{image}.path"] if named else [])])
+        names = compute.struct_field(table.column(image), "path").to_pylist() if named else []
+        counts = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        return _Listed(
+            RowGroups(path, _state(path), image, counts),
+            integers(path, label, table.column(label)),
+            names if all(names) else (),
+            class_names(table.schema.metadata, label),
+        )
 
 
 def read_columns(path: Path, *, one_of: Sequence[Sequence[str]]) -> "Table":
@@ -86,17 +209,24 @@ def read_columns(path: Path, *, one_of: Sequence[Sequence[str]]) -> "Table":
     Raises:
         DataError: the file is missing, truncated or no Parquet, or has none of a group's columns, or two of that name.
     """
+    with _opened(path, one_of) as (file, chosen):
+        return file.read(columns=chosen).select(chosen)
+
+
+@contextmanager
+def _opened(path: Path, one_of: Sequence[Sequence[str]]) -> "Iterator[tuple[ParquetFile, list[str]]]":
+    """Open a file and find its columns; raises as `read_columns`, also for what goes wrong while it is open."""
     parquet = require("pyarrow.parquet", extra="files", purpose="reading Parquet files")
     try:
         with parquet.ParquetFile(path) as file:
             columns = file.schema_arrow.names
-            chosen = [next((name for name in names if name in columns), None) for names in one_of]
-            absent = [" or ".join(names) for names, name in zip(one_of, chosen, strict=True) if name is None]
+            chosen = [next((name for name in names if name in columns), "") for names in one_of]
+            absent = [" or ".join(names) for names, name in zip(one_of, chosen, strict=True) if not name]
             if absent:
                 raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(columns)}")
-            if doubled := [name for name in chosen if name and columns.count(name) > 1]:
+            if doubled := [name for name in chosen if columns.count(name) > 1]:
                 raise DataError(f"{path} has several columns called {', '.join(doubled)}: rename all but one")
-            return file.read(columns=chosen).select(chosen)
+            yield file, chosen
     except DataError:
         raise
     except Exception as error:  # damaged files raise errors of every kind
@@ -130,23 +260,3 @@ def missing_shards(paths: Sequence[Path]) -> list[str]:
     there, total = {int(shard[2]) for shard in shards}, int(shards[0][3])
     stem = shards[0][1]
     return [f"{stem}-{i:05}-of-{total:05}: this file was not found" for i in range(total) if i not in there]
-
-
-def _image_bytes(path: Path, column: "ChunkedArray") -> list[bytes | None]:
-    types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
-    kinds = [field.type for field in column.type if field.name == "bytes"] if types.is_struct(column.type) else []
-    if len(kinds) != 1 or not (types.is_binary(kinds[0]) or types.is_large_binary(kinds[0])):
-        raise DataError(f"{path}: the image column must be a struct with binary `bytes`, not {column.type}")
-    compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
-    values: list[bytes | None] = compute.struct_field(column, "bytes").to_pylist()
-    return values
-
-
-def _file_names(column: "ChunkedArray") -> list[str | None]:
-    """Return what the images' files were called before they were put into this one, where the column says it."""
-    types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
-    if not any(field.name == "path" and types.is_string(field.type) for field in column.type):
-        return [None] * len(column)
-    compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
-    names: list[str | None] = compute.struct_field(column, "path").to_pylist()
-    return names

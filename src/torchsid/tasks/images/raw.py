@@ -9,19 +9,32 @@ from numpy.typing import NDArray
 
 from torchsid.errors import DataError
 from torchsid.tasks.domain import generator_at
+from torchsid.tasks.names import Names
+from torchsid.tasks.stored import Stored
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+Sums = NDArray[np.int64]
+"""Of each image and channel the sum of its pixels and of their squares, `[N, C, 2]`; −1 where nobody has added them up."""
 
 
 @dataclass(frozen=True)
 class RawPart:
-    """Images `[N, C, H, W]`, labels `[N]`, `rows` `[N]`: which row of the source each was, and names where they have any."""
+    """Images of one part and what is known of each.
 
-    images: Pixels
+    Attributes:
+        images: `[N, C, H, W]`, in memory or where they are read.
+        labels: `[N]`.
+        rows: `[N]`, which row of the source each was.
+        names: where they have any.
+        sums: of their pixels; None where they are in memory and can be asked.
+    """
+
+    images: Pixels | Stored
     labels: Labels
     rows: Labels
-    names: tuple[str, ...] | None = None
+    names: Names | None = None
+    sums: Sums | None = None
 
     @classmethod
     def complete(cls, images: Pixels, labels: NDArray[np.integer]) -> "RawPart":
@@ -30,8 +43,9 @@ class RawPart:
 
     def take(self, index: Labels) -> "RawPart":
         """The samples at `index`."""
-        names = self.names and tuple(self.names[i] for i in index.tolist())
-        return RawPart(self.images[index], self.labels[index], self.rows[index], names)
+        images = self.images.subset(torch.from_numpy(index)) if isinstance(self.images, Stored) else self.images[index]
+        names, sums = self.names and self.names[index], None if self.sums is None else self.sums[index]
+        return RawPart(images, self.labels[index], self.rows[index], names, sums)
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,8 @@ class RawSet:
     """What was left out and why, or read otherwise than it may seem, a sentence each."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of every file read."""
+    key: str = ""
+    """What the pixels follow from, a SHA-256; empty where nobody knows but who looks at them."""
 
     def check(self, name: str) -> None:
         """Check labels, classes and shapes.
@@ -57,9 +73,9 @@ class RawSet:
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
         there = {which: part for which, part in parts.items() if part is not None}
         problems = [problem for which, part in there.items() for problem in self._problems_of(part, which)]
-        shape = self.train.images.shape[1:]
+        shape = tuple(self.train.images.shape[1:])
         for which, part in there.items():
-            if (other := part.images.shape[1:]) != shape:
+            if (other := tuple(part.images.shape[1:])) != shape:
                 problems.append(f"training images are {shape} (channels, height, width), {which} images {other}")
         if len(self.class_names) < 2:
             problems.append(f"there must be at least two classes, found {len(self.class_names)}")
@@ -81,6 +97,13 @@ class RawSet:
         if len(wrong):
             first = f"the first is {part.labels[wrong[0]]} in row {part.rows[wrong[0]]}"
             yield f"{len(wrong)} {which} labels are outside 0 … {len(self.class_names) - 1}, {first}"
+
+
+def sums_of(images: Pixels) -> Sums:
+    """Return the sum of the pixels of each image and channel, and that of their squares, exactly."""
+    values = images.reshape(*images.shape[:2], -1)
+    squares = np.arange(256, dtype=np.uint16) ** 2
+    return np.stack([values.sum(2, dtype=np.int64), squares[values].sum(2, dtype=np.int64)], 2)
 
 
 def empty_classes(labels: Labels, class_names: tuple[str, ...]) -> list[str]:
@@ -112,13 +135,13 @@ def hold_out(labels: Labels, share: float, num_classes: int, seed: int) -> tuple
     return np.setdiff1d(np.arange(len(labels)), out), out
 
 
-def every_fifth(whole: RawPart) -> tuple[RawPart, RawPart]:
-    """Return a training and a test part of data that come without one.
+def every_fifth(labels: Labels) -> tuple[Labels, Labels]:
+    """Return the indices for training and for testing of data that come without a test part.
 
     The rule is fixed: within each class, in the order of the file, samples 5, 10, 15, … are the test set.
     """
-    test = _rank_in_class(whole.labels) % 5 == 4
-    return whole.take(np.flatnonzero(~test)), whole.take(np.flatnonzero(test))
+    test = _rank_in_class(labels) % 5 == 4
+    return np.flatnonzero(~test), np.flatnonzero(test)
 
 
 def _rank_in_class(labels: Labels) -> Labels:

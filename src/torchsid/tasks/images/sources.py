@@ -3,26 +3,22 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
 
 from torchsid.errors import DataError, printable
 from torchsid.settings import path_of
-from torchsid.tasks.images import cache
+from torchsid.tasks.images.decoded import decoded
+from torchsid.tasks.images.encoded import Catalogue
 from torchsid.tasks.images.raw import RawSet
+from torchsid.tasks.images.request import Request
 
 Files = Mapping[str, Sequence[Path]]
 """The files of each part (`"train"`, `"test"`, …) in the order to read them; a part that was not found is empty."""
 
-OnBadSample = Literal["error", "skip"]
-
 
 class Source(ABC):
     """One way to store a data set."""
-
-    decoding_is_slow: ClassVar[bool] = False
-    """Whether the decoded images are worth a cache."""
 
     @abstractmethod
     def patterns(self) -> Mapping[str, Sequence[str]]:
@@ -33,8 +29,8 @@ class Source(ABC):
         return {part: _first_match(root, patterns) for part, patterns in self.patterns().items()}
 
     @abstractmethod
-    def read(self, files: Files, on_bad_sample: OnBadSample) -> RawSet:
-        """Read them.
+    def read(self, files: Files) -> RawSet | Catalogue:
+        """Read them, or list the images that they hold.
 
         Raises:
             DataError: a file is damaged; names it, and the row.
@@ -44,18 +40,6 @@ class Source(ABC):
 def _first_match(root: Path, patterns: Sequence[str]) -> list[Path]:
     matches = (sorted(path for path in root.glob(pattern) if path.is_file()) for pattern in patterns)
     return next(filter(None, matches), [])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is asked of a data set: the settings of the task that have to do with reading, under their names."""
-
-    name: str
-    path: str = ""
-    on_bad_sample: OnBadSample = "error"
-    cache: str = ""
-    size: int = 0
-    files: str = ""
 
 
 def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
@@ -76,8 +60,8 @@ def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
         paths = sorted({path for part in files.values() for path in part})
         if all(files.values()):
             hashes = {path.relative_to(root).as_posix(): file_sha256(path) for path in paths}
-            raw = _read(request, source, files, hashes)
-            return replace(raw, files=hashes)
+            read = source.read(files)
+            return decoded(replace(read, files=hashes), request) if isinstance(read, Catalogue) else replace(read, files=hashes)
         found += [path.name for path in paths]
     looked_for = "".join(f"\n  - {each}" for source in sources for part in source.patterns().values() for each in part)
     advice = f"; {advice}" if advice else ""
@@ -100,13 +84,6 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(request: Request, source: Source, files: Files, hashes: Mapping[str, str]) -> RawSet:
-    if not source.decoding_is_slow:
-        return source.read(files, request.on_bad_sample)
-    key = {**hashes, "on_bad_sample": request.on_bad_sample}
-    return cache.remember(cache.folder(request.cache), request.name, key, lambda: source.read(files, request.on_bad_sample))
 
 
 def one_sha256(hashes: Mapping[str, str]) -> str:

@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import io
+import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import AfterValidator
 from torch import Tensor
 
@@ -21,9 +23,10 @@ from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
 from torchsid.tasks.images.decode import read_image
 from torchsid.tasks.images.folders import images_below
 from torchsid.tasks.images.noise import NoiseConfig
-from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes, first, hold_out
-from torchsid.tasks.images.sources import Request, file_sha256
-from torchsid.tasks.stored import Draws
+from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes, first, hold_out, sums_of
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.sources import file_sha256
+from torchsid.tasks.stored import Draws, Stored
 
 
 def _known(name: str) -> str:
@@ -105,8 +108,8 @@ class Images(Task):
             files[path.name] = file_sha256(path)
         return Splits(
             **parts,
-            about=self._about(raw, parts["train"].inputs[:], noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
-            fingerprint=files | {f"arrays/{name}": _digest(part) for name, part in parts.items()},
+            about=self._about(raw, kept, noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
+            fingerprint=files | {f"arrays/{name}": _digest(part, raw.key) for name, part in parts.items()},
             skipped=raw.skipped,
         )
 
@@ -164,17 +167,17 @@ class Images(Task):
     def _request(self) -> Request:
         return Request(**{entry.name: getattr(self, entry.name) for entry in fields(Request)})
 
-    def _about(self, raw: RawSet, images: Tensor, measured: dict[str, object]) -> About:
-        height, width = images.shape[2:]
+    def _about(self, raw: RawSet, kept: Labels, measured: dict[str, object]) -> About:
+        _, channels, height, width = raw.train.images.shape
         if height != width:
             shape = f"{height}x{width} pixels (height x width)"
             raise DataError(f"the images of {self.name} are {shape}; only square images can be trained on: set data.size")
-        mean, std = _statistics(images)
+        mean, std = _statistics(raw.train, kept)
         return {
             "name": self.name,
             "num_classes": len(raw.class_names),
             "class_names": list(raw.class_names),
-            "channels": images.shape[1],
+            "channels": channels,
             "image_size": height,
             "mean": mean,
             "std": std,
@@ -196,29 +199,40 @@ def _cut(task: Images, raw: RawSet, seed: int) -> tuple[Labels, Labels]:
 
 def _samples(part: RawPart, labels: Labels, index: Labels) -> Samples:
     whole = len(index) == len(part.labels)  # then a copy of all the images is avoided
-    inputs, target, clean, rows = (
-        torch.from_numpy(np.require(array if whole else array[index], requirements=["C", "W"]))
-        for array in (part.images, labels, part.labels, part.rows)
-    )
-    names = part.names and tuple(printable(part.names[i]) for i in index)
-    return Samples(inputs, target, clean_target=clean, rows=rows, names=names)
+    target, clean, rows = (_tensor(array if whole else array[index]) for array in (labels, part.labels, part.rows))
+    if isinstance(part.images, Stored):
+        inputs: Tensor | Stored = part.images.subset(torch.from_numpy(index))
+    else:
+        inputs = _tensor(part.images if whole else part.images[index])
+    return Samples(inputs, target, clean_target=clean, rows=rows, names=part.names and part.names[index].printable())
 
 
-def _statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel, exact: from the histogram of its 256 values."""
-    values = np.arange(256) / 255
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def _statistics(part: RawPart, index: Labels) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel, from the sums of all images that have been added up."""
+    sums = part.sums
+    if sums is None:
+        assert not isinstance(part.images, Stored)
+        sums = sums_of(part.images)
+    sums = sums[index]
+    sums = sums[sums[:, 0, 0] >= 0]
+    pixels = len(sums) * part.images.shape[2] * part.images.shape[3]
     means, stds = [], []
-    for channel in images.unbind(1):
-        share = channel.flatten().bincount(minlength=256).numpy() / channel.numel()
-        means.append(float(share @ values))
-        stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
+    for total, squares in sums.sum(0).tolist():  # whole numbers, of any size
+        means.append(total / (255 * pixels))
+        stds.append(math.sqrt(pixels * squares - total**2) / (255 * pixels))
     if constant := [str(channel) for channel, std in enumerate(stds) if std == 0.0]:
         raise DataError(f"all training images are the same in channel {', '.join(constant)}: nothing can be learnt from it")
     return means, stds
 
 
-def _digest(part: Samples) -> str:
-    digest = hashlib.sha256(repr(tuple(part.inputs.shape)).encode())
-    for tensor in (part.inputs[:], part.target):
+def _digest(part: Samples, key: str) -> str:
+    """Return the SHA-256 of samples: of all that they have, or of what their pixels follow from."""
+    digest = hashlib.sha256((key or repr(tuple(part.inputs.shape))).encode())
+    assert part.rows is not None
+    for tensor in (part.rows if key else part.inputs[:], part.target):
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()

@@ -3,7 +3,8 @@
 from torchsid.tasks.images.cifar import CifarArchive
 from torchsid.tasks.images.parquet import ParquetSource
 from torchsid.tasks.images.raw import RawSet
-from torchsid.tasks.images.sources import Request, read_files
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.sources import read_files
 
 PARQUET = ParquetSource("cifar10", num_classes=10, channels=3, folders=("plain_text", "cifar10", "cifar10/plain_text"))
 ARCHIVE = CifarArchive(

@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 
 from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
-from torchsid.tasks.images.sources import Request
+from torchsid.tasks.images.request import Request
 
 
 def digits(request: Request) -> RawSet:
@@ -18,5 +18,6 @@ def digits(request: Request) -> RawSet:
     with resources.files("torchsid.tasks.images").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
         counts, labels = stored["images"], stored["labels"]  # [1797, 8, 8] in 0 … 16; [1797]
     pixels = np.rint(counts * (255 / 16)).astype(np.uint8)
-    train, test = every_fifth(RawPart.complete(pixels[:, None], labels))
+    whole = RawPart.complete(pixels[:, None], labels)
+    train, test = map(whole.take, every_fifth(whole.labels))
     return RawSet(train=train, test=test, class_names=tuple("0123456789"))

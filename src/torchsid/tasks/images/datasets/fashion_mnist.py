@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torchsid.tasks.images.idx import IdxSource
 from torchsid.tasks.images.raw import RawSet
-from torchsid.tasks.images.sources import Request, read_files
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.sources import read_files
 
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -1,23 +1,19 @@
 """Your own images, a folder for each class: PATH/<class>/*, or PATH/train/<class>/* with val/ and test/ beside it."""
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images import cache, folders
-from torchsid.tasks.images.decode import decode_all, opened, pixels
-from torchsid.tasks.images.encoded import Encoded
-from torchsid.tasks.images.folders import Found
-from torchsid.tasks.images.raw import Pixels, RawPart, RawSet, every_fifth, hold_out
-from torchsid.tasks.images.scan import Files, listing
-from torchsid.tasks.images.sources import Request, file_sha256, one_sha256, root_of
+from torchsid.tasks.images import folders
+from torchsid.tasks.images.decoded import decoded
+from torchsid.tasks.images.encoded import Catalogue, Encoded
+from torchsid.tasks.images.raw import Labels, RawSet, every_fifth, hold_out
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.scan import Files
+from torchsid.tasks.images.sources import file_sha256, one_sha256, root_of
 
 _TEST_SHARE = 0.2
 
@@ -35,9 +31,17 @@ def folder(request: Request) -> RawSet:
     found = folders.find(root, request.files, lenient=request.on_bad_sample == "skip")
     with ThreadPoolExecutor() as pool:
         hashes = dict(zip(found.files.names, pool.map(lambda name: _sha256(root / name), found.files.names), strict=True))
-    key = {**hashes, "on_bad_sample": request.on_bad_sample, "size": str(request.size), "notes": repr([*found.notes])}
-    raw = cache.remember(cache.folder(request.cache), request.name, key, lambda: _read(found, request))
-    return replace(raw, files={f"{len(found.labels)} images": one_sha256(hashes)})
+    catalogue = Catalogue(
+        images=ImageFiles(found.root, found.files, len(found.labels)),
+        labels=found.labels,
+        parts=found.parts,
+        names=found.files.names[: len(found.labels)],
+        class_names=found.class_names,
+        notes=found.notes,
+        files={f"{len(found.labels)} images": one_sha256(hashes)},
+        divide=partial(_divided, num_classes=len(found.class_names), by_lot=found.bare),
+    )
+    return decoded(catalogue, request)
 
 
 @dataclass(frozen=True)
@@ -71,37 +75,8 @@ def _sha256(path: Path) -> str:
         return f"unreadable: {error.strerror}"
 
 
-def _read(found: Found, request: Request) -> RawSet:
-    names, images = found.files.names, ImageFiles(found.root, found.files, len(found.labels))
-    size = (request.size, request.size) if request.size else None
-    several: list[int] = []
-
-    def read(i: int) -> Pixels:
-        image = opened(images.read(i))
-        if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's photo has a small copy in it
-            several.append(i)
-        return pixels(image, size=size)
-
-    whole, bad = decode_all(read, found.labels, where=images.where, on_bad_sample=request.on_bad_sample, names=names)
-    notes = [*found.notes]
-    if several:
-        first = listing(sorted(names[i] for i in several))
-        notes.append(f"images of several pictures, of which the first is read: {len(several)} ({first})")
-    parts: dict[str, Any] = dict(zip(found.parts, _divided(whole, [*found.parts.values()]), strict=True))
-    if "test" not in parts and found.bare:
-        kept, out = hold_out(whole.labels, _TEST_SHARE, len(found.class_names), seed=0)
-        parts = {"train": whole.take(kept), "test": whole.take(out)}
-    elif "test" not in parts:
-        parts["train"], parts["test"] = every_fifth(parts["train"])
-    if not len(parts["test"].labels):
-        count = len(found.labels)
-        raise DataError(f"{count} images are too few to keep some for testing: add images, or a test set (test/ or a list)")
-    return RawSet(**parts, class_names=found.class_names, skipped=(*notes, *bad))
-
-
-def _divided(whole: RawPart, sizes: Sequence[int]) -> list[RawPart]:
-    """Return the parts of which `whole` has what is left of so many samples each."""
-    ends = list(accumulate(sizes))
-    return [
-        whole.take(np.flatnonzero((whole.rows >= end - size) & (whole.rows < end))) for end, size in zip(ends, sizes, strict=True)
-    ]
+def _divided(labels: Labels, *, num_classes: int, by_lot: bool) -> tuple[Labels, Labels]:
+    kept, out = hold_out(labels, _TEST_SHARE, num_classes, seed=0) if by_lot else every_fifth(labels)
+    if not len(out):
+        raise DataError(f"{len(labels)} images are too few to keep some for testing: add images, or a test set (test/ or a list)")
+    return kept, out

@@ -2,7 +2,8 @@
 
 from torchsid.tasks.images.parquet import ParquetSource
 from torchsid.tasks.images.raw import RawSet
-from torchsid.tasks.images.sources import Request, read_files
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.sources import read_files
 
 PARQUET = ParquetSource(
     "tiny_imagenet*", num_classes=200, channels=3, folders=("tiny-imagenet",), test=("val", "valid", "validation")

@@ -1,0 +1,195 @@
+"""From the images that a source has listed to inputs: decoded once into the cache, in memory, or each time anew."""
+
+import hashlib
+import json
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from torchsid.errors import DataError
+from torchsid.tasks.images import cache
+from torchsid.tasks.images.cache import Bad, Chunk, Colour, Entry, Shape
+from torchsid.tasks.images.decode import opened, pixels, problem_of
+from torchsid.tasks.images.decoder import Decoder, cores
+from torchsid.tasks.images.encoded import Catalogue, Encoded
+from torchsid.tasks.images.raw import Labels, Pixels, RawPart, RawSet, sums_of
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.scan import listing
+from torchsid.tasks.names import Names
+from torchsid.tasks.stored import Reader, RowFile, Stored
+
+_FORMAT = 4  # raise it when what is stored, or how images are decoded, changes
+_PROBED = 1_000  # images that decide upon the usual shape
+_MEASURED = 2_000  # images whose pixels are added up where none are kept
+_SHOWN = 10
+
+
+def decoded(catalogue: Catalogue, request: Request) -> RawSet:
+    """Return the images of a source as samples.
+
+    They are decoded once, into the cache; without one (`cache = "off"`) whenever they are needed. Where the cache cannot be
+    written they are held in memory, if they fit.
+
+    Raises:
+        DataError: images are bad and `on_bad_sample` is "error", or none is good; names them. The cache cannot be written, and
+            all is too much for the memory.
+    """
+    words = json.dumps([_FORMAT, sorted(catalogue.files.items()), len(catalogue.images), catalogue.channels, request.size])
+    key = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
+    work = Decoding(catalogue.images, catalogue.channels, request.size, request.cache != "off", request.on_bad_sample == "skip")
+    try:
+        entry = _entry(work, request, key)
+    except Colour:
+        work = replace(work, channels=3)
+        entry = _entry(work, request, key)
+    index, count = entry.index, work.count
+    bad, good = index.bad, np.ones(count, dtype=bool)
+    good[list(bad)] = False
+    ends = dict(zip(catalogue.parts, accumulate(catalogue.parts.values()), strict=True))
+    none_good = any(size and not good[ends[name] - size : ends[name]].any() for name, size in catalogue.parts.items())
+    if bad and (request.on_bad_sample == "error" or none_good):
+        raise _bad_samples(catalogue.images, bad, index.shape, count, to_skip=not none_good)
+    reader = RowFile(entry.pixels, index.shape) if isinstance(entry.pixels, Path) else on_the_fly(catalogue, index.shape, request)
+    names = None if catalogue.names is None else Names.of(catalogue.names)
+    parts: dict[str, RawPart] = {}
+    for name, size in catalogue.parts.items():
+        end = ends[name]
+        rows = end - size + np.flatnonzero(good[end - size : end])
+        whole = slice(end - size, end) if len(rows) == size else rows
+        images = entry.pixels[whole] if isinstance(entry.pixels, np.ndarray) else Stored(reader, torch.from_numpy(rows))
+        parts[name] = RawPart(images, catalogue.labels[whole], rows - (end - size), names and names[rows], entry.sums[whole])
+    if "test" not in parts and catalogue.divide is not None:
+        parts["train"], parts["test"] = map(parts["train"].take, catalogue.divide(parts["train"].labels))
+    notes = [*catalogue.notes]
+    if index.several:
+        first = listing(catalogue.images.where(i) for i in index.several)
+        notes.append(f"images of several pictures, of which the first is read: {len(index.several)} ({first})")
+    notes += _sentences(catalogue.images, bad, index.shape)
+    return RawSet(**parts, class_names=catalogue.class_names, skipped=tuple(notes), files=catalogue.files, key=key)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How images are decoded; see `cache.Work`.
+
+    Attributes:
+        images: that are to be decoded.
+        channels: that every image gets; None leaves grey ones grey.
+        size: side in pixels that every image gets, 0 leaves all as they are.
+        keeps_pixels: whether pixels are kept.
+        keeps_bad: whether bad images are left out; if so, every image is tried.
+    """
+
+    images: Encoded
+    channels: int | None
+    size: int
+    keeps_pixels: bool
+    keeps_bad: bool
+
+    @property
+    def count(self) -> int:
+        """N, the number of images."""
+        return len(self.images)
+
+    @property
+    def rows(self) -> Labels:
+        """Which images are decoded: all, but where neither pixels nor faults of all are asked for, some evenly spread."""
+        return np.arange(self.count) if self.keeps_pixels or self.keeps_bad else _spread(self.count, _MEASURED)
+
+    def shape(self) -> Shape:
+        """Return the shape of most images of up to 1,000 that are evenly spread; colour counts for all where any has it."""
+        if self.channels and self.size:
+            return self.channels, self.size, self.size
+        rows = _spread(self.count, _PROBED).tolist()
+        with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+            warnings.simplefilter("ignore")  # as when they are decoded
+            found = dict(zip(rows, pool.map(lambda i: self._shape_of(i), rows), strict=True))
+        shapes = [shape for shape in found.values() if not isinstance(shape, str)]
+        if not shapes and rows:
+            raise _bad_samples(self.images, found, (1, 1, 1), len(rows))
+        colour = 3 in {channels for channels, _, _ in shapes}
+        usual = Counter((3 if colour else channels, height, width) for channels, height, width in shapes).most_common(1)
+        return usual[0][0] if usual else (1, 1, 1)
+
+    def decode(self, rows: Labels, shape: Shape) -> Chunk:
+        """Decode some images; see `cache.Work`."""
+        good, bad, several = np.zeros((len(rows), *shape), dtype=np.uint8), dict[int, str | Shape](), list[int]()
+        sums = np.full((len(rows), shape[0], 2), -1, dtype=np.int64)
+        channels = self.channels or (None if shape[0] == 1 else 3)
+        for place, i in enumerate(rows.tolist()):
+            image = self._image(i, channels, several)
+            if isinstance(image, str):
+                bad[i] = image
+            elif channels is None and len(image) == 3:
+                raise Colour
+            elif image.shape != shape:
+                bad[i] = image.shape
+            else:
+                good[place] = image
+                sums[place] = sums_of(image[None])[0]
+        return Chunk(good, sums, bad, several)
+
+    def _image(self, i: int, channels: int | None, several: list[int]) -> Pixels | str:
+        """Return the pixels of an image, or what is wrong with it."""
+        try:
+            image = opened(self.images.read(i))
+            if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's photo has a small copy in it
+                several.append(i)
+            return pixels(image, channels, (self.size, self.size) if self.size else None)
+        except Exception as error:  # decoders raise errors of every kind
+            if isinstance(error.__cause__, ImportError):  # a package is missing: nobody's bad sample
+                raise
+            return problem_of(error)
+
+    def _shape_of(self, i: int) -> Shape | str:
+        image = self._image(i, self.channels, [])
+        return image if isinstance(image, str) else image.shape
+
+
+def on_the_fly(catalogue: Catalogue, shape: Shape, request: Request) -> Reader:
+    """Return what decodes images whenever they are read."""
+    return Decoder(images=catalogue.images, shape=shape, resizes=bool(request.size))
+
+
+def _entry(work: Decoding, request: Request, key: str) -> Entry:
+    folder = cache.folder("" if request.cache == "off" else request.cache)
+    way = "pixels" if work.keeps_pixels else "faults" if work.keeps_bad else "some"
+    path = folder / f"{request.name}-{hashlib.sha256(f'{key} {way}'.encode()).hexdigest()[:20]}"
+    try:
+        return cache.stored(path, work)
+    except OSError as error:
+        warnings.warn(f"decoded images cannot be stored, set data.cache: {error}", RuntimeWarning, stacklevel=2)
+    return cache.in_memory(work)
+
+
+def _spread(count: int, most: int) -> Labels:
+    """Return up to `most` of so many indices, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
+def _sentences(images: Encoded, bad: Bad, usual: Shape) -> list[str]:
+    return [
+        f"{images.where(i)}: {what if isinstance(what, str) else f'is {_named(what)}, most others are {_named(usual)}'}"
+        for i, what in bad.items()
+    ]
+
+
+def _bad_samples(images: Encoded, bad: Bad, usual: Shape, count: int, *, to_skip: bool = False) -> DataError:
+    """Return the error that names the first bad images, and what to do."""
+    shown = "".join(f"\n  - {sentence}" for sentence in _sentences(images, dict([*bad.items()][:_SHOWN]), usual))
+    more = f"\n  - and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    advice = "; data.on_bad_sample = 'skip' leaves them out" if to_skip else ""
+    if not all(isinstance(what, str) for what in bad.values()):
+        advice += ", data.size = 128 would make all 128 pixels high and wide"
+    return DataError(f"{len(bad)} of {count} images cannot be used{advice}:{shown}{more}")
+
+
+def _named(shape: Shape) -> str:
+    channels, height, width = shape
+    return f"{height}x{width} {'grey' if channels == 1 else 'colour'}"

@@ -1,0 +1,18 @@
+"""What is asked of a data set."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+OnBadSample = Literal["error", "skip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a data set: the settings of the task that have to do with reading, under their names."""
+
+    name: str
+    path: str = ""
+    on_bad_sample: OnBadSample = "error"
+    cache: str = ""
+    size: int = 0
+    files: str = ""
