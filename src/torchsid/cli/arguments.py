@@ -81,11 +81,7 @@ def load_samples(
 ) -> "dict[str, tasks.Samples]":
     """Return samples that the network of RUN was trained with, from where the data lie now; warn of others than the run knew.
 
-    Args:
-        network: of the run.
-        args: with `directory` and `data`.
-        screen: for warnings.
-        wanted: splits, `train`, `validation` or `test`; by default all that have samples.
+    They are those of the splits that are wanted, by default of all that have samples.
 
     Raises:
         DataError: a split that is wanted has none.

@@ -19,19 +19,8 @@ if TYPE_CHECKING:
     from torchsid.study.audit import Judge, Verdicts
     from torchsid.tasks import Samples
 
-_COLUMNS = (
-    "rank",
-    "name",
-    "split",
-    "row",
-    "label",
-    "suggested",
-    "score",
-    "belief in the label",
-    "agrees from",
-    "out of sample",
-    "true",
-)
+_HEADS = {"belief": "belief in the label", "agrees_from": "agrees from", "seen": "out of sample"}  # of columns of the CSV file
+_COLUMNS = ("rank", "name", "split", "row", "label", "suggested", "score", *_HEADS.values(), "true")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,31 +69,25 @@ def run(args: argparse.Namespace) -> int:
         found["rankings"] = detection(rankings(verdicts, samples.target), samples.target != clean)
 
     names, stages = network.class_names, 1 if last_alone else network.config.model.depth
+    told = ranked | {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
+    told["agrees_from"] = [stage if stage <= stages else "never" for stage in ranked["agrees_from"]]
     kind = "training sample" if list(parts) == ["train"] else "sample"
-    shown = _first({name: values[: args.top] for name, values in ranked.items()}, names, stages, kind)
+    shown = _first({name: values[: args.top] for name, values in told.items()}, kind)
     who = "the last stage alone, the others were not trained to answer" if last_alone else f"all {stages} stages"
     tables = list(_findings(found, {"judged by": who, "samples that the judge has seen": _seen(columns)}, len(samples)))
     screen.rows(shown)
     screen.show(*tables)
-    write_json(
-        screen,
-        args,
-        "audit",
-        about_run(args) | {"n": len(samples), "folds": args.folds, "noise": noise} | found | {"ranked": ranked},
-    )
+    about = about_run(args) | {"n": len(samples), "folds": args.folds, "noise": noise}
+    write_json(screen, args, "audit", about | found | {"ranked": ranked})
     if args.csv:
-        write_csv(args.csv, _rows(ranked, names, stages), _COLUMNS)
+        write_csv(args.csv, _rows(told), _COLUMNS)
         screen.file("ranking", args.csv)
     if args.page:
         log_beliefs = beliefs_by(jury, samples, order[: args.top], last_alone=last_alone)
         cards = []
         for place, row in enumerate(shown):
-            first = next(iter(row)) if samples.names else "row"
-            lines = [
-                row[first] if samples.names else f"row {row[first]}",
-                f"score {minus(row['score'])}",
-                f"agrees: {row['agrees from']}",
-            ]
+            called = row[next(iter(row))] if samples.names else f"row {row['row']}"
+            lines = [called, f"score {minus(row['score'])}", f"agrees: {row['agrees from']}"]
             lines += [f"true: {row['true']}"] if "true" in row else []
             title = " → ".join(dict.fromkeys((row["label"], row["suggested"])))
             image = network.task.show(samples.inputs[order[place]])
@@ -140,9 +123,8 @@ def _jury_of_folds(
     folds, out = fold_of(samples, args.folds, config.training.seed), args.directory / f"audit-{args.folds}-folds"
     missing = sum(not finished(out / f"fold-{fold + 1}") for fold in range(args.folds))
     each = took * len(samples) * (1 - 1 / args.folds) / max(len(parts.get("train", samples)), 1)
-    screen.note(
-        f"{missing} of {args.folds} trainings to do, about {duration(missing * each)} as the run itself took {duration(took)}"
-    )
+    about = f"about {duration(missing * each)} as the run itself took {duration(took)}"
+    screen.note(f"{missing} of {args.folds} trainings to do, {about}")
     with closing(screen):
         runs = train_folds(config, folds, out, reporter=screen, say=screen.note, command=command_of(args))
     loaded = {fold: training.load_network(run, "last") for fold, run in runs.items()}
@@ -163,25 +145,22 @@ def _columns(
     return columns | ({} if clean is None else {"true": clean.tolist()})
 
 
-def _first(ranked: Mapping[str, Sequence[Any]], names: Sequence[str], stages: int, first: str) -> list[dict[str, str]]:
+def _first(told: Mapping[str, Sequence[Any]], first: str) -> list[dict[str, str]]:
     """Return these rows of the ranking as they are read; `first` is the head of the first column."""
-    classes = {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
-    true = {"true": classes.pop("true")} if "true" in classes else {}
-    agrees = [f"stage {stage}" if stage <= stages else "never" for stage in ranked["agrees_from"]]
-    where = {first: [str(place) for place in ranked["image"]], "row": [str(row) for row in ranked["row"]]}
-    samples = {first: ranked["name"]} if "name" in ranked else where
-    columns = {**samples, **classes, "score": [f"{score:+.3f}" for score in ranked["score"]], "agrees from": agrees, **true}
+    columns = (
+        {first: told["name"]} if "name" in told else {first: list(map(str, told["image"])), "row": list(map(str, told["row"]))}
+    )
+    columns |= {name: told[name] for name in ("label", "suggested")} | {"score": [f"{score:+.3f}" for score in told["score"]]}
+    columns["agrees from"] = [stage if stage == "never" else f"stage {stage}" for stage in told["agrees_from"]]
+    columns |= {"true": told["true"]} if "true" in told else {}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _rows(ranked: Mapping[str, Sequence[Any]], names: Sequence[str], stages: int) -> Iterator[dict[str, Any]]:
+def _rows(told: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Yield a row of the CSV file for every sample, the most suspicious first."""
-    for rank, values in enumerate(zip(*ranked.values(), strict=True), 1):
-        row = dict(zip(ranked, values, strict=True)) | {"rank": rank}
-        row |= {kind: names[row[kind]] for kind in ("label", "suggested", "true") if kind in row}
-        row |= {"belief in the label": row.pop("belief"), "out of sample": "no" if row.pop("seen") else "yes"}
-        stage = row.pop("agrees_from")
-        yield {key: value for key, value in row.items() if key in _COLUMNS} | {"agrees from": stage if stage <= stages else "never"}
+    columns = {_HEADS.get(name, name): values for name, values in told.items() if name != "image"}
+    columns |= {"rank": range(1, 1 + len(told["row"])), _HEADS["seen"]: ["no" if seen else "yes" for seen in told["seen"]]}
+    yield from (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def _seen(columns: Mapping[str, Sequence[Any]]) -> str:
@@ -196,10 +175,9 @@ def _findings(found: Mapping[str, Any], about: Mapping[str, str], count: int) ->
     """Yield what was found in all samples and, where the true labels are known, how well each ranking does."""
     from torchsid.study.statistics import proportion_interval
 
-    def with_interval(some: int, of: int, digits: int = 1) -> str:
+    def with_interval(some: int, of: int) -> str:
         share = proportion_interval(some, of)
-        ends = " to ".join(percent(end, digits) for end in (share.low, share.high))
-        return f"{percent(share.mean, digits)} ({ends})"
+        return f"{percent(share.mean, 1)} ({percent(share.low, 1)} to {percent(share.high, 1)})"
 
     labels, wrong = found["labels"], found["labels"].get("wrong")
     rows = {**about, "labels": f"{count:,}", "disputed": f"{labels['disputed']:,}"}

@@ -102,9 +102,8 @@ def run(args: argparse.Namespace) -> int:
 def _memory(args: argparse.Namespace, screen: Console) -> dict[str, Any]:
     from torchsid.bench.steps import bench_memory
 
-    workloads, notes = _plan(
-        args, [f"variant {each}: memory is that of an eager step; leave captured out" for each in _captured(args)]
-    )
+    problems = [f"variant {each}: memory is that of an eager step; leave captured out" for each in _captured(args)]
+    workloads, notes = _plan(args, problems)
     return {**bench_memory(workloads, threads=args.threads, progress=screen.note), "notes": notes}
 
 

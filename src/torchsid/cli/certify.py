@@ -94,7 +94,7 @@ def _corners(names: Sequence[str], class_names: Sequence[str]) -> tuple[int, int
 
 
 def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[Certified]", screen: Console) -> None:
-    """Write the page and its figures; where nobody asked for them, the tables stand without it."""
+    """Write the page and its figures; where nobody asked for them, the tables stand without."""
     from torchsid.study.certify.page import certificate_page
     from torchsid.study.files import write_figures, write_page
 

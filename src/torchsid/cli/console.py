@@ -29,10 +29,8 @@ MISSING = "–"
 class Console(Reporter):
     """Prints warnings on stderr, all else on stdout.
 
-    On a terminal tables are fitted to it, and a training has a progress bar; elsewhere a row, and an epoch, is a line.
-
-    Args:
-        quiet: leave notes and progress out.
+    On a terminal tables are fitted to it, and a training has a progress bar; elsewhere a row, and an epoch, is a line. Notes and
+    progress are left out where it is `quiet`.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -137,15 +135,16 @@ def write_json(
 
     What was measured on a device, such as `"cpu"`, is written with the command and with where the numbers come from.
     """
-    if args.json:
-        if measured_on is not None:
-            import torch
+    if not args.json:
+        return
+    if measured_on is not None:
+        import torch
 
-            from torchsid.training.provenance import provenance
+        from torchsid.training.provenance import provenance
 
-            found = {"command": command_of(args), "provenance": provenance(torch.device(measured_on)), **found}
-        write_value(args.json, found)
-        screen.file(what, args.json)
+        found = {"command": command_of(args), "provenance": provenance(torch.device(measured_on)), **found}
+    write_value(args.json, found)
+    screen.file(what, args.json)
 
 
 def draw(screen: Console, path: Path, *drawings: "Drawing") -> None:

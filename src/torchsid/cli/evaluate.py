@@ -37,13 +37,9 @@ def run(args: argparse.Namespace) -> int:
     samples = found[args.split]
     measured = evaluate(network.learner, samples, prepare=network.prepare)
     by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), strict=True)
-    first = f"{args.split}, n = {measured['n']:,}"
-    screen.rows(
-        [
-            {first: stage_name(stage), "accuracy": percent(accuracy), "KL": f"{kl:.4f}", "ECE": f"{ece:.4f}"}
-            for stage, (accuracy, kl, ece) in enumerate(by_stage)
-        ]
-    )
+    rows = [(stage_name(stage), percent(right), f"{kl:.4f}", f"{ece:.4f}") for stage, (right, kl, ece) in enumerate(by_stage)]
+    screen.table([f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE"], rows)
+    emit()
     if exit_early:
         measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare)
         _print_exits(screen, measured["early_exit"])
@@ -68,26 +64,21 @@ def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:
 
 def _print_exits(screen: Console, found: dict[str, Any]) -> None:
     """Print what `measure_exits` found: where images left, how right they were, and what it cost."""
-    stage, exits = f"exit when {found['rule']}", found["exits"]
-    screen.rows(
-        [{stage: stage_name(row["stage"]), "images": percent(row["share"]), "accuracy": percent(row["accuracy"])} for row in exits]
-    )
-    print_cost(screen, found, len(exits))
+    rows = [(stage_name(row["stage"]), percent(row["share"]), percent(row["accuracy"])) for row in found["exits"]]
+    screen.table([f"exit when {found['rule']}", "images", "accuracy"], rows)
+    emit()
+    print_cost(screen, found, len(rows))
 
 
 def _print_curve(screen: Console, curve: dict[str, Any]) -> None:
     """Print the points of `exit_curve`: what the validation images chose, and what the test images say."""
-    sign = ">" if curve["measure"] == "confidence" else "<"
-    screen.rows(
-        [
-            {
-                "loss allowed": f"{100 * point['loss']:.1f} points",
-                f"{curve['measure']} {sign}": f"{point['threshold']:.6g}",
-                f"validation, n = {curve['validation_n']:,}": percent(point["validation"]["accuracy"]),
-                f"test, n = {curve['test_n']:,}": percent(point["test"]["accuracy"]),
-                "average exit": f"{point['test']['average_depth']:.2f}",
-                "multiply-adds": percent(point["test"]["operations"]),
-            }
-            for point in curve["points"]
-        ]
-    )
+    measure = f"{curve['measure']} {'>' if curve['measure'] == 'confidence' else '<'}"
+    validation, test = (f"{split}, n = {curve[f'{split}_n']:,}" for split in ("validation", "test"))
+    rows = []
+    for point in curve["points"]:
+        chosen, on_test = point["validation"], point["test"]
+        accuracies = (percent(chosen["accuracy"]), percent(on_test["accuracy"]))
+        costs = (f"{on_test['average_depth']:.2f}", percent(on_test["operations"]))
+        rows.append((f"{100 * point['loss']:.1f} points", f"{point['threshold']:.6g}", *accuracies, *costs))
+    screen.table(["loss allowed", measure, validation, test, "average exit", "multiply-adds"], rows)
+    emit()

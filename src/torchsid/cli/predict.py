@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchsid import training
 from torchsid.cli.arguments import about_run, add_shared, cascade_of, positive
-from torchsid.cli.console import Console, abridged, stage_name, write_json
+from torchsid.cli.console import Console, abridged, percent, stage_name, write_json
 from torchsid.cli.evaluate import print_cost
 from torchsid.errors import DataError, printable
 
@@ -142,18 +142,13 @@ def _grown(names: Sequence[str], samples: "Tensor", network: "training.LoadedNet
 def _show(answers: Sequence[Answer], classes: Sequence[str], top: int, screen: Console) -> None:
     """Print a table an image with its likeliest classes, or one row each of many."""
     if len(answers) > _TABLES:
-        shown = {"belief", "belief in the second"}
-        for_people = [
-            {key: f"{100 * value:.1f} %" if key in shown else value for key, value in _row(each, classes).items()}
-            for each in answers
-        ]
-        screen.rows(for_people)
+        rows = [_row(each, classes) for each in answers]
+        screen.rows([row | {key: percent(row[key], 1) for key in ("belief", "belief in the second")} for row in rows])
         return
     for answer in answers:
         likely = answer.beliefs[-1].topk(min(top, len(classes))).indices.tolist()
-        grown = [[classes[name], *(f"{100 * p:.1f} %" for p in answer.beliefs[:, name].tolist())] for name in likely]
-        rows = [[name, *abridged(cells, "…")] for name, *cells in grown]
-        screen.table([answer.name, *abridged(answer.stages, "…")], rows)
+        table = [[classes[k], *abridged([percent(p, 1) for p in answer.beliefs[:, k].tolist()], "…")] for k in likely]
+        screen.table([answer.name, *abridged(answer.stages, "…")], table)
 
 
 def _row(answer: Answer, classes: Sequence[str]) -> dict[str, Any]:

@@ -76,10 +76,8 @@ def overrides(args: argparse.Namespace) -> list[str]:
     """Return the settings that the options stand for, those of `--set` last."""
     short = {"data.path": args.data, "data.on_bad_sample": args.on_bad_sample}
     # As TOML, so that a directory called `1` or `a#b` stays what it is.
-    return [
-        *(tomli_w.dumps({"": value}).replace('""', key, 1).strip() for key, value in short.items() if value is not None),
-        *args.set,
-    ]
+    given = (tomli_w.dumps({"": value}).replace('""', key, 1).strip() for key, value in short.items() if value is not None)
+    return [*given, *args.set]
 
 
 def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> "dict[Path, training.RunConfig]":
