@@ -147,9 +147,8 @@ def _columns(
 
 def _first(told: Mapping[str, Sequence[Any]], first: str) -> list[dict[str, str]]:
     """Return these rows of the ranking as they are read; `first` is the head of the first column."""
-    columns = (
-        {first: told["name"]} if "name" in told else {first: list(map(str, told["image"])), "row": list(map(str, told["row"]))}
-    )
+    where = {first: [str(place) for place in told["image"]], "row": [str(row) for row in told["row"]]}
+    columns = {first: told["name"]} if "name" in told else where
     columns |= {name: told[name] for name in ("label", "suggested")} | {"score": [f"{score:+.3f}" for score in told["score"]]}
     columns["agrees from"] = [stage if stage == "never" else f"stage {stage}" for stage in told["agrees_from"]]
     columns |= {"true": told["true"]} if "true" in told else {}

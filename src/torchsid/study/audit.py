@@ -55,11 +55,7 @@ def judge(log_beliefs: Tensor, labels: Tensor) -> Verdicts:
 def audit(predictor: Predictor, samples: Samples, *, prepare: Callable[[Tensor], Tensor], last_alone: bool = False) -> Verdicts:
     """Return the verdicts on the labels of samples, in their order; of every position that counts.
 
-    Args:
-        predictor: a trained learner, which is put into evaluation mode meanwhile.
-        samples: those it was trained on, as they were labelled; at least one.
-        prepare: from stored inputs to what the network reads, on its device.
-        last_alone: see `beliefs_that_judge`.
+    The predictor, a trained learner, is put into evaluation mode meanwhile; for `last_alone` see `beliefs_that_judge`.
     """
     found = []
     for start in range(0, len(samples), CHUNK):
@@ -153,12 +149,7 @@ def detection(scores: Mapping[str, Tensor], wrong: Tensor) -> dict[str, dict[str
 
 
 def disputes(verdicts: Verdicts, labels: Tensor, clean: Tensor | None) -> dict[str, Any]:
-    """Return how many labels the stages dispute: those for which another class has the larger mean belief.
-
-    Args:
-        verdicts: on these labels.
-        labels: as given, `[N]`.
-        clean: the true ones `[N]`, if they are known.
+    """Return how many labels `[N]` the stages dispute: those for which another class has the larger mean belief.
 
     Returns:
         `disputed`; with clean labels also `wrong` (how many labels are), `precision` and `recall` of the disputes, and
@@ -189,12 +180,9 @@ def audit_page(cards: Sequence[Card], tables: Sequence[Table], *, title: str, su
         "A river goes from the prior through every stage: the belief in the label given rises from below, in green, above it lie "
         "those in other classes."
     )
-    return Page(
-        title=title,
-        subtitle=subtitle,
-        sections=[
-            Section("found", "What was found", found, tables),
-            Section("samples", "The most suspicious", rivers, [Cards("", cards)]),
-            Section("repeat", "To repeat it", "", [Code("", command)]),
-        ],
-    )
+    sections = [
+        Section("found", "What was found", found, tables),
+        Section("samples", "The most suspicious", rivers, [Cards("", cards)]),
+        Section("repeat", "To repeat it", "", [Code("", command)]),
+    ]
+    return Page(title, subtitle, sections)

@@ -36,11 +36,7 @@ class Operations:
 
 
 def operations(cascade: Cascade, example: Tensor) -> Operations:
-    """Return what each stage costs; `example` is a small batch.
-
-    Raises:
-        ValueError: a staged cascade without a plan.
-    """
+    """Return what each stage costs; `example` is a small batch. A staged cascade without a plan is a ValueError."""
     if isinstance(cascade, StagedCascade):
         if cascade.plan is None:
             raise ValueError("this cascade has no plan, which lists what its stages cost: build it by torchsid.staged_cascade")
@@ -60,13 +56,7 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
 
 
 def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500) -> dict[str, Any]:
-    """Run early exit on samples and return what came of it, as JSON can hold it.
-
-    Args:
-        early: the cascade and its rule; the cascade is in evaluation mode meanwhile.
-        data: at least one sample.
-        prepare: from stored inputs to what the network reads, on its device.
-        batch_size: samples a pass.
+    """Run early exit on samples and return what came of it, as JSON can hold it; the cascade is in evaluation mode meanwhile.
 
     Returns:
         `rule`, `n`, `accuracy`; `average_depth` (stage of exit) and `average_computed` (stages that ran); `exits`, for each stage
@@ -119,15 +109,10 @@ class ExitSweep(NamedTuple):
 
 
 def sweep(log_beliefs: Tensor, labels: Tensor, measure: Measure) -> ExitSweep:
-    """Return accuracy and average depth at all thresholds, exactly.
+    """Return accuracy and average depth at all thresholds, exactly, from log-beliefs `[L+1, N, C]` and labels `[N]`.
 
     A sample leaves stage i < L for the next one where the threshold reaches the most that it was sure up to i. In the order of
     these N·(L−1) thresholds each adds 1/N to the depth, and to the accuracy whatever the next stage knows better.
-
-    Args:
-        log_beliefs: `[L+1, N, C]`; row 0 is the prior.
-        labels: `[N]`.
-        measure: of the rule.
     """
     right = (log_beliefs[1:].argmax(-1) == labels).double()  # [L, N]
     count = len(labels)
@@ -155,13 +140,7 @@ def exit_curve(
     """Return accuracy against average depth on test samples, at thresholds that the validation samples chose.
 
     For every allowed loss δ of `LOSSES`: the loosest threshold with which the accuracy on the validation samples is at least that
-    of the last stage, less δ.
-
-    Args:
-        validation: log-beliefs `[L+1, N, C]` and labels `[N]`.
-        test: likewise, other samples.
-        measure: of the rule.
-        cost: of the cascade.
+    of the last stage, less δ. Both are log-beliefs `[L+1, N, C]` and labels `[N]`.
 
     Returns:
         `measure`, `validation_n`, `test_n`, and `points`, one for each δ: `loss`, `rule`, `threshold`, and for `validation` and
@@ -181,17 +160,8 @@ def exit_curve(
         rule = ExitRule(measure, float(found.threshold[enough]))
         depth = exit_depth(log_beliefs, rule)
         answers = log_beliefs[depth, torch.arange(len(labels))].argmax(-1)
-        points.append(
-            {
-                "loss": loss,
-                "rule": str(rule),
-                "threshold": rule.threshold,
-                "validation": {"accuracy": float(found.accuracy[enough]), "average_depth": float(found.depth[enough])},
-                "test": {
-                    "accuracy": float((answers == labels).double().mean()),
-                    "average_depth": float(depth.double().mean()),
-                    "operations": cost.share(depth),
-                },
-            }
-        )
+        chosen = {"accuracy": float(found.accuracy[enough]), "average_depth": float(found.depth[enough])}
+        measured = {"accuracy": float((answers == labels).double().mean()), "average_depth": float(depth.double().mean())}
+        own = {"loss": loss, "rule": str(rule), "threshold": rule.threshold, "validation": chosen}
+        points.append(own | {"test": measured | {"operations": cost.share(depth)}})
     return {"measure": measure, "validation_n": len(validation[1]), "test_n": len(labels), "points": points}

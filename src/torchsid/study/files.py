@@ -48,13 +48,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[s
 
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Write rows with these columns; what a row lacks is null.
-
-    Args:
-        path: replaced if it is there.
-        rows: by name of the column.
-        columns: name and type, as Arrow calls it: `string`, `int64`, `float64`.
-    """
+    """Write rows with these columns, by name and Arrow's type (`string`, `int64`, `float64`); what a row lacks is null."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -62,6 +56,23 @@ def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mappin
     buffer = pa.BufferOutputStream()
     parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer)
     write_file(path, buffer.getvalue().to_pybytes())
+
+
+def write_results(
+    out: Path,
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    summary: object,
+    drawings: "Mapping[str, Drawing]",
+    page: "Page",
+) -> dict[str, Path]:
+    """Write `results.parquet`, `results.json`, one SVG a figure and `report.html` into `out`, and return them by kind."""
+    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
+    write_parquet(files["rows"], rows, columns)
+    write_json(files["summary"], summary)
+    write_figures(out, drawings)
+    write_page(files["report"], page)
+    return files
 
 
 def write_figures(folder: Path, drawings: "Mapping[str, Drawing]") -> None:

@@ -34,12 +34,7 @@ class Flat(NamedTuple):
 
 
 def flatten(log_beliefs: Tensor, target: Tensor, weight: Tensor | None = None) -> Flat:
-    """Return all positions that have a weight above 0.
-
-    Args:
-        log_beliefs: `[L+1, B, ..., C]`.
-        target: `[B, ...]`, or probability rows `[B, ..., C]`.
-        weight: `[B, ...]`; None counts all alike.
+    """Return all positions of beliefs `[L+1, B, ..., C]`, targets (or rows of them) and weights `[B, ...]` that count above 0.
 
     Raises:
         NonFiniteError: a belief is no distribution, because the network has diverged.

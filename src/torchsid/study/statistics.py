@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from math import sqrt
-from statistics import NormalDist
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from torchsid.training.measured import wilson_interval
 
 _UPPER = 0.975  # the quantile at which an interval of 95 % ends
 
@@ -45,9 +46,6 @@ class PairedDifference:
 def mean_interval(values: Sequence[float]) -> Estimate:
     """Return the mean and Student's interval `mean ± t · s / sqrt(n)` with n - 1 degrees of freedom.
 
-    Args:
-        values: One number a repetition, for example a test accuracy for each seed.
-
     Raises:
         ValueError: `values` is empty or holds NaN or infinity.
     """
@@ -71,21 +69,16 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
     sample = _finite(values)
     if sample.size == 1:
         return Estimate(float(sample[0]), None, None, 1)
+    how = {"method": "percentile", "random_state": np.random.default_rng(0)}
     batch = max(1, 1_000_000 // sample.size)  # keeps one block of drawn indices near 8 MB
-    generator = np.random.default_rng(0)
-    drawn = scipy_stats().bootstrap(
-        (sample,), np.mean, n_resamples=10_000, batch=batch, method="percentile", random_state=generator
-    )
-    found = drawn.confidence_interval
+    found = scipy_stats().bootstrap((sample,), np.mean, n_resamples=10_000, batch=batch, **how).confidence_interval
     return Estimate(float(sample.mean()), float(found.low), float(found.high), sample.size)
 
 
 def proportion_interval(correct: int, n: int) -> Estimate:
     """Return `correct / n` with Wilson's score interval (1927), which stays in [0, 1] and holds near 0 and 1."""
-    share, z = correct / n, NormalDist().inv_cdf(_UPPER)
-    middle, half = share + z**2 / (2 * n), z * sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    low, high = ((middle + end) / (1 + z**2 / n) for end in (-half, half))
-    return Estimate(share, low if correct else 0.0, high if correct < n else 1.0, n)
+    low, high = wilson_interval(correct / n, n)
+    return Estimate(correct / n, low if correct else 0.0, high if correct < n else 1.0, n)
 
 
 def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
@@ -94,11 +87,7 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDiffe
     Only the samples on which the two disagree count: with `a_only` right by a alone and `b_only` by b alone the
     difference is `(a_only - b_only) / N`. The p-value is McNemar's, exact: under "no difference" `a_only` is
     Binomial(a_only + b_only, 1/2). The interval is Agresti and Min's (2005): Wald's, with half a sample added to each
-    of the four cells, which stays honest when hardly any sample is disputed.
-
-    Args:
-        correct_a: Booleans `[N]`, whether a is right on each sample.
-        correct_b: Booleans `[N]` in the same order.
+    of the four cells, which stays honest when hardly any sample is disputed. `[N]` booleans say on which samples each is right.
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     n, a_only, b_only = a.size, int(np.sum(a & ~b)), int(np.sum(b & ~a))

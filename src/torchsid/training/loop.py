@@ -6,7 +6,7 @@ uninterrupted one would have taken.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
 from torchsid.training.lock import locked, refuse_if_in_use
-from torchsid.training.measured import Sums
+from torchsid.training.measured import Sums, wilson_interval
 from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
@@ -182,7 +182,7 @@ def end_epoch(session: Session) -> None:
         raise NonFiniteError(f"epoch {progress.epoch}: its last step left NaN or infinity in {bad}; {advice}")
     result = _evaluate(setup, setup.batches.splits.validation)
     found = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
-    validation = on_lead(setup.world, lambda: found)
+    validation: dict[str, Any] | None = on_lead(setup.world, lambda: found)
     descent = measure_descent(setup)
     record = session.log(
         "epoch",
@@ -202,7 +202,7 @@ def end_epoch(session: Session) -> None:
     if descent:
         heed_descent(session, descent)
     improved = validation is not None and _is_better(validation["accuracy"][-1], validation["loss"], progress)
-    if validation is not None and improved:
+    if validation and improved:
         progress.best_epoch = progress.epoch
         progress.best_accuracy, progress.best_loss = validation["accuracy"][-1], validation["loss"]
     progress.seconds += progress.sums.seconds
@@ -265,13 +265,6 @@ def _evaluate(setup: Setup, samples: Samples) -> dict[str, Any] | None:
     return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
 
 
-def _margin(result: Mapping[str, Any]) -> float:
-    """Return half the width of Wilson's 95 % interval of the last stage's accuracy."""
-    accuracy, z, n = result["accuracy"][-1], 1.96, result["n"]
-    half: float = z * (accuracy * (1 - accuracy) / n + (z / n / 2) ** 2) ** 0.5 / (1 + z**2 / n)
-    return half
-
-
 def names_of(splits: Splits) -> dict[str, dict[str, Any]]:
     """Return what people call the samples of each split, with their classes; nothing where they have no names."""
     parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
@@ -297,11 +290,11 @@ def evaluate_run(session: Session) -> dict[str, Any]:
     elif best_epoch != last_epoch:
         checkpoint.load(run.checkpoint("best"), learner, config_sha256=config_sha256(setup.config), world=setup.world)
         best = results(best_epoch)
-    if best_epoch and run.worker is None and (margin := _margin(best["validation"])) > _UNSURE:
-        session.warn(
-            f"the {best['validation']['n']} validation positions, by which the best epoch was chosen, tell accuracy to "
-            f"±{100 * margin:.0f} points (95 %): raise data.validation, or quote the last weights"
-        )
+    if best_epoch and run.worker is None:
+        low, high = wilson_interval(best["validation"]["accuracy"][-1], n := best["validation"]["n"])
+        if high - low > 2 * _UNSURE:
+            told = f"the {n} validation positions, by which the best epoch was chosen, tell accuracy to ±{50 * (high - low):.0f}"
+            session.warn(f"{told} points (95 %): raise data.validation, or quote the last weights")
     part = "validation" if len(splits.validation) else "test"
     held_out, whole = getattr(splits, part), getattr(setup.splits, part)
     shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare, whole=whole) if len(held_out) else None

@@ -105,14 +105,9 @@ def certify(
 ) -> dict[str, Certificate]:
     """Return a certificate of the labels given, and where noise has changed some, one of the clean ones: `given` and `clean`.
 
-    Args:
-        predictor: a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
-            `[L+1, B, ..., C]`.
-        samples: at least one; positions of weight 0 count nowhere.
-        objective: what each stage minimises; its temperature is taken as 1, of which alone the propositions speak.
-        prepare: from stored inputs to what the network reads, on its device.
-        batch_size: samples a pass; the result is the same for every size, up to rounding.
-        onlooker: is shown every batch with each set of labels, so that one pass serves several.
+    The predictor is a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
+    `[L+1, B, ..., C]`. The temperature is taken as 1, of which alone the propositions speak. Positions of weight 0 count nowhere.
+    The `onlooker` is shown every batch with each set of labels, so that one pass serves several.
 
     Raises:
         TargetError: a label is no class of the network, or the target lacks the full support that `reverse` needs.
@@ -138,13 +133,9 @@ def certify(
 
 
 def measure(log_beliefs: Tensor, target: Tensor, objective: LocalObjective, weight: Tensor | None = None) -> dict[str, Tensor]:
-    """Return what the propositions say of every sample.
+    """Return what the propositions say of every sample, from log-beliefs `[L+1, P, C]`, computed with in float64.
 
-    Args:
-        log_beliefs: `[L+1, P, C]`, in any precision; they are normalised and computed with in float64.
-        target: classes `[P]` or probability rows `[P, C]`; smoothed as the objective says.
-        objective: what each stage minimises.
-        weight: `[P]`; None counts all alike.
+    The target is classes `[P]` or probability rows `[P, C]`, smoothed as the objective says; the weight `[P]`, or all count alike.
 
     Returns:
         Numbers of stages and samples, `[L, P]`, by their names in `StageCertificate`; `rise`, by how much a stage raises the

@@ -11,7 +11,7 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from torchsid.bench.comparisons import LEAST_BATCH, possible_stages
@@ -21,20 +21,19 @@ from torchsid.bench.trainable import build
 from torchsid.bench.workload import BACKPROP, BASES, CHECKPOINTING, SHARED, SID, TWO_PHASE, Procedure, Workload, contenders
 from torchsid.core.side_effects import threads
 from torchsid.errors import ConfigError
-from torchsid.study.experiments.experiment import read, validated
+from torchsid.settings import Count
+from torchsid.study.experiments.experiment import NO_OTHERS, read, validated
 from torchsid.study.files import write_file
 from torchsid.training.provenance import now, provenance
 
-Count = Annotated[int, Field(ge=1)]
 Found = dict[str, Any]
 MEASURED = "measured.jsonl"
 LEAST = {"timing": 1, "memory": 2}
 """Places of every axis that no budget takes away: a single one shows no growth."""
-_STRICT = ConfigDict(extra="forbid")
 _WORKERS = (2, 4)  # and as many as there are stages
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Shared:
     """The paper's network: an extractor, then stages that all read its features. Images are random."""
 
@@ -51,7 +50,7 @@ class Shared:
     classes: Annotated[int, Field(ge=2)] = 10
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Staged:
     """A classifier that is itself cut into stages. Images are random."""
 
@@ -67,7 +66,7 @@ class Staged:
     classes: Annotated[int, Field(ge=2)] = 10
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Costs:
     """A question about costs: `timing` says where the time of a step goes, `memory` what a step keeps for backward."""
 
@@ -158,14 +157,8 @@ def run(
 ) -> Found:
     """Measure what is missing, in this process, and return all of it, as JSON can hold it.
 
-    The smallest points of all axes go first, until the time is up.
-
-    Args:
-        experiment: from `load`.
-        out: its folder, which keeps what was measured; a change of settings, versions or machine measures anew.
-        minutes: the budget. None measures everything.
-        command: what was typed.
-        say: called with one line a point.
+    The smallest points of all axes go first, until the minutes are up. The folder `out` keeps what was measured; a change of
+    settings, versions or machine measures anew. `say` is called with one line a point.
 
     Returns:
         `experiment`, `command`, `rows` (tidy, one a number, see `COLUMNS`), `ran` (what the budget `dropped`), `versions`,
@@ -188,10 +181,9 @@ def run(
             asked: Found = {"kind": experiment.kind, "rounds": experiment.rounds, "workload": asdict(point.workload)}
             asked |= {"contenders": [asdict(each) for each in point.contenders], "environment": environment}
             key = json.dumps(asked, sort_keys=True)
-            known = key in measured
-            if not known and late and point.place >= LEAST[experiment.kind]:
-                continue
-            if not known:
+            if not (known := key in measured):
+                if late and point.place >= LEAST[experiment.kind]:
+                    continue
                 measured[key] = {"asked": asked, "date": now(), "found": _measure(point, experiment)}
                 write_file(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in measured.values()))
             found[point] = measured[key]["found"]

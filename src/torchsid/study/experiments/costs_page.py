@@ -12,7 +12,7 @@ from torchsid.show.svg import Drawing
 from torchsid.show.tables import NOTHING, Cell, Table, facts, table
 from torchsid.study.experiments.costs import COLUMNS, Found
 from torchsid.study.experiments.experiment import slug
-from torchsid.study.files import write_figures, write_json, write_page, write_parquet
+from torchsid.study.files import write_results
 from torchsid.training.config import dotted
 
 Key = TypeVar("Key", bound=Hashable)
@@ -28,16 +28,11 @@ _TEXTS = {
 
 
 def write(result: Found, out: Path) -> dict[str, Path]:
-    """Write `results.parquet`, `results.json`, one SVG a figure and `report.html` into `out`, and return them by kind.
-
-    Args:
-        result: from `torchsid.study.experiments.costs.run`.
-        out: the folder.
+    """Write the files of what `torchsid.study.experiments.costs.run` has found into `out`, and return them by kind.
 
     Raises:
         RunError: packages are missing, or the operating system refuses.
     """
-    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
     experiment, sections, drawings = result["experiment"], [], dict[str, Drawing]()
     for axis, rows in _by(lambda row: str(row["axis"]), result["rows"]).items():
         own = {slug(f"{axis} {name}"): drawing for name, drawing in _drawings(rows)}
@@ -51,11 +46,7 @@ def write(result: Found, out: Path) -> dict[str, Path]:
         notes=[*([f"The claim: {experiment['claim']}"] if experiment["claim"] else []), *notes(result)],
         sections=[*sections, Section("repeat", "To repeat it", "", repeat)],
     )
-    write_json(files["summary"], {**result, "notes": notes(result)})
-    write_parquet(files["rows"], result["rows"], COLUMNS)
-    write_figures(out, drawings)
-    write_page(files["report"], page)
-    return files
+    return write_results(out, result["rows"], COLUMNS, {**result, "notes": notes(result)}, drawings, page)
 
 
 def notes(result: Found) -> list[str]:

@@ -24,11 +24,11 @@ Size = Literal["small", "medium"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Settings = dict[str, Any]
 
-_STRICT = ConfigDict(extra="forbid")
+NO_OTHERS = ConfigDict(extra="forbid")
 _SHIPPED = files("torchsid.study.experiments")
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class ContenderConfig:
     """One side of the comparison: what it sets, and what it does not share with the others."""
 
@@ -53,7 +53,7 @@ def _with_settings_apart(table: object) -> object:
     return {**rest, "settings": settings} if settings else rest
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Axis:
     """What changes along the horizontal axis: one setting with its values, or named points that set several things."""
 
@@ -71,7 +71,7 @@ class Axis:
     """Whether the figure's axis is logarithmic, to the base 2."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Experiment:
     """A question and the runs that answer it, of one size.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torchsid.errors import ConfigError
+from torchsid.errors import ConfigError, some_of
 from torchsid.study.experiments.experiment import Experiment, Settings, slug
 from torchsid.study.frame import Case
 
@@ -83,25 +83,16 @@ def settings_of(experiment: Experiment, cell: Case) -> list[tuple[str, Any]]:
 
 
 def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
-    """Return the configuration of one run.
-
-    Args:
-        experiment: it belongs to.
-        job: one of its runs.
-        data: folder of the data files, empty for none.
+    """Return the configuration of one run; `data` is the folder of the data files, empty for none.
 
     Raises:
         ConfigError: its settings do not exist, or do not go together.
     """
     from torchsid.training import resolve
 
-    own = {"optimizer.learning_rate": job.rate, "training.seed": job.seed, "data.path": data}
-    settings = [
-        ("training.threads", 1),
-        ("watch.conflict", "cosine" in experiment.metrics),
-        *settings_of(experiment, job.cell),
-        *own.items(),
-    ]
+    below = {"training.threads": 1, "watch.conflict": "cosine" in experiment.metrics}
+    above = {"optimizer.learning_rate": job.rate, "training.seed": job.seed, "data.path": data}
+    settings = [*below.items(), *settings_of(experiment, job.cell), *above.items()]
     return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in settings])
 
 
@@ -113,7 +104,7 @@ def check(experiment: Experiment, data: str) -> None:
     """
     from torchsid.study.experiments import parallel
 
-    where: dict[str, list[Case]] = {}
+    where: dict[str, list[str]] = {}
     for cell in cells(experiment):
         try:
             config = configuration(experiment, Job(cell, experiment.rates[0], experiment.seeds[0]), data)
@@ -121,8 +112,7 @@ def check(experiment: Experiment, data: str) -> None:
         except ConfigError as error:
             found = error.problems
         for problem in found:
-            where.setdefault(problem, []).append(cell)
+            where.setdefault(problem, []).append(str(cell))
     if where:
-        more = {problem: f" and {len(these) - 1} more" if len(these) > 1 else "" for problem, these in where.items()}
-        problems = [f"{these[0]}{more[problem]}: {problem}" for problem, these in where.items()]
+        problems = [f"{some_of(these, 1)}: {problem}" for problem, these in where.items()]
         raise ConfigError(problems, source=f"experiment {experiment.name!r}")

@@ -1,5 +1,6 @@
 """The files of an experiment: rows, a summary in JSON, figures, and the page with all that is needed to judge and repeat it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from torchsid.show.tables import MARKS, Cell, Table, duration, facts, percent, t
 from torchsid.study.experiments import grid
 from torchsid.study.experiments.runner import COLUMNS, SHOWN, Results
 from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures
-from torchsid.study.files import write_figures, write_json, write_page, write_parquet
+from torchsid.study.files import write_results
 from torchsid.study.frame import METRICS, Case, select
 from torchsid.study.report.compare import number_table
 from torchsid.study.report.page import provenance_table
@@ -53,13 +54,8 @@ def write(found: Results, out: Path) -> dict[str, Path]:
     Raises:
         RunError: the operating system refuses.
     """
-    files = {"rows": out / "results.parquet", "summary": out / "results.json", "report": out / "report.html"}
     drawn = figures(found)
-    write_parquet(files["rows"], found.rows(), COLUMNS)
-    write_json(files["summary"], as_json(found))
-    write_figures(out, drawn)
-    write_page(files["report"], experiment_page(found, drawn))
-    return files
+    return write_results(out, found.rows(), COLUMNS, as_json(found), drawn, experiment_page(found, drawn))
 
 
 def as_json(found: Results) -> dict[str, Any]:
@@ -109,12 +105,10 @@ def experiment_page(found: Results, drawings: Mapping[str, Drawing]) -> Page:
     several = len({run.seed for run in runs}) > 1
     parts = [f"Experiment {experiment.name}, {experiment.size}", f"recipe {experiment.recipe}"]
     parts += [f"{len(runs)} runs at the chosen rates, {duration(seconds)} of training"]
+    directories = Code("", "\n".join(job.directory for job in found.runs))
     repeat: list[Part] = [
         Code("", found.command or f"torchsid experiment {experiment.name}"),
-        Folded(
-            f"{len(runs)} runs; torchsid train RUN/config.toml repeats one",
-            [Code("", "\n".join(job.directory for job in found.runs))],
-        ),
+        Folded(f"{len(runs)} runs; torchsid train RUN/config.toml repeats one", [directories]),
         *([provenance_table(runs, _OF_ALL, apart=False)] if runs else []),
     ]
     return Page(
@@ -137,10 +131,8 @@ def tables(found: Results, compared: Sequence[str] = SHOWN) -> list[Table]:
 
 def mean_table(found: Results) -> Table:
     """Return one row a cell: rate, number of seeds, every metric with its interval."""
-    begin = {
-        cell: [*_begin(found, cell), f"{found.rates[cell]:g}", str(sum(job.cell == cell for job in found.runs))]
-        for cell in found.cells
-    }
+    seeds = Counter(job.cell for job in found.runs)
+    begin = {cell: [*_begin(found, cell), f"{found.rates[cell]:g}", str(seeds[cell])] for cell in found.cells}
     return number_table(found.frame, begin, [*_heads(found), "Rate", "Seeds"], found.metrics)
 
 

@@ -183,16 +183,10 @@ def run(
     command: str = "",
     say: Callable[[str], None] = print,
 ) -> Results:
-    """Run what is missing of an experiment, and return all of it.
+    """Run what is missing of an experiment, and return all of it; the runs are in `out / "runs"`.
 
-    Args:
-        experiment: from `load` or `choose`.
-        out: its folder; the runs are in `out / "runs"`.
-        data: folder of the data files, empty where none are needed.
-        minutes: after which no further run begins; None runs everything.
-        workers: runs at a time, each in a process with one thread; a contender's own `workers` are processes of one run.
-        command: what was typed, for the manifests.
-        say: called with one line a run.
+    After so many `minutes` no further run begins. So many `workers` are runs at a time, each in a process with one thread; a
+    contender's own are processes of one run. `data` is the folder of the data files, if any; `say` is called with one line a run.
 
     Raises:
         ConfigError: a cell's settings do not exist or do not go together; names all problems, before the first run.

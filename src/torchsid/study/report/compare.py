@@ -168,24 +168,16 @@ def _notes(methods: Sequence[MethodRuns]) -> Iterator[str]:
 def summary_table(result: Comparison) -> Table:
     """Return one row a method: accuracy, KL, calibration, and the difference in accuracy after the last epoch to the first."""
     found = {each.place: each for each in result.differences if each.metric == "accuracy"}
-    over = (
-        "means with 95 % intervals over the seeds"
-        if _several(result)
-        else "one seed; accuracies with 95 % intervals over the samples"
-    )
+    of_one = "one seed; accuracies with 95 % intervals over the samples"
+    over = "means with 95 % intervals over the seeds" if _several(result) else of_one
     caption = f"Held-out data, {over}" + (f"; differences are to the first method; {MARKS}" if found else "")
     return number_table(result.frame, _heads(result), ["Method"], _SCORES, caption, {"Difference, last": found} if found else {})
 
 
 def cost_table(result: Comparison) -> Table:
     """Return one row a method: time, throughput, memory."""
-    return number_table(
-        result.frame,
-        _heads(result),
-        ["Method"],
-        _COSTS,
-        f"Costs, {'means with 95 % intervals over the seeds' if _several(result) else 'one seed'}",
-    )
+    over = "means with 95 % intervals over the seeds" if _several(result) else "one seed"
+    return number_table(result.frame, _heads(result), ["Method"], _COSTS, f"Costs, {over}")
 
 
 def _several(result: Comparison) -> bool:
@@ -215,25 +207,15 @@ def number_table(
     caption: str = "",
     differences: Mapping[str, Mapping[Case, Difference]] | None = None,
 ) -> Table:
-    """Return one row a place: how it begins, those metrics that some place has, each with its interval, then differences.
+    """Return one row a place: how it begins, those of the `METRICS` that some place has, each with its interval, then differences.
 
-    Args:
-        frame: of all runs.
-        places: how the row of each begins.
-        heads: of these first columns.
-        metrics: names of `METRICS`.
-        caption: of the table.
-        differences: by the heads of their columns.
+    `heads` are of the first columns; differences have theirs.
     """
     shown = [name for name in metrics if any(frame.mean(place, name) for place in places)]
-    rows = [
-        [
-            *cells,
-            *(_mean_cell(frame.mean(place, name)) for name in shown),
-            *(difference_cell(found.get(place)) for found in (differences or {}).values()),
-        ]
-        for place, cells in places.items()
-    ]
+    rows = []
+    for place, cells in places.items():
+        means = [_mean_cell(frame.mean(place, name)) for name in shown]
+        rows.append([*cells, *means, *(difference_cell(found.get(place)) for found in (differences or {}).values())])
     titles = [METRICS[name].label if METRICS[name].unit == "s" else METRICS[name].title for name in shown]  # times say their unit
     return table([*heads, *titles, *(differences or {})], rows, caption)
 

@@ -42,10 +42,6 @@ _WRITTEN = 20  # classes up to which a confusion matrix has its counts
 def render(runs: Sequence[str | Path], out: str | Path) -> Path:
     """Write the report of the run directories `runs` to the file `out`, whole or not at all, and return its path.
 
-    Args:
-        runs: directories.
-        out: the file; its directory is made.
-
     Raises:
         RunError: No runs are given, one cannot be read, `out` is a directory, or a package of the extra
             `torchsid[report]` is missing.
@@ -63,13 +59,14 @@ def report_page(result: Comparison) -> Page:
     lines = {name: {method.name: result.by_stage(method, name) for method in result.methods} for name in BY_STAGE}
     stages = [*(stage_figure(name, rows) for name, rows in lines.items()), *map(_band, result.methods)]
     held_out = [
-        _over_epochs(result.methods, result, "validation_accuracy", "Validation accuracy, %", 100),
-        _over_epochs(result.methods, result, "validation_loss", "Validation KL(target ‖ belief) of the last stage, nats"),
+        _over_epochs(result, "validation_accuracy", "Validation accuracy, %", 100),
+        _over_epochs(result, "validation_loss", "Validation KL(target ‖ belief) of the last stage, nats"),
     ]
     if not any(held_out):
-        held_out = [_over_epochs(result.methods, result, "train_accuracy", "Training accuracy, %", 100)]
+        held_out = [_over_epochs(result, "train_accuracy", "Training accuracy, %", 100)]
     bins = {method.name: scores.calibration for method, scores in _evaluated(result) if scores.calibration}
     calibration = reliability("Accuracy by confidence of the last stage, %", bins, (460, 330))
+    sure = [surety_table(result), *side_by_side([calibration])] if bins else []
     return Page(
         title=f"{data}: {' · '.join(method.name for method in result.methods)}",
         subtitle=_subtitle(result),
@@ -80,9 +77,7 @@ def report_page(result: Comparison) -> Page:
             Section("stages", "What each stage adds", _held_out(result), side_by_side(stages)),
             Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
-            Section(
-                "calibration", "Calibration", CALIBRATION, [surety_table(result), *side_by_side([calibration])] if bins else []
-            ),
+            Section("calibration", "Calibration", CALIBRATION, sure),
             Section("images", "The data, by name", _NAMES, list(_by_name(result))),
             Section("cost", "Time and memory", _COST, _cost(result)),
             Section("conflict", "Gradient conflict", _CONFLICT, _conflict(result)),
@@ -121,23 +116,17 @@ def _subtitle(result: Comparison) -> str:
 def _learning(result: Comparison) -> str:
     """Say which intervals there are, and why losses stand apart."""
     seeds = {len(method.runs) for method in result.methods}
-    means = "Means over the seeds" + (
-        "; bands are 95 % intervals." if min(seeds) > 1 else "; where there are several, bands are 95 % intervals."
-    )
-    apart = (
-        " Methods minimise different losses, which do not compare: each has a figure of its own." if len(_kinds(result)) > 1 else ""
-    )
-    return (means if max(seeds) > 1 else "One seed: there are no intervals.") + apart
+    where = "" if min(seeds) > 1 else " where there are several,"
+    means = f"Means over the seeds;{where} bands are 95 % intervals." if max(seeds) > 1 else "One seed: there are no intervals."
+    apart = " Methods minimise different losses, which do not compare: each has a figure of its own."
+    return means + (apart if len(_kinds(result)) > 1 else "")
 
 
 def _held_out(result: Comparison) -> str:
     """Say what the bands of the figures by stage are."""
-    several = max(len(method.runs) for method in result.methods) > 1
-    bands = (
-        "bands are 95 % intervals over the seeds"
-        if several
-        else "the band of the accuracy is its 95 % interval over the samples of one seed"
-    )
+    bands = "the band of the accuracy is its 95 % interval over the samples of one seed"
+    if max(len(method.runs) for method in result.methods) > 1:
+        bands = "bands are 95 % intervals over the seeds"
     return f"Held-out data; {bands}. The last figures show how the KL of single samples is spread in one run."
 
 
@@ -154,9 +143,10 @@ def loss_figures(result: Comparison) -> list[Drawing | None]:
     """Draw the training losses, a figure for each kind."""
     kinds = _kinds(result)
     if len(kinds) == 1:
-        return [_over_epochs(result.methods, result, "train_loss", "Training loss")]
+        return [_over_epochs(result, "train_loss", "Training loss")]
     titles = [f"{', '.join(method.name for method in kind)}: training loss" for kind in kinds]
-    return [_over_epochs(kind, result, "train_loss", title, size=(320, 230)) for kind, title in zip(kinds, titles, strict=True)]
+    named = zip(kinds, titles, strict=True)
+    return [_over_epochs(result, "train_loss", title, of=kind, size=(320, 230)) for kind, title in named]
 
 
 def _curves(held_out: Sequence[Drawing | None], losses: Sequence[Drawing | None]) -> list[Part]:
@@ -164,22 +154,15 @@ def _curves(held_out: Sequence[Drawing | None], losses: Sequence[Drawing | None]
 
 
 def _over_epochs(
-    methods: Sequence[MethodRuns],
-    result: Comparison,
-    metric: str,
-    title: str,
-    factor: float = 1,
-    *,
-    bottom: float | None = None,
-    level: float | None = None,
-    size: tuple[float, float] = (460, 270),
+    result: Comparison, metric: str, title: str, factor: float = 1, *, of: Sequence[MethodRuns] = (), **look: Any
 ) -> Drawing | None:
+    """Draw a number of an epoch, of some methods or all; `look` is of `curves`."""
     lines = []
     for method in result.methods:  # each keeps its colour
         rows = [row for row in select(result.frame.means, method=method.name, metric=metric) if row.epoch is not None]
-        rows = rows if method in methods else []
+        rows = rows if method in (of or result.methods) else []
         lines.append(Line(method.name, [row.epoch or 0 for row in rows], [row.point(factor) for row in rows]))
-    return curves(title, lines, x="epoch", bottom=bottom, level=level, size=size) if any(line.x for line in lines) else None
+    return curves(title, lines, x="epoch", **look) if any(line.x for line in lines) else None
 
 
 def _band(method: MethodRuns) -> Drawing | None:
@@ -273,17 +256,15 @@ def _by_name(result: Comparison) -> Iterator[Part]:
     if named:
         run = next(method.example for method in result.methods if method.example.named)
         counts = ", ".join(f"{name} {number:,}" for name, number in sorted(Counter(classes.values()).items()))
-        yield facts(
-            ["Folder", run.data_name], [["Where it was", str(run.config["data"].get("path"))], ["Samples by class", counts]]
-        )
+        where = ["Where it was", str(run.config["data"].get("path"))]
+        yield facts(["Folder", run.data_name], [where, ["Samples by class", counts]])
         wrong = [
             [name, classes[split, name], *(answers.get(method, "") for method in named)]
             for (split, name), answers in answered.items()
             if any(answer != classes[split, name] for answer in answers.values())
         ]
-        yield from _cut_off(
-            f"{len(wrong):,} of {len(answered):,} answered wrongly", ["Sample", "Class", *named], wrong, folded=False
-        )
+        title = f"{len(wrong):,} of {len(answered):,} answered wrongly"
+        yield from _cut_off(title, ["Sample", "Class", *named], wrong, folded=False)
         rows = [
             [name, split, label, *(answered.get((split, name), {}).get(method, "") for method in named)]
             for (split, name), label in classes.items()
@@ -306,7 +287,7 @@ def _cost(result: Comparison) -> list[Part]:
     drawn: list[Drawing | None] = [*tradeoff_figures(result.frame, {name: Case(name) for name in names}).values()]
     if len(names) == 1:
         over = {"samples_per_second": "Samples a second", "memory_mib": "Memory of the process, MiB"}
-        drawn = [_over_epochs(result.methods, result, metric, title, bottom=0) for metric, title in over.items()]
+        drawn = [_over_epochs(result, metric, title, bottom=0) for metric, title in over.items()]
     return [cost_table(result), *side_by_side(drawn)]
 
 
@@ -335,13 +316,10 @@ def _noise(result: Comparison) -> list[Part]:
     noisy = [run for run in result.runs if run.noise_share]
     if not noisy:
         return []
-    asked = {run.name: run.manifest["data"]["noise"] for run in noisy}
-    rows = [
-        [run.name, str(asked[run.name].get("kind")), percent(asked[run.name].get("rate") or 0, 1), percent(run.noise_share, 1)]
-        for run in noisy
-    ]
+    asked = [(run, run.manifest["data"]["noise"]) for run in noisy]
+    rows = [[run.name, str(of.get("kind")), percent(of.get("rate") or 0, 1), percent(run.noise_share, 1)] for run, of in asked]
     true = 100 * (1 - noisy[0].noise_share)
-    drawn = _over_epochs(result.methods, result, "train_accuracy", "Accuracy on the training labels, %", 100, level=true)
+    drawn = _over_epochs(result, "train_accuracy", "Accuracy on the training labels, %", 100, level=true)
     return [table(["Run", "Kind", "Asked", "Labels changed"], rows), *side_by_side([drawn])]
 
 
@@ -367,10 +345,7 @@ _SHOWN_ELSEWHERE = ("command", "plan", "head_share", "locality.", "data.class_na
 def provenance_table(runs: Sequence[RunRecord], names: tuple[str, ...] = ("",), *, apart: bool = True) -> Table:
     """Return what the manifests say, one line an entry; nothing is left out but what is empty or shown elsewhere.
 
-    Args:
-        runs: whose they are.
-        names: beginnings of the entries.
-        apart: whether runs that differ have columns of their own; else every value is told once.
+    Runs that differ have columns of their own if `apart`, else every value is told once; `names` begin the entries that are wanted.
     """
     columns = [{name: value for name, value in dotted(run.manifest) if value not in (None, "", [])} for run in runs]
     shown = (name for column in columns for name in column if name.startswith(names))
