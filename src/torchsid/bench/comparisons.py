@@ -52,21 +52,15 @@ def plan_shared(
 ) -> list[Workload]:
     """Return the paper's network of each depth: an MLP of 784, 256 and 128 features as extractor, and 100 classes.
 
-    Args:
-        depths: numbers of stages.
-        batch_size: images.
-        variants: as for `plan_workloads`, without `compiled`.
-        device: as for `plan_workloads`.
-        problems: as for `plan_workloads`.
+    The other arguments are those of `plan_workloads`; no variant is `compiled`.
 
     Raises:
         ConfigError: a setting is wrong; names all problems.
     """
     where = _where(device)
+    compiled = [each for each in variants if "compiled" in each.split("+")]
     problems = [*problems, *_wrong_device(device), *_wrong_variants(variants, where)]
-    problems += [
-        f"variant {each}: the shared cascade is not compiled; leave it out" for each in variants if "compiled" in each.split("+")
-    ]
+    problems += [f"variant {each}: the shared cascade is not compiled; leave it out" for each in compiled]
     if problems:
         raise ConfigError(problems, source="bench")
     one = Workload(model=SHARED, stages=(1,), batch_size=batch_size, channels=1, image_size=28, classes=100, device=where)
@@ -85,14 +79,9 @@ def plan_workloads(
 ) -> tuple[list[Workload], list[str]]:
     """Return what can be compared, and a note on every number of stages that a model cannot be cut into; nothing is measured yet.
 
-    Args:
-        names: of classifiers.
-        stages: their numbers, 2, 4, 8 and 12 by default.
-        blocks: of the block MLP, the only model then, with as many stages as blocks.
-        variants: options joined by `+`, such as `bfloat16+channels-last`: float32, bfloat16, channels-last, compiled, captured.
-        device: auto, cpu or cuda.
-        problems: that the caller has found already, to be told with the others.
-        sizes: `width`, `batch_size`, `image_size`, `classes` and `head`, as in `Workload`.
+    There are 2, 4, 8 and 12 stages by default; with `blocks`, of the block MLP alone, as many stages as blocks. A variant is options
+    joined by `+`; the device is auto, cpu or cuda. Problems that the caller has found are told with the others, and `sizes` are
+    fields of `Workload`.
 
     Raises:
         ConfigError: a setting is wrong, or a model cannot be cut into any number of the stages; names all problems.
@@ -134,12 +123,8 @@ def plan_pipelines(
 ) -> list[Workload]:
     """Return one workload a model, to be trained on several workers; nothing is measured yet.
 
-    Args:
-        names: of classifiers, or `vit-blocks`, a narrow vision transformer of equal blocks.
-        settings: of the comparison.
-        blocks: of `mlp` and `vit-blocks`, 16 by default.
-        problems: as for `plan_workloads`.
-        sizes: as for `plan_workloads`; the batch is a multiple of the workers and of every number of micro-batches.
+    The names are of classifiers, or `vit-blocks`. There are 16 blocks of it and of `mlp` by default. The batch is a multiple of the
+    workers and of every number of micro-batches; see `plan_workloads`.
 
     Raises:
         ConfigError: a setting is wrong, or a model cannot be cut; names all problems.
@@ -229,8 +214,8 @@ def _wrong_settings(settings: PipelineSettings, batch_size: int) -> Iterator[str
     workers = settings.workers
     yield from out_of_range(settings)
     if settings.stages < workers:
-        wanted = f"give {workers} stages or more, or fewer workers"
-        yield f"workers {workers}, stages {settings.stages}: every worker needs a stage; {wanted}"
+        wanted = f"every worker needs a stage; give {workers} stages or more, or fewer workers"
+        yield f"workers {workers}, stages {settings.stages}: {wanted}"
     for number in settings.micro_batches:
         if number < 2:
             yield f"micro-batches {number}: a pipeline of backpropagation needs 2 or more"

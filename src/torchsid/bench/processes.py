@@ -41,14 +41,10 @@ def in_fresh_processes(
     ends: Callable[[], bool] = lambda: False,
     method: str = "spawn",
 ) -> T:
-    """Call `work(*args)` in fresh processes, and return what it returned in the first of them.
+    """Call `work(*args)`, a function of a module, in fresh processes, and return what it returned in the first of them.
 
-    Args:
-        work: a function of a module, to be found by name there.
-        args: its arguments.
-        workers: how many; they find each other as those that `torchrun` starts do.
-        ends: whether they are to end, which SIGTERM tells them.
-        method: by which they are started, as `multiprocessing` calls it.
+    They find each other as those that `torchrun` starts do; `ends` says whether they are to end, which SIGTERM tells them. The
+    method is that by which `multiprocessing` starts them.
 
     Raises:
         RunError: one of them failed.
@@ -83,13 +79,8 @@ def in_fresh_processes(
 
 def _call(rank: int, workers: int, port: int, results: "SimpleQueue[Any]", work: Callable[..., Any], args: tuple[Any, ...]) -> None:
     if workers > 1:
-        os.environ |= {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(workers),
-            "MASTER_ADDR": "localhost",
-            "MASTER_PORT": str(port),
-        }
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
+        os.environ |= place | {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
         os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     result = work(*args)
     if rank == 0:

@@ -8,6 +8,7 @@ Extractor and phase 1 run one after another: a stage needs the belief of the one
 the updates are L problems that know nothing of one another.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
@@ -37,9 +38,8 @@ class Span(NamedTuple):
 class Recorder:
     """Collects what was done when. `perf_counter` is one clock for all processes of a machine.
 
-    Args:
-        rest: what is done when nothing else is said to be; empty for waiting, which leaves a gap.
-        device: waited for at every reading of the clock; a processor has always done all that it was given.
+    The `rest` is what is done when nothing else is said to be; empty for waiting, which leaves a gap. A CUDA device is waited for
+    at every reading of the clock.
     """
 
     def __init__(self, rest: str = "", device: str = "cpu") -> None:
@@ -99,10 +99,10 @@ class Recorder:
 
 def seconds_by_kind(intervals: Iterable[Span]) -> dict[str, float]:
     """Return the seconds of everything that was done."""
-    seconds: dict[str, float] = {}
+    seconds = defaultdict[str, float](float)
     for what, start, end in intervals:
-        seconds[what] = seconds.get(what, 0.0) + end - start
-    return seconds
+        seconds[what] += end - start
+    return dict(seconds)
 
 
 def sid_seconds(
@@ -110,14 +110,7 @@ def sid_seconds(
 ) -> list[dict[str, float]]:
     """Return the median seconds that SID takes on each stage: `forward`, `head` (forward and backward), `backward`, `update`.
 
-    They are those of real steps, which change the weights.
-
-    Args:
-        cascade: in train mode.
-        x: images `[B, C, S, S]`.
-        target: classes `[B]`.
-        optimizer: over its parameters.
-        repeats: steps that are timed, after one that warms up.
+    They are those of real steps of the cascade, in train mode, which change the weights; one that warms up goes before.
     """
     recorder = Recorder(FORWARD)
     recorder.follow_updates(optimizer)
@@ -149,11 +142,10 @@ _PART_OF = {EXTRACTOR_UPDATE: EXTRACTOR, FORWARD: TEACHERS, BACKWARD: STAGES}
 def shares(step: Mapping[str, float]) -> dict[str, float]:
     """Return the share of each part in the seconds of a step; they add up to 1."""
     whole = sum(step.values())
-    found: dict[str, float] = {}
+    found = defaultdict[str, float](float)
     for what, seconds in step.items():
-        part = _PART_OF.get(what, what)
-        found[part] = found.get(part, 0.0) + seconds / whole
-    return found
+        found[_PART_OF.get(what, what)] += seconds / whole
+    return dict(found)
 
 
 def serial_share(parts: Mapping[str, float]) -> float:

@@ -44,13 +44,9 @@ Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 def bench_steps(
     workloads: Sequence[Workload], *, rounds: int = 12, threads: int = 0, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Time the step of every contender on every workload.
+    """Time the step of every contender on every workload, in 2 rounds or more after one of warm-up.
 
-    Args:
-        workloads: of `plan`, or shared cascades.
-        rounds: counted rounds, 2 or more, after one of warm-up.
-        threads: of torch; 0 leaves its setting.
-        progress: called with one line a workload.
+    With 0 threads torch keeps its setting; `progress` is called with one line a workload.
 
     Returns:
         `{"rows": [...], "settings": {...}}`, ready for JSON; rows as above.
@@ -129,22 +125,18 @@ def ratios(times: Sequence[float], base: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(times, base, strict=True)]
 
 
-def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
+def median_seconds(call: Callable[[], object]) -> float:
     """Return the median time of a call that has been warmed up."""
-    return median(timeit.repeat(call, number=1, repeat=1 + repeats)[1:])
+    return median(timeit.repeat(call, number=1, repeat=6)[1:])
 
 
 def bench_memory(
     workloads: Sequence[Workload], *, threads: int = 0, fresh: bool | None = None, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Measure the memory of every contender on every workload.
+    """Measure the memory of every contender on every workload, none of them captured.
 
-    Args:
-        workloads: from `plan_workloads`, not captured.
-        threads: of torch; 0 leaves its setting.
-        fresh: whether every contender has a process of its own, where the peak of the process is the measure. By default on a
-            processor: PyTorch's allocations on CUDA are told apart in one process.
-        progress: called with one line a contender.
+    If `fresh`, every contender has a process of its own, where the peak of the process is the measure: by default on a processor,
+    since PyTorch's allocations on CUDA are told apart in one process. `progress` is called with one line a contender.
 
     Returns:
         `{"rows": [...], "settings": {...}}`, ready for JSON; rows as above.

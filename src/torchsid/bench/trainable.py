@@ -1,7 +1,7 @@
 """A contender once it is built: a network with its own weights, and a function that takes one training step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -59,12 +59,7 @@ class Trainable:
 def build(workload: Workload, contender: Procedure, *, by: By | None = None, follow: bool | None = None) -> Trainable:
     """Return a contender with fresh weights, the same for all that share their shapes.
 
-    Args:
-        workload: the network and the batch.
-        contender: how it is trained.
-        by: how a classifier is cut; see `Workload.new_cascade`.
-        follow: whether hooks tell the recorder what a step does. By default they do on a processor, where neither compiled nor
-            captured.
+    If `follow`, hooks tell the recorder what a step does: by default on a processor, where it is neither compiled nor captured.
 
     Raises:
         CutError: the model cannot be cut as the method needs it.
@@ -97,18 +92,13 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
             optimizer.step()
 
     batch = workload.batch()
+    eager = Trainable(module=module, step=lambda: step(*batch), recorder=recorder, in_a_row=in_a_row)
     if not workload.has("captured"):
-        return Trainable(module=module, step=lambda: step(*batch), recorder=recorder, in_a_row=in_a_row)
+        return eager
     captured = CapturedStep(step, learner, next(iter(optimizers)), warn=_refuse)
     for _ in range(1 + WARM_UP):
         captured(*batch)
-    return Trainable(
-        module=module,
-        step=lambda: captured(*batch),
-        recorder=recorder,
-        eager_step=lambda: step(*batch),
-        in_a_row=in_a_row,
-    )
+    return replace(eager, step=lambda: captured(*batch), eager_step=eager.step)
 
 
 def _refuse(reason: str) -> None:
@@ -180,10 +170,6 @@ class Checkpointed(nn.Module):
     again in sight of saved-tensor hooks, as measuring kept bytes needs. The model must draw no random numbers: their state, which
     would have to be kept, cannot be read while a step is captured.
 
-    Args:
-        model: the classifier.
-        cuts: names of the submodules after which to cut.
-
     Raises:
         CutError: the model cannot be traced, or not be cut there.
     """
@@ -207,12 +193,7 @@ class Checkpointed(nn.Module):
 
 
 class Reference:
-    """Trains a shared cascade as the public code of its authors does; the gradients are those of the schedules.
-
-    Args:
-        cascade: shared.
-        objective: of the stages.
-    """
+    """Trains a shared cascade as the public code of its authors does; the gradients are those of the schedules."""
 
     def __init__(self, cascade: SharedCascade, objective: LocalObjective | None = None) -> None:
         self.module = cascade

@@ -102,11 +102,7 @@ class Workload:
         return self._laid_out(model).train()
 
     def new_cascade(self, stages: int, by: By | None = None) -> Cascade:
-        """Return the network with so many stages, with the same weights at every call.
-
-        Args:
-            stages: L.
-            by: how a classifier is cut: by graph where asked for or compiled, else by boundary.
+        """Return the network with so many stages, with the same weights at every call; what is compiled is cut by graph.
 
         Raises:
             CutError: it cannot be cut so.

@@ -25,13 +25,8 @@ def sid(
 
         T = max(max_r compute_r, max_r sent_r / bandwidth, max_r (latency + sent_r / bandwidth) / queue)
 
-    Args:
-        trunk: forward and backward of each device's pieces.
-        heads: forward and backward of its heads.
-        updates: of its parameters.
-        sent: bytes of the message that each device hands on; the last none.
-        link: between neighbours.
-        queue: messages that may be under way on a link.
+    Of each device: the seconds of forward and backward of its pieces of the trunk and of its heads, of its update, and the bytes of
+    the message that it hands on, the last none.
     """
     devices = len(trunk)
     compute = [sum(parts) for parts in zip(trunk, heads, updates, strict=True)]
@@ -80,14 +75,8 @@ def pipeline(
     ZB-H1 (arXiv 2401.10241) fills the bubble with gradients of weights, in the same memory: even and with c = 0
     `m (F + B + W) + (p − 1) (F + B − W)`. With messages, its `L_k` counts F and B alone.
 
-    Args:
-        forward: of each device, for one micro-batch.
-        backward: likewise.
-        updates: of its parameters, once a step.
-        sent: bytes of activations handed on, and of gradients handed back, for one micro-batch; of the last device none.
-        link: between neighbours.
-        micro_batches: m.
-        zero_bubble: which of the two.
+    Of each device: the seconds forward and backward for one micro-batch, those of the update once a step, and the bytes of
+    activations that it hands on, as many as of gradients that it gets back, for one micro-batch; of the last device none.
     """
     devices = len(forward)
     totals = [f + b for f, b in zip(forward, backward, strict=True)]
@@ -197,14 +186,9 @@ def assign(work: Sequence[float], ends: Sequence[float], links: Sequence[float],
 
         cost(a, b) = max(load(a, b), links_{b−1}),   load(a, b) = work_a + … + work_{b−1} + ends_{b−1}
 
-    A group computes its pieces and the head at its end, and sends what crosses there meanwhile. Among the assignments with the
-    smallest cost of the slowest group, one with even loads: where a link is the limit, no device need be full and another empty.
-
-    Args:
-        work: seconds of each piece.
-        ends: seconds that a group needs beside, for the head, if it ends with the piece.
-        links: seconds of the message behind each piece; the last sends none.
-        groups: their number, 1 … pieces.
+    A group computes its pieces and the head at its end, and sends what crosses there meanwhile: all are seconds, of each piece.
+    Among the assignments with the smallest cost of the slowest group, one with even loads: where a link is the limit, no device
+    need be full and another empty.
     """
     sums = [0.0, *accumulate(work)]
 

@@ -122,16 +122,10 @@ class Trace:
         return [*(prod(piece.features) for piece in self.pieces[:-1]), 0]
 
     def kept_bytes(self, start: int, end: int, batch: float, *, local: bool) -> float:
-        """Return what a stage of the pieces start … end−1 keeps for backward, each storage once.
+        """Return what the pieces start … end−1 keep for backward, each storage once; if `local`, as a stage of SID with its head.
 
         The bytes are an affine function of the batch, which two traced batches determine: what belongs to the samples, and what
         does not (statistics of BatchNorm, weights that autocast has cast).
-
-        Args:
-            start: first piece.
-            end: behind the last.
-            batch: samples; 0 for what does not grow with them.
-            local: a stage of SID with its head; otherwise a part of backpropagation.
         """
 
         def once(pieces: Sequence[Kept]) -> int:
@@ -147,10 +141,7 @@ class Trace:
 def trace(spec: ModelSpec, *, stages: int | None = None, precision: Precision = "float32") -> Trace:
     """Run a model on fake tensors, cut at every point at which it can be, with a head there.
 
-    Args:
-        spec: which model.
-        stages: how many there will be: the fewer, the more a head may cost. None: as many as can be.
-        precision: with `"bfloat16"` the pass runs under autocast; weights stay float32.
+    The fewer stages there will be, the more a head may cost. With `"bfloat16"` the pass runs under autocast; weights stay float32.
 
     Raises:
         ConfigError: the model cannot be built or cut so.
@@ -178,9 +169,9 @@ def cut_everywhere(spec: ModelSpec, stages: int | None = None) -> StagedCascade:
         share = _MAX_HEAD_SHARE * len(points) / min(stages or len(points), len(points))
         cuts = [point.name for point in points[:-1]]
         return staged_cascade(model, spec.classes, cuts or 1, example, max_head_share=share)
-    except ConfigError:
-        raise
     except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError([f"{spec.name}: {error}"], source="model") from None
 
 

@@ -56,11 +56,7 @@ class Planned:
 
 
 def resolve(request: PlanRequest, problems: Sequence[str] = ()) -> Planned:
-    """Check a request, trace its model, and time its pieces.
-
-    Args:
-        request: what is asked for.
-        problems: that the caller has found already, to be told with the others.
+    """Check a request, trace its model, and time its pieces; problems that the caller has found are told with the others.
 
     Raises:
         ConfigError: something is unknown or does not go together; names all problems.
@@ -107,8 +103,8 @@ def _mesh(request: PlanRequest, problems: Sequence[str]) -> Mesh:
     if batch % data:
         problems.append(f"batch size {batch}: give a multiple of the {data} replicas")
     elif micro_batches and samples % micro_batches:
-        what = f"a replica's {samples} samples must be a multiple of the {micro_batches} micro-batches"
-        problems.append(f"batch size {batch}: {what}")
+        what = f"batch size {batch}: a replica's {samples} samples"
+        problems.append(f"{what} must be a multiple of the {micro_batches} micro-batches")
     if problems:
         raise ConfigError(problems, source="command")
     return Mesh(
@@ -146,11 +142,11 @@ def sweep(planned: Planned, progress: Callable[[str], None] = lambda _: None) ->
     left_out: list[str] = []
     for value in sorted({max(round(own * factor), 1) for factor in _FACTORS}):
         progress(f"{axis} {value}")
-        larger: dict[str, Any] = {"batch_size": value, "micro_batches": None}
+        sized: dict[str, Any] = {"batch_size": value, "micro_batches": None}
         if axis != "batch":
-            larger = {"model": replace(model, depth=value) if axis == "depth" else replace(model, width=value)}
+            sized = {"model": replace(model, depth=value) if axis == "depth" else replace(model, width=value)}
         try:
-            found = resolve(replace(request, **larger))
+            found = resolve(replace(request, **sized))
             points[value] = forecast(found.trace, found.speed, found.mesh)
         except ConfigError as error:
             left_out += [f"{axis} {value}: {problem}" for problem in error.problems]

@@ -54,13 +54,9 @@ Times = tuple[Seconds, Mapping[str, Sequence[Turns]]]
 def bench_pipeline(
     workloads: Sequence[Workload], settings: PipelineSettings, *, memory: bool = True, progress: Callable[[str], None] = print
 ) -> dict[str, Any] | None:
-    """Measure every contender on every workload, interleaved in the same processes; memory, each in fresh ones.
+    """Measure every contender on every workload, interleaved in the same processes; memory, if asked for, each in fresh ones.
 
-    Args:
-        workloads: from `plan_pipelines`.
-        settings: of the comparison.
-        memory: whether to measure it, which takes fresh processes.
-        progress: called with one line a measurement of memory; while they take the time, the first worker prints its own.
+    `progress` is called with one line a measurement of memory; while they take the time, the first worker prints its own.
 
     Returns:
         `{"rows": [...], "timelines": [...], "assignments": [...], "notes": [...], "settings": {...}}`, ready for JSON; rows of
@@ -217,13 +213,7 @@ def best_of_each_method(contenders: Sequence[Procedure], turns: Mapping[str, Seq
 
 
 def pipeline_row(workload: Workload, contender: Procedure, turns: Mapping[str, Sequence[Turns]], best: Sequence[Procedure]) -> Row:
-    """Return one contender's row, for JSON.
-
-    Args:
-        workload: the model and the batch.
-        contender: whom it is about.
-        turns: of every contender, by name.
-        best: the number of micro-batches of each method that is fastest.
+    """Return one contender's row, for JSON, from the turns of all, by name, and the best of each method.
 
     Returns:
         Times and `images_per_second` at the pace of a full pipeline, medians over the rounds, and over whole turns `with_fill`;

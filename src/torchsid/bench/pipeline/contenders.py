@@ -58,10 +58,7 @@ Seconds = Mapping[str, Sequence[float]]
 def pipeline_contenders(micro_batches: Sequence[int], *, workers: int, stages: int) -> tuple[list[Procedure], list[str]]:
     """Return who is compared, those on one worker first, and why some are left out.
 
-    Args:
-        micro_batches: numbers of micro-batches to try; one worker and SID need none, and try that too.
-        workers: N.
-        stages: that the model is cut into.
+    All try these numbers of micro-batches; one worker and SID need none, and try that too.
     """
     numbers = sorted({1, *micro_batches})
     found = [Procedure(method, stages, number) for method in (SID_ALONE, BACKPROP_ALONE, SID_PIPELINE) for number in numbers]
@@ -189,14 +186,7 @@ class _Stage(PipelineStage):
 
 
 def pipeline(workload: Workload, contender: Procedure, world: World, seconds: Sequence[float]) -> Trainable:
-    """Return this worker's part of a pipeline.
-
-    Args:
-        workload: the model and the batch.
-        contender: the schedule, a name of `RIVALS`, and the number of micro-batches.
-        world: of the workers; the pipeline runs along all of them.
-        seconds: of each stage, by which the pieces are balanced.
-    """
+    """Return this worker's part of a pipeline along all of them, whose pieces are balanced by the seconds of each stage."""
     number = world.size * (2 if contender.method == ZERO_BUBBLE_V else 1)
     own = {world.rank, number - 1 - world.rank} if contender.method == ZERO_BUBBLE_V else {world.rank}
     recorder, (_, modules) = Recorder(), cut(workload)
