@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -224,29 +225,28 @@ class _Pieces(NamedTuple):
 
 def _divisible(cascade: StagedCascade, x: Inputs) -> _Pieces:
     own, name = cascade.segments, type(cascade.model).__name__
+    whole_because = partial(_Pieces, own, ())
     if not isinstance(own, Boundaries | GraphSegments):
-        return _Pieces(own, whole_batches=f"the pieces of {name} are no modules")
+        return whole_because(f"the pieces of {name} are no modules")
     if cascade.rows is None:
-        return _Pieces(own, whole_batches="which axis of the inputs counts the samples cannot be told")
+        return whole_because("which axis of the inputs counts the samples cannot be told")
     try:
         graph = own if isinstance(own, GraphSegments) else GraphSegments(cascade.model, own.cuts, x)
     except CutError:
-        return _Pieces(own, whole_batches=f"torch.fx makes no modules of the pieces of {name}")
+        return whole_because(f"torch.fx makes no modules of the pieces of {name}")
     one = cascade.rows.take(x, slice(1))
     whole, trained = _read(own, cascade.model, x), _read(own, cascade.model, one)
     try:
         new = _read(graph, cascade.model, one)
         crossing = [_crossing(graph, cascade.model, each) for each in (one, cascade.rows.twice(one))]
     except Exception as error:  # of the model's own code, on a way that these inputs do not take
-        return _Pieces(own, whole_batches=f"the pieces that torch.fx makes of {name} cannot run these inputs ({error})")
+        return whole_because(f"the pieces that torch.fx makes of {name} cannot run these inputs ({error})")
     if len(trained) != len(new) or not all(map(torch.equal, trained, new)):
-        why = "where several tensors cross a cut, the heads would read another one than they were trained on"
-        return _Pieces(own, whole_batches=why)
+        return whole_because("where several tensors cross a cut, the heads would read another one than they were trained on")
     first = [axes.batch_first(features)[:1] for axes, features in zip(cascade.axes, whole, strict=True)]
     alone = [axes.batch_first(features) for axes, features in zip(cascade.axes, trained, strict=True)]
     if not all(a.shape == b.shape and torch.allclose(a, b, rtol=0.01, atol=0.01) for a, b in zip(first, alone, strict=True)):
-        why = "the samples of a batch are no rows of the features, or depend on each other or on chance"
-        return _Pieces(own, whole_batches=why)
+        return whole_because("the samples of a batch are no rows of the features, or depend on each other or on chance")
     return _Pieces(graph, [_axes(*values) for values in zip(*crossing, strict=True)])
 
 

@@ -18,9 +18,7 @@ def lazy_names(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Return `__getattr__`, `__dir__`, and what `__all__` has of lazy names, for a package's `__init__`.
 
-    Args:
-        package: its dotted name. Public is what its block imports `as` something.
-        modules: names that stand for whole modules.
+    Public is what its block imports `as` something, and the names in `modules`, which stand for whole modules.
     """
     tree = ast.parse(Path(str(sys.modules[package].__file__)).read_text("utf-8"))
     imports = [node for block in tree.body if isinstance(block, ast.If) for node in block.body if isinstance(node, ast.ImportFrom)]

@@ -20,17 +20,14 @@ from torchsid.errors import ConfigError, did_you_mean, unknown_name
 
 @dataclass(frozen=True)
 class Registry:
-    """The entries of one folder.
-
-    Args:
-        package: the folder, dotted, such as `"torchsid.learners"`.
-        kind: what an entry is called in messages, and the main file of an entry that is a folder.
-        suffix: what the name of the object ends in, after that of its file: `ConvBody` in `conv.py`.
-    """
+    """The entries of one folder."""
 
     package: str
+    """The folder, dotted, such as `"torchsid.learners"`."""
     kind: str
+    """What an entry is called in messages, and the main file of an entry that is a folder."""
     suffix: str = ""
+    """What the name of the object ends in, after that of its file: `ConvBody` in `conv.py`."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the folder's entries, in alphabetical order."""
@@ -41,10 +38,7 @@ class Registry:
         return {name: entry.documentation.partition("\n")[0].rstrip(".") for name, entry in self._entries.items()}
 
     def load(self, name: str) -> Callable[..., Any]:
-        """Return the class or function of an entry.
-
-        Args:
-            name: one of `names()`, or `"package.module:Object"` for one from outside.
+        """Return the class or function of an entry: one of `names()`, or `"package.module:Object"` for one from outside.
 
         Raises:
             ConfigError: there is no such entry, or it cannot be imported.

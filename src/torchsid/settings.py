@@ -107,11 +107,7 @@ def path_setting(path: str) -> str:
 
 
 def all_settings(entry: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Setting]:
-    """Return the settings of a class or function, and of the entries that it is to be built of.
-
-    Args:
-        entry: the class or function.
-        values: what is set; it decides which entries are chosen.
+    """Return the settings of a class or function, and of the entries that it is to be built of, which the values decide.
 
     Raises:
         ConfigError: a chosen entry does not exist.

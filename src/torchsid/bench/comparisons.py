@@ -79,8 +79,8 @@ def plan_workloads(
 ) -> tuple[list[Workload], list[str]]:
     """Return what can be compared, and a note on every number of stages that a model cannot be cut into; nothing is measured yet.
 
-    There are 2, 4, 8 and 12 stages by default; with `blocks`, of the block MLP alone, as many stages as blocks. A variant is options
-    joined by `+`; the device is auto, cpu or cuda. Problems that the caller has found are told with the others, and `sizes` are
+    There are 2, 4, 8 and 12 stages by default; with `blocks`, of the block MLP alone, as many stages as blocks. A variant is some
+    options joined by `+`; the device is auto, cpu or cuda. Problems that the caller has found are told with the others; `sizes` are
     fields of `Workload`.
 
     Raises:

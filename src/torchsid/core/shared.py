@@ -104,10 +104,7 @@ class Stage(nn.Module):
     """One locally trained module: `(features, log_belief) -> (features, logits)`.
 
     It hands its features on untouched, so that every stage reads the extractor's `z`. A subclass may return new features; the next
-    stage then reads those, detached.
-
-    Args:
-        head: maps `(features, log_belief [B, ..., C])` to logits `[B, ..., C]`.
+    stage then reads those, detached. The head maps `(features, log_belief [B, ..., C])` to logits `[B, ..., C]`.
     """
 
     def __init__(self, head: nn.Module) -> None:

@@ -58,9 +58,7 @@ def weigh_classes(target: Tensor, class_weights: Tensor, weight: Tensor | None =
 def balanced(target: Tensor, num_classes: int) -> Tensor:
     """Return the weights `N / (C · n_c)` with which every class counts the same in all, `[C]`; 0 for one that does not occur.
 
-    Args:
-        target: of all samples, integer outcomes `[N, ...]` or probability rows `[N, ..., C]`.
-        num_classes: C.
+    The target is that of all samples, integer outcomes `[N, ...]` or probability rows `[N, ..., C]`.
     """
     if target.is_floating_point():
         counts = target.flatten(0, -2).sum(0, dtype=torch.float64)
@@ -73,16 +71,15 @@ def _checked(weight: Tensor, target: Tensor) -> Tensor:
     if not isinstance(weight, Tensor):
         raise ValueError(f"weight is of type {type(weight).__name__}: give a tensor, torch.as_tensor(weight)")
     positions = target.shape[:-1] if target.is_floating_point() else target.shape
+    shape, own = list(target.shape), list(weight.shape)
     if weight.shape != positions and weight.shape == target.shape:
-        raise TargetError(f"a target of shape {list(target.shape)} in floating point: a class is an integer, target.long()")
+        raise TargetError(f"a target of shape {shape} in floating point: a class is an integer, target.long()")
     if weight.shape != positions and weight.shape == target.shape[:-1]:
-        what = f"the target has one integer a class, {list(target.shape)}, and weight one number a position, {list(weight.shape)}"
+        what = f"the target has one integer a class, {shape}, and weight one number a position, {own}"
         raise TargetError(f"{what}: rows, one-hot or not, are floating point, target.float()")
     if weight.shape != positions:
-        raise ValueError(f"weight has shape {list(weight.shape)}: give one number a position, {list(positions)}")
+        raise ValueError(f"weight has shape {own}: give one number a position, {list(positions)}")
     if beliefs.readable(weight) and not bool((weight >= 0).all() & weight.sum(dtype=torch.float32).isfinite()):
-        low, high = weight.min().item(), weight.max().item()
-        raise ValueError(
-            f"weight goes from {low:.4g} to {high:.4g}: allowed are 0, which counts nothing, and numbers above it with a finite sum"
-        )
+        allowed = "allowed are 0, which counts nothing, and numbers above it with a finite sum"
+        raise ValueError(f"weight goes from {weight.min().item():.4g} to {weight.max().item():.4g}: {allowed}")
     return weight

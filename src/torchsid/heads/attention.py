@@ -12,9 +12,6 @@ class AttentionBody(nn.Module):
     """One learned query: `a_t = softmax_t(q · x_t / √D)`, `v = LayerNorm(Σ_t a_t x_t)`.
 
     `q = 0` at the start: the pooling begins as the mean, at any scale of the features.
-
-    Args:
-        example: tokens `[1, T, D]` or maps `[1, D, H, W]`.
     """
 
     reads: ClassVar[tuple[int, ...]] = (3, 4)

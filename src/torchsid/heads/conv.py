@@ -8,11 +8,7 @@ from torchsid.heads.features import MapNorm, channels, mean_over_positions
 
 
 class ConvBody(nn.Module):
-    """3x3 convolution, BatchNorm, ReLU, global average: `v = mean_HW relu(BN(K * features))`.
-
-    Args:
-        example: maps `[1, C, H, W]`.
-    """
+    """3x3 convolution, BatchNorm, ReLU, global average: `v = mean_HW relu(BN(K * features))`."""
 
     reads: ClassVar[tuple[int, ...]] = (4,)
     max_side: ClassVar[int] = 8  # maps are pooled to 8x8 first: what a larger one tells of the class is not worth its convolution

@@ -6,12 +6,7 @@ from torchsid.heads.features import channels, mean_over_positions
 
 
 class LinearBody(nn.Module):
-    """The mean over the positions: nothing else stands before the linear readout.
-
-    Args:
-        example: features of a stage.
-        pool: whether to take the mean; otherwise every token is read by itself.
-    """
+    """The mean over the positions, or without `pool` every token by itself: nothing else stands before the linear readout."""
 
     def __init__(self, example: Tensor, pool: bool = True) -> None:
         super().__init__()

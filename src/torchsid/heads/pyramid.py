@@ -13,12 +13,8 @@ class PyramidBody(nn.Module):
     """3x3 convolutions with stride 2 (BatchNorm, ReLU) down to 4x4, then a mean over the positions.
 
     The first keeps the channels, every further one doubles them: C → C → 2C → 4C. Unlike a head on pooled maps it reads every
-    position, at an eighth of the cost of two residual blocks. A larger first stride takes non-overlapping windows of that size,
-    and costs and keeps less. Maps of 4x4 or less meet one convolution without a stride.
-
-    Args:
-        example: maps `[1, C, H, W]`.
-        factor: by how much larger than 2 the stride of the first convolution is.
+    position, at an eighth of the cost of two residual blocks. A first stride `factor` times larger takes non-overlapping windows of
+    that size, and costs and keeps less. Maps of 4x4 or less meet one convolution without a stride.
     """
 
     reads: ClassVar[tuple[int, ...]] = (4,)

@@ -21,11 +21,6 @@ class TrunkBody(nn.Module):
     is one layer at least. Copies are re-initialised by the `reset_parameters` of their submodules, and can be trained even when
     the originals are frozen; a parameter that no such method covers starts with the original's value.
 
-    Args:
-        example: features of a stage, `[1, ...]`.
-        later: the trunk's modules after the stage; left as they are.
-        pool: whether to take the mean at the end; otherwise every token has a `v` of its own.
-
     Raises:
         HeadError: there are no later modules, they cannot follow the features, or the first changes what it reads in place.
     """

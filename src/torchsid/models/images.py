@@ -6,10 +6,6 @@ from torch import Tensor
 def side_of(example: Tensor, *, least: int = 1) -> int:
     """Return the side S of square images `[B, channels, S, S]`.
 
-    Args:
-        example: a batch of them.
-        least: the smallest side that the network can take.
-
     Raises:
         ValueError: the example holds no square images, or of a side that the network cannot take.
     """

@@ -39,16 +39,11 @@ def save(
     config_sha256: str,
     world: "World | None" = None,
 ) -> None:
-    """Write a checkpoint; a crash or a full disk at any moment leaves the previous one usable.
+    """Write a checkpoint, which replaces the one before; a crash or a full disk at any moment leaves that one usable.
 
-    Args:
-        directory: replaced as a whole.
-        learner: its network's parameters and buffers, and what the method remembers.
-        optimizer: over the parameters; its tensors are stored under `STATE:PARAMETER NAME`.
-        state: what JSON can hold.
-        config_sha256: of the run's configuration.
-        world: the workers, which all call this, each with what it holds. The lead's `state` counts, and the checkpoint before this
-            one is kept beside it.
+    It holds the network's parameters and buffers, what the method remembers, the optimiser's tensors under `STATE:PARAMETER NAME`,
+    and a state of what JSON can hold. The workers of a `world` all call this, each with what it holds; the lead's state counts, and
+    the checkpoint before this one is kept beside it.
     """
     states = ((name, optimizer.state.get(parameter, {})) for name, parameter in learner.module.named_parameters())
     moments = {f"{key}:{name}": value for name, state in states for key, value in state.items() if isinstance(value, Tensor)}
@@ -105,13 +100,10 @@ def load(
     directory = current(directory)
     header = _read_header(directory)
     if header["config_sha256"] != config_sha256:
-        raise CheckpointError(
-            f"{directory} was written under another configuration: continue with the run's own config.toml, "
-            "or start a new run in another directory"
-        )
-    weights: dict[str, Any] = (
-        learner.module.state_dict()
-    )  # with versions, without which BatchNorm asks for a buffer that another worker has
+        advice = "continue with the run's own config.toml, or start a new run in another directory"
+        raise CheckpointError(f"{directory} was written under another configuration: {advice}")
+    # With versions, without which BatchNorm asks for a buffer that another worker has.
+    weights: dict[str, Any] = learner.module.state_dict()
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
     memory = learner.state() if optimizer else {}
     read = _read_shards(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)

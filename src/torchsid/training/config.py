@@ -28,17 +28,13 @@ _MADE: dict[str, type] = {}
 
 @dataclass(frozen=True)
 class Choice:
-    """A section that chooses from a registry. Each method raises a ConfigError where something that is chosen does not exist.
-
-    Args:
-        registry: what it chooses from.
-        key: the setting that has the name of the choice; empty where `RunConfig.task` has it.
-        default: the choice of a recipe that makes none.
-    """
+    """A section that chooses from a registry. Each method raises a ConfigError where something that is chosen does not exist."""
 
     registry: Registry
     key: str
+    """The setting that has the name of the choice; empty where `RunConfig.task` has it."""
     default: str
+    """The choice of a recipe that makes none."""
 
     def chosen(self, table: Mapping[str, Any], task: str) -> Callable[..., Any]:
         """Return the class or function that a section chooses which sets `table`."""
@@ -213,9 +209,8 @@ def differences(before: object, after: object, prefix: str = "") -> list[str]:
     """Return `name: old -> new` for every field in which two configurations differ; a setting that one of them lacks is absent."""
     trees = (asdict(tree) for tree in (before, after))  # type: ignore[call-overload]
     old, new = ({name: repr(value) for name, value in dotted(tree, prefix)} for tree in trees)
-    return [
-        f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in old | new if old.get(name) != new.get(name)
-    ]
+    pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in old | new}
+    return [f"{name}: {before} -> {after}" for name, (before, after) in pairs.items() if before != after]
 
 
 def dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -35,9 +35,7 @@ def refuse_if_in_use(directory: Path) -> None:
 def locked(directory: Path, warn: Callable[[str], object]) -> Iterator[None]:
     """Hold a run directory, which is made if it is not there, and removed again if it stays empty.
 
-    Args:
-        directory: of the run.
-        warn: is told where the file system has no locks.
+    Where the file system has no locks, `warn` is told.
 
     Raises:
         RunError: another process holds it, or it cannot be written.

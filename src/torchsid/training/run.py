@@ -132,13 +132,11 @@ class RunDirectory:
             raise RunError(f"cannot read {path}: it is no JSON object")
         digest = content.pop("sha256", None)
         if digest is None and not unsigned:
-            raise RunError(
-                f"{path} has no checksum, so that nothing shows whether it is as the run wrote it: restore it from a copy"
-            )
+            why = "has no checksum, so that nothing shows whether it is as the run wrote it"
+            raise RunError(f"{path} {why}: restore it from a copy")
         if digest is not None and digest != _sha256_of(content):
-            raise RunError(
-                f"{path} is damaged, or was changed after the run wrote it: its SHA-256 does not fit; restore it from a copy"
-            )
+            why = "is damaged, or was changed after the run wrote it: its SHA-256 does not fit"
+            raise RunError(f"{path} {why}; restore it from a copy")
         return content
 
     def _text(self, path: Path) -> str:
@@ -190,10 +188,8 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> di
     known = run.about().get("fingerprint")
     may_differ = ("distributed.", *(f"data.{name}:" for name in _PLACES if known))
     if changed := [f"\n  - {change}" for change in differences(begun, config) if not change.startswith(may_differ)]:
-        raise CheckpointError(
-            f"{run.path} was begun under another configuration; resume it with its own, or start a new run in another directory:"
-            + "".join(changed)
-        )
+        advice = "resume it with its own, or start a new run in another directory"
+        raise CheckpointError(f"{run.path} was begun under another configuration; {advice}:{''.join(changed)}")
     return {name: value for name in _PLACES if (value := getattr(begun.data, name, None)) is not None}
 
 

@@ -32,12 +32,7 @@ _SAVE = -1  # a request that is no signal
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the run after a complete step; it is saved, and `--resume` goes on from there.
-
-    Attributes:
-        run: the run directory.
-        signal: the number of the signal.
-    """
+    """A signal ended the run after a complete step; it is saved, and `--resume` goes on from there. Has `run` and `signal`."""
 
     def __init__(self, run: Path, number: int) -> None:
         super().__init__(f"interrupted; saved in {run}")

@@ -70,10 +70,8 @@ def problems(config: RunConfig, positions: int) -> Iterator[str]:
     """Yield why a configuration cannot be spread over so many positions, each a worker with its replicas."""
     learner, distributed = config.learner, config.distributed
     if not CHOICES["learner"].makes(vars(learner), config.task).runs_on_workers:  # type: ignore[attr-defined]
-        yield (
-            f"learner.name = {learner.name!r} trains in one process: many workers train SID on a network with stages; "
-            "start it without torchrun, or choose another recipe"
-        )
+        way_out = "many workers train SID on a network with stages; start it without torchrun, or choose another recipe"
+        yield f"learner.name = {learner.name!r} trains in one process: {way_out}"
         return  # the rest asks for settings that it need not have
     from torchsid.distributed.assign import problems as of_workers
 

@@ -15,12 +15,7 @@ _INT64 = range(-(2**63), 2**63)  # what TOML promises to hold
 
 
 def read_toml(path: Traversable, name: str, *, source: str = "recipe") -> dict[str, Any]:
-    """Return the table in a file; a byte order mark and ends of lines of any system are taken.
-
-    Args:
-        path: the file.
-        name: what messages call it.
-        source: what kind of file it is.
+    """Return the table in a file, which messages call `name`; a byte order mark and ends of lines of any system are taken.
 
     Raises:
         ConfigError: it cannot be read, or is no TOML.

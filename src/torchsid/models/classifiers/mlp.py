@@ -13,11 +13,7 @@ class MLPBlock(nn.Module):
     """`x + linear2(relu(linear1(norm(x))))` on features `[..., width]`.
 
     Initialisation: with He's for `linear1` and variance `1 / (width * depth)` for `linear2`, the branch adds variance `1 / depth`,
-    so that `depth` blocks add 1 in all and neither the signal nor its gradient grows with depth (as in GPT-2).
-
-    Args:
-        width: width of the features.
-        depth: number of blocks in the network.
+    so that the network's `depth` blocks add 1 in all and neither the signal nor its gradient grows with depth (as in GPT-2).
     """
 
     def __init__(self, width: int, *, depth: int) -> None:

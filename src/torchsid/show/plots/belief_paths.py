@@ -20,14 +20,9 @@ _WIDE = 0.17  # a band of this height has room for its name
 
 
 def river(beliefs: NDArray[np.float64], names: Sequence[str], first: int) -> Drawing:
-    """Draw the beliefs from the prior to the last stage, a band an outcome, as high as its probability.
+    """Draw the beliefs `[L+1, C]` from the prior to the last stage, a band an outcome, as high as its probability.
 
-    Outcomes beyond the fourth share a grey band on top.
-
-    Args:
-        beliefs: `[L+1, C]`.
-        names: of the C outcomes.
-        first: the outcome at the bottom, in green: the right one, as a rule.
+    The first outcome, as a rule the right one, is at the bottom, in green; those beyond the fourth share a grey band on top.
     """
     # Ranked by their greatest share after the prior: whoever led at some stage is seen.
     ranked = [int(k) for k in np.argsort(-beliefs[1:].max(axis=0), kind="stable") if k != first]
@@ -74,12 +69,8 @@ def simplex(
 ) -> Drawing:
     """Draw the path of the mean belief about each of three outcomes, and thin ones of single samples, from the prior on.
 
-    Args:
-        title: of the figure.
-        means: mean beliefs in the three `[L+1, 3, 3]`, about the samples whose right outcome is that of row k; rows sum to 1.
-        singles: beliefs about n samples, `[L+1, n, 3]`.
-        outcomes: their right ones, 0, 1 or 2, `[n]`.
-        names: of the three.
+    The means `[L+1, 3, 3]` are about the samples whose right outcome is that of row k, and rows sum to 1. The singles
+    `[L+1, n, 3]` have the right outcomes 0, 1 or 2, `[n]`.
     """
     with canvas(460, 430) as (figure, axes):
         axes.set_aspect("equal")

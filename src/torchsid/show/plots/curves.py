@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +45,11 @@ def curves(
     level: float | None = None,
     size: tuple[float, float] = (460, 270),
 ) -> Drawing:
-    """Draw one line a series, its interval as a band.
+    """Draw one line a series, its interval as a band; one without a number is left out, and not in the key.
 
     Args:
         title: of the figure.
-        lines: in the order that gives them their colours; one without a number is left out, and not in the key.
+        lines: in the order that gives them their colours.
         x: name of the horizontal axis.
         y: name and unit of what is drawn, if the title does not say it.
         logarithmic: which axes are: `x`, `y` or `xy`; values that are not above 0 have no place on `y`.
@@ -92,37 +92,19 @@ def by_stage(
     lines: Mapping[str, Sequence[float | Point]],
     *,
     prior: bool = True,
-    logarithmic: bool = False,
-    bottom: float | None = None,
-    size: tuple[float, float] = (460, 270),
+    **look: Any,
 ) -> Drawing:
-    """Draw values after each stage.
+    """Draw values after each stage, by name `[L]`, or with the `prior`'s first, `[L+1]`; `look` is of `curves`.
 
-    Args:
-        title: of the figure, with the unit.
-        lines: by name one value a stage, `[L]`, or with the prior's first, `[L+1]`. A network of one stage among deeper ones is a
-            level.
-        prior: whether the values begin with the prior's.
-        logarithmic: whether the vertical axis is.
-        bottom: where the vertical axis begins.
-        size: width and height in CSS pixels.
+    A network of one stage among deeper ones is a level.
     """
     depth = max((len(values) - prior for values in lines.values()), default=1)
     step = 1 if depth <= _FEW else depth // 8
     stages = [0] * prior + [stage for stage in range(1, depth + 1) if stage in {1, depth} or stage % step == 0]
     levels = {name for name, values in lines.items() if len(values) - prior == 1 and depth > 1}
-    return curves(
-        title,
-        [
-            Line(name, (), values[-1:]) if name in levels else Line(name, range(1 - prior, 1 - prior + len(values)), values)
-            for name, values in lines.items()
-        ],
-        x="stage",
-        logarithmic="y" if logarithmic else "",
-        bottom=bottom,
-        ticks={stage: str(stage) if stage else "prior" for stage in stages},
-        size=size,
-    )
+    places = {name: range(1 - prior, 1 - prior + len(values)) for name, values in lines.items()}
+    drawn = [Line(name, () if name in levels else places[name], own[-1:] if name in levels else own) for name, own in lines.items()]
+    return curves(title, drawn, x="stage", ticks={stage: str(stage) if stage else "prior" for stage in stages}, **look)
 
 
 def _draw(axes: "Axes", index: int, line: Line, found: NDArray[np.float64], lines: Sequence[Line]) -> object:

@@ -29,14 +29,8 @@ def heat(
 ) -> Drawing:
     """Draw one cell an entry: blue above 0, red below, the stronger the larger. With as many rows as columns cells are square.
 
-    Args:
-        title: of the figure.
-        strength: from −1 to 1, NaN for an empty cell, `[R, C]`.
-        rows: names, from above.
-        columns: names.
-        text: what is written into the cells, where these are not too many.
-        x: name of the columns.
-        y: name of the rows.
+    The strength `[R, C]` is from −1 to 1, NaN for an empty cell. The text is written into the cells, where these are not too many;
+    `x` is the name of the columns, `y` of the rows.
     """
     from matplotlib.patches import Rectangle
 

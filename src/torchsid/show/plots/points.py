@@ -22,12 +22,9 @@ class Point(NamedTuple):
 
 
 def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, zero: bool = False) -> Drawing:
-    """Draw a mark at every value and a line along its interval.
+    """Draw a mark at every value and a line along its interval; the title says the unit, and the axis has the 0 if `zero`.
 
-    Args:
-        title: of the figure, with the unit.
-        lanes: by name the points of its series, of which those that are no number are left out; a lane with one needs no key.
-        zero: whether the axis has the 0.
+    Lanes are by name the points of their series, of which those that are no number are left out; a lane with one needs no key.
     """
     lanes = {lane: {name: point for name, point in own.items() if isfinite(point.value)} for lane, own in lanes.items()}
     names = list(dict.fromkeys(name for lane in lanes.values() for name in lane))
@@ -52,10 +49,8 @@ def points(title: str, lanes: Mapping[str, Mapping[str, Point]], *, zero: bool =
         axes.grid(visible=True, axis="x")
         if any(len(lane) > 1 for lane in lanes.values()):
             key(figure, names, [handles[name] for name in names])
-        said = {
-            lane: ", ".join(f"{name} {number(point.value)}".strip() for name, point in own.items()) for lane, own in lanes.items()
-        }
-        return finish(figure, title, "; ".join(f"{lane}: {points}" for lane, points in said.items()))
+        said = [[f"{name} {number(point.value)}".strip() for name, point in own.items()] for own in lanes.values()]
+        return finish(figure, title, "; ".join(f"{lane}: {', '.join(each)}" for lane, each in zip(lanes, said, strict=True)))
 
 
 class Mark(NamedTuple):
@@ -67,15 +62,7 @@ class Mark(NamedTuple):
 
 
 def tradeoff(title: str, marks: Sequence[Mark], *, x: str, y: str, higher: bool = False) -> Drawing:
-    """Draw y against x, where less x is better, and less y unless `higher`.
-
-    Args:
-        title: of the figure.
-        marks: in the order that gives them their colours; one that lacks a number is left out.
-        x: name and unit of the cost.
-        y: name and unit of what is reached.
-        higher: whether more y is better.
-    """
+    """Draw y against x, where less x is better, and less y unless `higher`; a mark that lacks a number is left out."""
     with canvas(460, 290) as (figure, axes):
         handles, whole = [], {index: mark for index, mark in enumerate(marks) if isfinite(mark.x) and isfinite(mark.y.value)}
         for index, mark in whole.items():

@@ -13,12 +13,7 @@ _BAR = 0.78  # of the height of a lane
 
 
 def timeline(title: str, panels: Mapping[str, Sequence[Lane]]) -> Drawing:
-    """Draw panels under one another on one axis of time, one lane a worker.
-
-    Args:
-        title: of the figure.
-        panels: by name the lanes of its workers, in seconds.
-    """
+    """Draw panels, by name the lanes of workers, in seconds, under one another on one axis of time."""
     from matplotlib.patches import Patch
 
     ends = {name: max((end for each in lanes for _, _, end in each), default=0.0) for name, lanes in panels.items()}

@@ -172,7 +172,7 @@ def _band(method: MethodRuns) -> Drawing | None:
     quantiles = (np.maximum(scores.kl_quantiles[each], 1e-5) for each in (0.5, 0.05, 0.95))  # no log of 0
     spread = [Point(*each) for each in zip(*quantiles, strict=True)]
     lines: dict[str, Sequence[float | Point]] = {"median, middle 90 %": spread, "mean": scores.by_stage["kl"]}
-    return by_stage(f"{method.name}: KL of single samples, nats", lines, logarithmic=True)
+    return by_stage(f"{method.name}: KL of single samples, nats", lines, logarithmic="y")
 
 
 def surety_table(result: Comparison) -> Table:
