@@ -40,10 +40,8 @@ def frequency_prior(counts: Tensor, *, pseudo_count: float = 1.0) -> Tensor:
     share = (counts + pseudo_count) / (counts + pseudo_count).sum()
     if counts.dim() != 1 or not bool(((counts >= 0) & (share > 0)).all()):  # infinite counts have shares of NaN
         shown = ", ".join(f"{count:g}" for count in counts.flatten()[:8].tolist()) + (", …" if counts.numel() > 8 else "")
-        raise ValueError(
-            f"class counts [{shown}] with pseudo_count={pseudo_count} give a class no probability; counts must be one finite "
-            "number >= 0 a class and pseudo_count > 0 where a count is 0"
-        )
+        wanted = "counts must be one finite number >= 0 a class and pseudo_count > 0 where a count is 0"
+        raise ValueError(f"class counts [{shown}] with pseudo_count={pseudo_count} give a class no probability; {wanted}")
     return share.log().to(torch.get_default_dtype())
 
 
@@ -85,15 +83,12 @@ def check_positions(log_target: Tensor, answered: Sequence[int]) -> None:
     if given == answered:
         return
     if given == [*answered, log_target.shape[-1]]:
-        raise TargetError(
-            f"the target has one integer a class, {given}: rows, one-hot or not, are floating point, target.float(), "
-            "and classes one integer a position, target.argmax(-1)"
-        )
+        wanted = "rows, one-hot or not, are floating point, target.float(), and classes one integer a position, target.argmax(-1)"
+        raise TargetError(f"the target has one integer a class, {given}: {wanted}")
+    wanted = f"give one class or row of {log_target.shape[-1]} probabilities for each"
     column = ", that is target.squeeze(-1)" if given == [*answered, 1] else ""
-    raise TargetError(
-        f"the targets are for a batch of shape {given}, but the samples or beliefs that came with them "
-        f"for {answered}: give one class or row of {log_target.shape[-1]} probabilities for each{column}"
-    )
+    batches = f"a batch of shape {given}, but the samples or beliefs that came with them for {answered}"
+    raise TargetError(f"the targets are for {batches}: {wanted}{column}")
 
 
 def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -186,18 +181,16 @@ def _checked(target: Tensor, num_classes: int, weight: Tensor | None) -> Tensor:
             target = target.masked_fill(ignored.unsqueeze(-1), 1 / num_classes)
         total = target.sum(-1)
         if readable(target) and not bool(((target >= 0).all(-1) & ((total - 1).abs() <= _ROUNDING)).all()):
-            raise TargetError(
-                f"target rows must be probabilities, but entries start at {target.min():.4g} and rows sum to {total.min():.4g} "
-                f"to {total.max():.4g}: give integer classes, or rows that are >= 0 and sum to 1"
-            )
+            found = f"entries start at {target.min():.4g} and rows sum to {total.min():.4g} to {total.max():.4g}"
+            wanted = "give integer classes, or rows that are >= 0 and sum to 1"
+            raise TargetError(f"target rows must be probabilities, but {found}: {wanted}")
         return target
     target = target.long() if ignored is None else target.long().masked_fill(ignored, 0)
     low, high = (int(target.min()), int(target.max())) if readable(target) and target.numel() else (0, 0)
     if low < 0 or high >= num_classes:
-        raise TargetError(
-            f"target holds classes from {low} to {high}, allowed are 0 to {num_classes - 1}: set num_classes to the largest "
-            "label + 1, correct the labels, or give what is to be ignored the weight 0 or the class -100"
-        )
+        way_out = "correct the labels, or give what is to be ignored the weight 0 or the class -100"
+        found = f"target holds classes from {low} to {high}, allowed are 0 to {num_classes - 1}"
+        raise TargetError(f"{found}: set num_classes to the largest label + 1, {way_out}")
     return target
 
 

@@ -57,10 +57,9 @@ def logits_of(output: object) -> Tensor:
     if not found or (len(found) > 1 and not isinstance(output, tuple | list)):
         shape = f" of shape {list(output.shape)}" if isinstance(output, Tensor) else ""
         names = f" with {', '.join(parts)}" if parts and "" not in parts else ""
-        raise CutError(
-            f"the model returns {type(output).__name__}{shape}{names}; a classifier returns logits [B, ..., C], as a tensor, named "
-            "'logits', or first in a tuple: rename what it returns, or wrap it in a module that returns its logits"
-        )
+        wanted = "a classifier returns logits [B, ..., C], as a tensor, named 'logits', or first in a tuple"
+        way_out = "rename what it returns, or wrap it in a module that returns its logits"
+        raise CutError(f"the model returns {type(output).__name__}{shape}{names}; {wanted}: {way_out}")
     return found[0]
 
 

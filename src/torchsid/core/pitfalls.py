@@ -32,9 +32,8 @@ def check_optimizer(optimizer: Optimizer, module: nn.Module) -> None:
         raise ValueError(f"optimizer is of type {kind}: give one torch.optim.Optimizer over all parameters")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure and closure.default is inspect.Parameter.empty:
-        raise ValueError(
-            f"{kind} computes the loss again within its step, by a closure, and has none here: take SGD, Adam or the like"
-        )
+        why = "computes the loss again within its step, by a closure, and has none here"
+        raise ValueError(f"{kind} {why}: take SGD, Adam or the like")
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     trainable = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     if missed := [name for name, parameter in trainable.items() if id(parameter) not in held]:
@@ -64,9 +63,8 @@ class Lookout:
         """
         named = dict(self._module.named_parameters())
         if made := [name for name, parameter in named.items() if parameter.is_inference()]:
-            raise ValueError(
-                f"{some_of(made)}: made within torch.inference_mode(), so they cannot be trained; make the network outside"
-            )
+            why = "made within torch.inference_mode(), so they cannot be trained"
+            raise ValueError(f"{some_of(made)}: {why}; make the network outside")
         self._parameters = _trainable(self._module)
         if not self._parameters:
             raise ValueError(f"none of the {len(named)} parameters is trainable: requires_grad_(True) on what is to be trained")

@@ -117,14 +117,9 @@ class Stage(nn.Module):
 
 
 class SharedCascade(Cascade):
-    """An extractor and L stages.
+    """An extractor and L stages; see `Cascade`.
 
-    Args:
-        extractor: maps inputs to features `z`; `nn.Identity()` when the stages read the input itself.
-        stages: at least one.
-        num_classes: C.
-        positions: where a sample's beliefs are; see `Positions`.
-        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+    The extractor maps inputs to features `z`; it is `nn.Identity()` when the stages read the input itself.
     """
 
     def __init__(

@@ -53,12 +53,10 @@ class StagedCascade(Cascade):
         heads: one a stage; `(features, log_belief) -> logits`, both `[B, ..., C]`. The last one reads the model's logits. One whose
             forward has a parameter `mask` is told which tokens count, bool `[B, T]`, or None where all do.
         segments: runs the model piece by piece.
-        num_classes: C.
         owned: the names of the model's parameters that belong to each stage.
         overwritten: the stages (from 0) whose output the model changes in place behind the cut, as `nn.ReLU(inplace=True)` does.
             Where a later backward pass needs that output, training hands on a copy.
-        positions: where a sample's beliefs are; see `Positions`.
-        log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
+        positions: with `num_classes` and `log_prior` as for `Cascade`.
         axes: of what the head of each stage reads; by default the batch is first.
         rows: which axis of each input counts the samples; None where there is no telling.
         mask: which tokens count, of the inputs; by default the input `attention_mask` says so.
@@ -112,9 +110,8 @@ class StagedCascade(Cascade):
             CutError: the model was not cut by="graph", so that its stages are no modules.
         """
         if not self.segments.modules:
-            raise CutError(
-                "by='boundary' runs the model as it is, and its stages cannot be compiled one by one: cut with by='graph'"
-            )
+            why = "by='boundary' runs the model as it is, and its stages cannot be compiled one by one"
+            raise CutError(f"{why}: cut with by='graph'")
         for module in (*self.segments.modules, *self.heads):
             module.compile()
 
@@ -154,11 +151,9 @@ class StagedCascade(Cascade):
         found = fitted(mask, tokens.shape[1], self.axes[stage].in_front)
         if found is None and not self._told:
             self._told = True
-            warnings.warn(
-                f"the mask {['B', *mask.shape[1:]]} fits not the {tokens.shape[1]} tokens that the head of stage {stage + 1} "
-                "reads, padding among them: give mask, a function of the inputs that returns [B, T] for these, or cut elsewhere",
-                stacklevel=2,
-            )
+            advice = "give mask, a function of the inputs that returns [B, T] for these, or cut elsewhere"
+            read = f"the {tokens.shape[1]} tokens that the head of stage {stage + 1} reads, padding among them"
+            warnings.warn(f"the mask {['B', *mask.shape[1:]]} fits not {read}: {advice}", stacklevel=2)
         return found
 
     def forward(self, x: Inputs) -> Tensor:

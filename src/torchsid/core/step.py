@@ -228,8 +228,6 @@ def _explained(error: RuntimeError, stage: int) -> Exception:
     """Return what an error of a backward pass means, if it is about a graph that is gone."""
     if "backward through the graph a second time" not in str(error):
         return error
-    return LocalityError(
-        f"the loss of stage {stage + 1} reaches back past its cut, into a stage that is done: a tensor from before the cut is used "
-        "behind it (a long skip connection, or something that the model keeps between calls); cut elsewhere, or use by='graph', "
-        "which carries such a tensor along"
-    )
+    what = f"the loss of stage {stage + 1} reaches back past its cut, into a stage that is done"
+    why = "from before the cut is used behind it (a long skip connection, or something that the model keeps between calls)"
+    return LocalityError(f"{what}: a tensor {why}; cut elsewhere, or use by='graph', which carries such a tensor along")

@@ -32,6 +32,7 @@ from torchsid.heads.cost import multiply_adds, parameters
 
 Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
+_MASK = "mask, a function of the inputs that returns [B, T], 1 where a token counts"
 _AUTO = {4: ("thin", "conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
 
 
@@ -240,18 +241,12 @@ def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: In
         unread = "" if own_mask else overlooked(arguments_of(cascade.model), example)
         pooled = [str(stage + 1) for stage in stages if cascade.axes[stage].arranged(features[stage]).dim() == 3]
         if unread and pooled and cascade.positions != "tokens":
-            warnings.warn(
-                f"the heads of stages {', '.join(pooled)} read every token: if the input {unread} says where padding is, give "
-                "mask, a function of the inputs that returns [B, T], 1 where a token counts; if not, mask=lambda x: None",
-                stacklevel=3,
-            )
+            advice = f"if the input {unread} says where padding is, give {_MASK}; if not, mask=lambda x: None"
+            warnings.warn(f"the heads of stages {', '.join(pooled)} read every token: {advice}", stacklevel=3)
         return
     if given is not None and bool((given < 0).any()):
-        low, high = given.min().item(), given.max().item()
-        raise CutError(
-            f"the mask goes from {low:.4g} to {high:.4g}, as one that is added to scores: give mask, a function of the inputs that "
-            "returns [B, T], 1 where a token counts and 0 at padding, such as mask=lambda x: x['attention_mask'] == 0"
-        )
+        what = f"the mask goes from {given.min().item():.4g} to {given.max().item():.4g}, as one that is added to scores"
+        raise CutError(f"{what}: give {_MASK} and 0 at padding, such as mask=lambda x: x['attention_mask'] == 0")
 
     def more(read: Sequence[Tensor], length: int) -> list[int]:
         """Return how many tokens each stage has more than the inputs; 0 where it reads none."""
@@ -273,11 +268,8 @@ def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: In
         elif cascade.axes[stage].arranged(features[stage]).dim() == 3:
             deaf.append(str(stage + 1))
     if deaf:
-        warnings.warn(
-            f"the heads of stages {', '.join(deaf)} read padding: theirs has no parameter mask; choose 'linear', 'mlp', 'thin' or "
-            "'attention', or give the forward of your own a parameter mask",
-            stacklevel=3,
-        )
+        advice = "choose 'linear', 'mlp', 'thin' or 'attention', or give the forward of your own a parameter mask"
+        warnings.warn(f"the heads of stages {', '.join(deaf)} read padding: theirs has no parameter mask; {advice}", stacklevel=3)
 
 
 def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: Sequence[Sequence[str]]) -> tuple[list[Tensor], set[int]]:
@@ -302,10 +294,9 @@ def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: Sequenc
         reached = parameters_behind(tensors[:1])  # what is returned beside it, and read by nothing, may be older
         for parameter in names:
             if parameter in reached and owner.get(parameter, stage) != stage:
-                raise CutError(
-                    f"the loss of stage {stage + 1} would reach {names[parameter]} of stage {owner[parameter] + 1}, past the cut "
-                    "between them: name other cuts in stages, or use by='graph', which carries skip connections along"
-                )
+                past = f"{names[parameter]} of stage {owner[parameter] + 1}, past the cut between them"
+                way_out = "name other cuts in stages, or use by='graph', which carries skip connections along"
+                raise CutError(f"the loss of stage {stage + 1} would reach {past}: {way_out}")
         tensors = [tensor.detach() for tensor in tensors]
         handed_on.extend((stage, tensor, tensor._version) for tensor in tensors)
         return tensors

@@ -48,10 +48,8 @@ class Boundaries:
                 stage = len(passed)
                 passed.append(name)
                 if passed != list(self.cuts[: len(passed)]):
-                    raise CutError(
-                        f"the model came past {', '.join(passed)}, but the cuts are {', '.join(self.cuts)}: cut at submodules that "
-                        "each forward pass runs once, and name them in the order in which it does"
-                    )
+                    way_out = "cut at submodules that each forward pass runs once, and name them in the order in which it does"
+                    raise CutError(f"the model came past {', '.join(passed)}, but the cuts are {', '.join(self.cuts)}: {way_out}")
                 closing = True
                 try:
                     with saved_tensors_hooks(_same, _same) if name in self.recomputed else nullcontext():
@@ -68,9 +66,8 @@ class Boundaries:
                 hooks.enter_context(model.get_submodule(name).register_forward_hook(at(name)))
             output = call(model, x)
             if len(passed) < len(self.cuts):
-                raise CutError(
-                    f"the model did not come past {self.cuts[len(passed)]!r}: cut at submodules that every forward pass runs"
-                )
+                way_out = "cut at submodules that every forward pass runs"
+                raise CutError(f"the model did not come past {self.cuts[len(passed)]!r}: {way_out}")
             closing = True
             close(len(self.cuts), [logits_of(output)])
 

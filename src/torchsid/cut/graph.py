@@ -19,15 +19,14 @@ from torchsid.core.side_effects import without_side_effects
 from torchsid.cut.boundary import replace_tensors, tensors_of
 from torchsid.errors import CutError
 
+_AS_IT_IS = "by='boundary', which runs the model as it is"
 _Branching = bool | str | None  # the kinds of arguments on which code branches: a graph holds for one value of them
 
 
 class GraphPiece:
     """Consecutive stages of a model, which read the values that cross the cut before them: the part of one worker.
 
-    Args:
-        modules: the stages.
-        ends_the_model: whether the last of them returns the model's logits.
+    If it `ends_the_model`, the last of them returns the model's logits.
     """
 
     def __init__(self, modules: Sequence[fx.GraphModule], *, ends_the_model: bool) -> None:
@@ -162,16 +161,11 @@ def _trace(model: nn.Module, signature: inspect.Signature, fixed: dict[str, Any]
                 within.enter_context(torch.autocast(device, torch.bfloat16))
             other = _Tracer().trace(model.eval(), fixed)
     except Exception as error:  # whatever the model's own code raises when it meets a proxy
-        raise CutError(
-            f"{type(model).__name__} cannot be traced by torch.fx: {error}; use by='boundary', which runs the model as it is"
-        ) from error
+        raise CutError(f"{type(model).__name__} cannot be traced by torch.fx: {error}; use {_AS_IT_IS}") from error
     in_eval = {node.format_node() for node in other.nodes}
-    baked = [node.name for node in graph.nodes if node.format_node() not in in_eval]
-    if baked:
-        raise CutError(
-            f"the graph would bake the train or eval mode in at {', '.join(baked)}: use modules (nn.Dropout) where the code "
-            "reads self.training, or by='boundary', which runs the model as it is"
-        )
+    if baked := [node.name for node in graph.nodes if node.format_node() not in in_eval]:
+        way_out = f"use modules (nn.Dropout) where the code reads self.training, or {_AS_IT_IS}"
+        raise CutError(f"the graph would bake the train or eval mode in at {', '.join(baked)}: {way_out}")
     variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD  # which torch.fx has last
     names = sorted(signature.parameters, key=lambda name: signature.parameters[name].kind in variable)
     inputs = dict(zip(names, [node for node in graph.nodes if node.op == "placeholder"], strict=True))

@@ -69,21 +69,15 @@ class BeliefHead(nn.Module):
             nn.init.zeros_(self.output.bias)
 
     def forward(self, features: Tensor, log_belief: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return logits `[B, ..., C]` from the stage's features and the previous belief `[B, ..., C]`.
-
-        Args:
-            features: `[B, ...]`.
-            log_belief: the previous belief.
-            mask: which tokens count, bool `[B, T]`; None: all.
+        """Return logits from features `[B, ...]` and the previous belief, both `[B, ..., C]`; the mask, bool `[B, T]`, is of tokens.
 
         Raises:
             HeadError: the features are on another device.
         """
         weight = self.output.weight
         if features.device != weight.device:
-            raise HeadError(
-                f"the features are on {features.device}, their head on {weight.device}: move the cascade, not its model"
-            )
+            where = f"the features are on {features.device}, their head on {weight.device}"
+            raise HeadError(f"{where}: move the cascade, not its model")
         read = arranged(features, self.channels)
         read = read if self.factor == 1 else F.avg_pool2d(read, self.factor, ceil_mode=True)
         if read.dtype != weight.dtype and not torch.is_autocast_enabled(read.device.type):
@@ -164,10 +158,9 @@ def create(
     pooling = f" with maps read {factor} times smaller" if factor > 1 else ""
     linear = (width_of(example) + num_classes) * num_classes
     cheaper = f", choose a cheaper head (linear takes {linear:,})" if kind != "linear" else ""
-    raise HeadError(
-        f"head {kind!r} on {describe(example)} takes {least:,} multiply-adds a sample{pooling}, over the budget of {budget:,}: "
-        f"raise budget{cheaper}, or cut the trunk where it has fewer channels"
-    )
+    cost = f"takes {least:,} multiply-adds a sample{pooling}, over the budget of {budget:,}"
+    way_out = f"raise budget{cheaper}, or cut the trunk where it has fewer channels"
+    raise HeadError(f"head {kind!r} on {describe(example)} {cost}: {way_out}")
 
 
 def _problems(

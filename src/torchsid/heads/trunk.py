@@ -32,11 +32,9 @@ class TrunkBody(nn.Module):
         version = example._version
         out = _run(self.layers, example)
         if example._version != version:
-            raise _refusal(
-                example,
-                f"{type(self.layers[0]).__name__} changes its input in place, and the next stage reads the same features: make its "
-                "first operation return a new tensor",
-            )
+            why = "changes its input in place, and the next stage reads the same features"
+            advice = "make its first operation return a new tensor"
+            raise _refusal(example, f"{type(self.layers[0]).__name__} {why}: {advice}")
         if not pool and out.shape[:-1] != example.shape[:-1]:
             raise _refusal(example, f"the later modules make {describe(out)} of it: keep the positions")
         self.width = channels(out)

@@ -38,9 +38,8 @@ class DeepSupervision(Backprop):
 
     def __init__(self, cascade: nn.Module, *, label_smoothing: Weight = 0.0) -> None:
         if not isinstance(as_cascade(cascade, "DeepSupervision"), SharedCascade):
-            raise ValueError(
-                "DeepSupervision trains the stages of a SharedCascade: for a staged one use SID(cascade, window=cascade.depth)"
-            )
+            way_out = "for a staged one use SID(cascade, window=cascade.depth)"
+            raise ValueError(f"DeepSupervision trains the stages of a SharedCascade: {way_out}")
         super().__init__(cascade, label_smoothing=label_smoothing)
 
     def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None, weight: Tensor | None) -> Tensor:

@@ -77,10 +77,8 @@ def check_locality(learner: Learner, x: Inputs, target: Tensor, *, weight: Tenso
             (receiver, name), on = found[0], mask.nonzero().flatten().tolist()
             senders = [stage for stage in on if (receiver, name) in leaks(alone[stage])]
             sender = f"the loss of stage {senders[0] + 1} changes" if senders else "losses of other stages change"
-            raise LocalityError(
-                f"{sender} the gradient of stage {receiver + 1}, parameter {name!r}: detach what passes between the stages, and "
-                "give each stage parameters of its own"
-            )
+            way_out = "detach what passes between the stages, and give each stage parameters of its own"
+            raise LocalityError(f"{sender} the gradient of stage {receiver + 1}, parameter {name!r}: {way_out}")
     count = sum(len(list(cascade.named_stage_parameters(stage))) for stage in range(cascade.depth))
     return LocalityReport(stages=cascade.depth, parameters=count, runs=len(masks), window=window)
 

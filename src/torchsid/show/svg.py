@@ -117,9 +117,8 @@ def standalone(*drawings: Drawing) -> str:
         width, height = map(float, drawing.svg.split('"', 2)[1].split()[2:])  # of its viewBox
         for line in wrap(drawing.title, int(width / 7.4), break_on_hyphens=False):  # 7.4: the width of a letter
             down += 18
-            parts.append(
-                f'<text x="6" y="{down + 1:g}" font-size="14" font-weight="bold" fill="currentColor">{escape(line)}</text>'
-            )
+            place = f'x="6" y="{down + 1:g}" font-size="14" font-weight="bold" fill="currentColor"'
+            parts.append(f"<text {place}>{escape(line)}</text>")
         parts.append(drawing.svg.replace("<svg", f'<svg y="{down + 10:g}" width="{width:g}" height="{height:g}"', 1))
         across, down = max(across, width), down + height + 16
     body = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], "\n".join(parts)).replace("currentColor", colours["ink"])

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
 from torchsid.errors import CheckpointError, WorkerError, some_of
-from torchsid.training.durable import being_written, current, os_errors, previous, replacing_directory, write_bytes
+from torchsid.training.durable import being_written, current, os_errors, previous, replacing_directory, sha256_of_json, write_bytes
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World
@@ -179,18 +179,14 @@ def _write(directory: Path, tensors: Mapping[str, Tensor], header: Mapping[str, 
 
 def _signed(header: Mapping[str, Any], checksums: Mapping[str, str]) -> bytes:
     whole = {**header, "files": dict(checksums)}
-    return json.dumps({"sha256": _sha256_of(whole), **whole}, indent=1).encode()
-
-
-def _sha256_of(header: object) -> str:
-    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"sha256": sha256_of_json(whole), **whole}, indent=1).encode()
 
 
 def _read_header(directory: Path) -> dict[str, Any]:
     path, content = directory / _STATE, _read(directory / _STATE)
     try:
         header: dict[str, Any] = json.loads(content)
-        whole = header.pop("sha256") == _sha256_of(header)
+        whole = header.pop("sha256") == sha256_of_json(header)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         whole = False
     if not whole:

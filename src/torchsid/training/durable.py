@@ -1,6 +1,8 @@
 """Files that are either the old ones or the new ones, whatever happens in between."""
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,6 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torchsid.errors import RunError
+
+
+def sha256_of_json(content: object) -> str:
+    """Return the SHA-256 of what can be written as JSON, whatever the order of its keys, which are strings once they are read."""
+    as_read = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

@@ -265,12 +265,6 @@ def _evaluate(setup: Setup, samples: Samples) -> dict[str, Any] | None:
     return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
 
 
-def names_of(splits: Splits) -> dict[str, dict[str, Any]]:
-    """Return what people call the samples of each split, with their classes; nothing where they have no names."""
-    parts = {name: getattr(splits, name) for name in ("train", "validation", "test")}
-    return {name: {"names": list(part.names), "target": part.target.tolist()} for name, part in parts.items() if part.names}
-
-
 def evaluate_run(session: Session) -> dict[str, Any]:
     """Evaluate the last and the best weights, write evaluation.json and samples.safetensors, and return the evaluation.
 
@@ -304,8 +298,10 @@ def evaluate_run(session: Session) -> dict[str, Any]:
         session.check_files()
         if shown:
             replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
-        if names := names_of(splits):
-            replace_file(run.path / "names.json", json.dumps(names) + "\n")
+        parts = {name: getattr(setup.splits, name) for name in ("train", "validation", "test")}
+        named = {name: {"names": list(part.names), "target": part.target.tolist()} for name, part in parts.items() if part.names}
+        if named:
+            replace_file(run.path / "names.json", json.dumps(named) + "\n")
         for which in WHICH:  # as one process writes them, whoever wrote them
             checkpoint.consolidate(run.checkpoint(which))
         run.write_evaluation(evaluation)

@@ -1,6 +1,5 @@
 """A run directory: where its files are, its log, and a trained network from it."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from torchsid.errors import CheckpointError, ConfigError, RunError
 from torchsid.tasks.domain import About, Task
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, differences, to_toml
-from torchsid.training.durable import os_errors, replace_file
+from torchsid.training.durable import os_errors, replace_file, sha256_of_json
 from torchsid.training.lock import LOCK
 from torchsid.training.recipes import resolve
 from torchsid.training.setup import build_learner, build_task, choose_device
@@ -62,9 +61,8 @@ class RunDirectory:
         match progress:
             case {"epoch": int(epoch), "step": int(step), "best_epoch": int(best)} if best and (epoch - 1, step) != (best, 0):
                 when = f"step {step} of epoch {epoch}" if step else f"the end of epoch {epoch - 1}"
-                raise CheckpointError(
-                    f"{directory} is of {when}, the best epoch was {best}: were best and last exchanged? Restore them from a copy"
-                )
+                advice = "were best and last exchanged? Restore them from a copy"
+                raise CheckpointError(f"{directory} is of {when}, the best epoch was {best}: {advice}")
 
     def config(self) -> RunConfig:
         """Return the resolved configuration.
@@ -119,7 +117,7 @@ class RunDirectory:
         self._write("evaluation.json", evaluation)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        replace_file(self.path / name, json.dumps({**content, "sha256": _sha256_of(content)}, indent=1) + "\n")
+        replace_file(self.path / name, json.dumps({**content, "sha256": sha256_of_json(content)}, indent=1) + "\n")
 
     def _read(self, name: str, *, unsigned: bool = True) -> dict[str, Any]:
         """Return an object without its checksum, if that fits; `unsigned` takes files of earlier versions, which have none."""
@@ -134,7 +132,7 @@ class RunDirectory:
         if digest is None and not unsigned:
             why = "has no checksum, so that nothing shows whether it is as the run wrote it"
             raise RunError(f"{path} {why}: restore it from a copy")
-        if digest is not None and digest != _sha256_of(content):
+        if digest is not None and digest != sha256_of_json(content):
             why = "is damaged, or was changed after the run wrote it: its SHA-256 does not fit"
             raise RunError(f"{path} {why}; restore it from a copy")
         return content
@@ -146,11 +144,6 @@ class RunDirectory:
             raise RunError(f"{path} does not exist: the run has not got that far, or is no run directory") from None
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"cannot read {path}: {error}") from None
-
-
-def _sha256_of(content: Mapping[str, Any]) -> str:
-    as_read = json.loads(json.dumps(content))  # keys are strings
-    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def open_run(path: Path) -> RunDirectory:

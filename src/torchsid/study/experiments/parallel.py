@@ -106,9 +106,14 @@ def _ready_server() -> str:
 
 
 def _watched(work: Callable[[Item], Result], item: Item) -> Result:
-    """Do the work in a process that is asked to stop when its parent has died; Linux tells only the server that made it."""
+    """Do the work in a process that is asked to stop when its parent has died, of which Linux tells only the server that made it.
+
+    Ctrl-C reaches it through its parent alone, hence once.
+    """
     Thread(target=_stop_with_parent, daemon=True).start()
-    return _apart(work, item)
+    if hasattr(os, "setsid"):
+        os.setsid()
+    return work(item)
 
 
 def _stop_with_parent() -> None:
@@ -116,10 +121,3 @@ def _stop_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _apart(work: Callable[[Item], Result], item: Item) -> Result:
-    """Do the work in a process that Ctrl-C reaches through its parent alone, hence once."""
-    if hasattr(os, "setsid"):
-        os.setsid()
-    return work(item)
