@@ -52,10 +52,7 @@ def plan_shared(
 ) -> list[Workload]:
     """Return the paper's network of each depth: an MLP of 784, 256 and 128 features as extractor, and 100 classes.
 
-    The other arguments are those of `plan_workloads`; no variant is `compiled`.
-
-    Raises:
-        ConfigError: a setting is wrong; names all problems.
+    The other arguments are those of `plan_workloads`; no variant is `compiled`. All that is wrong is one ConfigError.
     """
     where = _where(device)
     compiled = [each for each in variants if "compiled" in each.split("+")]
@@ -124,10 +121,7 @@ def plan_pipelines(
     """Return one workload a model, to be trained on several workers; nothing is measured yet.
 
     The names are of classifiers, or `vit-blocks`. There are 16 blocks of it and of `mlp` by default. The batch is a multiple of the
-    workers and of every number of micro-batches; see `plan_workloads`.
-
-    Raises:
-        ConfigError: a setting is wrong, or a model cannot be cut; names all problems.
+    workers and of every number of micro-batches; see `plan_workloads`, also for what is wrong.
     """
     workloads = [
         Workload(model=name, stages=(settings.stages,), blocks=(blocks or BLOCKS) if name in DEEP else None, **sizes)

@@ -44,10 +44,7 @@ def in_fresh_processes(
     """Call `work(*args)`, a function of a module, in fresh processes, and return what it returned in the first of them.
 
     They find each other as those that `torchrun` starts do; `ends` says whether they are to end, which SIGTERM tells them. The
-    method is that by which `multiprocessing` starts them.
-
-    Raises:
-        RunError: one of them failed.
+    method is that by which `multiprocessing` starts them. Where one of them fails, that is a RunError.
     """
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False) if workers > 1 else None  # type: ignore[attr-defined]
     results: SimpleQueue[Any] = get_context(method).SimpleQueue()

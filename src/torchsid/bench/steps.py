@@ -46,10 +46,8 @@ def bench_steps(
 ) -> dict[str, Any]:
     """Time the step of every contender on every workload, in 2 rounds or more after one of warm-up.
 
-    With 0 threads torch keeps its setting; `progress` is called with one line a workload.
-
-    Returns:
-        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as above.
+    With 0 threads torch keeps its setting; `progress` is called with one line a workload. Returns `{"rows": [...],
+    "settings": {...}}`, ready for JSON; rows as above.
     """
     with give_threads(threads or torch.get_num_threads()):
         rows: list[Row] = []
@@ -133,16 +131,10 @@ def median_seconds(call: Callable[[], object]) -> float:
 def bench_memory(
     workloads: Sequence[Workload], *, threads: int = 0, fresh: bool | None = None, progress: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Measure the memory of every contender on every workload, none of them captured.
+    """Measure the memory of every contender on every workload, none of them captured; returns what `bench_steps` does.
 
     If `fresh`, every contender has a process of its own, where the peak of the process is the measure: by default on a processor,
-    since PyTorch's allocations on CUDA are told apart in one process. `progress` is called with one line a contender.
-
-    Returns:
-        `{"rows": [...], "settings": {...}}`, ready for JSON; rows as above.
-
-    Raises:
-        RunError: a contender's process failed.
+    since PyTorch's allocations on CUDA are told apart in one process. One that fails is a RunError.
     """
     rows: list[Row] = []
     for workload in workloads:
@@ -238,16 +230,10 @@ def _times(what: str, own: str, seconds: Mapping[str, Sequence[float]], bases: S
 
 
 def trace_steps(workload: Workload) -> list[dict[str, Any]]:
-    """Return the events of a step of SID with the most stages, then of backpropagation cut at the same places.
+    """Return the events of a step of SID with the most stages, then of backpropagation cut at the same places, ready for JSON.
 
     A stage has run forward when its head returns (without heads: when the submodule before the cut does), and is updated when the
-    optimiser's step returns. A step of warm-up goes before.
-
-    Returns:
-        `contender`, `what` happened, and how many `milliseconds` after the step began; ready for JSON.
-
-    Raises:
-        CutError: the model cannot be cut so.
+    optimiser's step returns; `milliseconds` are since the step began. A step of warm-up goes before.
     """
     most = max(workload.stages)
     contender = Procedure(SID, most)

@@ -59,11 +59,8 @@ class Trainable:
 def build(workload: Workload, contender: Procedure, *, by: By | None = None, follow: bool | None = None) -> Trainable:
     """Return a contender with fresh weights, the same for all that share their shapes.
 
-    If `follow`, hooks tell the recorder what a step does: by default on a processor, where it is neither compiled nor captured.
-
-    Raises:
-        CutError: the model cannot be cut as the method needs it.
-        RuntimeError: its step cannot be captured; says why.
+    If `follow`, hooks tell the recorder what a step does: by default on a processor, where it is neither compiled nor captured. A
+    model that cannot be cut is a CutError, a step that cannot be captured a RuntimeError.
     """
     module = _network(workload, contender, by)
     optimizers = _optimizers(workload, contender, module)
@@ -169,9 +166,6 @@ class Checkpointed(nn.Module):
     Its gradients are the model's. Running statistics (BatchNorm) are updated twice a step. The reentrant implementation computes
     again in sight of saved-tensor hooks, as measuring kept bytes needs. The model must draw no random numbers: their state, which
     would have to be kept, cannot be read while a step is captured.
-
-    Raises:
-        CutError: the model cannot be traced, or not be cut there.
     """
 
     def __init__(self, model: nn.Module, cuts: Sequence[str]) -> None:

@@ -84,11 +84,7 @@ class Workload:
         return ", ".join(filter(None, [name, blocks, width, self.variant if self.variant != "float32" else ""]))
 
     def new_model(self) -> nn.Module:
-        """Return the plain network, in train mode on its device, with the same weights at every call.
-
-        Raises:
-            ValueError: there is no such model, or not of this size.
-        """
+        """Return the plain network, in train mode on its device, with the same weights at every call, or raise a ValueError."""
         torch.manual_seed(0)
         example = torch.empty(2, self.channels, self.image_size, self.image_size, device="meta")
         if self.shared:
@@ -104,9 +100,7 @@ class Workload:
     def new_cascade(self, stages: int, by: By | None = None) -> Cascade:
         """Return the network with so many stages, with the same weights at every call; what is compiled is cut by graph.
 
-        Raises:
-            CutError: it cannot be cut so.
-            HeadError: a head cannot be had.
+        Where it cannot be cut so that is a CutError, where a head cannot be had a HeadError.
         """
         if self.shared:
             torch.manual_seed(0)

@@ -19,11 +19,7 @@ MANIFEST = "manifest.json"  # every run directory has one
 
 
 def positive(text: str, kind: Callable[[str], float] = int) -> float:
-    """Read a number above 0, of this kind.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
+    """Read a number above 0, of this kind; an ArgumentTypeError where it is none."""
     with suppress(ValueError):
         if 0 < (value := kind(text)) < inf:
             return value
@@ -49,11 +45,7 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """Return the runs that the paths name: a run itself, or all runs below a directory, each once.
-
-    Raises:
-        RunError: a path is no directory, or holds no run.
-    """
+    """Return the runs that the paths name: a run itself, or all runs below a directory, each once; a RunError if there is none."""
     runs: dict[Path, None] = {}
     for path in paths:
         below = [path] if (path / MANIFEST).is_file() else sorted(mark.parent for mark in path.rglob(MANIFEST))
@@ -81,10 +73,7 @@ def load_samples(
 ) -> "dict[str, tasks.Samples]":
     """Return samples that the network of RUN was trained with, from where the data lie now; warn of others than the run knew.
 
-    They are those of the splits that are wanted, by default of all that have samples.
-
-    Raises:
-        DataError: a split that is wanted has none.
+    They are those of the splits that are wanted, of which an empty one is a DataError, by default of all that have samples.
     """
     from torchsid.training.setup import build_task
 
@@ -103,11 +92,7 @@ def load_samples(
 
 
 def cascade_of(network: "training.LoadedNetwork", run: Path) -> "torchsid.Cascade":
-    """Return the network of a run, which must have stages.
-
-    Raises:
-        RunError: it is a plain network.
-    """
+    """Return the network of a run, which must have stages; a RunError where it is a plain one."""
     module = network.learner.module
     if isinstance(module, torchsid.Cascade):
         return module

@@ -78,12 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print one row a contender, and write the files.
-
-    Raises:
-        ConfigError: a setting is wrong; names all problems.
-        RunError: a process failed.
-    """
+    """Measure, print one row a contender, and write the files."""
     screen = Console()
     result: dict[str, Any] | None = args.measure(args, screen)
     if result is None:  # the launcher's first process has it

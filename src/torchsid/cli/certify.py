@@ -79,11 +79,7 @@ def _subject(network: "training.LoadedNetwork", objective: "LocalObjective", arg
 
 
 def _corners(names: Sequence[str], class_names: Sequence[str]) -> tuple[int, int, int]:
-    """Return the indices of three different classes.
-
-    Raises:
-        ConfigError: a name is no class, or given twice.
-    """
+    """Return the indices of three different classes; a ConfigError where a name is no class, or given twice."""
     problems = [unknown_name("class", name, class_names) for name in dict.fromkeys(names) if name not in class_names]
     if len(set(names)) < len(names):
         problems.append(f"--classes {' '.join(names)}: a triangle needs three different classes")

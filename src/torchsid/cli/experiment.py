@@ -25,11 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is missing, write the files, print the tables.
-
-    Raises:
-        ConfigError: no such experiment, or its settings do not fit; names all problems.
-    """
+    """Run what is missing, write the files, print the tables."""
     from torchsid.study.experiments import costs, costs_page, experiment, page, runner
 
     screen = Console()

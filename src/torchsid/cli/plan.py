@@ -54,11 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Plan, print the tables, and write the files.
-
-    Raises:
-        ConfigError: the plan cannot be made as asked; names all problems.
-    """
+    """Plan, print the tables, and write the files."""
     from torchsid.planner.forecast import METHODS, SID, forecast
     from torchsid.planner.model import ModelSpec
     from torchsid.planner.request import PlanRequest, end_of_scaling, resolve, sweep

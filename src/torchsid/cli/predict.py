@@ -38,11 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print for each image the most likely classes and the belief in them; of many a row each. A file that is bad is named.
-
-    Raises:
-        DataError: after all others were shown, names every file that cannot be read.
-    """
+    """Print for each image the most likely classes and the belief in them; of many a row each. Then a DataError names bad files."""
     from torchsid.anytime import EarlyExit
     from torchsid.study.early_exit import operations
     from torchsid.study.files import write_csv

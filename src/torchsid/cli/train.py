@@ -81,11 +81,7 @@ def overrides(args: argparse.Namespace) -> list[str]:
 
 
 def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, out: Path | None) -> "dict[Path, training.RunConfig]":
-    """Return what is to be trained, by the directory that it goes to; nothing is written.
-
-    Raises:
-        ConfigError: a recipe or a setting is wrong, or two trainings would share a directory; names all problems.
-    """
+    """Return what is to be trained, by the directory that it goes to, and write nothing; a ConfigError names all that is wrong."""
     problems: list[str] = []
     jobs: dict[Path, training.RunConfig] = {}
     for recipe in recipes:
@@ -108,11 +104,7 @@ def trainings(recipes: Sequence[str], settings: Sequence[str], *, seeds: int, ou
 
 
 def check_directories(jobs: "Mapping[Path, training.RunConfig]", *, resume: bool) -> None:
-    """Refuse directories that cannot be written, hold something already, or hold a run that cannot be resumed.
-
-    Raises:
-        RunError: names all of them.
-    """
+    """Refuse, by a RunError, directories that cannot be written, hold something already, or hold a run that cannot be resumed."""
     from torchsid.training.lock import refuse_if_in_use
     from torchsid.training.run import RunDirectory, check_directory
 

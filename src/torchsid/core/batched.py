@@ -29,8 +29,7 @@ BLOCK = 8  # stages differentiated together: few enough for their activations to
 def batched(step: Step) -> StepOutput:
     """Fill `.grad` of every parameter with the stages stacked; extractor and stages run once.
 
-    Raises:
-        ScheduleError: the stages are not the paper's heads of one form, each with parameters of its own.
+    Stages that are not the paper's heads of one form, each with parameters of its own, are a ScheduleError.
     """
     cascade = step.cascade
     assert isinstance(cascade, SharedCascade)  # SID refuses it for another

@@ -125,11 +125,7 @@ class Cascade(nn.Module, ABC):
 
 
 def as_cascade(module: object, method: str) -> Cascade:
-    """Return what a method is to train, if it is a cascade.
-
-    Raises:
-        ValueError: it is a model that was not cut, or a wrapper round a cascade; says what to give instead.
-    """
+    """Return what a method is to train, if it is a cascade; else a ValueError says what to give instead."""
     if isinstance(module, Cascade):
         return module
     named = module.named_modules() if isinstance(module, nn.Module) else ()

@@ -19,9 +19,8 @@ _TRIES = 32  # ways to double the inputs
 class Rows:
     """The samples among the inputs of a model.
 
-    Attributes:
-        axes: of every tensor, by its path, the axis of the samples; None: it has none. One that is not listed has its samples
-            first if it has as many as the others.
+    Of every tensor, by its path, `axes` is the axis of the samples; None: it has none. One that is not listed has its samples first
+    if it has as many as the others.
     """
 
     axes: Mapping[str, int | None] = field(default_factory=dict)
@@ -35,11 +34,7 @@ class Rows:
         return self._changed(x, lambda tensor, axis: torch.cat([tensor, tensor], axis))
 
     def count(self, x: Inputs) -> int:
-        """Return B, the number of samples.
-
-        Raises:
-            ValueError: no tensor among the inputs has an axis of samples.
-        """
+        """Return B, the number of samples; a ValueError where no tensor among the inputs has an axis of samples."""
         tensors = _tensors(x)
         for path, tensor in sorted(tensors, key=lambda each: each[0] not in self.axes):
             axis = self.axes.get(path, 0)

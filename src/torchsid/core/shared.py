@@ -225,11 +225,7 @@ def shared_cascade(
 
 
 def output_width(extractor: nn.Module, example: Inputs | None, positions: Positions = ()) -> int | None:
-    """Return the width of the extractor's features, or None when there is no telling.
-
-    Raises:
-        ValueError: for the example it gives no features that a stage can read.
-    """
+    """Return the width of the extractor's features; None where there is no telling, a ValueError where no stage can read them."""
     seen = None
     if example is not None:
         with torch.no_grad(), without_side_effects(extractor):

@@ -182,11 +182,7 @@ def _head(
 
 
 def _axes(model: nn.Module, found: Profile, end: Exit, channels: int | None = None, *, says: bool = False) -> Axes:
-    """Return the axes of what a head reads at an exit; with `says` a warning says where nothing tells the channels.
-
-    Raises:
-        CutError: `channels` is none of them.
-    """
+    """Return the axes of what a head reads at an exit; wrong `channels` are a CutError, and with `says` it warns of a guess."""
     shape, batch = list(end.shape), found.batch_axis(end)
     assert batch is not None  # or it would be no cut
     if (rank := len(shape)) < 3:
@@ -205,12 +201,9 @@ def _axes(model: nn.Module, found: Profile, end: Exit, channels: int | None = No
 
 
 def _own_copy(model: nn.Module, example: Inputs) -> Inputs:
-    """Return a copy of the example with two samples or more, where it can be doubled.
+    """Return a copy of the example with two samples or more, where it can be doubled; a ValueError where it is none.
 
     BatchNorm in train mode needs two; and a few rows of a large tensor would count as kept bytes with all of its storage.
-
-    Raises:
-        ValueError: it is none.
     """
     if not isinstance(example, Tensor | tuple | Mapping):
         kind = type(example).__name__
@@ -233,8 +226,7 @@ def _own_copy(model: nn.Module, example: Inputs) -> Inputs:
 def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: Inputs, own_mask: bool) -> None:
     """Find the tokens of the inputs among those of each stage, and say which heads read padding all the same.
 
-    Raises:
-        CutError: the mask is one that is added to scores.
+    A mask that is one to be added to scores is a CutError.
     """
     given, mask, stages = cascade.mask(example), cascade.mask_of(example), range(cascade.depth - 1)
     if mask is None:
@@ -275,12 +267,8 @@ def _follow_mask(cascade: StagedCascade, features: Sequence[Tensor], example: In
 def _trial(segments: Segments, model: nn.Module, example: Inputs, owned: Sequence[Sequence[str]]) -> tuple[list[Tensor], set[int]]:
     """Run the segments in train mode without leaving a trace, each detached from those before, as in training.
 
-    Returns:
-        What the head of each stage reads, the last the model's logits; and the stages whose output is changed in place behind the
-        cut, which PyTorch counts as a new version of the tensor.
-
-    Raises:
-        CutError: the loss of a stage would reach another stage's parameters.
+    Returns what the head of each stage reads, the last the model's logits; and the stages whose output is changed in place behind
+    the cut, which PyTorch counts as a new version. A loss that would reach another stage's parameters is a CutError.
     """
     read: list[Tensor] = []
     handed_on: list[tuple[int, Tensor, int]] = []

@@ -31,11 +31,7 @@ class Boundaries:
     modules: ClassVar[tuple[nn.Module, ...]] = ()
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:
-        """Run the model; see `Segments.run`.
-
-        Raises:
-            CutError: the model did not come past the cuts one by one and in order.
-        """
+        """Run the model, see `Segments.run`; a CutError where it did not come past the cuts one by one and in order."""
         passed: list[str] = []
         attached: dict[str, list[bool]] = {}  # of each tensor that was handed on, whether the graph goes on behind the cut
         closing = False

@@ -166,10 +166,7 @@ def _solve(costs: Sequence[Sequence[float]], stages: int, join: Callable[[float,
 def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> list[Exit]:
     """Return the exits of the submodules named, in the order in which they return, and the model's own.
 
-    With `carries_skips` other tensors than a submodule's output may cross.
-
-    Raises:
-        CutError: a name is unknown, or one cannot cut there; all problems at once.
+    With `carries_skips` other tensors than a submodule's output may cross. All names where one cannot cut are one CutError.
     """
     exits = {exit_.name: exit_ for exit_ in profile.exits[:-1]}
     runs = Counter(exit_.name for exit_ in profile.exits)

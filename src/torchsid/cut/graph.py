@@ -96,11 +96,7 @@ class GraphSegments(GraphPiece):
         return False
 
     def bind(self, x: Inputs) -> tuple[Any, ...]:
-        """Return the inputs in the order of the graph's placeholders.
-
-        Raises:
-            CutError: they do not fit the model, or the graph is that of other values of an argument.
-        """
+        """Return the inputs in the order of the graph's placeholders; a CutError where they do not fit the model, or this graph."""
         values = self._arguments(x, self._signature.bind)
         for name, value in values.items():
             known = self._fixed.get(name)

@@ -14,11 +14,7 @@ _WRAPPERS = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParalle
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse what hides a model's submodules or gradients.
-
-    Raises:
-        CutError: names what was given, and what to give; all problems at once.
-    """
+    """Refuse what hides a model's submodules or gradients, all of it in one CutError."""
     if problems := list(_problems(model)):
         raise CutError("; ".join(problems))
 

@@ -69,11 +69,7 @@ class BeliefHead(nn.Module):
             nn.init.zeros_(self.output.bias)
 
     def forward(self, features: Tensor, log_belief: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return logits from features `[B, ...]` and the previous belief, both `[B, ..., C]`; the mask, bool `[B, T]`, is of tokens.
-
-        Raises:
-            HeadError: the features are on another device.
-        """
+        """Return logits from features `[B, ...]` and the previous belief, both `[B, ..., C]`; the mask `[B, T]` is of tokens."""
         weight = self.output.weight
         if features.device != weight.device:
             where = f"the features are on {features.device}, their head on {weight.device}"

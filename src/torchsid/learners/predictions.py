@@ -42,11 +42,7 @@ class RememberingBackprop(Backprop):
         return {} if self.predictions is None else {"memory:predictions": self.predictions, "memory:visits": self.visits}
 
     def recall(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predictions `[B, ..., C]` and visits `[B]` of the batch's samples, int64 `[B]`.
-
-        Raises:
-            ValueError: there are no such samples.
-        """
+        """Return predictions `[B, ..., C]` and visits `[B]` of the batch's samples, int64 `[B]`; see `rows_of`."""
         assert self.predictions is not None
         rows = rows_of(samples, self.predictions)
         return self.predictions[rows], self.visits[rows]
@@ -65,14 +61,9 @@ class RememberingBackprop(Backprop):
 
 
 class BeliefMemory:
-    """`p_0 … p_{L−1}` of every training sample, as log-probabilities; the prior until a sample has been seen.
+    """`p_0 … p_{L−1}` of every training sample, as log-probabilities; the prior, `[..., C]`, until a sample has been seen.
 
     Takes 4 bytes a probability.
-
-    Args:
-        samples: N.
-        depth: the number of stages L.
-        log_prior: the first belief about a sample, `[..., C]`.
     """
 
     def __init__(self, samples: int, depth: int, log_prior: Tensor) -> None:
@@ -91,14 +82,7 @@ class BeliefMemory:
         return {f"teacher:stages.{self._first + i}": teacher for i, teacher in enumerate(self.table.unbind(1))}
 
     def teachers(self, samples: Tensor) -> Tensor:
-        """Return what the stages learn from, `[L, B, ..., C]`.
-
-        Args:
-            samples: indices of the batch's samples, int64 `[B]`.
-
-        Raises:
-            ValueError: there are no such samples.
-        """
+        """Return what the stages learn from, `[L, B, ..., C]`, by indices of the batch's samples, int64 `[B]`; see `rows_of`."""
         return self.table[rows_of(samples, self.table)].transpose(0, 1)
 
     def remember(self, samples: Tensor, stage: int, log_belief: Tensor) -> None:
@@ -108,11 +92,7 @@ class BeliefMemory:
 
 
 def rows_of(samples: Tensor, table: Tensor) -> Tensor:
-    """Return the indices of the batch's samples, int64 `[B]`, on the device of a table with one row a training sample.
-
-    Raises:
-        ValueError: there are no such samples.
-    """
+    """Return the indices, int64 `[B]`, of samples in a table, on its device; a ValueError where there are none such."""
     count = len(table)
     if beliefs.readable(samples) and len(samples) and not 0 <= int(samples.min()) <= int(samples.max()) < count:
         raise ValueError(f"samples from {int(samples.min())} to {int(samples.max())}: the memory is of {count}, 0 to {count - 1}")

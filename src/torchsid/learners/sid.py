@@ -251,10 +251,7 @@ class SID(Learner):
     def log_target(self, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the smoothed target `p_y` for a batch as log-probabilities `[B, ..., C]`, in the precision of the beliefs.
 
-        The weight is what the positions count, all told; see `torchsid.core.weighting.counted`.
-
-        Raises:
-            TargetError: the target does not fit; see `LocalObjective.log_target`.
+        The weight is what the positions count, all told; see `torchsid.core.weighting.counted` and `LocalObjective.log_target`.
         """
         prior = self.module.log_prior
         dtype = torch.promote_types(prior.dtype, torch.float32)

@@ -4,11 +4,7 @@ from torch import Tensor
 
 
 def side_of(example: Tensor, *, least: int = 1) -> int:
-    """Return the side S of square images `[B, channels, S, S]`.
-
-    Raises:
-        ValueError: the example holds no square images, or of a side that the network cannot take.
-    """
+    """Return the side S of square images `[B, channels, S, S]`; a ValueError where they are none, or smaller than the least."""
     if example.dim() != 4 or example.shape[2] != example.shape[3]:
         raise ValueError(f"the network reads square images [B, channels, S, S], but a sample batch has shape {list(example.shape)}")
     if (side := example.shape[-1]) < least:

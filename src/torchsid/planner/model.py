@@ -71,11 +71,7 @@ class ModelSpec:
             yield f"classes {self.classes}: a belief needs 2 or more"
 
     def build(self) -> nn.Module:
-        """Return the classifier, in the mode and on the device of the moment: fake, meta or real.
-
-        Raises:
-            ValueError: it cannot take such images or such a width; all problems.
-        """
+        """Return the classifier, in the mode and on the device of the moment; a ValueError where it cannot be of these sizes."""
         own = PRESETS.get(self.name, {})
         settings = own | {size: value for size in ("width", "depth") if (value := getattr(self, size)) is not None}
         if settings.get("width") != own.get("width"):
@@ -139,12 +135,9 @@ class Trace:
 
 @cache
 def trace(spec: ModelSpec, *, stages: int | None = None, precision: Precision = "float32") -> Trace:
-    """Run a model on fake tensors, cut at every point at which it can be, with a head there.
+    """Run a model on fake tensors, cut at every point at which it can be, with a head there; a ConfigError where that cannot be.
 
     The fewer stages there will be, the more a head may cost. With `"bfloat16"` the pass runs under autocast; weights stay float32.
-
-    Raises:
-        ConfigError: the model cannot be built or cut so.
     """
     with torch.device("meta"):
         cascade = cut_everywhere(spec, stages)
@@ -157,11 +150,7 @@ def trace(spec: ModelSpec, *, stages: int | None = None, precision: Precision = 
 
 
 def cut_everywhere(spec: ModelSpec, stages: int | None = None) -> StagedCascade:
-    """Return the model, cut at every point at which it can be, with the heads of a cascade of so many stages; see `trace`.
-
-    Raises:
-        ConfigError: the model cannot be built or cut so.
-    """
+    """Return the model, cut at every point at which it can be, with the heads of a cascade of so many stages; see `trace`."""
     example = torch.zeros(_SMALL, 3, spec.image_size, spec.image_size)
     try:
         model = spec.build()
@@ -236,11 +225,7 @@ def on_paper(trace: Trace, mesh: Mesh, utilisation: float) -> Speed:
 
 
 def measure(spec: ModelSpec, mesh: Mesh) -> Speed:
-    """Train a model, cut at every point, on this machine's processor, of which each device has its share; medians of a few steps.
-
-    Raises:
-        ConfigError: the model cannot be built or cut.
-    """
+    """Train a model, cut everywhere, on this machine's processor, of which each device has its share; medians of a few steps."""
     samples = mesh.batch // mesh.data
     with torch.random.fork_rng(devices=[]), threads(max(torch.get_num_threads() // mesh.devices, 1)):
         cascade = cut_everywhere(spec, mesh.stages).train()

@@ -56,11 +56,7 @@ class Planned:
 
 
 def resolve(request: PlanRequest, problems: Sequence[str] = ()) -> Planned:
-    """Check a request, trace its model, and time its pieces; problems that the caller has found are told with the others.
-
-    Raises:
-        ConfigError: something is unknown or does not go together; names all problems.
-    """
+    """Check a request, trace its model, and time its pieces; all that is wrong, with problems found before, is one ConfigError."""
     mesh = _mesh(request, problems)
     found = trace(request.model, stages=mesh.stages, precision=mesh.precision)
     if mesh.stages > (most := len(found.pieces)):

@@ -85,11 +85,7 @@ class Page:
     """What limits what is shown, a sentence each."""
 
     def html(self) -> str:
-        """Return the page.
-
-        Raises:
-            RunError: Jinja is missing.
-        """
+        """Return the page; a RunError where Jinja is missing."""
         try:
             from jinja2 import Environment, PackageLoader, StrictUndefined
         except ImportError:

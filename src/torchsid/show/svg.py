@@ -43,11 +43,7 @@ def look(index: int) -> tuple[str, str, str]:
 
 @contextmanager
 def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
-    """Yield a figure of `width` × `height` CSS pixels with one pair of axes, in the page's style.
-
-    Raises:
-        RunError: Matplotlib is not installed.
-    """
+    """Yield a figure of `width` × `height` CSS pixels with one pair of axes, in the page's style; a RunError without Matplotlib."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -76,10 +72,7 @@ def key(figure: "Figure", names: Sequence[str], handles: Sequence[Any]) -> None:
 def finish(figure: "Figure", title: str, description: str) -> Drawing:
     """Return the figure, drawn within `canvas`, as an element of a page: no identifiers that clash, colours from CSS.
 
-    Args:
-        figure: that of `canvas`.
-        title: what it shows.
-        description: read to those who cannot see it.
+    The title says what it shows, the description is read to those who cannot see it.
     """
     buffer = StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})

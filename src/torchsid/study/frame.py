@@ -260,12 +260,7 @@ class Frame:
         return found
 
     def differences(self, pairs: Mapping[Case, Case], metric: str) -> dict[Case, Difference]:
-        """Return the differences in a number of whole runs, paired over common seeds; pairs without any are left out.
-
-        Args:
-            pairs: what is compared with what.
-            metric: a name of `METRICS`.
-        """
+        """Return the differences in one of `METRICS` between pairs, over the seeds in common; pairs without any are left out."""
         values, found = self.by_seed(metric), []
         for place, reference in pairs.items():
             a, b = values.get(place, {}), values.get(reference, {})

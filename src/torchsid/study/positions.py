@@ -36,8 +36,7 @@ class Flat(NamedTuple):
 def flatten(log_beliefs: Tensor, target: Tensor, weight: Tensor | None = None) -> Flat:
     """Return all positions of beliefs `[L+1, B, ..., C]`, targets (or rows of them) and weights `[B, ...]` that count above 0.
 
-    Raises:
-        NonFiniteError: a belief is no distribution, because the network has diverged.
+    A belief that is no distribution, because the network has diverged, is a NonFiniteError.
     """
     shape = log_beliefs.shape[1:-1]
     flat = torch.ones(shape, dtype=torch.float64).flatten() if weight is None else weight.double().flatten()

@@ -137,11 +137,7 @@ class RunRecord:
         return self.scores.get((which, "test")) or self.scores.get((which, "validation"))
 
     def samples(self) -> "tuple[Samples, Tensor] | None":
-        """Read the held-out samples that the run kept, and log-beliefs `[L+1, n, ..., C]` about them; None where it kept none.
-
-        Raises:
-            RunError: their file is damaged.
-        """
+        """Read the held-out samples that the run kept, and log-beliefs `[L+1, n, ..., C]` about them; None where it kept none."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -167,11 +163,7 @@ class RunRecord:
 
 
 def load_run(path: str | Path) -> RunRecord:
-    """Read the run directory `path`; a run that has not finished may lack its evaluation.
-
-    Raises:
-        RunError: The directory or one of its files is missing, damaged or incomplete; all such problems are named.
-    """
+    """Read the run directory `path`; a run that has not finished may lack its evaluation. A RunError names all that is damaged."""
     from torchsid.training.run import open_run
 
     run = open_run(Path(path).resolve())

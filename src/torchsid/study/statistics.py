@@ -44,11 +44,7 @@ class PairedDifference:
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """Return the mean and Student's interval `mean ± t · s / sqrt(n)` with n - 1 degrees of freedom.
-
-    Raises:
-        ValueError: `values` is empty or holds NaN or infinity.
-    """
+    """Return the mean and Student's interval `mean ± t · s / sqrt(n)` with n - 1 degrees of freedom; values must be finite."""
     sample = _finite(values)
     n, mean = sample.size, float(sample.mean())
     if n == 1:
@@ -62,9 +58,6 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
 
     Of few values it is too narrow: of three it is their range, which covers the centre of a symmetric distribution with the
     probability 1 - 2/8 = 75 %. With fewer than about 20 values prefer `mean_interval`.
-
-    Raises:
-        ValueError: As for `mean_interval`.
     """
     sample = _finite(values)
     if sample.size == 1:
@@ -98,11 +91,7 @@ def paired_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDiffe
 
 
 def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> PairedDifference:
-    """Return the mean of `a[seed] - b[seed]` over the seeds that both have, with Student's interval and t-test.
-
-    Raises:
-        ValueError: The two have no seed in common.
-    """
+    """Return the mean of `a[seed] - b[seed]` over the seeds that both have, at least one, with Student's interval and t-test."""
     differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
     found = mean_interval(differences)
     if found.n == 1:
@@ -137,11 +126,7 @@ def _finite(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def scipy_stats() -> ModuleType:
-    """Return `scipy.stats`, which takes a second to import.
-
-    Raises:
-        ImportError: SciPy is not installed; names the extra that brings it.
-    """
+    """Return `scipy.stats`, which takes a second to import; an ImportError names the extra that brings it."""
     try:
         return import_module("scipy.stats")
     except ImportError:

@@ -77,11 +77,7 @@ def exists(directory: Path) -> bool:
 
 
 def state_of(directory: Path) -> dict[str, Any]:
-    """Return the state that was saved with a checkpoint, without reading its tensors.
-
-    Raises:
-        CheckpointError: the file that holds it is missing or altered.
-    """
+    """Return the state that was saved with a checkpoint, without reading its tensors; a CheckpointError where that is damaged."""
     state: dict[str, Any] = _read_header(current(directory))["state"]
     return state
 

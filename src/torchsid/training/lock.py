@@ -33,12 +33,9 @@ def refuse_if_in_use(directory: Path) -> None:
 
 @contextmanager
 def locked(directory: Path, warn: Callable[[str], object]) -> Iterator[None]:
-    """Hold a run directory, which is made if it is not there, and removed again if it stays empty.
+    """Hold a run directory, which is made if it is not there, and removed again if it stays empty; a RunError if another holds it.
 
     Where the file system has no locks, `warn` is told.
-
-    Raises:
-        RunError: another process holds it, or it cannot be written.
     """
     made = not directory.exists()
     with os_errors(directory):

@@ -84,10 +84,9 @@ class Meter:
         self._first_bad = torch.where(all_good, torch.cat([self._totals[0][:1], measured.evidence]), self._first_bad)
 
     def read(self, sums: Sums) -> tuple[int, list[float]]:
-        """Bring the sums up to date; waits for the device.
+        """Bring the sums up to date, and wait for the device for that.
 
-        Returns:
-            The number of the first bad step of the epoch, from 1, and its evidence; of the newest step, if none was bad.
+        Returns the number of the first bad step of the epoch, from 1, and its evidence; of the newest step, if none was bad.
         """
         if not self._totals:
             return 0, []

@@ -51,11 +51,7 @@ class RunDirectory:
         return self.path / "checkpoints" / which
 
     def check_best(self) -> None:
-        """See whether checkpoints/best holds the end of the epoch that it calls the best, and not what belongs into last.
-
-        Raises:
-            CheckpointError: it is of another moment.
-        """
+        """Raise a CheckpointError unless checkpoints/best holds the end of the epoch that it calls the best."""
         directory = self.checkpoint("best")
         progress = checkpoint.state_of(directory).get("progress") if checkpoint.exists(directory) else None
         match progress:

@@ -140,11 +140,7 @@ class Session:
         self.saved_at = time.perf_counter()
 
     def check_files(self) -> None:
-        """See whether the run directory still holds what this run has written there.
-
-        Raises:
-            RunError: it, or a file in it, was moved, removed or changed.
-        """
+        """See whether the run directory still holds what this run has written there, unmoved and unchanged; if not, a RunError."""
         run = self.run
         state = {
             run.path / LOCK: (run.path / LOCK).is_file() and (run.path / LOCK).read_text("utf-8") == self.holder,
@@ -160,8 +156,7 @@ class Session:
     def read(self) -> None:
         """Bring the sums of the epoch up to date; waits for the device.
 
-        Raises:
-            NonFiniteError: a step was bad, which `training.on_non_finite` does not allow; else the first of an epoch is a warning.
+        The first bad step of an epoch is a warning, or a NonFiniteError where `training.on_non_finite` does not allow it.
         """
         sums = self.progress.sums
         warned = sums.skipped_steps > 0

@@ -40,9 +40,8 @@ def on_lead(world: "World | None", function: Callable[[], T]) -> T:
 def workers(config: RunConfig) -> Iterator["World | None"]:
     """Meet the other workers that `torchrun` started; None in a single process.
 
-    Raises:
-        ConfigError: the run cannot be spread, or not over so many workers, or the workers differ in code or configuration.
-        WorkerError: the others cannot be reached.
+    A run that cannot be spread over so many, or workers that differ in code or configuration, are a ConfigError; others that cannot
+    be reached a WorkerError.
     """
     worker, distributed = launched(), config.distributed
     if worker is None:

@@ -15,11 +15,7 @@ _INT64 = range(-(2**63), 2**63)  # what TOML promises to hold
 
 
 def read_toml(path: Traversable, name: str, *, source: str = "recipe") -> dict[str, Any]:
-    """Return the table in a file, which messages call `name`; a byte order mark and ends of lines of any system are taken.
-
-    Raises:
-        ConfigError: it cannot be read, or is no TOML.
-    """
+    """Return the table in a file, which messages call `name`; a ConfigError where it is no TOML, whatever the ends of its lines."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError of a name that holds NUL

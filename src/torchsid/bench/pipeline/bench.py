@@ -56,14 +56,9 @@ def bench_pipeline(
 ) -> dict[str, Any] | None:
     """Measure every contender on every workload, interleaved in the same processes; memory, if asked for, each in fresh ones.
 
-    `progress` is called with one line a measurement of memory; while they take the time, the first worker prints its own.
-
-    Returns:
-        `{"rows": [...], "timelines": [...], "assignments": [...], "notes": [...], "settings": {...}}`, ready for JSON; rows of
-        `pipeline_row`, with each worker's `peak_mib` and `kept_bytes`. None in all but the first of a launcher's.
-
-    Raises:
-        RunError: a worker failed.
+    `progress` is called with one line a measurement of memory; while they take the time, the first worker prints its own. Returns
+    rows, timelines, assignments, notes and settings, ready for JSON: the rows of `pipeline_row`, with each worker's `peak_mib` and
+    `kept_bytes`; None in all but the first of a launcher's. A worker that fails is a RunError.
     """
     if launched():
         measured = take_time(workloads, settings)

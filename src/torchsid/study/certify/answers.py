@@ -133,10 +133,7 @@ def of_three(beliefs: Tensor, classes: tuple[int, int, int]) -> Tensor:
 def entangled(answers: Tensor, truth: Tensor, class_beliefs: Tensor) -> tuple[int, int, int] | None:
     """Return the two classes most often taken for each other, and the one most often taken for either; None of fewer than three.
 
-    Args:
-        answers: of one stage, `[N]`.
-        truth: the true classes, int64 `[N]`.
-        class_beliefs: mean belief `[C, C]` of that stage by true class, which decides between classes confused equally often.
+    Of one stage, from answers and true classes `[N]`; the mean belief by true class, `[C, C]`, decides between equals.
     """
     count = len(class_beliefs)
     if count < 3:

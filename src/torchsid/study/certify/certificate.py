@@ -135,15 +135,12 @@ def certify(
 def measure(log_beliefs: Tensor, target: Tensor, objective: LocalObjective, weight: Tensor | None = None) -> dict[str, Tensor]:
     """Return what the propositions say of every sample, from log-beliefs `[L+1, P, C]`, computed with in float64.
 
-    The target is classes `[P]` or probability rows `[P, C]`, smoothed as the objective says; the weight `[P]`, or all count alike.
+    The target is classes `[P]` or probability rows `[P, C]`, smoothed as the objective says, see `LocalObjective.log_target`; the
+    weight is `[P]`, or all count alike.
 
     Returns:
         Numbers of stages and samples, `[L, P]`, by their names in `StageCertificate`; `rise`, by how much a stage raises the
         divergence to the target, and `rounding`, by how much it may; `prior_kl`, `label` and `weight`, `[P]`.
-
-    Raises:
-        TargetError: the target does not fit; see `LocalObjective.log_target`.
-        ValueError: the objective has another number of α than there are stages.
     """
     log_beliefs = log_beliefs.double().log_softmax(-1)
     believed = log_beliefs, objective.log_target(target, log_beliefs.shape[-1], dtype=torch.float64), objective

@@ -111,20 +111,12 @@ COLUMNS = {
 
 
 def is_cost(name_or_path: str) -> bool:
-    """Return whether an experiment measures steps instead of training: its file says a kind.
-
-    Raises:
-        ConfigError: no such experiment, or unreadable TOML.
-    """
+    """Return whether an experiment measures steps instead of training: its file says a kind. Raises as `read`."""
     return "kind" in read(name_or_path)[1]
 
 
 def load(name_or_path: str) -> Costs:
-    """Return the experiment `timing`, `memory`, or one of a file with a `kind`.
-
-    Raises:
-        ConfigError: no such experiment, unreadable TOML, or what it says does not fit; names all problems.
-    """
+    """Return the experiment `timing`, `memory`, or one of a file with a `kind`; a ConfigError names all that does not fit."""
     name, table = read(name_or_path)
     return validated(Costs, {**table, "name": name}, "shared", "staged")
 

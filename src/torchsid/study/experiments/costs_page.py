@@ -28,11 +28,7 @@ _TEXTS = {
 
 
 def write(result: Found, out: Path) -> dict[str, Path]:
-    """Write the files of what `torchsid.study.experiments.costs.run` has found into `out`, and return them by kind.
-
-    Raises:
-        RunError: packages are missing, or the operating system refuses.
-    """
+    """Write the files of what `torchsid.study.experiments.costs.run` has found into `out`, and return them; see `write_results`."""
     experiment, sections, drawings = result["experiment"], [], dict[str, Drawing]()
     for axis, rows in _by(lambda row: str(row["axis"]), result["rows"]).items():
         own = {slug(f"{axis} {name}"): drawing for name, drawing in _drawings(rows)}

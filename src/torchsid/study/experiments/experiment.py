@@ -73,11 +73,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Experiment:
-    """A question and the runs that answer it, of one size.
-
-    Raises:
-        ValueError: names that are not unique, do not exist, or say nothing.
-    """
+    """A question and the runs that answer it, of one size; a ValueError where names double, do not exist, or say nothing."""
 
     name: str
     """Of the file."""
@@ -150,12 +146,9 @@ def names() -> dict[str, str]:
 
 
 def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """Return the name of an experiment and the table in its file, of whatever kind.
+    """Return the name of an experiment and the table in its file, of whatever kind; a ConfigError where it cannot be read.
 
     A name with a path separator or the suffix `.toml` is a file, anything else a shipped experiment.
-
-    Raises:
-        ConfigError: no such experiment, or unreadable TOML.
     """
     path = Path(name_or_path)
     if is_a_file(name_or_path):
@@ -167,11 +160,7 @@ def read(name_or_path: str) -> tuple[str, dict[str, Any]]:
 
 
 def load(name_or_path: str, size: Size = "small") -> Experiment:
-    """Return an experiment of the given size; a file without `[medium]` has one size, and is the same in both.
-
-    Raises:
-        ConfigError: no such experiment, unreadable TOML, or what it says does not fit; names all problems.
-    """
+    """Return an experiment of a size, see `read` and `validated`; a file without `[medium]` has one, the same in both."""
     name, table = read(name_or_path)
     medium = table.pop("medium", {})
     if size == "medium":
@@ -181,11 +170,7 @@ def load(name_or_path: str, size: Size = "small") -> Experiment:
 
 
 def validated(kind: type[T], table: Mapping[str, Any], *inner: str) -> T:
-    """Return a table as what it is to be; of the sections `inner` a problem names the entry.
-
-    Raises:
-        ConfigError: names all that does not fit.
-    """
+    """Return a table as what it is to be; a ConfigError names all that does not fit, of the sections `inner` by the entry."""
     try:
         return TypeAdapter(kind).validate_python(table)
     except ValidationError as error:
@@ -194,11 +179,7 @@ def validated(kind: type[T], table: Mapping[str, Any], *inner: str) -> T:
 
 
 def choose(name_or_path: str, *, data: bool, minutes: float | None) -> Experiment:
-    """Return the largest size that data and time allow: `medium` with data files and a budget of its `minutes`, or none.
-
-    Raises:
-        ConfigError: as for `load`.
-    """
+    """Return the largest size that data and time allow, see `load`: `medium` with data files and a budget of its minutes or none."""
     medium = load(name_or_path, "medium")
     affordable = data and (minutes is None or minutes >= medium.minutes)
     return medium if affordable else load(name_or_path)

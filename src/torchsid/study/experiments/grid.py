@@ -83,11 +83,7 @@ def settings_of(experiment: Experiment, cell: Case) -> list[tuple[str, Any]]:
 
 
 def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
-    """Return the configuration of one run; `data` is the folder of the data files, empty for none.
-
-    Raises:
-        ConfigError: its settings do not exist, or do not go together.
-    """
+    """Return the configuration of one run, see `resolve`; `data` is the folder of the data files, empty for none."""
     from torchsid.training import resolve
 
     below = {"training.threads": 1, "watch.conflict": "cosine" in experiment.metrics}
@@ -97,11 +93,7 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
 
 
 def check(experiment: Experiment, data: str) -> None:
-    """Resolve the configuration of every cell, and see whether it fits its workers.
-
-    Raises:
-        ConfigError: names all problems, each with the first cell that has it.
-    """
+    """Resolve the configuration of every cell, and see whether it fits its workers; a ConfigError names all problems."""
     from torchsid.study.experiments import parallel
 
     where: dict[str, list[str]] = {}

@@ -37,11 +37,7 @@ _TUNING = (
 
 
 def check_packages() -> None:
-    """Raise before hours of training what would stop their result from being written.
-
-    Raises:
-        RunError: packages are missing; names the extras that bring them.
-    """
+    """Raise before hours of training what would stop their result from being written: a RunError names the missing packages."""
     missing = [package for package in _NEEDED if find_spec(package) is None]
     if missing:
         extras = ",".join(sorted({_NEEDED[package] for package in missing}))
@@ -49,11 +45,7 @@ def check_packages() -> None:
 
 
 def write(found: Results, out: Path) -> dict[str, Path]:
-    """Write `results.parquet`, `results.json`, one SVG a figure and `report.html` into `out`, and return them by kind.
-
-    Raises:
-        RunError: the operating system refuses.
-    """
+    """Write the files of an experiment into `out`, and return them; see `write_results`."""
     drawn = figures(found)
     return write_results(out, found.rows(), COLUMNS, as_json(found), drawn, experiment_page(found, drawn))
 

@@ -58,11 +58,7 @@ class Trainer:
     """What was typed, for the manifests."""
 
     def has_finished(self, job: Job) -> bool:
-        """Return whether a run needs no training.
-
-        Raises:
-            CheckpointError: it was begun under another configuration.
-        """
+        """Return whether a run needs no training; a CheckpointError where it was begun under another configuration."""
         run, config = RunDirectory(self.runs / job.directory), configuration(self.experiment, job, self.data)
         if not check_directory(run, config, resume=True):
             return False
@@ -77,12 +73,7 @@ class Trainer:
         train(config, self.runs / job.directory, resume=True, command=self.command)
 
     def __call__(self, job: Job) -> Outcome:
-        """Train a run that has not finished; one that was interrupted goes on.
-
-        Raises:
-            Interrupted: a signal came; the run is saved.
-            RunError: its workers failed, or it cannot be written.
-        """
+        """Train a run that has not finished; one that was interrupted goes on. An Interrupted leaves it saved."""
         workers, started = self.experiment.contenders[job.cell.method].workers, perf_counter()
         diverged = no_data = ""
         try:
@@ -240,11 +231,7 @@ def run(
 
 
 def validation_of(run: RunRecord) -> Scores:
-    """Return how the last weights answer the validation data, by which learning rates are chosen; test data have no part in it.
-
-    Raises:
-        RunError: the run has no validation data.
-    """
+    """Return how the last weights answer the validation data, by which learning rates are chosen; a RunError without such data."""
     if found := run.scores.get(("last", "validation")):
         return found
     raise RunError(f"{run.path} has no validation data to choose a learning rate by: set data.validation above 0")

@@ -60,15 +60,11 @@ class Comparison:
 
 
 def compare(runs: Sequence[str | Path | RunRecord], *, intervals: bool = True) -> Comparison:
-    """Compare runs, given as directories or as records.
+    """Compare runs, given as directories or as records, at least one; without `intervals` SciPy is not needed.
 
     Runs that differ in nothing but the seed become one method: mean and 95 % interval over the seeds. With one seed the
     interval of the accuracy is Wilson's over the samples. A difference to the first method is paired over the seeds when
     both have at least two in common, and over the samples of the same test set otherwise.
-
-    Args:
-        runs: at least one.
-        intervals: whether to compute intervals and differences, which need SciPy.
 
     Raises:
         RunError: No runs are given, or one cannot be read.
