@@ -179,7 +179,7 @@ def validated(kind: type[T], table: Mapping[str, Any], *inner: str) -> T:
 
 
 def choose(name_or_path: str, *, data: bool, minutes: float | None) -> Experiment:
-    """Return the largest size that data and time allow, see `load`: `medium` with data files and a budget of its minutes or none."""
+    """Return the largest size that data and time allow, see `load`: `medium` with data files and its minutes as budget, or none."""
     medium = load(name_or_path, "medium")
     affordable = data and (minutes is None or minutes >= medium.minutes)
     return medium if affordable else load(name_or_path)
