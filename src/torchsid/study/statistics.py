@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from torchsid.training.measured import wilson_interval
+from torchsid.training.interval import wilson_interval
 
 _UPPER = 0.975  # the quantile at which an interval of 95 % ends
 

@@ -29,8 +29,9 @@ from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
+from torchsid.training.interval import wilson_interval
 from torchsid.training.lock import locked, refuse_if_in_use
-from torchsid.training.measured import Sums, wilson_interval
+from torchsid.training.measured import Sums
 from torchsid.training.provenance import new_manifest
 from torchsid.training.reporter import Reporter, tensorboard, write_scalars
 from torchsid.training.run import WHICH, RunDirectory, check_directory
