@@ -299,8 +299,8 @@ def evaluate_run(session: Session) -> dict[str, Any]:
         session.check_files()
         if shown:
             replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
-        parts = {name: getattr(setup.splits, name) for name in ("train", "validation", "test")}
-        named = {name: {"names": list(part.names), "target": part.target.tolist()} for name, part in parts.items() if part.names}
+        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+        named = {name: {"names": list(each.names), "target": each.target.tolist()} for name, each in parts.items() if each.names}
         if named:
             replace_file(run.path / "names.json", json.dumps(named) + "\n")
         for which in WHICH:  # as one process writes them, whoever wrote them
