@@ -10,7 +10,6 @@ class MLPBody(nn.Module):
     """Pooled features, then the paper's hidden layer: `v = relu(W₁ · pool(features) + b₁)`.
 
     Args:
-        example: features of a stage.
         hidden: Width H of the hidden layer.
         pool: whether to take the mean over the positions first; otherwise every token has a `v` of its own.
     """

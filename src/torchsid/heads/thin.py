@@ -32,7 +32,6 @@ class ThinBody(nn.Module):
     No layer has fewer than 16 channels, unless the features have.
 
     Args:
-        example: features of a stage, `[1, ...]`.
         later: the trunk's modules after the stage; left as they are. Behind one that cannot be followed none is looked at.
         pool: whether to take the mean over the positions at the end; otherwise every token has a `v` of its own.
         width: The fraction k.

@@ -19,7 +19,6 @@ class ELR(RememberingBackprop):
     Source: S. Liu et al., arXiv 2007.00151, NeurIPS 2020.
 
     Args:
-        module: a cascade or a network that returns logits.
         strength: Strength λ of the regularisation; 7 for CIFAR-100 in the paper.
         beta: How much β of a sample's average prediction is kept at every visit; 0.9 for CIFAR-100 in the paper.
     """

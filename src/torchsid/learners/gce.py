@@ -18,7 +18,6 @@ class GCE(Backprop):
     Source: Z. Zhang and M. Sabuncu, arXiv 1805.07836, NeurIPS 2018.
 
     Args:
-        module: a cascade or a network that returns logits.
         q: The cross-entropy towards 0, the mean absolute error at 1.
     """
 

@@ -15,7 +15,6 @@ class HardBootstrap(Backprop):
     Source: S. Reed et al., arXiv 1412.6596, ICLR workshop 2015.
 
     Args:
-        module: a cascade or a network that returns logits.
         beta: Weight β of the label; the rest is the network's own answer. 1 is the cross-entropy.
     """
 

@@ -21,7 +21,6 @@ class SCE(Backprop):
     Source: Y. Wang et al., arXiv 1908.06112, ICCV 2019.
 
     Args:
-        module: a cascade or a network that returns logits.
         alpha: Weight α of the cross-entropy; 6 for CIFAR-100 in the paper.
         beta: Weight β of the reverse cross-entropy; 0.1 for CIFAR-100 in the paper. 0 leaves `α·CE`.
     """

@@ -19,7 +19,6 @@ class SelfDistillation(RememberingBackprop):
     Source: K. Kim et al., arXiv 2006.12000, ICCV 2021.
 
     Args:
-        module: a cascade or a network that returns logits.
         alpha: Weight α_T, in the last epoch, of the network's prediction one epoch before; it rises from 0 in a line.
     """
 

@@ -17,11 +17,6 @@ class BasicBlock(nn.Module):
 
     Maps `[B, channels_in, S, S]` to `[B, channels, S / stride, S / stride]`. Where the shape changes, the shortcut is a 1x1
     convolution with BatchNorm, called `downsample`; elsewhere the identity.
-
-    Args:
-        channels_in: channels of the input.
-        channels: channels of the output.
-        stride: step of the first convolution.
     """
 
     expansion: ClassVar[int] = 1
@@ -46,11 +41,6 @@ class Bottleneck(nn.Module):
 
     Maps `[B, channels_in, S, S]` to `[B, 4 * channels, S / stride, S / stride]`. The step is that of the 3x3 convolution, as in
     what is called v1.5, and not of the first, as in the paper.
-
-    Args:
-        channels_in: channels of the input.
-        channels: channels of the 3x3 convolution.
-        stride: its step.
     """
 
     expansion: ClassVar[int] = 4
@@ -80,8 +70,6 @@ class ResNet(nn.Sequential):
     their `expansion` behind them; layers 2 to 4 halve the image.
 
     Args:
-        example: a batch of images.
-        num_classes: C.
         stem: `"cifar"` for small images, a 3x3 convolution; `"imagenet"` for large ones, 7x7 of stride 2 and max-pooling.
         block: what a layer is made of.
         blocks: how many each layer has.

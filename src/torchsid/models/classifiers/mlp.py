@@ -40,8 +40,6 @@ class MLP(nn.Sequential):
     which 132,096 a block; as many multiply-adds an image, less the biases and norms.
 
     Args:
-        example: a batch of images.
-        num_classes: C.
         depth: number of blocks; hundreds are fine.
         width: Width of the features.
     """

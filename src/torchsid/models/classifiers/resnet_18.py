@@ -18,8 +18,6 @@ class ResNet18(ResNet):
     Tiny-ImageNet 61.7 %.
 
     Args:
-        example: a batch of images.
-        num_classes: C.
         stem: `"cifar"` for small images, `"imagenet"` for large ones.
         width: First channels.
     """

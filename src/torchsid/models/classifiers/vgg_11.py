@@ -19,8 +19,6 @@ class VGG11(nn.Sequential):
     CIFAR-10 92.4 to 92.8 %, CIFAR-100 68.6 to 70.8 %.
 
     Args:
-        example: a batch of images.
-        num_classes: C.
         width: First channels.
     """
 
