@@ -77,11 +77,8 @@ def plan_workloads(
     """Return what can be compared, and a note on every number of stages that a model cannot be cut into; nothing is measured yet.
 
     There are 2, 4, 8 and 12 stages by default; with `blocks`, of the block MLP alone, as many stages as blocks. A variant is some
-    options joined by `+`; the device is auto, cpu or cuda. Problems that the caller has found are told with the others; `sizes` are
-    fields of `Workload`.
-
-    Raises:
-        ConfigError: a setting is wrong, or a model cannot be cut into any number of the stages; names all problems.
+    options joined by `+`; the device is auto, cpu or cuda; `sizes` are fields of `Workload`. All that is wrong, with the problems
+    that the caller has found, is one ConfigError.
     """
     asked = dict.fromkeys((name, block) for name in names for block in (blocks or (None,)))
     several = tuple(sorted(set(stages or STAGES)))

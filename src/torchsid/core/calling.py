@@ -45,10 +45,7 @@ def logits_of(output: object) -> Tensor:
     """Return the logits `[B, ..., C]` of a classifier's output.
 
     They are the output itself, or what it calls `logits`, or its only tensor of two axes or more; of a tuple or list the first such
-    tensor.
-
-    Raises:
-        CutError: there is no such tensor, or several without a name that tells.
+    tensor. Where there is none, or several without a name that tells, that is a CutError.
     """
     parts = _parts(output)
     if "logits" in parts:

@@ -48,14 +48,11 @@ def candidates(profile: Profile, *, carries_skips: bool = False) -> list[Exit]:
 
 
 def choose(profile: Profile, stages: int, balance: Balance) -> list[Exit]:
-    """Return the exits that end the `stages` stages, the model's own last.
+    """Return the exits that end the `stages` stages, the model's own last; all that stands in the way is one CutError.
 
     * `"memory"`: the largest kept bytes of a stage are as small as can be;
     * `"work"`: the same for operations;
     * `"equal"`: the same for the number of pieces.
-
-    Raises:
-        CutError: there are not so many stages in the model, or the balance is unknown; all problems at once.
     """
     problems = []
     points = candidates(profile)

@@ -118,9 +118,7 @@ class Profile:
 def profile(model: nn.Module, example: Inputs) -> Profile:
     """Run the model in train mode on the example, without a backward pass and without leaving a trace.
 
-    Raises:
-        CutError: the model cannot run the example, hides what runs in it, or holds nothing that can be trained.
-        ValueError: it returns no logits.
+    A model that cannot run it, hides what runs in it, holds nothing that can be trained or returns no logits is a CutError.
     """
     check_model(model)
     try:

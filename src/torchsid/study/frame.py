@@ -173,24 +173,21 @@ _OF_EPOCHS: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
 def rows_of(run: RunRecord, method: str, at: str = "") -> Iterator[Row]:
     """Yield all numbers of a run; what it did not record, or what is not finite, is left out."""
 
-    def row(metric: str, value: float, **place: Any) -> Row:
-        return Row(method=method, at=at, seed=run.seed, metric=metric, value=float(value), **place)
+    def known(metric: str, value: float | None, **place: Any) -> Iterator[Row]:
+        if value is not None and isfinite(value):
+            yield Row(method=method, at=at, seed=run.seed, metric=metric, value=float(value), **place)
 
     held_out = run.held_out("last")
     for name, metric in METRICS.items():
-        value = metric.of(run)
-        if value is not None and isfinite(value):
-            yield row(name, value, n=held_out.n if metric.share and held_out else 0)
+        yield from known(name, metric.of(run), n=held_out.n if metric.share and held_out else 0)
     for (which, split), scores in run.scores.items():
         for name, values in scores.by_stage.items():
+            place = {"weights": which, "split": split, "n": scores.n if name == "accuracy" else 0}
             for stage, value in enumerate(values):
-                if isfinite(value):
-                    yield row(name, value, weights=which, split=split, stage=stage, n=scores.n if name == "accuracy" else 0)
+                yield from known(name, value, stage=stage, **place)
     for event in run.epochs:
         for name, read in _OF_EPOCHS.items():
-            value = read(event)
-            if value is not None and isfinite(value):
-                yield row(name, value, epoch=event["epoch"])
+            yield from known(name, read(event), epoch=event["epoch"])
 
 
 def select(rows: Iterable[Row], **where: object) -> list[Row]:

@@ -87,11 +87,8 @@ def load(
 ) -> dict[str, Any]:
     """Read a checkpoint into the network, and with an optimiser into it and the method's memory, and return its state.
 
-    Everything is checked before anything is changed. However many workers wrote it, any number can read it; with a `world`, all
-    workers call this and each takes what its network holds.
-
-    Raises:
-        CheckpointError: a file is missing, truncated or altered, or the checkpoint is from another configuration.
+    Everything is checked before anything is changed: what is damaged, or from another configuration, is a CheckpointError. However
+    many workers wrote it, any number can read it; with a `world`, all workers call this and each takes what its network holds.
     """
     directory = current(directory)
     header = _read_header(directory)

@@ -158,11 +158,8 @@ def open_run(path: Path) -> RunDirectory:
 def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> dict[str, str] | None:
     """Return where the data of the run to go on with lay; None where a directory is missing or empty, for a new one.
 
-    They may lie elsewhere now, where the manifest has their fingerprint, by which they are compared once they are read.
-
-    Raises:
-        RunError: the directory holds a run or other files already, or what is to be resumed is no run.
-        CheckpointError: the run to be resumed has another configuration; names the settings that differ.
+    They may lie elsewhere now, where the manifest has their fingerprint, by which they are compared once they are read. A directory
+    that holds other things is a RunError, a run of another configuration a CheckpointError that names what differs.
     """
     if run.path.is_file():
         raise RunError(f"{run.path} is a file: name another directory")

@@ -108,9 +108,6 @@ def certify(
     The predictor is a learner, which is put into evaluation mode meanwhile, or a function from a batch to log-beliefs
     `[L+1, B, ..., C]`. The temperature is taken as 1, of which alone the propositions speak. Positions of weight 0 count nowhere.
     The `onlooker` is shown every batch with each set of labels, so that one pass serves several.
-
-    Raises:
-        TargetError: a label is no class of the network, or the target lacks the full support that `reverse` needs.
     """
     objective = replace(objective, temperature=1.0)
     targets = {"given": samples.target}

@@ -150,15 +150,9 @@ def run(
     """Measure what is missing, in this process, and return all of it, as JSON can hold it.
 
     The smallest points of all axes go first, until the minutes are up. The folder `out` keeps what was measured; a change of
-    settings, versions or machine measures anew. `say` is called with one line a point.
-
-    Returns:
-        `experiment`, `command`, `rows` (tidy, one a number, see `COLUMNS`), `ran` (what the budget `dropped`), `versions`,
-        `hardware`, `git`, and `finished`: when the last number was measured.
-
-    Raises:
-        ConfigError: a network cannot be built or cut as asked; names all problems, before anything is measured.
-        RunError: `out` cannot be written.
+    settings, versions or machine measures anew. `say` is called with one line a point. A network that cannot be built or cut as
+    asked is a ConfigError, before anything is measured. Of the result, `rows` are tidy, one a number, see `COLUMNS`; `ran` says
+    what the budget `dropped`; `finished` is when the last number was measured.
     """
     everything = list(points(experiment))
     if problems := dict.fromkeys(why for point in everything for why in possible_stages(point.workload)[1]):

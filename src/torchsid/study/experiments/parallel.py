@@ -43,12 +43,7 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
     """Call `train(item)`, which goes on with the run in `out`, on workers that find each other as those of `torchrun` do.
 
     A signal to this process ends them, and they save the run; so they do where this process is killed, of which Linux tells them.
-
-    Raises:
-        NonFiniteError: the run diverged.
-        DataError: the data are missing or damaged.
-        Interrupted: SIGINT or SIGTERM came; the run is saved.
-        RunError: a worker failed otherwise.
+    That is an Interrupted; a NonFiniteError or DataError of theirs is raised here, and any other failure is a RunError.
     """
     with stop_on_signal() as stop:
         try:
@@ -66,12 +61,8 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
 def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Generator[tuple[Item, Result]]:
     """Yield every item with `work(item)` as it is ready: so many at a time in processes of their own, or one by one in this one.
 
-    An item is taken when a process is free for it. A signal to this process ends the others as SIGTERM does, and so does closing
-    the generator early.
-
-    Raises:
-        KeyboardInterrupt: a signal came; the processes have ended.
-        RunError: `work` raised an error, whose message this has, or a process was killed.
+    An item is taken when a process is free for it. A signal to this process ends the others as SIGTERM does, and is a
+    KeyboardInterrupt; closing the generator early ends them too. An error of `work`, or a process that was killed, is a RunError.
     """
     if processes == 1:
         yield from ((item, work(item)) for item in items)

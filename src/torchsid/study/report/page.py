@@ -42,9 +42,7 @@ _WRITTEN = 20  # classes up to which a confusion matrix has its counts
 def render(runs: Sequence[str | Path], out: str | Path) -> Path:
     """Write the report of the run directories `runs` to the file `out`, whole or not at all, and return its path.
 
-    Raises:
-        RunError: No runs are given, one cannot be read, `out` is a directory, or a package of the extra
-            `torchsid[report]` is missing.
+    A run that cannot be read, a file that cannot be written, and a missing package of `torchsid[report]` are a RunError.
     """
     out = Path(out)
     write_page(out, report_page(compare(runs)))
