@@ -180,13 +180,9 @@ class RunConfig:
     learner: Any
     """The training method: `name`, and its settings."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    """Length, seed and machine."""
     watch: WatchConfig = field(default_factory=WatchConfig)
-    """What is measured beside training."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
-    """Stages on many workers."""
 
 
 def to_toml(config: RunConfig) -> str:
