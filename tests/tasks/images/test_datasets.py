@@ -2,8 +2,10 @@
 
 import gzip
 import hashlib
+import io
 import os
 import struct
+import tarfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +43,14 @@ def small_files(tmp_path: Path, mnist_like: Pictures) -> Callable[[str], Path]:
             for i in range(10):
                 (tmp_path / "train" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
                 (tmp_path / "train" / "ab"[i % 2] / f"{i}.png").write_bytes(png(np.full((4, 4), i, dtype=np.uint8)))
+        elif name == "shards":
+            for part in ("train", "test"):
+                with tarfile.open(tmp_path / f"{part}.tar", "w") as archive:
+                    for i in range(8):
+                        for kind, content in (("png", png(np.full((4, 4), i, dtype=np.uint8))), ("cls", b"%d" % (i % 2))):
+                            member = tarfile.TarInfo(f"{part}{i}.{kind}")
+                            member.size = len(content)
+                            archive.addfile(member, io.BytesIO(content))
         elif name == "fashion-mnist":
             write_idx(tmp_path / "FashionMNIST" / "raw", mnist_like)
         elif name != "digits":
@@ -63,7 +73,7 @@ def test_images_labels_rows_and_names_arrive(name: str, small_files: Callable[[s
 
 @pytest.mark.parametrize("name", sorted({*DATASETS.names()} - {"digits"}))
 def test_the_error_says_what_was_looked_for(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"no files of {name} in {tmp_path}(?s:.*)looked for:\n  - .*train"):
+    with pytest.raises(DataError, match=f"no files of {name} in {tmp_path}(?s:.*)looked for.*:\n  - .*train"):
         read(name, tmp_path)
     with pytest.raises(DataError, match="is no folder"):
         read(name, tmp_path / "nowhere")

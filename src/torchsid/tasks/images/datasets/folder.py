@@ -39,7 +39,7 @@ def folder(request: Request) -> RawSet:
         class_names=found.class_names,
         notes=found.notes,
         files={f"{len(found.labels)} images": one_sha256(hashes)},
-        divide=partial(_divided, num_classes=len(found.class_names), by_lot=found.bare),
+        divide=partial(divided, num_classes=len(found.class_names), by_lot=found.bare),
     )
     return decoded(catalogue, request)
 
@@ -75,7 +75,12 @@ def _sha256(path: Path) -> str:
         return f"unreadable: {error.strerror}"
 
 
-def _divided(labels: Labels, *, num_classes: int, by_lot: bool) -> tuple[Labels, Labels]:
+def divided(labels: Labels, *, num_classes: int, by_lot: bool) -> tuple[Labels, Labels]:
+    """Return the indices to train on and those to test with, a fifth of each class, by lot or every fifth.
+
+    Raises:
+        DataError: there are too few to keep any.
+    """
     kept, out = hold_out(labels, _TEST_SHARE, num_classes, seed=0) if by_lot else every_fifth(labels)
     if not len(out):
         raise DataError(f"{len(labels)} images are too few to keep some for testing: add images, or a test set (test/ or a list)")
