@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -66,11 +66,7 @@ class Registry:
 
     @cached_property
     def _entries(self) -> dict[str, "_Entry"]:
-        spec = find_spec(self.package)
-        assert spec is not None
-        assert spec.submodule_search_locations
-        folder = Path(next(iter(spec.submodule_search_locations)))
-        found = {}
+        folder, found = Path(str(files(self.package))), {}
         for path in sorted([*folder.glob("*.py"), *folder.glob(f"*/{self.kind}.py")]):
             stem = path.stem if path.parent == folder else path.parent.name
             tree = ast.parse(path.read_text("utf-8"))

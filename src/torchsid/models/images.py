@@ -1,6 +1,8 @@
-"""What a network that reads images says when it cannot read these."""
+"""What networks that read images share."""
 
-from torch import Tensor
+from typing import Literal
+
+from torch import Tensor, nn
 
 
 def side_of(example: Tensor, *, least: int = 1) -> int:
@@ -10,3 +12,11 @@ def side_of(example: Tensor, *, least: int = 1) -> int:
     if (side := example.shape[-1]) < least:
         raise ValueError(f"image_size={side} must be {least} or more: the network halves the image several times")
     return side
+
+
+def convolution(channels_in: int, channels_out: int, mode: Literal["fan_in", "fan_out"] = "fan_in") -> nn.Conv2d:
+    """Return a 3x3 convolution that keeps the side, with He's initialisation (arXiv 1502.01852) and no bias at first."""
+    made = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+    nn.init.kaiming_normal_(made.weight, mode=mode, nonlinearity="relu")
+    nn.init.constant_(made.bias, 0.0)  # type: ignore[arg-type]
+    return made

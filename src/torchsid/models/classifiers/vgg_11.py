@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from torchsid.models.images import side_of
+from torchsid.models.images import convolution, side_of
 from torchsid.settings import Count, checked
 
 
@@ -27,18 +27,12 @@ class VGG11(nn.Sequential):
         side_of(example, least=32)
         channels, layers = example.shape[1], list[nn.Module]()
         for times in (1, 0, 2, 0, 4, 4, 0, 8, 8, 0, 8, 8, 0):  # the width; 0 is a pooling
-            layers += _convolution(channels, times * width) if times else [nn.MaxPool2d(2)]
-            channels = times * width or channels
+            following = times * width  # the bias of a convolution is idle before BatchNorm; torchvision has it
+            block = [convolution(channels, following, "fan_out"), nn.BatchNorm2d(following), nn.ReLU()] if times else []
+            layers += block or [nn.MaxPool2d(2)]
+            channels = following or channels
         classifier = nn.Linear(8 * width, num_classes)
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)
         parts = {"features": nn.Sequential(*layers), "avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
         super().__init__(OrderedDict(parts, classifier=classifier))
-
-
-def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1)  # the bias is idle before BatchNorm; torchvision has it
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-    assert convolution.bias is not None
-    nn.init.zeros_(convolution.bias)
-    return convolution, nn.BatchNorm2d(channels_out), nn.ReLU()

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from torchsid.models.images import side_of
+from torchsid.models.images import convolution, side_of
 from torchsid.settings import Count, checked
 
 
@@ -22,15 +22,7 @@ class SimpleCNN(nn.Sequential):
         side_of(example, least=4)
         channels, layers = example.shape[1], list[nn.Module]()
         for following in (32, 64, 0, 128, 128, 0):  # channels; 0 is a pooling
-            layers += _convolution(channels, following) if following else [nn.MaxPool2d(2)]
+            layers += [convolution(channels, following), nn.ReLU(inplace=True)] if following else [nn.MaxPool2d(2)]
             channels = following or channels
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, feature_dim))
         self.feature_dim = feature_dim
-
-
-def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    assert convolution.bias is not None
-    nn.init.zeros_(convolution.bias)
-    return convolution, nn.ReLU(inplace=True)
