@@ -5,20 +5,10 @@ through the extractor is enough whatever the rule (the view of Sener & Koltun 20
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
-
-
-class GradientCombiner(Protocol):
-    """Takes the stages' gradients one by one; returns the one for the extractor."""
-
-    def add(self, gradient: Tensor) -> None:
-        """Take `∂L_i/∂z`, of the shape of the features."""
-
-    def result(self) -> Tensor:
-        """Return the combined gradient, of the same shape."""
 
 
 class Sum:
@@ -29,7 +19,7 @@ class Sum:
         self._count = 0
 
     def add(self, gradient: Tensor) -> None:
-        """Add a stage's gradient to the total and count it."""
+        """Add a stage's gradient, of the shape of the features, to the total and count it."""
         self._count += 1
         self._total = gradient.clone() if self._total is None else self._total.add_(gradient)
 
@@ -88,5 +78,7 @@ def pcgrad_weights(gram: Tensor) -> Tensor:
     return coefficients.sum(0)
 
 
+GradientCombiner = Sum | PCGrad
+"""Takes the stages' gradients one by one; returns the one for the extractor."""
 Combine = Literal["sum", "mean", "pcgrad"]
 COMBINERS: dict[Combine, Callable[[], GradientCombiner]] = {"sum": Sum, "mean": Mean, "pcgrad": PCGrad}
