@@ -221,7 +221,7 @@ def test_the_device_is_neither_read_nor_copied_to_within_a_step(recipe: str, mon
     config, meta = resolve(recipe, ["data.limit=100", "training.batch_size=40", *AUGMENTED]), torch.device("meta")
     usual = set_up(config, torch.device("cpu"))
     usual.learner.module.to(meta)
-    batches = replace(usual.batches, device=meta, resident=on_device(usual.splits.train, meta))
+    batches = replace(usual.batches, device=meta, resident=on_device(usual.splits.train, meta, 0))
     optimizer = build_optimizer(usual.learner.module, usual.config.optimizer)
     monkeypatch.setattr(optimizer, "step", lambda: None)
     settings = {each.name: getattr(usual, each.name) for each in fields(Setup)}
