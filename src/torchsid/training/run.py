@@ -24,7 +24,7 @@ from torchsid.training.setup import build_learner, build_task, choose_device
 Which = Literal["best", "last"]
 WHICH: tuple[Which, ...] = get_args(Which)
 
-_PLACES = ("path", "cache")  # settings of `data` that say where files lie, and nothing of what is in them
+_PLACES = ("path", "cache", "memory", "workers")  # settings of `data` that say where files lie and who reads them, not what
 _BEGUN = {LOCK, "config.toml", ".config.toml.new", ".manifest.json.new"}  # all that a run killed at its start has left
 
 

@@ -14,8 +14,10 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from torchsid.errors import DataError
+from torchsid.tasks.images import Images
 from torchsid.tasks.images.crop import box
 from torchsid.tasks.images.decode import decode
 from torchsid.tasks.images.decoder import Decoder
@@ -44,7 +46,7 @@ def decoder(tmp_path: Path) -> Iterator[Decoder]:
     for i in range(12):
         coarse = generator.integers(0, 256, (6, 8) if i % 4 == 0 else (6, 8, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((40 + i, 50 - i)).save(tmp_path / f"{i}.jpg")
-    decoder = Decoder(images=Files(tmp_path), shape=(3, 16, 16), resizes=True, smallest_crop=0.2, workers=2)
+    decoder = Decoder(images=Files(tmp_path), shape=(3, 16, 16), channels=3, resizes=True, smallest_crop=0.2, workers=2)
     yield decoder
     decoder.close()
 
@@ -112,7 +114,7 @@ def test_damaged_and_lost_images_are_named(decoder: Decoder, tmp_path: Path, wor
     assert "data.on_bad_sample = 'skip' looks through all images" in lines[1]
     assert lines[2] == "  - 7.jpg: cannot be read (No such file or directory); it was there when the data were loaded"
     assert processes() == before
-    with pytest.raises(DataError, match=r"5\.jpg: is 45x45 pixels, others are 16x16; set data\.size") as caught:
+    with pytest.raises(DataError, match=r"5\.jpg: is 45x45 colour, others are 16x16 colour; set data\.size") as caught:
         replace(decoder, resizes=False).read(torch.tensor([5, 5, 5, 5]))
     assert str(caught.value).endswith("and 1 more")
 
@@ -146,5 +148,20 @@ def test_of_transparent_and_deep_images_processes_decode_the_same(tmp_path: Path
         buffer = io.BytesIO()
         Image.new("RGBA", (9, 9), (i, 2 * i, 3 * i, 100)).save(buffer, "PNG")
         (tmp_path / f"{i}.jpg").write_bytes(buffer.getvalue())
-    decoder = Decoder(images=Files(tmp_path), shape=(1, 9, 9), resizes=False)
+    decoder = Decoder(images=Files(tmp_path), shape=(1, 9, 9), channels=1, resizes=False)
     assert decoder.read(torch.arange(12))[:, 0, 0, 0].tolist() == [decode(Files(tmp_path).read(i), 1)[0, 0, 0] for i in range(12)]
+
+
+def test_parquet_files_are_decoded_on_the_fly_a_few_groups_at_a_time(mnist_folder: Path) -> None:
+    for path in mnist_folder.glob("*.parquet"):
+        parquet.write_table(parquet.read_table(path), path, row_group_size=20)
+    off = Images(name="mnist", path=str(mnist_folder), cache="off", workers=0)
+    with pytest.raises(DataError, match=r"data\.cache = 'off': .* groups of rows .*set data\.window"):
+        off.load(seed=0)
+    kept, read = (replace(off, cache=cache, window=30).load(seed=0) for cache in ("", "off"))
+    for part in ("train", "validation", "test"):
+        assert torch.equal(getattr(kept, part).inputs[:], getattr(read, part).inputs[:])
+    orders = [splits.train.inputs.order(torch.Generator().manual_seed(1)) for splits in (kept, read)]  # type: ignore[union-attr]
+    assert torch.equal(*orders)
+    groups = kept.train.rows[orders[0]] // 20
+    assert len(groups[:20].unique()) <= 4 < len(groups.unique())

@@ -176,7 +176,7 @@ def decode_all(
         if not isinstance(image, str) and image.shape == usual:
             good[i] = image
         else:
-            what = image if isinstance(image, str) else f"is {_shape(image.shape)}, most others are {_shape(usual)}"
+            what = image if isinstance(image, str) else f"is {named(image.shape)}, most others are {named(usual)}"
             problems.append(f"{where(i)}: {what}")
     if problems and (on_bad_sample == "error" or not good):
         shown = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
@@ -196,6 +196,7 @@ def problem_of(error: Exception) -> str:
     return f"not decodable ({' '.join(str(error).split())[:200] or type(error).__name__})"
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def named(shape: tuple[int, ...]) -> str:
+    """Say what `(C, H, W)` is."""
     channels, height, width = shape
     return f"{height}x{width} {'grey' if channels == 1 else 'colour'}"

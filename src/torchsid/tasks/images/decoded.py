@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +16,14 @@ import torch
 from torchsid.errors import DataError
 from torchsid.tasks.images import cache
 from torchsid.tasks.images.cache import Bad, Chunk, Colour, Entry, Shape
-from torchsid.tasks.images.decode import opened, pixels, problem_of
+from torchsid.tasks.images.decode import named, opened, pixels, problem_of
 from torchsid.tasks.images.decoder import Decoder, cores
 from torchsid.tasks.images.encoded import Catalogue, Encoded
 from torchsid.tasks.images.raw import Labels, Pixels, RawPart, RawSet, sums_of
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import listing
 from torchsid.tasks.names import Names
-from torchsid.tasks.stored import Reader, RowFile, Stored
+from torchsid.tasks.stored import Reader, RowFile, Stored, Windowed
 
 _FORMAT = 4  # raise it when what is stored, or how images are decoded, changes
 _PROBED = 1_000  # images that decide upon the usual shape
@@ -55,14 +56,15 @@ def decoded(catalogue: Catalogue, request: Request) -> RawSet:
     none_good = any(size and not good[ends[name] - size : ends[name]].any() for name, size in catalogue.parts.items())
     if bad and (request.on_bad_sample == "error" or none_good):
         raise _bad_samples(catalogue.images, bad, index.shape, count, to_skip=not none_good)
-    reader = RowFile(entry.pixels, index.shape) if isinstance(entry.pixels, Path) else on_the_fly(catalogue, index.shape, request)
+    kept = entry.pixels
+    inputs = kept if isinstance(kept, np.ndarray) else Stored(_reader(kept, work, index.shape, request), torch.arange(count))
     names = None if catalogue.names is None else Names.of(catalogue.names)
     parts: dict[str, RawPart] = {}
     for name, size in catalogue.parts.items():
         end = ends[name]
         rows = end - size + np.flatnonzero(good[end - size : end])
         whole = slice(end - size, end) if len(rows) == size else rows
-        images = entry.pixels[whole] if isinstance(entry.pixels, np.ndarray) else Stored(reader, torch.from_numpy(rows))
+        images = inputs.subset(torch.from_numpy(rows)) if isinstance(inputs, Stored) else inputs[whole]
         parts[name] = RawPart(images, catalogue.labels[whole], rows - (end - size), names and names[rows], entry.sums[whole])
     if "test" not in parts and catalogue.divide is not None:
         parts["train"], parts["test"] = map(parts["train"].take, catalogue.divide(parts["train"].labels))
@@ -152,9 +154,26 @@ class Decoding:
         return image if isinstance(image, str) else image.shape
 
 
-def on_the_fly(catalogue: Catalogue, shape: Shape, request: Request) -> Reader:
-    """Return what decodes images whenever they are read."""
-    return Decoder(images=catalogue.images, shape=shape, resizes=bool(request.size))
+def _reader(file: Path | None, work: Decoding, shape: Shape, request: Request) -> Reader:
+    """Return what reads decoded images from a file, or decodes them whenever they are read."""
+    shards, window = work.images.shards, request.window
+    if not file and work.images.read_by_shard and not window:
+        advice = "set data.window, such as to 10000, so that few groups are read at a time, or let data.cache keep what is decoded"
+        raise DataError(f"data.cache = 'off': of these files only whole groups of rows can be read, one for every image; {advice}")
+    reader = RowFile(file, shape) if file else _decoder(work, shape, request)
+    return Windowed(reader, torch.from_numpy(shards), window) if window and shards is not None else reader
+
+
+def _decoder(work: Decoding, shape: Shape, request: Request) -> Decoder:
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that train on this machine
+    return Decoder(
+        images=work.images,
+        shape=shape,
+        channels=work.channels or (None if shape[0] == 1 else 3),
+        resizes=bool(work.size),
+        smallest_crop=request.smallest_crop,
+        workers=max(1, cores() // beside) if request.workers == "auto" else request.workers,
+    )
 
 
 def _entry(work: Decoding, request: Request, key: str) -> Entry:
@@ -175,7 +194,7 @@ def _spread(count: int, most: int) -> Labels:
 
 def _sentences(images: Encoded, bad: Bad, usual: Shape) -> list[str]:
     return [
-        f"{images.where(i)}: {what if isinstance(what, str) else f'is {_named(what)}, most others are {_named(usual)}'}"
+        f"{images.where(i)}: {what if isinstance(what, str) else f'is {named(what)}, most others are {named(usual)}'}"
         for i, what in bad.items()
     ]
 
@@ -188,8 +207,3 @@ def _bad_samples(images: Encoded, bad: Bad, usual: Shape, count: int, *, to_skip
     if not all(isinstance(what, str) for what in bad.values()):
         advice += ", data.size = 128 would make all 128 pixels high and wide"
     return DataError(f"{len(bad)} of {count} images cannot be used{advice}:{shown}{more}")
-
-
-def _named(shape: Shape) -> str:
-    channels, height, width = shape
-    return f"{height}x{width} {'grey' if channels == 1 else 'colour'}"

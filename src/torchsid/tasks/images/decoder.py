@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchsid.errors import DataError
 from torchsid.tasks.images import crop
-from torchsid.tasks.images.decode import decode, problem_of
+from torchsid.tasks.images.decode import decode, named, problem_of
 from torchsid.tasks.images.encoded import Encoded
 from torchsid.tasks.images.raw import Pixels
 from torchsid.tasks.stored import NO_DRAWS, Draws, Reader, Wanted
@@ -42,6 +42,7 @@ class Decoder(Reader):
     Attributes:
         images: the images.
         shape: `(C, S, S)`, of all of them.
+        channels: that every image gets; None: grey ones have 1, others 3, and what `shape` has not is an error.
         resizes: whether images of other sizes are resized until they cover S x S, and cropped at the centre; else they are errors.
         smallest_crop: what random crops of the originals have at least of their area, `crop.box`; 0: there are none.
         workers: how many processes decode the batches of a stream; 0: this one does, when it is asked.
@@ -49,6 +50,7 @@ class Decoder(Reader):
 
     images: Encoded
     shape: tuple[int, ...]
+    channels: int | None
     resizes: bool
     smallest_crop: float = 0.0
     workers: int = 0
@@ -110,7 +112,7 @@ class Decoder(Reader):
 
     def _decode(self, place: Pixels, i: int, draw: Sequence[float] | None) -> str:
         """Write an image to its place, or return what is wrong with it."""
-        channels, height, width = self.shape
+        _, height, width = self.shape
         advice = "it was there when the data were loaded"
         try:
             try:
@@ -119,12 +121,11 @@ class Decoder(Reader):
                 raise DataError(f"cannot be read ({error.strerror})") from error
             advice = "data.on_bad_sample = 'skip' looks through all images once, before training, and leaves such out"
             box = None if draw is None else partial(crop.box, draw, self.smallest_crop)
-            image = decode(data, channels, (height, width) if self.resizes or box else None, box)
+            image = decode(data, self.channels, (height, width) if self.resizes or box else None, box)
             if image.shape == self.shape:
                 place[:] = image
                 return ""
-            what = f"is {image.shape[1]}x{image.shape[2]} pixels, others are {height}x{width}"
-            advice = "set data.size, or data.on_bad_sample = 'skip' to leave it out"
+            what, advice = f"is {named(image.shape)}, others are {named(self.shape)}", f"set data.size, or {advice}"
         except Exception as error:  # decoders raise errors of every kind
             what = problem_of(error)
         return f"{self.images.where(i)}: {what}; {advice}"
@@ -136,6 +137,8 @@ class _Processes:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = replace(decoder, workers=0)
         self.asked = _Asked()
+        # No process does more than decode, so none meets a lock that a thread held when it was copied.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         self.loader: DataLoader[Tensor | str] = DataLoader(
             _Work(self.decoder),
             batch_size=None,

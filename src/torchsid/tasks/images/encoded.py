@@ -3,12 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torchsid.tasks.images.raw import Labels
 
 
 class Encoded(ABC):
     """Encoded images by number, from 0, any of which can be read at any time, also by another process (it can be pickled)."""
+
+    read_by_shard: ClassVar[bool] = False
+    """Whether reading an image means to read the whole of its shard."""
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -106,6 +106,8 @@ class RowGroups(NamedTuple):
 @dataclass(frozen=True)
 class ParquetImages(Encoded):
     """The rows of some files, one file after another."""
+
+    read_by_shard: ClassVar[bool] = True
 
     files: tuple[RowGroups, ...]
 

@@ -16,3 +16,6 @@ class Request:
     cache: str = ""
     size: int = 0
     files: str = ""
+    workers: int | Literal["auto"] = "auto"
+    window: int = 0
+    smallest_crop: float = 0.0

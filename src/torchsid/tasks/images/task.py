@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from torchsid.errors import DataError, printable, unknown_name
-from torchsid.settings import CountOrZero, Share
+from torchsid.settings import CountOrZero, NotNegative, Share
 from torchsid.tasks.domain import About, Samples, Splits, Task
 from torchsid.tasks.images import hub, noise
 from torchsid.tasks.images.augmentation import Augmentation, AugmentConfig
@@ -66,7 +66,16 @@ class Images(Task):
     """For `folder`: a list of its images, such as `train.txt`, or a CSV file with the columns `path`, `label` and `split`; empty
     goes by the names of the folders."""
     cache: str = ""
-    """Folder for decoded images; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`."""
+    """Folder for decoded images; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`. `off` keeps none: they are decoded on
+    the fly, for each batch anew."""
+    memory: NotNegative | Literal["auto"] = "auto"
+    """GiB of training images that are kept in memory where they fit; of more each batch is read. `auto` is a quarter of what the
+    machine has."""
+    workers: CountOrZero | Literal["auto"] = "auto"
+    """Processes that decode on the fly; `auto` is the cores that can be used, 0 decodes in this process."""
+    window: CountOrZero = 0
+    """For files of many images: keep an epoch to a few of them at a time, which slow disks need, and Parquet on the fly. Files, or
+    their groups of rows, are shuffled, then images within a window of so many. 0 shuffles all as one."""
     limit: CountOrZero = 0
     """Use only the first `limit` training images, in every class its share, validation included; 0 uses all."""
     channels_last: bool = False
@@ -88,6 +97,16 @@ class Images(Task):
     def blends_samples(self) -> bool:
         """Whether mixup or cutmix is on."""
         return bool(self.augment.mixup or self.augment.cutmix)
+
+    @property
+    def memory_bytes(self) -> int:
+        """See `memory`."""
+        return super().memory_bytes if self.memory == "auto" else int(self.memory * 2**30)
+
+    @property
+    def smallest_crop(self) -> float:
+        """See `AugmentConfig.random_resized_crop`."""
+        return self.augment.random_resized_crop
 
     def load(self, seed: int) -> Splits:
         """Read the data set, add the noise, hold out the validation part.
