@@ -34,6 +34,12 @@ def test_read_image_resizes_only_when_it_must(tmp_path: Path) -> None:
     assert read_image(str(file), 1, 8).shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize("shape", [(699, 499), (499, 699)])
+def test_a_rounding_error_of_the_box_is_not_beyond_the_image(shape: tuple[int, int]) -> None:
+    assert 499 - 499 / 224 * 224 < 0
+    assert pixels(Image.new("L", shape), size=(224, 224)).shape == (1, 224, 224)
+
+
 @pytest.mark.parametrize(("content", "words"), [(b"", ""), (b"no image", ""), (None, ""), (b"half", "not decodable")])
 def test_read_image_names_the_file(content: bytes | None, words: str, tmp_path: Path) -> None:
     file = tmp_path / "holiday.png"

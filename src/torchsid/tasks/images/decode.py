@@ -129,8 +129,9 @@ def pixels(image: "Image", channels: int | None = None, size: tuple[int, int] | 
 
 def _centre(size: tuple[int, int], width: int, height: int) -> tuple[float, float, float, float]:
     scale = min(height / size[0], width / size[1])
-    left, top = (width - scale * size[1]) / 2, (height - scale * size[0]) / 2
-    return left, top, left + scale * size[1], top + scale * size[0]
+    across, down = min(scale * size[1], width), min(scale * size[0], height)  # not a rounding error beyond the image
+    left, top = (width - across) / 2, (height - down) / 2
+    return left, top, left + across, top + down
 
 
 def decode_all(
