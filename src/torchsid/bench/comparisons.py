@@ -16,8 +16,7 @@ from torchsid.settings import out_of_range
 STAGES = (2, 4, 8, 12)
 LEAST_BATCH = 8  # four micro-batches of two images, which BatchNorm needs
 BLOCKS = 16
-DEEP = ("mlp", VIT_BLOCKS)
-"""Models whose number of blocks can be chosen."""
+DEEP = ("mlp", VIT_BLOCKS)  # models whose number of blocks can be chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +25,11 @@ class PipelineSettings:
 
     workers: Several = 2
     stages: int = 8
-    micro_batches: tuple[int, ...] = (4, 8)
-    """Each is tried, and the best counts; one worker and SID try none as well."""
+    micro_batches: tuple[int, ...] = (4, 8)  # each is tried, and the best counts; one worker and SID try none as well
     rounds: Several = 5
-    threads: int = 1
-    """Of PyTorch, in each worker."""
-    wire: Wire = "float32"
-    """The precision in which SID's pipeline sends features."""
-    queue: int = 2
-    """The most messages between two workers of SID's pipeline."""
+    threads: int = 1  # of PyTorch, in each worker
+    wire: Wire = "float32"  # the precision in which SID's pipeline sends features
+    queue: int = 2  # the most messages between two workers of SID's pipeline
 
     @property
     def steps_a_turn(self) -> int:

@@ -21,8 +21,7 @@ from torchsid.cut.assemble import By
 from torchsid.cut.graph import GraphSegments
 from torchsid.learners import backprop, sid
 
-GRADIENTS = "gradients"
-"""What a step does besides updating, where it is not taken apart."""
+GRADIENTS = "gradients"  # what a step does besides updating, where it is not taken apart
 _IN_A_ROW = 5  # steps between two readings of the clock on a device, which works on while the next one is launched
 
 
@@ -31,18 +30,12 @@ class Trainable:
     """A network and one way to train it."""
 
     module: nn.Module
-    step: Callable[[], object]
-    """Forward, backward and update of one batch, as far as they fall to this process."""
-    recorder: Recorder
-    """Told by hooks what the step is doing."""
-    eager_step: Callable[[], object] | None = None
-    """The step as it was before it was captured."""
-    in_a_row: int = 1
-    """Steps between two readings of the clock."""
-    flush: Callable[[], None] = lambda: None
-    """Wait until everything that was sent has left."""
-    sent_bytes: Callable[[], int] = lambda: 0
-    """By this worker, since it began."""
+    step: Callable[[], object]  # forward, backward and update of one batch, as far as they fall to this process
+    recorder: Recorder  # told by hooks what the step is doing
+    eager_step: Callable[[], object] | None = None  # the step as it was before it was captured
+    in_a_row: int = 1  # steps between two readings of the clock
+    flush: Callable[[], None] = lambda: None  # wait until everything that was sent has left
+    sent_bytes: Callable[[], int] = lambda: 0  # by this worker, since it began
 
     def watched_step(self) -> tuple[Span, ...]:
         """Take a step, or several in a row, and return what was done when."""

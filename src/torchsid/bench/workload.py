@@ -17,15 +17,12 @@ from torchsid.models.classifiers.mlp import MLP
 from torchsid.models.classifiers.vit_tiny import ViTTiny
 from torchsid.settings import Count
 
-SHARED = "shared"
-"""The paper's network: an extractor, and stages that all read its features."""
-VIT_BLOCKS = "vit-blocks"
-"""A narrow vision transformer with as many equal blocks as asked for, width 64 by default."""
+SHARED = "shared"  # the paper's network: an extractor, and stages that all read its features
+VIT_BLOCKS = "vit-blocks"  # a narrow vision transformer with as many equal blocks as asked for, width 64 by default
 
 Several = Annotated[int, Ge(2)]
 Option = Literal["float32", "bfloat16", "channels-last", "compiled", "captured"]
-OPTIONS: Final[tuple[str, ...]] = get_args(Option)
-"""How a step is computed; a variant joins some of them by `+`."""
+OPTIONS: Final[tuple[str, ...]] = get_args(Option)  # how a step is computed; a variant joins some of them by `+`
 _FEATURES = 128  # of the extractor of a shared cascade
 
 BACKPROP: Final = "backprop"
@@ -37,8 +34,7 @@ REFERENCE: Final = "reference"
 PLAIN: Final = "plain"
 TWO_PHASE: Final = "two_phase"
 
-BASES = (REFERENCE, BACKPROP, CHECKPOINTING, PLAIN)
-"""Whom the others are compared with, where they take part."""
+BASES = (REFERENCE, BACKPROP, CHECKPOINTING, PLAIN)  # whom the others are compared with, where they take part
 _MICRO_BATCHES = 4  # of gradient accumulation
 _DEEPEST_SUPERVISION = 4
 
@@ -139,10 +135,8 @@ class Procedure:
 
     method: str
     stages: int = 1
-    micro_batches: int = 1
-    """Parts of the batch over which gradients are gathered."""
-    window: int = 1
-    """How many stages a local loss reaches back over."""
+    micro_batches: int = 1  # parts of the batch over which gradients are gathered
+    window: int = 1  # how many stages a local loss reaches back over
 
     @property
     def name(self) -> str:

@@ -23,10 +23,8 @@ class Answer(NamedTuple):
 
     name: str
     stages: Sequence[str]
-    beliefs: "Tensor"
-    """After each of the stages, `[S, C]`."""
-    settled: int
-    """The stage from which on the answer stands, or at which it was given."""
+    beliefs: "Tensor"  # after each of the stages, `[S, C]`
+    settled: int  # the stage from which on the answer stands, or at which it was given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

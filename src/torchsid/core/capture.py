@@ -25,10 +25,8 @@ from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.learner import Learner
 from torchsid.core.objective import HeldObjective, LocalObjective
 
-WARM_UP = 3
-"""Calls before one is recorded: they choose kernels, and make the optimiser's state."""
-MOST_GRAPHS = 2
-"""Recorded steps that are kept, such as one of a full batch and one of the last."""
+WARM_UP = 3  # calls before one is recorded: they choose kernels, and make the optimiser's state
+MOST_GRAPHS = 2  # recorded steps that are kept, such as one of a full batch and one of the last
 _PLAIN = (bool, int, float, str, type(None))
 
 P = ParamSpec("P")
@@ -103,8 +101,7 @@ class _Graph:
     inputs: list[Tensor]
     replay: Callable[[], object]
     result: Any
-    gradients: list[tuple[nn.Parameter, Tensor]]
-    """What the step leaves in `.grad`."""
+    gradients: list[tuple[nn.Parameter, Tensor]]  # what the step leaves in `.grad`
 
 
 class CapturedStep(Generic[P, T]):

@@ -78,7 +78,6 @@ def pcgrad_weights(gram: Tensor) -> Tensor:
     return coefficients.sum(0)
 
 
-GradientCombiner = Sum | PCGrad
-"""Takes the stages' gradients one by one; returns the one for the extractor."""
+GradientCombiner = Sum | PCGrad  # takes the stages' gradients one by one; returns the one for the extractor
 Combine = Literal["sum", "mean", "pcgrad"]
 COMBINERS: dict[Combine, Callable[[], GradientCombiner]] = {"sum": Sum, "mean": Mean, "pcgrad": PCGrad}

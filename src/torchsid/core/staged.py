@@ -170,14 +170,11 @@ def with_mask(close: Close, mask: Tensor | None) -> Close:
 class StagePlan:
     """One stage as it was cut. Operations are forward multiply-adds a sample, bytes are kept for backward a sample."""
 
-    cut: str
-    """The submodule after which the stage ends; empty for the last."""
-    features: tuple[int, ...]
-    """Shape of what its head reads, without the batch."""
+    cut: str  # the submodule after which the stage ends; empty for the last
+    features: tuple[int, ...]  # shape of what its head reads, without the batch
     parameters: int
     operations: int
-    kept_bytes: int
-    """Of the piece of the trunk alone."""
+    kept_bytes: int  # of the piece of the trunk alone
     head: str
     head_parameters: int
     head_operations: int

@@ -14,8 +14,7 @@ from torchsid.cut.profile import Exit, Profile
 from torchsid.errors import CutError, did_you_mean, unknown_name
 
 Balance = Literal["memory", "work", "equal"]
-Cost = Callable[[int, int], float]
-"""`cost(a, b)`: of one stage made of the pieces a … b−1; infinite when they cannot be a stage."""
+Cost = Callable[[int, int], float]  # `cost(a, b)`: of one stage made of the pieces a … b−1; infinite when they cannot be a stage
 _UNTIE = "give each use a copy of its own (untie it), or freeze it"
 
 

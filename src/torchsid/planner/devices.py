@@ -72,10 +72,8 @@ class Seconds(float):
 Precision = Literal["float32", "tf32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Optimizer = Literal["sgd", "momentum", "adamw"]
-STATES: Mapping[Optimizer, int] = {"sgd": 0, "momentum": 1, "adamw": 2}
-"""Numbers that an optimiser keeps for a parameter."""
-FLOAT = 4
-"""Bytes of a weight, its gradient and the optimiser's state of it, in every precision."""
+STATES: Mapping[Optimizer, int] = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimiser keeps for a parameter
+FLOAT = 4  # bytes of a weight, its gradient and the optimiser's state of it, in every precision
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,9 @@ class Device:
     """One device."""
 
     name: str
-    flops: Mapping[Precision, float]
-    """Peak FLOP/s of dense matrix products in each precision that it has."""
-    memory: float
-    """Bytes."""
-    bandwidth: float
-    """Bytes a second between processor and memory, which bounds the optimiser's update."""
+    flops: Mapping[Precision, float]  # peak FLOP/s of dense matrix products in each precision that it has
+    memory: float  # bytes
+    bandwidth: float  # bytes a second between processor and memory, which bounds the optimiser's update
 
 
 # The makers' data sheets: TFLOP/s without sparsity (as in PRECISIONS), memory in GiB as the driver reports it, GB/s.
@@ -108,8 +103,7 @@ CATALOGUE = tuple(
     Device(name, {precision: 1e12 * peak for precision, peak in zip(PRECISIONS, peaks, strict=False)}, gib * 2**30, gb * 1e9)
     for name, peaks, gib, gb in _SHEETS
 )
-MEASURED = Device("measured", {}, 0.0, 0.0)
-"""A part of this machine, whose numbers `torchsid.planner.model.this_machine` finds."""
+MEASURED = Device("measured", {}, 0.0, 0.0)  # a part of this machine, whose numbers `torchsid.planner.model.this_machine` finds
 _NAMED = {device.name: device for device in (*CATALOGUE, MEASURED)}
 _OWN = {"flops": (NUMBER, "50T"), "memory": (BYTES, "12GiB"), "bandwidth": (BYTES_A_SECOND, "300GB/s")}
 
@@ -118,10 +112,8 @@ _OWN = {"flops": (NUMBER, "50T"), "memory": (BYTES, "12GiB"), "bandwidth": (BYTE
 class Link:
     """What connects a device with its neighbour, each way."""
 
-    bandwidth: float
-    """Bytes a second."""
-    latency: float
-    """Seconds."""
+    bandwidth: float  # bytes a second
+    latency: float  # seconds
 
     def seconds(self, size: float) -> float:
         """Return how long a message of `size` bytes is under way: `latency + size / bandwidth`."""
@@ -137,14 +129,11 @@ class Mesh:
     ranks: int
     data: int
     stages: int
-    batch: int
-    """Samples of a step, over all replicas."""
-    micro_batches: int
-    """Of a replica's share; SID needs none."""
+    batch: int  # samples of a step, over all replicas
+    micro_batches: int  # of a replica's share; SID needs none
     optimizer: Optimizer
     precision: Precision
-    queue: int
-    """Messages that may be under way on a link of SID."""
+    queue: int  # messages that may be under way on a link of SID
 
     @property
     def devices(self) -> int:

@@ -134,8 +134,7 @@ class Rank:
 class Forecast:
     """One way to train on the mesh."""
 
-    mesh: Mesh
-    """With full sharding all devices are replicas."""
+    mesh: Mesh  # with full sharding all devices are replicas
     ranks: tuple[Rank, ...]
     step: Step
 

@@ -91,21 +91,17 @@ class Kept(NamedTuple):
 
     trunk: dict[int, int]
     head: dict[int, int]
-    spared: int
-    """Bytes that the piece keeps less when nothing before it needs a gradient: the first weight, if autocast has cast it."""
+    spared: int  # bytes that it keeps less when nothing before it needs a gradient: of the first weight, cast by autocast
 
 
 @dataclass(frozen=True)
 class Trace:
     """A model on paper."""
 
-    pieces: tuple[StagePlan, ...]
-    """The trunk between neighbouring points at which it can be cut, and the head that would read the end of each."""
-    image: int
-    """Elements of an input sample."""
+    pieces: tuple[StagePlan, ...]  # the trunk between neighbouring points of a cut, and the head that would read the end of each
+    image: int  # elements of an input sample
     classes: int
-    kept: tuple[Sequence[Kept], Sequence[Kept]]
-    """By the pieces, of a small and of a larger batch."""
+    kept: tuple[Sequence[Kept], Sequence[Kept]]  # by the pieces, of a small and of a larger batch
 
     @property
     def parameters(self) -> int:
@@ -204,11 +200,9 @@ class Speed:
     """Seconds a sample of every piece, and of the head at its end, forward and backward; and how fast parameters are updated."""
 
     forward: Sequence[float]
-    backward: Sequence[float]
-    """Gradients of inputs and weights, half and half."""
+    backward: Sequence[float]  # gradients of inputs and weights, half and half
     heads: Sequence[float]
-    bandwidth: float
-    """Bytes a second of an update."""
+    bandwidth: float  # bytes a second of an update
 
     @property
     def trunk(self) -> list[float]:

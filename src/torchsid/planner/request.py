@@ -18,8 +18,7 @@ _MICRO_BATCHES = 4  # a device of the pipeline, the least that GPipe recommends
 MAX_DEVICES = 4096
 _FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _ENOUGH = 0.5  # of the ideal throughput: below, scaling has ended
-Points = dict[int, Mapping[str, Forecast]]
-"""The forecasts at each number of devices, blocks, units of width or samples, ascending."""
+Points = dict[int, Mapping[str, Forecast]]  # the forecasts at each number of devices, blocks, units of width or samples, ascending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +38,7 @@ class PlanRequest:
     queue: int = 2
     utilisation: float | None = None
     measure: bool = False
-    sweep: Axis | None = None
-    """What `sweep` is to vary."""
+    sweep: Axis | None = None  # what `sweep` is to vary
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class Planned:
     trace: Trace
     speed: Speed
     mesh: Mesh
-    utilisation: float | None
-    """Of the peak; None where seconds were measured."""
+    utilisation: float | None  # of the peak; None where seconds were measured
 
 
 def resolve(request: PlanRequest, problems: Sequence[str] = ()) -> Planned:

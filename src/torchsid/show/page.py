@@ -21,16 +21,14 @@ class Figures:
     """Drawings side by side, as many as there is room for."""
 
     drawings: Sequence[Drawing]
-    narrow: bool = False
-    """Whether three share a row."""
+    narrow: bool = False  # whether three share a row
 
 
 @dataclass(frozen=True)
 class Card:
     """A sample, what is known of it, and a drawing of what was believed about it."""
 
-    sample: str
-    """HTML that shows the sample."""
+    sample: str  # HTML that shows the sample
     title: str
     lines: Sequence[str]
     drawing: Drawing
@@ -69,8 +67,7 @@ class Section:
 
     anchor: str
     title: str
-    text: str
-    """One or two sentences that say what is shown."""
+    text: str  # one or two sentences that say what is shown
     parts: Sequence[Part]
 
 
@@ -81,8 +78,7 @@ class Page:
     title: str
     subtitle: str
     sections: Sequence[Section]
-    notes: Sequence[str] = ()
-    """What limits what is shown, a sentence each."""
+    notes: Sequence[str] = ()  # what limits what is shown, a sentence each
 
     def html(self) -> str:
         """Return the page; a RunError where Jinja is missing."""

@@ -10,8 +10,7 @@ class Cell(NamedTuple):
 
     value: str
     detail: str = ""
-    mark: str = ""
-    """`▲` or `▼` where a difference is resolved: its interval excludes zero."""
+    mark: str = ""  # `▲` or `▼` where a difference is resolved: its interval excludes zero
 
 
 class Table(NamedTuple):
@@ -20,18 +19,15 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
-    kind: str = "table"
-    """`facts` for texts that are broken into lines."""
+    kind: str = "table"  # `facts` for texts that are broken into lines
 
     def lines(self) -> list[list[str]]:
         """Return the rows as plain text: value and mark, then the detail on a line of its own."""
         return [["\n".join(filter(None, (f"{cell.value} {cell.mark}".rstrip(), cell.detail))) for cell in row] for row in self.rows]
 
 
-NOTHING = Cell("–")
-"""Where there is no number."""
-MARKS = "▲ ▼: the interval excludes zero"
-"""What the marks mean, for a caption."""
+NOTHING = Cell("–")  # where there is no number
+MARKS = "▲ ▼: the interval excludes zero"  # what the marks mean, for a caption
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Cell | str]], caption: str = "") -> Table:

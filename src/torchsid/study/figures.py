@@ -14,8 +14,7 @@ from torchsid.study.frame import BY_STAGE, METRICS, Case, Frame, Row
 from torchsid.study.positions import Flat, settled, spread
 from torchsid.tasks import Samples
 
-Show = Callable[[Tensor], str]
-"""From one sample to HTML."""
+Show = Callable[[Tensor], str]  # from one sample to HTML
 
 RIVERS = (
     "A river goes from the prior on the left through every stage; a band is as high as the belief in a class. "

@@ -33,10 +33,8 @@ class Metric:
     label: str
     unit: str
     of: Callable[[RunRecord], float | None]
-    factor: float = 1.0
-    """From the number to what is shown."""
-    share: bool = False
-    """Whether it is the share of the held-out samples that are answered rightly."""
+    factor: float = 1.0  # from the number to what is shown
+    share: bool = False  # whether it is the share of the held-out samples that are answered rightly
 
     @property
     def title(self) -> str:
@@ -129,21 +127,17 @@ class Row:
     """A number of a run, or with an interval its mean over runs that differ in their seed."""
 
     method: str
-    metric: str
-    """Of `METRICS` for the whole run; of the evaluation for a stage; of metrics.jsonl for an epoch."""
+    metric: str  # of `METRICS` for the whole run; of the evaluation for a stage; of metrics.jsonl for an epoch
     value: float
-    at: str = ""
-    """Value of the setting along which the methods were compared, if any."""
+    at: str = ""  # value of the setting along which the methods were compared, if any
     seed: int | None = None
     weights: str = ""
     split: str = ""
-    stage: int | None = None
-    """0 is the prior."""
+    stage: int | None = None  # 0 is the prior
     epoch: int | None = None
     low: float | None = None
     high: float | None = None
-    n: int = 0
-    """How many samples it is a share of, or how many seeds it is the mean of."""
+    n: int = 0  # how many samples it is a share of, or how many seeds it is the mean of
 
     def point(self, factor: float = 1.0) -> Point:
         """Return the number, times a factor, with its interval, as plots take it."""
@@ -224,10 +218,8 @@ class Difference:
     reference: Case
     metric: str
     paired: PairedDifference
-    over: str = "seeds"
-    """What was paired: seeds, or samples of a split."""
-    corrected: float | None = None
-    """The p-value after Holm's correction for the number of comparisons of this metric."""
+    over: str = "seeds"  # what was paired: seeds, or samples of a split
+    corrected: float | None = None  # the p-value after Holm's correction for the number of comparisons of this metric
 
 
 @dataclass(frozen=True)
@@ -235,8 +227,7 @@ class Frame:
     """All numbers of some runs, and what follows from them."""
 
     rows: Sequence[Row]
-    means: Sequence[Row]
-    """Every number over the seeds."""
+    means: Sequence[Row]  # every number over the seeds
 
     @classmethod
     def of(cls, rows: Iterable[Row], *, intervals: bool = True) -> Self:

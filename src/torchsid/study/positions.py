@@ -12,16 +12,11 @@ from torchsid.training.evaluation import outcome_of, refuse_diverged, unbroken
 class Flat(NamedTuple):
     """P positions of B samples that count."""
 
-    log_beliefs: Tensor
-    """`[L+1, P, C]`."""
-    target: Tensor
-    """Outcomes `[P]` or rows `[P, C]`."""
-    weight: Tensor
-    """Above 0, `[P]`, float64."""
-    sample: Tensor
-    """Which of the samples it is a position of, `[P]`."""
-    position: Tensor
-    """Its place within the sample, from 0, `[P]`."""
+    log_beliefs: Tensor  # `[L+1, P, C]`
+    target: Tensor  # outcomes `[P]` or rows `[P, C]`
+    weight: Tensor  # above 0, `[P]`, float64
+    sample: Tensor  # which of the samples it is a position of, `[P]`
+    position: Tensor  # its place within the sample, from 0, `[P]`
 
     @property
     def outcome(self) -> Tensor:

@@ -53,18 +53,12 @@ class Scores:
 
     split: str
     n: int
-    by_stage: Mapping[str, tuple[float, ...]]
-    """`accuracy`, `kl` (mean KL(target || p_i) in nats), `ece` (expected calibration error), each `[L+1]`: index 0 is the prior."""
-    kl_quantiles: Mapping[float, tuple[float, ...]]
-    """Quantile in (0, 1) to `[L+1]`."""
-    confusion: NDArray[np.int64]
-    """`[C, C]`, rows are the true classes; the last stage."""
-    calibration: Mapping[str, tuple[float, ...]]
-    """`confidence`, `accuracy`, `count`: one number a bin of confidence."""
-    correct: NDArray[np.bool_] | None
-    """Whether the last stage is right, `[N]` in the order of the data set."""
-    answers: tuple[int, ...] = ()
-    """Of the last stage, `[N]` as well."""
+    by_stage: Mapping[str, tuple[float, ...]]  # `accuracy`, `kl` in nats, `ece`, each `[L+1]`: index 0 is the prior
+    kl_quantiles: Mapping[float, tuple[float, ...]]  # quantile in (0, 1) to `[L+1]`
+    confusion: NDArray[np.int64]  # `[C, C]`, rows are the true classes; the last stage
+    calibration: Mapping[str, tuple[float, ...]]  # `confidence`, `accuracy`, `count`: one number a bin of confidence
+    correct: NDArray[np.bool_] | None  # whether the last stage is right, `[N]` in the order of the data set
+    answers: tuple[int, ...] = ()  # of the last stage, `[N]` as well
 
     def last(self, metric: str) -> float:
         """Return a number of the last stage; NaN where there is none."""
@@ -86,13 +80,10 @@ class RunRecord:
     config_text: str
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    epochs: tuple[Mapping[str, Any], ...]
-    """The "epoch" events in order, one an epoch."""
+    epochs: tuple[Mapping[str, Any], ...]  # the events of epochs in order, one an epoch
     warnings: tuple[str, ...]
-    scores: Mapping[tuple[str, str], Scores]
-    """By weights (`best`, `last`) and split (`validation`, `test`); empty until the run has been evaluated."""
-    named: "Mapping[str, Named]" = field(default_factory=dict)
-    """By split the names of the samples; empty where they have none, or the run has not been evaluated."""
+    scores: Mapping[tuple[str, str], Scores]  # by weights (`best`, `last`) and split; empty without an evaluation
+    named: "Mapping[str, Named]" = field(default_factory=dict)  # names of the samples by split, if they have any
 
     @property
     def name(self) -> str:

@@ -20,8 +20,7 @@ from torchsid import learners, models, tasks
 from torchsid.registry import Registry
 from torchsid.settings import STRICT, CountOrZero, NotNegative, OneOf, Positive, Seed, Setting, Share, all_settings
 
-Some = Annotated[int, Ge(1), Le(1024)]
-"""A number of things that are all held at once."""
+Some = Annotated[int, Ge(1), Le(1024)]  # a number of things that are all held at once
 
 _MADE: dict[str, type] = {}
 

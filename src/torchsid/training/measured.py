@@ -13,11 +13,9 @@ class Sums:
     """Sums over the positions of an epoch, to be divided by their weight: a smaller last batch weighs what it should."""
 
     samples: int = 0
-    positions: float = 0.0
-    """Of the weights of all positions; what the losses are means over."""
+    positions: float = 0.0  # of the weights of all positions; what the losses are means over
     stage_losses: list[float] = field(default_factory=list)
-    correct: list[float] = field(default_factory=list)
-    """Of the weights of the positions that a stage answers right."""
+    correct: list[float] = field(default_factory=list)  # of the weights of the positions that a stage answers right
     skipped_steps: int = 0
     seconds: float = 0.0
     data_seconds: float = 0.0
@@ -43,14 +41,10 @@ class Sums:
 class Measured(NamedTuple):
     """What one step measured, float64 on the device. A step that was left out adds nothing to the sums but its count."""
 
-    counts: Tensor
-    """Steps (1), steps left out (0 or 1), samples, and the sum of the positions' weights, `[4]`."""
-    stage_losses: Tensor
-    """Summed over the positions, `[L]`."""
-    correct: Tensor
-    """Weights of the positions that a stage answers right, `[L]`; of a method that tells of one belief `[1]`."""
-    evidence: Tensor
-    """What is finite in a good step, `[n]`."""
+    counts: Tensor  # steps (1), steps left out (0 or 1), samples, and the sum of the positions' weights, `[4]`
+    stage_losses: Tensor  # summed over the positions, `[L]`
+    correct: Tensor  # weights of the positions that a stage answers right, `[L]`; of a method that tells of one belief `[1]`
+    evidence: Tensor  # what is finite in a good step, `[n]`
 
 
 class Meter:

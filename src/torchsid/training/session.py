@@ -97,15 +97,11 @@ class Session:
     reporter: Reporter
     stop: StopRequest
     trainer: Trainer
-    board: Any = None
-    """TensorBoard's writer, or None."""
+    board: Any = None  # tensorBoard's writer, or None
     saved_at: float = field(default_factory=time.perf_counter)
-    log_bytes: int = 0
-    """Of metrics.jsonl, as far as this process knows."""
-    holder: str = ""
-    """What the lock of the run directory says, where this process holds it."""
-    saved: set[Which] = field(default_factory=set)
-    """The checkpoints that are there."""
+    log_bytes: int = 0  # of metrics.jsonl, as far as this process knows
+    holder: str = ""  # what the lock of the run directory says, where this process holds it
+    saved: set[Which] = field(default_factory=set)  # the checkpoints that are there
 
     @property
     def global_step(self) -> int:

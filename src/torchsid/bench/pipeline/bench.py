@@ -34,19 +34,14 @@ PATIENCE = 3600.0  # seconds that workers wait while one trains alone
 class Turn:
     """One worker's part in one turn; times in seconds of a clock that all workers share, as on one machine they do."""
 
-    start: float
-    """When all were ready."""
-    end: float
-    """When all were done."""
-    ends: tuple[float, ...]
-    """When this worker was done with each step; none where it only waited."""
-    busy: tuple[Span, ...]
-    """What it did, in order; it waited in between."""
+    start: float  # when all were ready
+    end: float  # when all were done
+    ends: tuple[float, ...]  # when this worker was done with each step; none where it only waited
+    busy: tuple[Span, ...]  # what it did, in order; it waited in between
     sent_bytes: int = 0
 
 
-Turns = Sequence[Turn]
-"""One a worker, by rank."""
+Turns = Sequence[Turn]  # one a worker, by rank
 Times = tuple[Seconds, Mapping[str, Sequence[Turns]]]
 """What was timed on one workload: the stages; and of each contender, by name, in each round the turns of all workers."""
 

@@ -51,8 +51,7 @@ DATA_PARALLEL: Final = "data parallel"
 _REPEATS = 5  # of a measurement, after one that warms up
 
 
-Seconds = Mapping[str, Sequence[float]]
-"""What each stage takes, with its belief head (`sid`) and without (`backprop`)."""
+Seconds = Mapping[str, Sequence[float]]  # what each stage takes, with its belief head (`sid`) and without (`backprop`)
 
 
 def pipeline_contenders(micro_batches: Sequence[int], *, workers: int, stages: int) -> tuple[list[Procedure], list[str]]:

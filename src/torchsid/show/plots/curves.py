@@ -26,10 +26,8 @@ class Line:
     name: str
     x: Sequence[float]
     y: Sequence[float | Point]
-    hollow: Sequence[bool] = ()
-    """Points whose mark is not filled."""
-    sizes: Sequence[float] = ()
-    """Areas of the marks, as shares of the largest."""
+    hollow: Sequence[bool] = ()  # points whose mark is not filled
+    sizes: Sequence[float] = ()  # areas of the marks, as shares of the largest
 
 
 def curves(

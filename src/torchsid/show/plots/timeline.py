@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from torchsid.show.svg import MUTED, RULE, Drawing, canvas, finish, key, look
 from torchsid.show.tables import number
 
-Lane = Sequence[tuple[str, float, float]]
-"""What was done, from when to when."""
+Lane = Sequence[tuple[str, float, float]]  # what was done, from when to when
 
 _WIDTH, _LANE, _GAP, _REST = 640, 21, 26, 44  # CSS pixels: of the figure; a lane's height; between panels; the axis
 _BAR = 0.78  # of the height of a lane

@@ -19,24 +19,15 @@ from torchsid.study.positions import Flat, settled
 class Answers:
     """The answers of stages 1 … L to P positions; index 0 of `[L+1, …]` is the prior, which gives none."""
 
-    given: Tensor
-    """The labels as they were given, int64 `[P]`."""
-    truth: Tensor
-    """The true classes, int64 `[P]`: the clean labels, where noise has changed some."""
-    weight: Tensor
-    """Of each position, float64 `[P]`."""
-    sample: Tensor
-    """Which sample of the split it belongs to, int64 `[P]`."""
-    answers: Tensor
-    """The class with the largest belief, int16 `[L, P]`."""
-    confidence: Tensor
-    """Its probability, float32 `[L, P]`."""
-    in_given: Tensor
-    """The probability of the label given, float32 `[L+1, P]`."""
-    in_truth: Tensor
-    """The probability of the true class, float32 `[L+1, P]`."""
-    belief_sums: Tensor
-    """The weighted sum of the beliefs about each true class (rows), float64 `[L+1, C, C]`."""
+    given: Tensor  # the labels as they were given, int64 `[P]`
+    truth: Tensor  # the true classes, int64 `[P]`: the clean labels, where noise has changed some
+    weight: Tensor  # of each position, float64 `[P]`
+    sample: Tensor  # which sample of the split it belongs to, int64 `[P]`
+    answers: Tensor  # the class with the largest belief, int16 `[L, P]`
+    confidence: Tensor  # its probability, float32 `[L, P]`
+    in_given: Tensor  # the probability of the label given, float32 `[L+1, P]`
+    in_truth: Tensor  # the probability of the true class, float32 `[L+1, P]`
+    belief_sums: Tensor  # the weighted sum of the beliefs about each true class (rows), float64 `[L+1, C, C]`
 
     @property
     def depth(self) -> int:

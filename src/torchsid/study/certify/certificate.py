@@ -30,68 +30,43 @@ class Summary:
 class Failures:
     """The samples whose belief a stage took further from the target."""
 
-    by_class: tuple[int, ...]
-    """How many of each class, by the labels that were put in."""
-    samples: tuple[int, ...]
-    """Their places among those that count, of a classifier in the split; the largest rise first."""
-    rises: tuple[float, ...]
-    """How far `D(p_i, p_y)` rose for each of them, nats."""
+    by_class: tuple[int, ...]  # how many of each class, by the labels that were put in
+    samples: tuple[int, ...]  # their places among those that count, of a classifier in the split; the largest rise first
+    rises: tuple[float, ...]  # how far `D(p_i, p_y)` rose for each of them, nats
 
 
 @dataclass(frozen=True)
 class StageCertificate:
     """What holds at one stage; shares are of samples, divergences in nats."""
 
-    stage: int
-    """Counted from 1."""
-    alpha: float
-    """Weight of the target in its loss."""
-    loss: Summary
-    """`L_i(p_i)`."""
-    epsilon: Summary
-    """`ε_i = max(0, L_i(p_i) − L_i(p_{i−1}))`."""
-    kl: Summary
-    """`D(p_i, p_y)`, the divergence to the target."""
-    premise: float
-    """Share for which `L_i(p_i) ≤ L_i(p_{i−1})`: the premise of Proposition 2."""
-    conclusion: float
-    """Share for which its conclusion holds, the term for the distance moved included."""
-    descent: float
-    """Share whose divergence to the target did not grow."""
-    mean_descends: bool
-    """Whether the mean divergence to the target did not grow."""
-    bound: Summary
-    """Proposition 4's bound on `D(p_i, p_y)`; the worst is the largest."""
-    slack: Summary
-    """The bound less what it bounds; the worst is the least, which theory forbids to be negative."""
-    distance: Summary
-    """`L_i(p_i) − min L_i`: divergence from the closed-form minimiser (Proposition 1)."""
-    residual: Summary
-    """What is left of the prior's gap to the target, as a share of it."""
-    ideal_residual: float
-    """What ideal stages leave of it, `Π_{j≤i} (1 − α_j)`."""
-    failures: Failures
-    """Where the divergence to the target grew."""
+    stage: int  # counted from 1
+    alpha: float  # weight of the target in its loss
+    loss: Summary  # `L_i(p_i)`
+    epsilon: Summary  # `ε_i = max(0, L_i(p_i) − L_i(p_{i−1}))`
+    kl: Summary  # `D(p_i, p_y)`, the divergence to the target
+    premise: float  # share for which `L_i(p_i) ≤ L_i(p_{i−1})`: the premise of Proposition 2
+    conclusion: float  # share for which its conclusion holds, the term for the distance moved included
+    descent: float  # share whose divergence to the target did not grow
+    mean_descends: bool  # whether the mean divergence to the target did not grow
+    bound: Summary  # Proposition 4's bound on `D(p_i, p_y)`; the worst is the largest
+    slack: Summary  # the bound less what it bounds; the worst is the least, which theory forbids to be negative
+    distance: Summary  # `L_i(p_i) − min L_i`: divergence from the closed-form minimiser (Proposition 1)
+    residual: Summary  # what is left of the prior's gap to the target, as a share of it
+    ideal_residual: float  # what ideal stages leave of it, `Π_{j≤i} (1 − α_j)`
+    failures: Failures  # where the divergence to the target grew
 
 
 @dataclass(frozen=True)
 class Certificate:
     """What holds on some samples with some labels."""
 
-    n: int
-    """How many samples."""
-    class_sizes: tuple[int, ...]
-    """How many of each class, by the labels that were put in."""
-    prior_kl: Summary
-    """`D(p_0, p_y)`."""
-    premise_everywhere: float
-    """Share of samples for which the premise of Proposition 2 holds at every stage."""
-    descent_everywhere: float
-    """Share of samples whose divergence to the target grows at no stage."""
-    contradictions: int
-    """How often, over samples and stages, the premise of Proposition 2 holds without its conclusion: never, if all is right."""
-    stages: tuple[StageCertificate, ...]
-    """Stages 1 … L."""
+    n: int  # how many samples
+    class_sizes: tuple[int, ...]  # how many of each class, by the labels that were put in
+    prior_kl: Summary  # `D(p_0, p_y)`
+    premise_everywhere: float  # share of samples for which the premise of Proposition 2 holds at every stage
+    descent_everywhere: float  # share of samples whose divergence to the target grows at no stage
+    contradictions: int  # how often the premise of Proposition 2 holds without its conclusion: never, if all is right
+    stages: tuple[StageCertificate, ...]  # stages 1 … L
 
 
 def certify(

@@ -33,29 +33,22 @@ _SMALL = (320, 230)  # three figures in a row
 class Subject:
     """The run that is certified."""
 
-    name: str
-    """Of the run's directory."""
-    description: str
-    """Data, weights and objective, in a line."""
+    name: str  # of the run's directory
+    description: str  # data, weights and objective, in a line
     class_names: Sequence[str]
-    theory: Sequence[str]
-    """What the theory says of the run, a sentence or two each."""
-    log_beliefs: Callable[[Tensor], Tensor]
-    """From inputs `[n, ...]` to log-beliefs `[L+1, n, ..., C]`; called for the few whose every belief is drawn."""
+    theory: Sequence[str]  # what the theory says of the run, a sentence or two each
+    log_beliefs: Callable[[Tensor], Tensor]  # from inputs to log-beliefs `[L+1, n, ..., C]` of the few that are drawn
     show: Show
-    classes: tuple[int, int, int] | None = None
-    """The corners of the triangle; None takes the classes most often taken for each other."""
+    classes: tuple[int, int, int] | None = None  # corners of the triangle; None takes those most often taken for each other
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certified:
     """What was found on one split."""
 
-    split: str
-    """`train`, `validation` or `test`."""
+    split: str  # `train`, `validation` or `test`
     samples: Samples
-    certificates: Mapping[str, Certificate]
-    """One for each set of labels; the last are the true ones, as far as they are known."""
+    certificates: Mapping[str, Certificate]  # one for each set of labels; the last are the true ones, as far as they are known
     answers: Answers
 
     @property

@@ -28,8 +28,7 @@ from torchsid.training.provenance import now, provenance
 
 Found = dict[str, Any]
 MEASURED = "measured.jsonl"
-LEAST = {"timing": 1, "memory": 2}
-"""Places of every axis that no budget takes away: a single one shows no growth."""
+LEAST = {"timing": 1, "memory": 2}  # places of every axis that no budget takes away: a single one shows no growth
 _WORKERS = (2, 4)  # and as many as there are stages
 
 
@@ -93,11 +92,9 @@ class CostPoint(NamedTuple):
     """A workload, and its place on an axis along which the network stays the same."""
 
     network: str
-    axis: str
-    """`depth`, `width`, `stages` or `window`."""
+    axis: str  # `depth`, `width`, `stages` or `window`
     value: int
-    place: int
-    """On its axis, from 0; larger ones cost more."""
+    place: int  # on its axis, from 0; larger ones cost more
     workload: Workload
     contenders: tuple[Procedure, ...]
 
@@ -223,8 +220,7 @@ def _rows(point: CostPoint, found: Found) -> Iterator[Found]:
             yield {**about, "rounds": len(values), "quantity": quantity, "of": of, "median": middle, "low": low, "high": high}
 
 
-Quantity = tuple[str, str | None, list[float]]
-"""Its name, what it is measured against or a part of, and its value in every round."""
+Quantity = tuple[str, str | None, list[float]]  # its name, what it is measured against or a part of, and its value in every round
 
 
 def _kept(contender: Procedure, kept: Mapping[str, int]) -> Iterator[Quantity]:

@@ -37,12 +37,9 @@ directory's name. Numbers of the whole run have neither weights, split, stage (0
 class Outcome:
     """How a run ended: it diverged, its data could not be read, or there is an evaluation."""
 
-    seconds: float = 0.0
-    """From start to evaluation; 0 where it had finished before."""
-    diverged: str = ""
-    """Where it met NaN or infinity."""
-    no_data: str = ""
-    """Why its data cannot be read."""
+    seconds: float = 0.0  # from start to evaluation; 0 where it had finished before
+    diverged: str = ""  # where it met NaN or infinity
+    no_data: str = ""  # why its data cannot be read
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,9 @@ class Trainer:
     """Trains the runs of an experiment; plain data, so that it can be sent to another process."""
 
     experiment: Experiment
-    runs: Path
-    """The folder of the run directories."""
-    data: str
-    """The folder of the data files, empty for none."""
-    command: str
-    """What was typed, for the manifests."""
+    runs: Path  # the folder of the run directories
+    data: str  # the folder of the data files, empty for none
+    command: str  # what was typed, for the manifests
 
     def has_finished(self, job: Job) -> bool:
         """Return whether a run needs no training; a CheckpointError where it was begun under another configuration."""
@@ -93,18 +87,12 @@ class Results:
     """An experiment as far as it was run."""
 
     experiment: Experiment
-    finished: Mapping[Job, RunRecord]
-    """Its finished runs, those at rates that were not chosen among them."""
-    rates: Mapping[Case, float]
-    """The learning rate of every cell that was tuned; without those all of whose rates diverged."""
-    diverged: Mapping[Job, str]
-    """Where runs met NaN or infinity."""
-    no_data: Mapping[Case, str]
-    """Why the data of a cell cannot be read."""
-    not_run: Mapping[Case, int]
-    """The number of runs of a cell that the time did not allow. A cell that was tuned in part has no rate, and no results."""
-    command: str = ""
-    """What was typed, the folder of the data named DIR."""
+    finished: Mapping[Job, RunRecord]  # its finished runs, those at rates that were not chosen among them
+    rates: Mapping[Case, float]  # the learning rate of every cell that was tuned; without those all of whose rates diverged
+    diverged: Mapping[Job, str]  # where runs met NaN or infinity
+    no_data: Mapping[Case, str]  # why the data of a cell cannot be read
+    not_run: Mapping[Case, int]  # runs that the time did not allow; a cell that was tuned in part has no rate, and no results
+    command: str = ""  # what was typed, the folder of the data named DIR
 
     @cached_property
     def runs(self) -> dict[Job, RunRecord]:

@@ -40,10 +40,8 @@ class Comparison:
     """Methods in the order given, the first being the reference; `notes` says what limits the comparison."""
 
     methods: tuple[MethodRuns, ...]
-    frame: Frame
-    """Every number of every run."""
-    differences: tuple[Difference, ...]
-    """In accuracy, to the first method."""
+    frame: Frame  # every number of every run
+    differences: tuple[Difference, ...]  # in accuracy, to the first method
     notes: tuple[str, ...]
 
     @property
