@@ -37,13 +37,10 @@ class Shared:
     """The paper's network: an extractor, then stages that all read its features. Images are random."""
 
     extractor: str
-    depths: Annotated[list[Count], Field(min_length=1)]
-    """Numbers of stages L, in ascending order of cost."""
-    widths: list[Count] = field(default_factory=list)
-    """Widths of the hidden layers to go through, with `depth` stages."""
+    depths: Annotated[list[Count], Field(min_length=1)]  # numbers of stages L, in ascending order of cost
+    widths: list[Count] = field(default_factory=list)  # widths of the hidden layers to go through, with `depth` stages
     depth: Count = 16
-    hidden: Count = 256
-    """Width of the hidden layers while the depth changes."""
+    hidden: Count = 256  # width of the hidden layers while the depth changes
     batch_size: Count = 128
     image_size: Count = 32
     classes: Annotated[int, Field(ge=2)] = 10
@@ -54,10 +51,8 @@ class Staged:
     """A classifier that is itself cut into stages. Images are random."""
 
     model: str
-    stages: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
-    """Their numbers, in ascending order."""
-    windows: list[Count] = field(default_factory=list)
-    """Windows w to go through, with the most stages."""
+    stages: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]  # their numbers, in ascending order
+    windows: list[Count] = field(default_factory=list)  # windows w to go through, with the most stages
     blocks: Count | None = None
     width: Count | None = None
     batch_size: Annotated[int, Field(ge=LEAST_BATCH)] = 128
@@ -70,15 +65,11 @@ class Costs:
     """A question about costs: `timing` says where the time of a step goes, `memory` what a step keeps for backward."""
 
     kind: Literal["timing", "memory"]
-    name: str
-    """Of the file."""
+    name: str  # of the file
     question: str
-    claim: str = ""
-    """What has been claimed, and by whom."""
-    threads: Count = 1
-    """Of PyTorch."""
-    rounds: Annotated[int, Field(ge=2)] = 8
-    """Of `timing`: counted rounds of every workload; quartiles need two."""
+    claim: str = ""  # what has been claimed, and by whom
+    threads: Count = 1  # of PyTorch
+    rounds: Annotated[int, Field(ge=2)] = 8  # of `timing`: counted rounds of every workload; quartiles need two
     shared: list[Shared] = field(default_factory=list)
     staged: list[Staged] = field(default_factory=list)
     size: ClassVar[str] = "small"  # the one that there is

@@ -32,16 +32,11 @@ _SHIPPED = files("torchsid.study.experiments")
 class ContenderConfig:
     """One side of the comparison: what it sets, and what it does not share with the others."""
 
-    settings: Settings = field(default_factory=dict)
-    """Dotted names of the configuration and their values."""
-    of: str = ""
-    """The contender whose learning rate this one takes over instead of being tuned; for ablations."""
-    times: Positive = 1.0
-    """Factor on the learning rate that was taken over."""
-    seeds: list[int] = field(default_factory=list)
-    """Fewer seeds than the others; empty takes all."""
-    workers: Annotated[int, Field(ge=1, strict=True)] = 1
-    """Processes that train one run together, as those of `torchrun` do."""
+    settings: Settings = field(default_factory=dict)  # dotted names of the configuration and their values
+    of: str = ""  # the contender whose learning rate this one takes over instead of being tuned; for ablations
+    times: Positive = 1.0  # factor on the learning rate that was taken over
+    seeds: list[int] = field(default_factory=list)  # fewer seeds than the others; empty takes all
+    workers: Annotated[int, Field(ge=1, strict=True)] = 1  # processes that train one run together, as those of `torchrun` do
 
 
 def _with_settings_apart(table: object) -> object:
@@ -53,54 +48,38 @@ def _with_settings_apart(table: object) -> object:
     return {**rest, "settings": settings} if settings else rest
 
 
+_Contender = Annotated[ContenderConfig, BeforeValidator(_with_settings_apart)]
+
+
 @dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Axis:
     """What changes along the horizontal axis: one setting with its values, or named points that set several things."""
 
-    name: str
-    """As written below the figure."""
-    setting: str = ""
-    """Dotted name of the setting that takes `values`. A contender that sets it itself stands beside the axis."""
-    values: list[float | int | str] = field(default_factory=list)
-    """In ascending order of cost."""
-    points: dict[str, Settings] = field(default_factory=dict)
-    """Settings by name, instead of `setting` and `values`."""
-    reference: str = ""
-    """The value that the first contender's others are compared with; empty compares contenders alone."""
-    log: bool = False
-    """Whether the figure's axis is logarithmic, to the base 2."""
+    name: str  # as written below the figure
+    setting: str = ""  # dotted name of the setting that takes `values`; a contender that sets it itself stands beside the axis
+    values: list[float | int | str] = field(default_factory=list)  # in ascending order of cost
+    points: dict[str, Settings] = field(default_factory=dict)  # settings by name, instead of `setting` and `values`
+    reference: str = ""  # the value that the first contender's others are compared with; empty compares contenders alone
+    log: bool = False  # whether the figure's axis is logarithmic, to the base 2
 
 
 @dataclass(frozen=True, kw_only=True, config=NO_OTHERS)
 class Experiment:
     """A question and the runs that answer it, of one size; a ValueError where names double, do not exist, or say nothing."""
 
-    name: str
-    """Of the file."""
-    size: Size = "small"
-    """`small`: what two processor cores do with the data of the package. `medium`: with data files and more time."""
-    question: str
-    """What the experiment is to find out."""
-    claim: str = ""
-    """What has been claimed, and by whom."""
-    recipe: str
-    """The recipe that every run starts from."""
-    settings: Settings = field(default_factory=dict)
-    """What all runs set."""
-    rates: Annotated[list[Positive], Field(min_length=1)]
-    """Learning rates that every contender is tuned over."""
-    seeds: Annotated[list[int], Field(min_length=1)]
-    """Seeds of all runs; the first one is that of the tuning."""
-    contenders: Annotated[dict[str, Annotated[ContenderConfig, BeforeValidator(_with_settings_apart)]], Field(min_length=1)]
-    """By name; the first one is the reference of the differences."""
-    axis: Axis | None = None
-    """What changes besides the contender."""
-    metrics: list[str] = field(default_factory=list)
-    """What is shown beside the accuracy."""
-    by_stage: list[Literal["accuracy", "kl", "ece"]] = field(default_factory=list)
-    """What is drawn after every stage, at the last value of the axis."""
-    minutes: Annotated[float, Field(ge=0)] = 0
-    """The smallest budget with which this size is taken."""
+    name: str  # of the file
+    size: Size = "small"  # `small`: for two cores and the data of the package; `medium`: with data files and more time
+    question: str  # what the experiment is to find out
+    claim: str = ""  # what has been claimed, and by whom
+    recipe: str  # the recipe that every run starts from
+    settings: Settings = field(default_factory=dict)  # what all runs set
+    rates: Annotated[list[Positive], Field(min_length=1)]  # learning rates that every contender is tuned over
+    seeds: Annotated[list[int], Field(min_length=1)]  # seeds of all runs; the first one is that of the tuning
+    contenders: Annotated[dict[str, _Contender], Field(min_length=1)]  # by name; the first one is the reference of the differences
+    axis: Axis | None = None  # what changes besides the contender
+    metrics: list[str] = field(default_factory=list)  # what is shown beside the accuracy
+    by_stage: list[Literal["accuracy", "kl", "ece"]] = field(default_factory=list)  # drawn by stage, at the last point of the axis
+    minutes: Annotated[float, Field(ge=0)] = 0  # the smallest budget with which this size is taken
 
     def __post_init__(self) -> None:
         if problems := [*self._doubles(), *self._contradictions()]:

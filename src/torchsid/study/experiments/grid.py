@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Job:
     """One run."""
 
-    cell: Case  # A contender at a point of the axis; the point is empty beside the axis, and without one
+    cell: Case  # a contender at a point of the axis; the point is empty beside the axis, and without one
     rate: float
     seed: int
 
