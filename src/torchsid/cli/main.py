@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 a request that cannot be met, 130 or 143 interrupted by Ct
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     args = build_parser().parse_args(argv)
     args.command = list(sys.argv[1:] if argv is None else argv)
+    logger = logging.getLogger("torchsid")
+    logger.setLevel(logging.WARNING if getattr(args, "quiet", False) else logging.INFO)
+    logger.handlers, logger.propagate = [_Notes()], False
     try:
         code: int = args.run(args)
         sys.stdout.flush()
@@ -67,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell_launcher(error)
         raise
     return code
+
+
+class _Notes(logging.Handler):
+    """Prints what takes its time before there is a run: reading files, decoding images, waiting for another process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        emit(f"torchsid: {record.getMessage()}", error=True)
 
 
 def _speaks(error: Exception) -> bool:

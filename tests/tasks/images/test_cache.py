@@ -18,7 +18,7 @@ FILES = {"pixels.u8", "sums.i64", "index.jsonl"}
 class Images:
     """Made-up images, of which some may be bad; counts how often each is decoded."""
 
-    keeps_pixels, channels = True, None
+    name, keeps_pixels, channels = "made-up", True, None
 
     def __init__(self, *, bad: tuple[int, ...] = (), keeps_bad: bool = True, ends_at: int = -1) -> None:
         self.count, self.bad, self.keeps_bad, self.ends_at = len(IMAGES), bad, keeps_bad, ends_at

@@ -14,21 +14,22 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import warnings
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
 from torchsid.settings import path_of
 from torchsid.tasks.images.decoder import cores
+from torchsid.tasks.images.progress import Progress, bounded, duration, say, volume
 from torchsid.tasks.images.raw import Labels, Pixels, Sums
 
 try:
@@ -36,18 +37,17 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-S = TypeVar("S")
-T = TypeVar("T")
-
 Shape = tuple[int, int, int]
 """Channels, height and width."""
 Bad = Mapping[int, str | Shape]
 """Which images cannot be used: what is wrong, or their shape where it is another than that of most."""
 
-PIXELS = "pixels.u8"
-_SUMS, _INDEX, _LOCK = "sums.i64", "index.jsonl", ".lock"
+OFF = "off"
+"""The setting that keeps decoded images nowhere."""
+_PIXELS, _SUMS, _INDEX, _LOCK = "pixels.u8", "sums.i64", "index.jsonl", ".lock"
 _CHUNK = 2**22  # bytes of pixels that are decoded by one thread, and written at once
 _LOOKED_AT = 2**27  # bytes that are compared with their checksums when an entry is opened
+_MANY, _TIMED = 4096, 256  # of more images than this it is said how long they take, by what so many of them take
 
 
 class Chunk(NamedTuple):
@@ -82,6 +82,10 @@ class Work(Protocol):
         """Whether bad images are left blank, or tried again the next time."""
 
     @property
+    def name(self) -> str:
+        """What the images are called."""
+
+    @property
     def channels(self) -> int | None:
         """What is decoded to; None: to grey as long as nothing has colours."""
 
@@ -98,6 +102,10 @@ class Work(Protocol):
 
 class Colour(Exception):  # noqa: N818 - no error, but a reason to begin anew
     """An image has colours in a set that was taken for grey."""
+
+
+class Full(OSError):  # noqa: N818 - it says what is wrong
+    """A disk is too small for an entry; nothing was written."""
 
 
 class Record(NamedTuple):
@@ -147,8 +155,8 @@ class Entry:
 
 
 def folder(setting: str) -> Path:
-    """Return the cache's folder: the setting, or the user's cache folder by the XDG rules."""
-    if setting:
+    """Return the cache's folder: the setting, or the user's cache folder by the XDG rules, also where nothing decoded is kept."""
+    if setting not in ("", OFF):
         return path_of(setting)
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "torchsid"
@@ -160,6 +168,7 @@ def stored(path: Path, work: Work) -> Entry:
     Where images are bad and `work` does not keep such, the entry says which, stays unfinished, and has no pixels.
 
     Raises:
+        Full: the disk is too small.
         OSError: it cannot be written.
         Colour: see `Work.decode`.
     """
@@ -192,25 +201,22 @@ def in_memory(work: Work) -> Entry:
     return Entry(index, sums, pixels)
 
 
-def bounded(pool: Executor, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """Yield what a pool's `map` does, of which only a few results wait to be taken."""
-    waiting = deque[Future[T]]()
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write, which takes the place of `path` when it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * cores():
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
     finally:
-        for each in waiting:
-            each.cancel()
+        temporary.unlink(missing_ok=True)
 
 
 def _chunks(work: Work, shape: Shape) -> list[Labels]:
     """Return the rows of every chunk."""
-    size = _chunk_size(shape)
-    return [work.rows[start : start + size] for start in range(0, len(work.rows), size)]
+    count = _chunk_size(shape)
+    return [work.rows[start : start + count] for start in range(0, len(work.rows), count)]
 
 
 def _chunk_size(shape: Shape) -> int:
@@ -219,7 +225,7 @@ def _chunk_size(shape: Shape) -> int:
 
 def _files(work: Work, shape: Shape) -> dict[str, int]:
     """Return the files that have something of every decoded image, and how many bytes."""
-    return ({PIXELS: prod(shape)} if work.keeps_pixels else {}) | {_SUMS: 2 * 8 * shape[0]}
+    return ({_PIXELS: prod(shape)} if work.keeps_pixels else {}) | {_SUMS: 2 * 8 * shape[0]}
 
 
 def _unknown(work: Work, shape: Shape) -> Sums:
@@ -228,9 +234,28 @@ def _unknown(work: Work, shape: Shape) -> Sums:
 
 def _decoded(work: Work, shape: Shape, chunks: Mapping[int, Labels]) -> Iterator[tuple[int, Chunk]]:
     """Yield chunks with their numbers, decoded on all cores: Pillow releases the interpreter's lock, so threads do."""
+    progress = Progress(f"decoding the images of {work.name}", sum(map(len, chunks.values())))
     with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
         warnings.simplefilter("ignore")  # of Pillow: a large panorama, odd metadata; what cannot be read is an error anyway
-        yield from bounded(pool, lambda number: (number, work.decode(chunks[number], shape)), chunks)
+        for number, chunk in bounded(pool, lambda number: (number, work.decode(chunks[number], shape)), chunks):
+            progress.add(len(chunks[number]))
+            yield number, chunk
+
+
+def _announce(part: Path, work: Work, shape: Shape, missing: Mapping[int, Labels]) -> None:
+    """Say what will be written and how long it may take; a `Full` where the disk is too small."""
+    count = sum(map(len, missing.values()))
+    needed, free = count * sum(_files(work, shape).values()), shutil.disk_usage(part).free
+    if needed > free:
+        raise Full(f"{volume(needed)} are needed in {part.parent}, {volume(free)} are free")
+    if count > _MANY:
+        some = np.concatenate([*missing.values()])[:: -(-count // _TIMED)]
+        began = time.monotonic()
+        for _ in _decoded(work, shape, dict(enumerate(np.array_split(some, 4 * cores())))):
+            pass
+        seconds = duration((time.monotonic() - began) * count / len(some))
+        kept = f"{volume(needed)} are kept in {part.with_suffix('')}, {volume(free)} are free" if work.keeps_pixels else "once"
+        say("decoding the %d images of %s: about %s on %d cores; %s", count, work.name, seconds, cores(), kept)
 
 
 def _build(part: Path, work: Work) -> Index:
@@ -242,19 +267,21 @@ def _build(part: Path, work: Work) -> Index:
     there = [number for number, record in index.done.items() if number < len(chunks) and (work.keeps_bad or not record.bad)]
     damaged = _damaged(part, work, index, there)
     index = Index(index.shape, {number: index.done[number] for number in there if number not in damaged})
+    missing = {number: rows for number, rows in enumerate(chunks) if number not in index.done}
+    _announce(part, work, index.shape, missing)
     lines = [_line([*index.shape]), *(_line(record.listed(number)) for number, record in index.done.items())]
-    sizes = _files(work, index.shape)
-    with ExitStack() as opened:
-        journal, *files = (opened.enter_context(_to_write(part / name)) for name in (_INDEX, *sizes))
-        journal.truncate(0)
+    with replaced(part / _INDEX) as journal:
         journal.writelines(lines)
-        for file, size in zip(files, sizes.values(), strict=True):
-            file.truncate(len(work.rows) * size)
-        missing = {number: rows for number, rows in enumerate(chunks) if number not in index.done}
+    widths = _files(work, index.shape)
+    with ExitStack() as opened:
+        journal, *files = (opened.enter_context(_to_write(part / name)) for name in (_INDEX, *widths))
+        journal.seek(0, os.SEEK_END)
+        for file, width in zip(files, widths.values(), strict=True):
+            file.truncate(len(work.rows) * width)
         for number, chunk in _decoded(work, index.shape, missing):
             contents = [content.reshape(-1).view(np.uint8).data for content in (chunk.pixels, chunk.sums)[-len(files) :]]
-            for file, size, content in zip(files, sizes.values(), contents, strict=True):
-                file.seek(number * _chunk_size(index.shape) * size)
+            for file, width, content in zip(files, widths.values(), contents, strict=True):
+                file.seek(number * _chunk_size(index.shape) * width)
                 file.write(content)
                 file.flush()
             index.done[number] = record = Record(_crc(contents), chunk.bad, chunk.several)
@@ -276,10 +303,10 @@ def _opened(path: Path, work: Work) -> Entry | None:
     index, complete = _read(path / _INDEX) or (None, False)
     if index is None or not complete:
         return None
-    sizes, chunks = _files(work, index.shape), _chunks(work, index.shape)
+    widths, chunks = _files(work, index.shape), _chunks(work, index.shape)
     some = np.linspace(0, len(chunks) - 1, min(len(chunks), 1 + _LOOKED_AT // _CHUNK)).astype(int).tolist()
     try:
-        if any((path / name).stat().st_size != size * len(work.rows) for name, size in sizes.items()):
+        if any((path / name).stat().st_size != width * len(work.rows) for name, width in widths.items()):
             return None
         if len(index.done) != len(chunks) or _damaged(path, work, index, some):
             return None
@@ -287,22 +314,22 @@ def _opened(path: Path, work: Work) -> Entry | None:
         sums[work.rows] = np.fromfile(path / _SUMS, dtype=np.int64).reshape(len(work.rows), -1, 2)
     except OSError:
         return None
-    return Entry(index, sums, path / PIXELS if work.keeps_pixels else None)
+    return Entry(index, sums, path / _PIXELS if work.keeps_pixels else None)
 
 
 def _damaged(path: Path, work: Work, index: Index, numbers: Sequence[int]) -> set[int]:
     """Return which of some chunks are not what the index says."""
-    sizes, count = _files(work, index.shape), _chunk_size(index.shape)
+    widths, count = _files(work, index.shape), _chunk_size(index.shape)
 
     def differs(number: int) -> bool:
         contents = []
-        for name, size in sizes.items():
+        for name, width in widths.items():
             with (path / name).open("rb") as file:
-                file.seek(number * count * size)
-                contents.append(file.read(size * min(count, len(work.rows) - number * count)))
+                file.seek(number * count * width)
+                contents.append(file.read(width * min(count, len(work.rows) - number * count)))
         return _crc(contents) != index.done[number].crc
 
-    if not all((path / name).is_file() for name in sizes):
+    if not all((path / name).is_file() for name in widths):
         return set(numbers)
     with ThreadPoolExecutor(cores()) as pool:
         return {number for number, found in zip(numbers, pool.map(differs, numbers), strict=True) if found}
@@ -359,6 +386,7 @@ def _locked(path: Path) -> Iterator[bool]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                say("another process decodes these images into %s: waiting for it", path.parent.with_suffix(""))
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             except OSError:  # a file system without locks: who builds at the same time writes the same
                 pass

@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torchsid.tasks.images.cache import Bad, Chunk, Colour, Entry, Shape
 from torchsid.tasks.images.decode import named, opened, pixels, problem_of
 from torchsid.tasks.images.decoder import Decoder, cores
 from torchsid.tasks.images.encoded import Catalogue, Encoded
+from torchsid.tasks.images.progress import volume
 from torchsid.tasks.images.raw import Labels, Pixels, RawPart, RawSet, sums_of
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import listing
@@ -43,7 +45,14 @@ def decoded(catalogue: Catalogue, request: Request) -> RawSet:
     """
     words = json.dumps([_FORMAT, sorted(catalogue.files.items()), len(catalogue.images), catalogue.channels, request.size])
     key = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
-    work = Decoding(catalogue.images, catalogue.channels, request.size, request.cache != "off", request.on_bad_sample == "skip")
+    work = Decoding(
+        name=request.name,
+        images=catalogue.images,
+        channels=catalogue.channels,
+        size=request.size,
+        keeps_pixels=request.cache != cache.OFF,
+        keeps_bad=request.on_bad_sample == "skip",
+    )
     try:
         entry = _entry(work, request, key)
     except Colour:
@@ -76,11 +85,12 @@ def decoded(catalogue: Catalogue, request: Request) -> RawSet:
     return RawSet(**parts, class_names=catalogue.class_names, skipped=tuple(notes), files=catalogue.files, key=key)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How images are decoded; see `cache.Work`.
 
     Attributes:
+        name: of the data set.
         images: that are to be decoded.
         channels: that every image gets; None leaves grey ones grey.
         size: side in pixels that every image gets, 0 leaves all as they are.
@@ -88,6 +98,7 @@ class Decoding:
         keeps_bad: whether bad images are left out; if so, every image is tried.
     """
 
+    name: str
     images: Encoded
     channels: int | None
     size: int
@@ -122,7 +133,6 @@ class Decoding:
     def decode(self, rows: Labels, shape: Shape) -> Chunk:
         """Decode some images; see `cache.Work`."""
         good, bad, several = np.zeros((len(rows), *shape), dtype=np.uint8), dict[int, str | Shape](), list[int]()
-        sums = np.full((len(rows), shape[0], 2), -1, dtype=np.int64)
         channels = self.channels or (None if shape[0] == 1 else 3)
         for place, i in enumerate(rows.tolist()):
             image = self._image(i, channels, several)
@@ -134,7 +144,8 @@ class Decoding:
                 bad[i] = image.shape
             else:
                 good[place] = image
-                sums[place] = sums_of(image[None])[0]
+        sums = sums_of(good)
+        sums[np.isin(rows, [*bad])] = -1
         return Chunk(good, sums, bad, several)
 
     def _image(self, i: int, channels: int | None, several: list[int]) -> Pixels | str:
@@ -177,13 +188,18 @@ def _decoder(work: Decoding, shape: Shape, request: Request) -> Decoder:
 
 
 def _entry(work: Decoding, request: Request, key: str) -> Entry:
-    folder = cache.folder("" if request.cache == "off" else request.cache)
+    folder = cache.folder(request.cache)
     way = "pixels" if work.keeps_pixels else "faults" if work.keeps_bad else "some"
     path = folder / f"{request.name}-{hashlib.sha256(f'{key} {way}'.encode()).hexdigest()[:20]}"
     try:
         return cache.stored(path, work)
     except OSError as error:
-        warnings.warn(f"decoded images cannot be stored, set data.cache: {error}", RuntimeWarning, stacklevel=2)
+        problem = f"the decoded images of {request.name} cannot be stored ({error})"
+    needed = work.count * prod(work.shape()) if work.keeps_pixels else 0
+    if needed > request.memory_bytes:
+        way_out = f"set data.cache to a folder with {volume(needed)}, or to {cache.OFF!r}, which decodes them in every epoch"
+        raise DataError(f"{problem}, and are too many for data.memory ({volume(request.memory_bytes)}): {way_out}")
+    warnings.warn(f"{problem} and are held in memory: set data.cache", RuntimeWarning, stacklevel=2)
     return cache.in_memory(work)
 
 

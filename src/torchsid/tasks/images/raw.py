@@ -102,8 +102,7 @@ class RawSet:
 def sums_of(images: Pixels) -> Sums:
     """Return the sum of the pixels of each image and channel, and that of their squares, exactly."""
     values = images.reshape(*images.shape[:2], -1)
-    squares = np.arange(256, dtype=np.uint16) ** 2
-    return np.stack([values.sum(2, dtype=np.int64), squares[values].sum(2, dtype=np.int64)], 2)
+    return np.stack([values.sum(2, dtype=np.int64), np.square(values, dtype=np.uint16).sum(2, dtype=np.int64)], 2)
 
 
 def empty_classes(labels: Labels, class_names: tuple[str, ...]) -> list[str]:

@@ -19,3 +19,5 @@ class Request:
     workers: int | Literal["auto"] = "auto"
     window: int = 0
     smallest_crop: float = 0.0
+    memory_bytes: int = 2**40
+    """Up to how many bytes of decoded images may be held in memory, where the cache cannot be written."""

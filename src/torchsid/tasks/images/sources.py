@@ -8,10 +8,13 @@ from pathlib import Path
 
 from torchsid.errors import DataError, printable
 from torchsid.settings import path_of
+from torchsid.tasks.images import ledger
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue
 from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.scan import File
+from torchsid.tasks.images.scan import Files as Listing
 
 Files = Mapping[str, Sequence[Path]]
 """The files of each part (`"train"`, `"test"`, …) in the order to read them; a part that was not found is empty."""
@@ -59,7 +62,8 @@ def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
         files = source.find(root)
         paths = sorted({path for part in files.values() for path in part})
         if all(files.values()):
-            hashes = {path.relative_to(root).as_posix(): file_sha256(path) for path in paths}
+            listed = Listing.of(_file(path, root) for path in paths)
+            hashes = dict(zip(listed.names, map(bytes.hex, map(bytes, ledger.sha256s(request, root, listed))), strict=True))
             read = source.read(files)
             return decoded(replace(read, files=hashes), request) if isinstance(read, Catalogue) else replace(read, files=hashes)
         found += [path.name for path in paths]
@@ -67,6 +71,12 @@ def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
     advice = f"; {advice}" if advice else ""
     what = f"no complete {request.name}, only {', '.join(found)}," if found else f"no files of {request.name}"
     raise DataError(f"{what} in {root} (data.path){advice}; looked for:{looked_for}")
+
+
+def _file(path: Path, root: Path) -> File:
+    """Return what is known of a file; times of few files need not be those that people can set."""
+    status = path.stat()
+    return File(path.relative_to(root).as_posix(), status.st_size, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
 def root_of(request: Request, advice: str = "") -> Path:
@@ -84,9 +94,3 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def one_sha256(hashes: Mapping[str, str]) -> str:
-    """Return one SHA-256 for all files: a record of a run needs no line for each of a folder's."""
-    lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

@@ -94,14 +94,14 @@ class Images(Task):
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
+    def memory_bytes(self) -> int:
+        """Up to how many bytes of training inputs are kept in memory."""
+        return super().memory_bytes if self.memory == "auto" else int(self.memory * 2**30)
+
+    @property
     def blends_samples(self) -> bool:
         """Whether mixup or cutmix is on."""
         return bool(self.augment.mixup or self.augment.cutmix)
-
-    @property
-    def memory_bytes(self) -> int:
-        """See `memory`."""
-        return super().memory_bytes if self.memory == "auto" else int(self.memory * 2**30)
 
     @property
     def smallest_crop(self) -> float:

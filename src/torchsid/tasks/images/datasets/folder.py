@@ -1,19 +1,18 @@
 """Your own images, a folder for each class: PATH/<class>/*, or PATH/train/<class>/* with val/ and test/ beside it."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images import folders
+from torchsid.tasks.images import folders, ledger
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue, Encoded
 from torchsid.tasks.images.raw import Labels, RawSet, every_fifth, hold_out
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Files
-from torchsid.tasks.images.sources import file_sha256, one_sha256, root_of
+from torchsid.tasks.images.sources import root_of
 
 _TEST_SHARE = 0.2
 
@@ -29,8 +28,6 @@ def folder(request: Request) -> RawSet:
     """
     root = root_of(request)
     found = folders.find(root, request.files, lenient=request.on_bad_sample == "skip")
-    with ThreadPoolExecutor() as pool:
-        hashes = dict(zip(found.files.names, pool.map(lambda name: _sha256(root / name), found.files.names), strict=True))
     catalogue = Catalogue(
         images=ImageFiles(found.root, found.files, len(found.labels)),
         labels=found.labels,
@@ -38,7 +35,7 @@ def folder(request: Request) -> RawSet:
         names=found.files.names[: len(found.labels)],
         class_names=found.class_names,
         notes=found.notes,
-        files={f"{len(found.labels)} images": one_sha256(hashes)},
+        files={f"{len(found.labels)} images": ledger.of_all(found.files, ledger.sha256s(request, root, found.files))},
         divide=partial(divided, num_classes=len(found.class_names), by_lot=found.bare),
     )
     return decoded(catalogue, request)
@@ -66,13 +63,6 @@ class ImageFiles(Encoded):
     def where(self, i: int) -> str:
         """See `Encoded`."""
         return printable(self.files.names[i])
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:  # a link that leads nowhere, or a file of somebody else: a bad sample, when it is decoded
-        return f"unreadable: {error.strerror}"
 
 
 def divided(labels: Labels, *, num_classes: int, by_lot: bool) -> tuple[Labels, Labels]:

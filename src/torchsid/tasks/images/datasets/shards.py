@@ -8,7 +8,6 @@ import re
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images import cache, tars
+from torchsid.tasks.images import cache, ledger, tars
 from torchsid.tasks.images.datasets.folder import divided
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue
@@ -25,7 +24,7 @@ from torchsid.tasks.images.parts import PARTS, part_of
 from torchsid.tasks.images.raw import Labels, RawSet
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Files, Scan, listing
-from torchsid.tasks.images.sources import file_sha256, one_sha256, root_of
+from torchsid.tasks.images.sources import root_of
 from torchsid.tasks.images.tars import TarImages
 from torchsid.tasks.names import Names
 
@@ -52,7 +51,7 @@ def shards(request: Request) -> RawSet:
     names = [name for of_part in archives.values() for name in of_part]
     files = Files.of(map(scan.file, names))
     root = Path(scan.root)
-    listed = _remembered(root, files, cache.folder("" if request.cache == "off" else request.cache))
+    listed = _remembered(root, files, cache.folder(request.cache))
     problems = listed.problems
     if problems and request.on_bad_sample == "error":
         shown = "".join(f"\n  - {printable(problem)}" for problem in problems[:_SHOWN])
@@ -63,8 +62,6 @@ def shards(request: Request) -> RawSet:
         wanted = "KEY.jpg with KEY.cls or KEY.json beside it"
         raise DataError(f"the archives in {printable(scan.root)} (data.path) have no image with a label; looked for: {wanted}")
     labels, class_names = _classes(root, listed)
-    with ThreadPoolExecutor() as pool:
-        hashes = dict(zip(names, pool.map(file_sha256, [root / name for name in names]), strict=True))
     counts = np.bincount(listed.images.shards, minlength=len(names))
     ends = np.cumsum([0, *map(len, archives.values())]).tolist()
     catalogue = Catalogue(
@@ -74,7 +71,7 @@ def shards(request: Request) -> RawSet:
         names=listed.images.names,
         class_names=class_names,
         notes=(*scan.notes, *listed.remarks, *problems),
-        files={f"{len(names)} archives": one_sha256(hashes)},
+        files={f"{len(names)} archives": ledger.of_all(files, ledger.sha256s(request, root, files))},
         divide=partial(divided, num_classes=len(class_names), by_lot=not any(map(_part, names))),
     )
     return decoded(catalogue, request)

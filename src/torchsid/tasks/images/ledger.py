@@ -1,0 +1,98 @@
+"""The SHA-256 of files, remembered in the cache, so that what has not changed since is not read again."""
+
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchsid.tasks.images import cache
+from torchsid.tasks.images.decoder import cores
+from torchsid.tasks.images.progress import Progress, bounded
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.scan import Files
+from torchsid.tasks.names import Names
+
+_RECENT = 2 * 10**9  # nanoseconds: what was changed so short a time ago may change again within one tick of its file system's clock
+_TOGETHER = 64  # files that are read by one thread
+
+Hashes = NDArray[np.uint8]
+"""SHA-256 of files, `[N, 32]`."""
+
+
+def sha256s(request: Request, root: Path, files: Files) -> Hashes:
+    """Return the SHA-256 of the content of files below a folder.
+
+    A file is not read where name, size and time are those of an earlier start. One that cannot be read has that of the reason.
+    """
+    now, words = time.time_ns(), "\0".join([str(root.absolute()), request.name, request.files])
+    name = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:20]
+    ledger = cache.folder(request.cache) / f"{request.name}-files-{name}.npz"
+    hashes, known = _known(ledger, files)
+    left = np.flatnonzero(~known)
+    if not len(left):
+        return hashes
+    progress = Progress(f"reading the files of {request.name}, to know them again", int(files.sizes[left].clip(0).sum()))
+    groups = [left[start : start + _TOGETHER] for start in range(0, len(left), _TOGETHER if len(left) > 1000 else 1)]
+
+    def read(group: NDArray[np.int64]) -> list[bytes]:
+        return [_sha256(root / files.names[i]) for i in group.tolist()]
+
+    try:
+        with ThreadPoolExecutor(cores()) as pool:
+            for group, digests in bounded(pool, lambda group: (group, read(group)), groups):
+                hashes[group] = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
+                known[group] = True
+                progress.add(int(files.sizes[group].clip(0).sum()))
+    finally:
+        trusted = known & (files.sizes >= 0) & (files.times < now - _RECENT)
+        with suppress(OSError):  # then they are read again the next time
+            _write(ledger, files, np.where(trusted, files.times, -1), hashes)
+    return hashes
+
+
+def of_all(files: Files, hashes: Hashes) -> str:
+    """Return one SHA-256 of the names and contents of files: a record of a run needs no line for each of a folder's."""
+    digest = hashlib.sha256(files.names.text)
+    for array in (files.names.spans, hashes):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:  # a link that leads nowhere, or a file of somebody else: a bad sample, when it is decoded
+        return hashlib.sha256(f"unreadable: {error.strerror}".encode()).digest()
+
+
+def _known(ledger: Path, files: Files) -> tuple[Hashes, NDArray[np.bool_]]:
+    """Return what the ledger knows of files, and of which it does."""
+    count = len(files.names)
+    hashes, known = np.zeros((count, 32), dtype=np.uint8), np.zeros(count, dtype=bool)
+    try:
+        with ledger.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            text, spans, sizes, times, before = (stored[name] for name in ("text", "spans", "sizes", "times", "hashes"))
+        names = Names(text.tobytes(), spans)
+        if names.text == files.names.text and np.array_equal(spans, files.names.spans):
+            new = old = np.arange(count)
+        else:
+            places = {name: place for place, name in enumerate(names)}
+            pairs = [(i, places[name]) for i, name in enumerate(files.names) if name in places]
+            new, old = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        same = (sizes[old] == files.sizes[new]) & (times[old] == files.times[new]) & (times[old] >= 0)
+        hashes[new[same]], known[new[same]] = before[old[same]], True
+    except Exception:  # absent, or damaged in any way: nothing is known
+        known[:] = False
+    return hashes, known
+
+
+def _write(ledger: Path, files: Files, times: NDArray[np.int64], hashes: Hashes) -> None:
+    text = np.frombuffer(files.names.text, dtype=np.uint8)
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with cache.replaced(ledger) as file:
+        np.savez(file, text=text, spans=files.names.spans, sizes=files.sizes, times=times, hashes=hashes)
