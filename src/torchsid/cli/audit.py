@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     order = verdicts.score.argsort(stable=True).tolist()
     columns = _columns(samples, parts, verdicts, clean, folds=args.folds)
     ranked = {name: [column[place] for place in order] for name, column in columns.items()}
-    found: dict[str, Any] = {"labels": disputes(verdicts, samples.target, clean)}
+    found: dict[str, Any] = {"labels": disputes(verdicts, samples.target[:], clean)}
     if clean is not None and 0 < found["labels"]["wrong"] < len(samples):
-        found["rankings"] = detection(rankings(verdicts, samples.target), samples.target != clean)
+        found["rankings"] = detection(rankings(verdicts, samples.target[:]), samples.target[:] != clean)
 
     names, stages = network.class_names, 1 if last_alone else network.config.model.depth
     told = ranked | {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
@@ -139,8 +139,8 @@ def _columns(
     split = [name for name, part in parts.items() for _ in range(len(part))]
     columns: dict[str, list[Any]] = {"name": list(samples.names)} if samples.names else {}
     columns |= {"image": image, "split": split, "row": image if samples.rows is None else samples.rows.tolist()}
-    columns |= {"label": samples.target.tolist(), "suggested": verdicts.suggested.tolist(), "score": verdicts.score.tolist()}
-    columns["belief"] = verdicts.log_belief.exp().gather(-1, samples.target.unsqueeze(-1)).squeeze(-1).tolist()
+    columns |= {"label": samples.target[:].tolist(), "suggested": verdicts.suggested.tolist(), "score": verdicts.score.tolist()}
+    columns["belief"] = verdicts.log_belief.exp().gather(-1, samples.target[:].unsqueeze(-1)).squeeze(-1).tolist()
     columns |= {"agrees_from": verdicts.agrees_from.tolist(), "seen": [not folds and name == "train" for name in split]}
     return columns | ({} if clean is None else {"true": clean.tolist()})
 

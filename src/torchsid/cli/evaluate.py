@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         _print_exits(screen, measured["early_exit"])
     if cascade and args.exit_curve:
         parts = (found["validation"], samples)
-        chosen, answered = ((predict(network.learner, part.inputs, prepare=network.prepare), part.target) for part in parts)
+        chosen, answered = ((predict(network.learner, part.inputs, prepare=network.prepare), part.target[:]) for part in parts)
         cost = operations(cascade, network.prepare(samples.inputs[:2]))
         measured["exit_curve"] = exit_curve(chosen, answered, args.exit_curve, cost)
         _print_curve(screen, measured["exit_curve"])

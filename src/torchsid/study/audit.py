@@ -61,7 +61,7 @@ def audit(predictor: Predictor, samples: Samples, *, prepare: Callable[[Tensor],
     for start in range(0, len(samples), CHUNK):
         part = samples.take(slice(start, start + CHUNK))
         log_beliefs = beliefs_that_judge(predictor, part.inputs[:], prepare=prepare, last_alone=last_alone)
-        flat = flatten(log_beliefs, part.target, part.weight)
+        flat = flatten(log_beliefs, part.target[:], part.weight)
         found.append(judge(flat.log_beliefs, flat.outcome))
     return Verdicts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 

@@ -68,7 +68,7 @@ def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor]
     """
     if not len(data.target):
         raise ValueError("no samples to measure early exit on: choose another split")
-    _check_single(data.target)
+    _check_single(data.target[:])
     cascade, parts = early.cascade, []
     with without_side_effects(cascade):
         cascade.eval()

@@ -30,7 +30,7 @@ def joined(parts: Sequence[Samples]) -> Samples:
         tensors = [getattr(part, name) for part in parts]
         return None if any(each is None for each in tensors) else torch.cat(tensors)
 
-    inputs, target = stored.joined([part.inputs for part in parts]), torch.cat([part.target for part in parts])
+    inputs, target = stored.joined([part.inputs for part in parts]), torch.cat([part.target[:] for part in parts])
     names = tuple(name for part in parts for name in part.names or ()) if all(part.names for part in parts) else None
     return Samples(inputs, target, join("weight"), join("clean_target"), join("rows"), names)
 
@@ -50,7 +50,7 @@ def fold_of(samples: Samples, folds: int, seed: int) -> Tensor:
     if not 2 <= folds <= len(groups):
         raise ConfigError([f"--folds {folds}: allowed are 2 to {len(groups)}, the number of different samples"], source="command")
     order = torch.randperm(len(groups), generator=generator_at("folds", seed)).tolist()
-    if samples.target.dim() == 1 and not samples.target.is_floating_point():
+    if samples.target[:1].dim() == 1 and not samples.target[:1].is_floating_point():
         order.sort(key=lambda group: int(samples.target[groups[group][0]]))  # class by class, in which the lot decides
     found = torch.empty(len(samples), dtype=torch.int64)
     for place, group in enumerate(order):

@@ -44,14 +44,14 @@ class Samples:
     """
 
     inputs: Tensor | Stored
-    target: Tensor
+    target: Tensor | Stored
     weight: Tensor | None = None
     clean_target: Tensor | None = None
     rows: Tensor | None = None
     names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.target) and readable(self.target):
+        if isinstance(self.target, Tensor) and len(self.target) and readable(self.target):
             object.__setattr__(self, "weight", counted(self.target, self.weight))
 
     def __len__(self) -> int:
@@ -161,7 +161,7 @@ class Task(ABC):
             about: the data set.
             draws: of `draw`, on the same device as the samples.
         """
-        return self.prepare(samples.inputs[:], about), samples.target, samples.weight
+        return self.prepare(samples.inputs[:], about), samples.target[:], samples.weight
 
     def show(self, inputs: Tensor) -> str:
         """Return one stored input `[...]` as a fragment of HTML."""

@@ -110,7 +110,7 @@ class Batches:
         """Return the first `count` training samples, not augmented, for measurements beside training."""
         samples = self.splits.train.take(slice(count))
         weight = None if samples.weight is None else samples.weight.to(self.device)
-        return Examples(self.prepare(samples.inputs[:]), samples.target.to(self.device), weight)
+        return Examples(self.prepare(samples.inputs[:]), samples.target[:].to(self.device), weight)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Return stored inputs as the network reads them, on the device."""
@@ -152,7 +152,7 @@ def on_device(samples: Samples, device: torch.device, memory_bytes: int) -> Samp
     if size > limit or (isinstance(inputs, Stored) and inputs.reader.uses):
         return None
     weight = samples.weight if samples.weight is None else samples.weight.to(device)
-    return Samples(_read(inputs, device) if isinstance(inputs, Stored) else inputs.to(device), samples.target.to(device), weight)
+    return Samples(_read(inputs, device) if isinstance(inputs, Stored) else inputs.to(device), samples.target[:].to(device), weight)
 
 
 def _read(inputs: Stored, device: torch.device) -> Tensor:

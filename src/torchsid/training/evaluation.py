@@ -207,7 +207,7 @@ def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare, whol
         return {}
     chosen = choose(log_beliefs, candidates, SHOWN)
     shown, beliefs = (whole or data).take(chosen), log_beliefs[:, chosen].contiguous()
-    return {"inputs": shown.inputs[:], "target": shown.target, "log_beliefs": beliefs, "indices": chosen}
+    return {"inputs": shown.inputs[:], "target": shown.target[:], "log_beliefs": beliefs, "indices": chosen}
 
 
 def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:
@@ -220,7 +220,7 @@ def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:
     ignored = torch.zeros_like(answers[0], dtype=torch.bool) if data.weight is None else data.weight == 0
     stands, right = (
         (same | ignored).unsqueeze(-1).flatten(-answers[0].dim()).all(-1)  # over the positions
-        for same in (answers == answers[-1], answers[-1] == outcome_of(data.target))
+        for same in (answers == answers[-1], answers[-1] == outcome_of(data.target[:]))
     )
     stood = unbroken(stands)  # [N]: for how many stages
     late, by_lateness = stood < len(answers), stood.argsort(stable=True)

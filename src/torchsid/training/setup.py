@@ -102,7 +102,7 @@ def _class_weights(config: RunConfig, splits: Splits) -> Tensor | None:
     if asked == "none":
         return None
     if asked == "balanced":
-        return balanced(splits.train.target, classes).float()
+        return balanced(splits.train.target[:], classes).float()
     if len(asked) != classes or not any(asked):
         raise ConfigError([f"training.class_weights has {len(asked)} numbers: give one for each of {classes} classes, not all 0"])
     return torch.tensor(asked, dtype=torch.float32)

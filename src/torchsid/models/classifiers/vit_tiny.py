@@ -6,51 +6,12 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from torchsid.models.images import side_of
+from torchsid.models.transformer import HEAD_WIDTH, Block
 from torchsid.settings import checked
 
-HEAD_WIDTH = 64
 PATCHES_A_SIDE = 8
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention on tokens `[B, N, width]`; `width` is a multiple of `heads`."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-        self.proj_drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended tokens; `x` is left alone."""
-        qkv: Tensor = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, N, 3, heads, width / heads]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, heads, N, width / heads]
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        answer: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
-        return answer
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block: `x = x + attn(norm1(x))`, then `x + mlp(norm2(x))`."""
-
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads, dropout)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        first, second = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.mlp = nn.Sequential(
-            OrderedDict(fc1=first, act=nn.GELU(), drop1=nn.Dropout(dropout), fc2=second, drop2=nn.Dropout(dropout))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens `[B, N, width]` after the block; `x` is left alone."""
-        x = x + self.attn(self.norm1(x))
-        return torch.add(x, self.mlp(self.norm2(x)))
 
 
 class ViTTiny(nn.Module):

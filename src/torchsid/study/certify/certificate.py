@@ -86,7 +86,7 @@ def certify(
     """
     objective = replace(objective, temperature=1.0)
     targets = {"given": samples.target}
-    if samples.clean_target is not None and not torch.equal(samples.target, samples.clean_target):
+    if samples.clean_target is not None and not torch.equal(samples.target[:], samples.clean_target):
         targets["clean"] = samples.clean_target
     parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in targets}
     num_classes = 0

@@ -250,7 +250,7 @@ def _at(subject: Subject, part: Certified, places: Sequence[int]) -> Flat:
     """Return the beliefs at some places, with the true targets as far as these are known."""
     samples, row = torch.unique(part.answers.sample[list(places)], return_inverse=True)
     taken = part.samples.take(samples)
-    true = taken.target if taken.clean_target is None else taken.clean_target
+    true = taken.target[:] if taken.clean_target is None else taken.clean_target
     flat = flatten(subject.log_beliefs(taken.inputs[:]), true, taken.weight)
     firsts = torch.searchsorted(part.answers.sample, samples)  # where each sample's positions begin, in the split and here
     here = torch.searchsorted(flat.sample, torch.arange(len(samples)))

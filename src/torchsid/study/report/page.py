@@ -199,7 +199,7 @@ def _beliefs(result: Comparison) -> Iterator[Part]:
     sampled = [(name, run, found) for name, run in examples if (found := run.samples()) and len(found[1]) > 2]
     for name, run, (samples, log_beliefs) in sampled:
         names, limit = names_of_classes(run, log_beliefs.shape[-1]), max(4, _CARDS // len(sampled))
-        flat = flatten(log_beliefs, samples.target)
+        flat = flatten(log_beliefs, samples.target[:])
         lines = of_each_kind(flat.log_beliefs[1:].argmax(-1), flat.outcome, names, limit)
         cards = cards_of(flat.take(list(lines)), samples, _show(run), names, lines.values())
         yield Cards(f"{name}, seed {run.seed}", cards)

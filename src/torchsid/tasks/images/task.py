@@ -146,7 +146,7 @@ class Images(Task):
 
     def training_batch(self, samples: Samples, about: About, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return augmented images with their labels; under mixup or cutmix rows `[B, C]`."""
-        return (*self._augmentation(about)(samples.inputs[:], samples.target, draws), samples.weight)
+        return (*self._augmentation(about)(samples.inputs[:], samples.target[:], draws), samples.weight)
 
     def show(self, inputs: Tensor) -> str:
         """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
@@ -252,6 +252,6 @@ def _digest(part: Samples, key: str) -> str:
     """Return the SHA-256 of samples: of all that they have, or of what their pixels follow from."""
     digest = hashlib.sha256((key or repr(tuple(part.inputs.shape))).encode())
     assert part.rows is not None
-    for tensor in (part.rows if key else part.inputs[:], part.target):
+    for tensor in (part.rows if key else part.inputs[:], part.target[:]):
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""From files to tokens on disk: a text is encoded once, a `.bin` of tokens is taken as it is."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from torchsid.errors import DataError, printable
+from torchsid.tasks.domain import PARTS
+from torchsid.tasks.language.vocabulary import Bytes, Characters, Ids, Pieces, Vocabulary
+
+_FORMAT = 1  # raise it when what is stored changes
+_BINS = ("train.bin", "val.bin")  # as nanoGPT calls them
+_CHUNK = 2**24  # tokens
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tokens of one part of a corpus: `count` of them in a file, from `first` on; a text of `characters`."""
+
+    path: Path
+    first: int
+    count: int
+    characters: int
+    dtype: torch.dtype = torch.uint16
+
+    @property
+    def ids(self) -> Ids:
+        """Read all, int64 `[count]`."""
+        kind = np.dtype(str(self.dtype).removeprefix("torch."))
+        return np.fromfile(self.path, kind, self.count, offset=self.first * kind.itemsize).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus as tokens.
+
+    Attributes:
+        parts: `train`, what is learnt from; `validation`, what comes after it; `test`, what comes last, or has a file of its own.
+        vocabulary: None where tokens were given.
+        size: V.
+        files: SHA-256 of what was read.
+    """
+
+    parts: Mapping[str, Part]
+    vocabulary: Vocabulary | None
+    size: int
+    files: Mapping[str, str]
+
+
+def of_text(path: Path, cache: Path, *, tokens: str, size: int, shares: tuple[float, float]) -> Corpus:
+    """Return a text as tokens, encoded once and kept in the cache.
+
+    Args:
+        path: a file in UTF-8.
+        cache: folder for what was encoded.
+        tokens: `"characters"`, `"bytes"` or `"bpe"`; characters and pieces are those of the training part.
+        size: V, of `"bpe"`.
+        shares: of the characters that validation and test get, from the end.
+
+    Raises:
+        DataError: the file is missing or no UTF-8 (names the line), or its held-out parts have unknown characters.
+    """
+    data = _bytes(path)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        raise DataError(
+            f"{printable(str(path))}, line {line} is no UTF-8 (byte {data[error.start]:#04x}): save it as UTF-8"
+        ) from None
+    held_out = [round(share * len(text)) for share in shares]
+    ends = np.cumsum([len(text) - sum(held_out), *held_out]).tolist()
+    texts = [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = json.dumps([_FORMAT, sha256, tokens, size if tokens == "bpe" else 0, ends])
+    entry = cache / f"language-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+    vocabulary = _vocabulary(entry.with_suffix(".json"), tokens, size, texts[0])
+    dtype = torch.uint16 if vocabulary.size <= 2**16 else torch.uint32
+    kind = np.dtype(str(dtype).removeprefix("torch."))
+    counts = _counts(entry.with_suffix(".counts.json"))
+    ids = entry.with_suffix(".ids")
+    if counts is None or not ids.is_file() or ids.stat().st_size != sum(counts) * kind.itemsize:
+        try:
+            encoded = [vocabulary.encode(part) for part in texts]
+        except DataError as error:
+            raise DataError(f"{printable(str(path))}: in what is held out, {error}") from None
+        counts = [len(part) for part in encoded]
+        _write(ids, np.concatenate(encoded).astype(kind).tobytes())
+        _write(entry.with_suffix(".counts.json"), json.dumps(counts).encode())
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    parts = [Part(ids, *each, dtype) for each in zip(firsts, counts, map(len, texts), strict=True)]
+    return Corpus(dict(zip(PARTS, parts, strict=True)), vocabulary, vocabulary.size, {path.name: sha256})
+
+
+def of_tokens(folder: Path, *, size: int, validation: float) -> Corpus:
+    """Return the tokens of `train.bin` and `val.bin` (uint16, nanoGPT's), of which the latter is the test part.
+
+    Args:
+        folder: of both.
+        size: V.
+        validation: share of `train.bin` that is held out, from the end.
+
+    Raises:
+        DataError: a file is missing or no uint16, or has a token outside the vocabulary (names the first).
+    """
+    files = [folder / name for name in _BINS]
+    counts = []
+    for file in files:
+        if not file.is_file() or file.stat().st_size % 2:
+            what = "holds an odd number of bytes, which are no uint16" if file.is_file() else "is not there"
+            raise DataError(f"{printable(str(file))} {what}: nanoGPT's prepare.py writes {' and '.join(_BINS)}")
+        counts.append(file.stat().st_size // 2)
+        for start in range(0, counts[-1], _CHUNK):
+            ids = np.fromfile(file, np.uint16, _CHUNK, offset=2 * start)
+            if (ids >= size).any():
+                place = start + int(np.argmax(ids >= size))
+                raise DataError(
+                    f"{printable(str(file))}: token {place} is {ids[place - start]}, outside data.vocabulary = {size}: set it to "
+                    "the size of the tokenizer's (GPT-2's is 50257); or the file is of another type than uint16"
+                )
+    held_out = round(validation * counts[0])
+    train, test = files
+    places = [(train, 0, counts[0] - held_out), (train, counts[0] - held_out, held_out), (test, 0, counts[1])]
+    parts = {name: Part(*place, characters=place[2]) for name, place in zip(PARTS, places, strict=True)}
+    return Corpus(parts, None, size, {file.name: _sha256(file) for file in files})
+
+
+def _vocabulary(file: Path, tokens: str, size: int, text: str) -> Vocabulary:
+    if tokens == "bytes":
+        return Bytes()
+    if tokens == "characters":
+        return Characters(text)
+    if file.is_file():
+        return Pieces.of(file.read_text("utf-8"))
+    pieces = Pieces.trained(text, size)
+    _write(file, pieces.about()["tokenizer"].encode())
+    return pieces
+
+
+def _counts(file: Path) -> list[int] | None:
+    try:
+        return [int(count) for count in json.loads(file.read_text())]
+    except (OSError, ValueError):
+        return None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} (data.path) cannot be read: {error.strerror}") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.part")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"tokens cannot be kept in {printable(str(path.parent))} ({error.strerror}): set data.cache") from None

@@ -1,0 +1,121 @@
+"""What comes next, at every position of a text."""
+
+import hashlib
+from dataclasses import dataclass
+from html import escape
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from torchsid.errors import DataError, printable
+from torchsid.settings import Count, Share, path_of
+from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
+from torchsid.tasks.images.cache import folder
+from torchsid.tasks.language import corpus
+from torchsid.tasks.language.corpus import Corpus, Part
+from torchsid.tasks.language.windows import Windows
+from torchsid.tasks.stored import Draws, Stored
+
+_IGNORED = -100
+_MANY = 1000  # outcomes; of more, no names are kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language(Task):
+    """Windows of tokens `[N, T]`; at every position the target is the next token.
+
+    Training reads each window from a random token on, of as many as there are in a text; held-out parts are read whole, in windows
+    that touch each other.
+    """
+
+    path: str = ""
+    """A text file in UTF-8, or a folder with nanoGPT's `train.bin` and `val.bin`."""
+    tokens: Literal["characters", "bytes", "bpe"] = "characters"
+    """What a text is cut into: its characters, its bytes, or pieces of words that byte-pair encoding finds in the training part."""
+    vocabulary: Annotated[int, Ge(2)] = 4096
+    """V, for `bpe` and for `.bin` files."""
+    context: Count = 128
+    """T, the tokens of a window."""
+    validation: Share = 0.05
+    """Share of the text that is held out to choose by; it lies before the test part."""
+    test: Share = 0.1
+    """Share of the text, from its end, that is looked at after training alone; `.bin` files have their own."""
+    cache: str = ""
+    """Folder for encoded texts; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`."""
+
+    positions = "tokens"
+
+    def load(self, seed: int) -> Splits:
+        """Return the parts of the text, the same for every seed."""
+        found, length = self._corpus(), self.context
+        short = [f"{name} has {part.count}" for name, part in found.parts.items() if 0 < part.count < 2 * length]
+        if short:
+            raise DataError(f"data.context = {length} needs {2 * length} tokens in every part, but {'; '.join(short)}: lower it")
+        train = found.parts["train"]
+        rows, first = torch.arange(train.count // length - 1), train.first
+        inputs = Stored(Windows(train.path, length + 1, length, train.dtype, first), rows)
+        target = Stored(Windows(train.path, length, length, train.dtype, first + 1), rows)
+        about: dict[str, Any] = {
+            "name": printable(path_of(self.path).name),
+            "num_classes": found.size,
+            "context": length,
+            "tokens": "given" if found.vocabulary is None else self.tokens,
+            "characters_per_token": {name: part.characters / part.count for name, part in found.parts.items() if part.count},
+        }
+        if found.vocabulary:
+            about |= found.vocabulary.about()
+            if found.size <= _MANY:
+                about["class_names"] = [repr(found.vocabulary.decode(torch.tensor([i]).numpy()))[1:-1] for i in range(found.size)]
+        counts = [part.count for part in found.parts.values()]
+        digest = hashlib.sha256(repr((found.files, about["tokens"], found.size, length, counts)).encode()).hexdigest()
+        return Splits(
+            train=Samples(inputs, target),
+            validation=_whole(found.parts["validation"], length),
+            test=_whole(found.parts["test"], length),
+            about=about,
+            fingerprint={**found.files, **{f"arrays/{name}": digest for name in PARTS}},
+        )
+
+    def example(self, about: About) -> Tensor:
+        """Return two windows of the first token."""
+        return torch.zeros(2, about["context"], dtype=torch.int64)
+
+    def prepare(self, inputs: Tensor, about: About) -> Tensor:
+        """Return the tokens that a network reads, int64 `[B, T]`."""
+        return inputs[:, : about["context"]].to(torch.int64)
+
+    def draw(self, count: int, about: About, generator: torch.Generator) -> Draws:
+        """Return `offset`, int64 `[B]`: how many tokens later than usual each window begins."""
+        return {"offset": torch.randint(about["context"], (count,), generator=generator)}
+
+    def training_batch(self, samples: Samples, about: About, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return windows and what follows each of their tokens, int64 `[B, T]`."""
+        tokens = samples.inputs[:].to(torch.int64)  # [B, T + 1]
+        return tokens[:, :-1], tokens[:, 1:], None
+
+    def show(self, inputs: Tensor) -> str:
+        """Return the tokens."""
+        return f"<code>{escape(str(inputs.tolist()))}</code>"
+
+    def _corpus(self) -> Corpus:
+        if not self.path:
+            raise DataError(
+                "a language model is trained on a text: set data.path to a file, or to a folder with train.bin and val.bin"
+            )
+        path = path_of(self.path)
+        if path.is_dir():
+            return corpus.of_tokens(path, size=self.vocabulary, validation=self.validation)
+        shares = (self.validation, self.test)
+        return corpus.of_text(path, folder(self.cache), tokens=self.tokens, size=self.vocabulary, shares=shares)
+
+
+def _whole(part: Part, length: int) -> Samples:
+    """Return windows that touch, in which all tokens but the first are targets; the last is filled up with what counts nowhere."""
+    ids = torch.from_numpy(part.ids)
+    count = max(0, -(-(len(ids) - 1) // length))
+    inputs, target = ids.new_zeros(count * length), ids.new_full((count * length,), _IGNORED)
+    if count:
+        inputs[: len(ids) - 1], target[: len(ids) - 1] = ids[:-1], ids[1:]
+    return Samples(inputs.view(count, length), target.view(count, length))

@@ -1,0 +1,155 @@
+"""From text to tokens and back: characters, bytes, or pieces of words that byte-pair encoding finds."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchsid.errors import DataError
+from torchsid.tasks.images.decode import require
+
+Ids = NDArray[np.int64]
+
+
+class Vocabulary(ABC):
+    """The tokens of a language model."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """V, the number of different tokens."""
+
+    @abstractmethod
+    def encode(self, text: str) -> Ids:
+        """Return the tokens of a text, int64 `[n]`.
+
+        Raises:
+            DataError: it has characters that the vocabulary does not know; names them and the first line.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Ids) -> str:
+        """Return the text of tokens."""
+
+    @abstractmethod
+    def about(self) -> Mapping[str, Any]:
+        """Return what `remembered` makes the vocabulary of, as JSON can hold it."""
+
+
+class Characters(Vocabulary):
+    """Every character of a text is a token; in the order of their code points."""
+
+    def __init__(self, characters: str) -> None:
+        self.characters = "".join(sorted(set(characters)))
+        self._points = _points(self.characters)
+
+    @property
+    def size(self) -> int:
+        """How many characters there are."""
+        return len(self.characters)
+
+    def encode(self, text: str) -> Ids:
+        """Return the number of each character."""
+        points = _points(text)
+        ids = np.searchsorted(self._points, points).clip(max=self.size - 1)
+        if len(wrong := np.flatnonzero(self._points[ids] != points)):
+            unknown = sorted(set(map(text.__getitem__, wrong.tolist())))
+            line = 1 + text.count("\n", 0, int(wrong[0]))
+            shown = ", ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
+            raise DataError(f"line {line} has characters that the training text has not: {shown}; data.tokens = 'bytes' knows all")
+        return ids.astype(np.int64)
+
+    def decode(self, ids: Ids) -> str:
+        """Return the characters."""
+        return "".join(self.characters[i] for i in ids.tolist())
+
+    def about(self) -> Mapping[str, Any]:
+        """Return the characters."""
+        return {"characters": self.characters}
+
+
+class Bytes(Vocabulary):
+    """Every byte of the text in UTF-8 is a token."""
+
+    size = 256
+
+    def encode(self, text: str) -> Ids:
+        """Return the bytes."""
+        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+
+    def decode(self, ids: Ids) -> str:
+        """Return the text; what is no UTF-8 as �."""
+        return ids.astype(np.uint8).tobytes().decode(errors="replace")
+
+    def about(self) -> Mapping[str, Any]:
+        """Return nothing: all bytes are known."""
+        return {}
+
+
+class Pieces(Vocabulary):
+    """Byte-pair encoding by the `tokenizers` library: every text has tokens, since its bytes are among them (GPT-2's way)."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def trained(cls, text: str, size: int) -> "Pieces":
+        """Return the `size` pieces that a text is best written with.
+
+        Raises:
+            DataError: the library is not installed, or the text is too short for so many.
+        """
+        library = require("tokenizers", extra="text", purpose="byte-pair encoding (data.tokens = 'bpe')")
+        tokenizer = library.Tokenizer(library.models.BPE())
+        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = library.decoders.ByteLevel()
+        alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+        trainer = library.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+        tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+        if (found := tokenizer.get_vocab_size()) != size:
+            raise DataError(f"data.vocabulary = {size}, but the training text has only {found} pieces: set it to {found} or less")
+        return cls(tokenizer)
+
+    @classmethod
+    def of(cls, saved: str) -> "Pieces":
+        """Return pieces that `about` has saved."""
+        library = require("tokenizers", extra="text", purpose="byte-pair encoding (data.tokens = 'bpe')")
+        return cls(library.Tokenizer.from_str(saved))
+
+    @property
+    def size(self) -> int:
+        """How many pieces there are."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> Ids:
+        """Return the pieces of a text."""
+        lines = self._tokenizer.encode_batch(text.splitlines(keepends=True))
+        return np.concatenate([np.empty(0, np.int64), *(np.array(line.ids, dtype=np.int64) for line in lines)])
+
+    def decode(self, ids: Ids) -> str:
+        """Return the text of pieces; what is no UTF-8 as �."""
+        text: str = self._tokenizer.decode(ids.tolist())
+        return text
+
+    def about(self) -> Mapping[str, Any]:
+        """Return the tokenizer as its library writes it."""
+        return {"tokenizer": self._tokenizer.to_str()}
+
+
+def remembered(about: Mapping[str, Any]) -> Vocabulary | None:
+    """Return the vocabulary that a data set was made with; None where it was given as tokens."""
+    match about["tokens"]:
+        case "characters":
+            return Characters(about["characters"])
+        case "bytes":
+            return Bytes()
+        case "bpe":
+            return Pieces.of(about["tokenizer"])
+        case _:
+            return None
+
+
+def _points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
