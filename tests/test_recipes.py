@@ -25,7 +25,8 @@ def test_the_recipes_that_others_refer_to_are_shipped() -> None:
     staged = {"cifar10-resnet18", "cifar10-vgg11", "cifar10-vit-tiny", "digits-staged"}
     assert {f"{name}{twin}" for name in shared for twin in ("", "-bp", "-bp-plain")} <= set(NAMES)
     assert {f"{name}{twin}" for name in staged for twin in ("", "-bp")} <= set(NAMES)
-    noisy = {name for name in NAMES if resolve(name).data.noise.kind != "none"}
+    images = [resolve(name) for name in NAMES if resolve(name).task == "images"]
+    noisy = {config.recipe for config in images if config.data.noise.kind != "none"}
     assert noisy == {"digits-noise", *(f"digits-noise-{method}" for method in NOISE_METHODS)}
 
 
@@ -34,12 +35,18 @@ def test_every_recipe_builds(name: str) -> None:
     config = resolve(name)
     assert config.recipe == name
     assert config.label
-    channels, size = SIZES[config.data.name]
-    about: Any = {"num_classes": 10, "channels": channels, "image_size": size}
-    learner = build_learner(config, build_task(config), about, torch.device("cpu"))
+    task, about = build_task(config), dict[str, Any](num_classes=10)
+    if config.task == "images":
+        channels, size = SIZES[config.data.name]
+        about |= {"channels": channels, "image_size": size}
+    else:
+        about |= {"context": config.data.context}
+    example = task.example(about)
+    learner = build_learner(config, task, about, torch.device("cpu"))
     learner.module.eval()
-    log_beliefs = learner.log_beliefs(torch.zeros(1, channels, size, size))
-    assert log_beliefs.shape == (1 + getattr(config.model, "depth", 1), 1, 10)
+    log_beliefs = learner.log_beliefs(example)
+    positions = example.shape[1:2] if task.positions == "tokens" else ()
+    assert log_beliefs.shape == (1 + getattr(config.model, "depth", 1), 2, *positions, 10)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if f"{name}-bp" in NAMES])

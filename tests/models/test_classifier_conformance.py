@@ -21,16 +21,25 @@ PARAMETERS = {  # as published: ten classes, 32 pixels in colour
     "vgg-11": 9_231_114,
     "vit-tiny": 5_362_762,
 }
+READ_TOKENS = ("gpt",)
 every_classifier = pytest.mark.parametrize("name", models.classifier_names())
+every_one_of_images = pytest.mark.parametrize("name", sorted({*models.classifier_names()} - {*READ_TOKENS}))
+
+
+def sample(name: str, count: int) -> Tensor:
+    """Return inputs of the network: images, or tokens."""
+    return torch.randint(5, (count, 7)) if name in READ_TOKENS else torch.randn(count, 3, 32, 32)
 
 
 def build(name: str, *, channels: int = 3, size: int = 32) -> nn.Module:
     torch.manual_seed(0)
+    if name in READ_TOKENS:
+        return models.CLASSIFIERS.load(name)(sample(name, 2), 5, width=8)
     return models.classifier(name, num_classes=5, in_channels=channels, image_size=size, width=WIDTH.get(name, 8))
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 64), (3, 32), (3, None)], ids=["large", "usual", "smallest"])
-@every_classifier
+@every_one_of_images
 def test_images_become_logits(name: str, size: int | None, channels: int) -> None:
     size = size or SMALLEST.get(name, 32)
     logits = build(name, channels=channels, size=size)(torch.randn(2, channels, size, size))
@@ -42,17 +51,19 @@ def test_images_become_logits(name: str, size: int | None, channels: int) -> Non
 def test_every_parameter_learns_and_the_seed_decides_them(name: str) -> None:
     model, same = build(name), build(name).state_dict()
     assert all(torch.equal(tensor, same[key]) for key, tensor in model.state_dict().items())
-    F.cross_entropy(model(torch.randn(8, 3, 32, 32)), torch.arange(8) % 5).backward()
+    logits = model(sample(name, 8)).flatten(0, -2)
+    F.cross_entropy(logits, torch.arange(len(logits)) % 5).backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()] == []
 
 
 @every_classifier
 def test_float64_stays_float64_and_samples_do_not_see_each_other_in_evaluation(name: str) -> None:
     model = build(name).double().eval()
-    x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
-    logits = model(x)
-    torch.testing.assert_close(model(x[1:2]), logits[1:2])  # and of the same type
-    torch.testing.assert_close(model.float()(x.float()).double(), logits, rtol=1e-4, atol=1e-4)
+    x = sample(name, 3)
+    logits = model(x.double() if x.is_floating_point() else x)
+    assert logits.dtype == torch.float64
+    torch.testing.assert_close(model(x[1:2].to(logits.dtype if x.is_floating_point() else x.dtype)), logits[1:2])
+    torch.testing.assert_close(model.float()(x).double(), logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -61,7 +72,7 @@ def test_fx_traces_it(name: str, training: bool) -> None:
     model = build(name).train(training)
     traced = fx.symbolic_trace(deepcopy(model))
     for batch in (2, 3):  # the trace holds for any batch
-        x = torch.randn(batch, 3, 32, 32)
+        x = sample(name, batch)
         assert torch.equal(traced(x), model(x))
 
 
@@ -77,10 +88,10 @@ def test_nothing_works_in_place(name: str) -> None:
             assert [tensor._version for tensor in inputs] == versions, f"{n} works in place"
             return answer
 
-    Watch(fx.symbolic_trace(build(name)), garbage_collect_values=False).run(torch.randn(2, 3, 32, 32))
+    Watch(fx.symbolic_trace(build(name)), garbage_collect_values=False).run(sample(name, 2))
 
 
-@every_classifier
+@every_one_of_images
 def test_sizes(name: str) -> None:
     def size(width: int | None) -> int:
         with torch.device("meta"):

@@ -122,8 +122,10 @@ def test_taken_samples_keep_what_is_known_of_them() -> None:
 def test_what_a_domain_need_not_say() -> None:
     """A batch is the samples as they are, a sample is shown by its numbers, and nothing is read from outside."""
     x, target, weight = Parity().training_batch(SAMPLES, {}, Parity().draw(3, {}, torch.Generator()))
-    assert (torch.equal(x, SAMPLES.inputs), target is SAMPLES.target, weight is SAMPLES.weight) == (True, True, True)
-    assert "[4, 5, 6, 7]" in Parity().show(SAMPLES.inputs[1])
+    assert torch.equal(x, SAMPLES.inputs[:])
+    assert torch.equal(target, SAMPLES.target[:])
+    assert weight is SAMPLES.weight
+    assert "[4, 5, 6, 7]" in Parity().show(SAMPLES.inputs[1], {})
     with pytest.raises(DataError, match=r"Parity cannot read 'a\.png'"):
         Parity().read("a.png", {})
 

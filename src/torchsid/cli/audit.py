@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             lines = [called, f"score {minus(row['score'])}", f"agrees: {row['agrees from']}"]
             lines += [f"true: {row['true']}"] if "true" in row else []
             title = " → ".join(dict.fromkeys((row["label"], row["suggested"])))
-            image = network.task.show(samples.inputs[order[place]])
+            image = network.task.show(samples.inputs[order[place]], network.about)
             cards.append(card(image, log_beliefs[:, place], names, ranked["label"][place], title, lines))
         weights = "last" if args.folds else args.weights
         page = audit_page(

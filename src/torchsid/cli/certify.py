@@ -73,7 +73,7 @@ def _subject(network: "training.LoadedNetwork", objective: "LocalObjective", arg
         class_names=network.class_names,
         theory=[*scope(objective), *caveats(network.learner)],
         log_beliefs=lambda inputs: predict(network.learner, inputs, prepare=network.prepare),
-        show=network.task.show,
+        show=lambda sample: network.task.show(sample, network.about),
         classes=_corners(args.classes, network.class_names) if args.classes else None,
     )
 

@@ -163,7 +163,7 @@ class Task(ABC):
         """
         return self.prepare(samples.inputs[:], about), samples.target[:], samples.weight
 
-    def show(self, inputs: Tensor) -> str:
+    def show(self, inputs: Tensor, about: About) -> str:
         """Return one stored input `[...]` as a fragment of HTML."""
         return f"<code>{escape(str(inputs.tolist()))}</code>"
 

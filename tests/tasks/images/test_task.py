@@ -167,7 +167,7 @@ def test_a_batch_is_normalised_and_in_training_augmented() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_page_shows_the_very_pixels_and_a_file_is_read_back(channels: int, tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (channels, 6, 6), dtype=torch.uint8)
-    found = Images().show(pixels).partition("base64,")[2].partition('"')[0]
+    found = Images().show(pixels, {}).partition("base64,")[2].partition('"')[0]
     (tmp_path / "shown.png").write_bytes(base64.b64decode(found))
     about = {"channels": channels, "image_size": 6}
     assert torch.equal(Images().read(str(tmp_path / "shown.png"), about), pixels.unsqueeze(0))

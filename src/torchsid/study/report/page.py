@@ -211,7 +211,8 @@ def _show(run: RunRecord) -> Show:
     from torchsid.training.setup import build_task
 
     try:
-        return build_task(open_run(run.path).config()).show
+        task, about = build_task(open_run(run.path).config()), run.manifest["data"]
+        return lambda sample: task.show(sample, about)
     except (ConfigError, RunError):
         return lambda _: ""
 

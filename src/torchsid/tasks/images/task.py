@@ -148,7 +148,7 @@ class Images(Task):
         """Return augmented images with their labels; under mixup or cutmix rows `[B, C]`."""
         return (*self._augmentation(about)(samples.inputs[:], samples.target[:], draws), samples.weight)
 
-    def show(self, inputs: Tensor) -> str:
+    def show(self, inputs: Tensor, about: About) -> str:
         """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
         from PIL import Image
 

@@ -15,6 +15,7 @@ from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.images.cache import folder
 from torchsid.tasks.language import corpus
 from torchsid.tasks.language.corpus import Corpus, Part
+from torchsid.tasks.language.vocabulary import remembered
 from torchsid.tasks.language.windows import Windows
 from torchsid.tasks.stored import Draws, Stored
 
@@ -95,9 +96,10 @@ class Language(Task):
         tokens = samples.inputs[:].to(torch.int64)  # [B, T + 1]
         return tokens[:, :-1], tokens[:, 1:], None
 
-    def show(self, inputs: Tensor) -> str:
-        """Return the tokens."""
-        return f"<code>{escape(str(inputs.tolist()))}</code>"
+    def show(self, inputs: Tensor, about: About) -> str:
+        """Return the text of a window; of given tokens their numbers."""
+        known = remembered(about)
+        return f"<code>{escape(str(inputs.tolist()) if known is None else known.decode(inputs.to(torch.int64).numpy()))}</code>"
 
     def _corpus(self) -> Corpus:
         if not self.path:

@@ -1,0 +1,39 @@
+"""What is encoded can be decoded, and the text's own vocabulary knows it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchsid.errors import DataError
+from torchsid.tasks.language.vocabulary import Bytes, Characters, Pieces, remembered
+
+TEXT = "To be, or not to be:\nthat is the question – ünd, 世界 😀\n" * 40
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes", "bpe"])
+def test_texts_come_back_also_from_what_a_run_remembers(kind: str) -> None:
+    made = {"characters": lambda: Characters(TEXT), "bytes": Bytes, "bpe": lambda: Pieces.trained(TEXT, 280)}[kind]()
+    ids = made.encode(TEXT)
+    assert ids.dtype == np.int64
+    assert 0 <= ids.min() <= ids.max() < made.size
+    assert made.decode(ids) == TEXT
+    again = remembered({"tokens": kind, **made.about()})
+    assert again is not None
+    assert (again.size, again.encode(TEXT).tolist()) == (made.size, ids.tolist())
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=50))
+def test_any_text_of_known_characters_comes_back(text: str) -> None:
+    for made in (Characters(text + "x"), Bytes()):
+        assert made.decode(made.encode(text)) == text
+
+
+def test_unknown_characters_are_named_with_their_line() -> None:
+    with pytest.raises(DataError, match=r"line 2 has characters .* 'x', 'ä'; data.tokens = 'bytes'"):
+        Characters("abc\n").encode("ab\ncäx")
+
+
+def test_a_text_too_short_for_so_many_pieces_says_how_many_it_has() -> None:
+    with pytest.raises(DataError, match=r"data.vocabulary = 5000, but the training text has only"):
+        Pieces.trained("ab ab ab", 5000)
