@@ -300,7 +300,7 @@ def evaluate_run(session: Session) -> dict[str, Any]:
         if shown:
             replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-        named = {name: {"names": list(each.names), "target": each.target.tolist()} for name, each in parts.items() if each.names}
+        named = {name: {"names": list(each.names), "target": each.target[:].tolist()} for name, each in parts.items() if each.names}
         if named:
             replace_file(run.path / "names.json", json.dumps(named) + "\n")
         for which in WHICH:  # as one process writes them, whoever wrote them
