@@ -53,7 +53,7 @@ def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
     with mpl.rc_context(fname=style), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's typeface lacks; a name too long for a figure only costs space.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font|constrained_layout not applied")
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
         yield figure, figure.subplots()
 
 
@@ -75,7 +75,11 @@ def finish(figure: "Figure", title: str, description: str) -> Drawing:
     The title says what it shows, the description is read to those who cannot see it.
     """
     buffer = StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)  # by itself: `savefig` would draw everything once more for it
+    figure.set_layout_engine("none")
+    figure.savefig(buffer, metadata={"Date": None})
     body = buffer.getvalue().partition("<svg")[2]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", f"<svg{body}", flags=re.DOTALL)
     prefix = "f" + sha256((title + description + body).encode()).hexdigest()[:8]
