@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -14,11 +13,6 @@ from torchsid.study.experiments.grid import check
 from torchsid.training import resolve, train
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def run(script: str, *arguments: str) -> None:
-    done = subprocess.run([sys.executable, BENCHMARKS / script, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -46,13 +40,14 @@ def test_the_table_of_prices_is_made_of_what_is_recorded() -> None:
     assert script["table"](script["rows"](**sources)) == recorded.read_text()
 
 
-def test_record_keeps_the_numbers_and_no_folder_of_the_machine(tmp_path: Path) -> None:
+def test_record_keeps_the_numbers_and_no_folder_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = train(
         resolve("digits", ["training.epochs=1", "data.limit=200"]),
         tmp_path / "a-run",
         command=f"torchsid train --out {tmp_path}/a-run",
     )
-    run("record.py", str(path), "--out", str(tmp_path / "digits"))
+    monkeypatch.setattr(sys, "argv", ["record.py", str(path), "--out", str(tmp_path / "digits")])
+    runpy.run_path(str(BENCHMARKS / "record.py"), run_name="__main__")
     (kept,) = json.loads((tmp_path / "digits.json").read_text())
     evaluation = json.loads((path / "evaluation.json").read_text())
     assert kept["evaluation"]["last"]["test"]["accuracy"] == evaluation["last"]["test"]["accuracy"]

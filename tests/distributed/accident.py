@@ -37,4 +37,5 @@ def stumble(launcher: int, accidents: list[Accident], arguments: list[str]) -> N
         take_step(session, batch)
 
     loop._take_step = take_step_or_stumble
+    sys.modules["jinja2"] = None  # type: ignore[assignment]  # reports take longer than all the rest
     sys.exit(main(arguments))

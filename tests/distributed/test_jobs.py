@@ -1,7 +1,6 @@
 """Real jobs of torchrun's agent, with accidents: in the end they leave what one process leaves."""
 
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -14,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from tests.distributed.accident import Accident, stumble
-from tests.distributed.workers import PRELOADED
+from tests.distributed.workers import ready
 from tests.training.conftest import lasting
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -43,7 +42,7 @@ def launch(
     workers: int, out: Path, *arguments: str, recipe: str = "digits-staged", restarts: int = 0, accidents: Sequence[Accident] = ()
 ) -> str:
     """Train as `torchrun` does, but with workers that need not import PyTorch; return what the launcher says of a failure."""
-    multiprocessing.set_forkserver_preload(PRELOADED)
+    ready()
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

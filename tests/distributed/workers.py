@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable
+from contextlib import chdir
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,9 +17,15 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 Result = dict[str, Any] | list[Any] | str | float | None
+ROOT = Path(__file__).parents[2]
 Work = Callable[[int], Result]
 
-PRELOADED = ["pytest", "hypothesis", "torch.distributed.checkpoint", "torchsid.training.spread", "torchsid.bench.pipeline.bench"]
+
+def ready() -> None:
+    """Start the server, if it does not run yet; it imports what lies where it starts."""
+    multiprocessing.set_forkserver_preload(["pytest", "hypothesis", "tests.distributed.server"])
+    with chdir(ROOT):
+        forkserver.ensure_running()
 
 
 def in_workers(work: Work, size: int = 2) -> list[Any]:
@@ -26,7 +34,7 @@ def in_workers(work: Work, size: int = 2) -> list[Any]:
     A result is what JSON can hold, or a dictionary of it, in which values may be tensors; None of a worker that left at once.
     """
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # outlives the workers, as torchrun's does
-    multiprocessing.set_forkserver_preload(PRELOADED)
+    ready()
     with TemporaryDirectory() as folder:
         mp.start_processes(_run, (work, size, store.port, Path(folder)), nprocs=size, start_method="forkserver")
         return [_read(Path(folder) / str(rank)) for rank in range(size)]

@@ -19,7 +19,7 @@ from torchsid.bench.pipeline.contenders import (
     pipeline_contenders,
     seconds_of_stages,
 )
-from torchsid.bench.processes import in_fresh_processes, launched
+from torchsid.bench.processes import in_fresh_processes, launched, ready_server
 from torchsid.bench.recorder import Span
 from torchsid.bench.steps import Row, new_row, peak_mib, ratios, spread, take_turns
 from torchsid.bench.trainable import Trainable
@@ -58,7 +58,7 @@ def bench_pipeline(
     if launched():
         measured = take_time(workloads, settings)
     else:
-        measured = in_fresh_processes(take_time, workloads, settings, workers=settings.workers)
+        measured = in_fresh_processes(take_time, workloads, settings, workers=settings.workers, method=ready_server())
     if measured is None:
         return None
     compared, left_out = pipeline_contenders(settings.micro_batches, workers=settings.workers, stages=settings.stages)

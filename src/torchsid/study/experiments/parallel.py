@@ -3,19 +3,16 @@
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from pathlib import Path
 from threading import Event, Thread
 from typing import TypeVar
 
-import torch
-
-from torchsid.bench.processes import in_fresh_processes
+from torchsid.bench.processes import in_fresh_processes, ready_server
 from torchsid.errors import DataError, NonFiniteError, RunError
 from torchsid.training import Interrupted, RunConfig, spread
 from torchsid.training.session import stop_on_signal
@@ -47,7 +44,7 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
     """
     with stop_on_signal() as stop:
         try:
-            in_fresh_processes(_watched, train, item, workers=workers, ends=lambda: stop.signal is not None, method=_ready_server())
+            in_fresh_processes(_watched, train, item, workers=workers, ends=lambda: stop.signal is not None, method=ready_server())
         except RunError as error:
             for kind in (NonFiniteError, DataError):
                 if found := re.search(rf"\b{kind.__name__}: (.*)", str(error), re.DOTALL):
@@ -67,7 +64,7 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
     if processes == 1:
         yield from ((item, work(item)) for item in items)
         return
-    method = _ready_server()
+    method = ready_server()
     waiting, ended = iter(items), Event()
     running: dict[Future[Result], Item] = {}
     with stop_on_signal() as stop, ThreadPoolExecutor(processes) as pool:
@@ -83,17 +80,6 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
             raise KeyboardInterrupt
         finally:
             ended.set()
-
-
-def _ready_server() -> str:
-    """Return how a process is started: on Linux it is a copy of a server's, which imports what training needs once.
-
-    Optimisers import dynamo as they begin; beside CUDA they do it themselves, for nothing may touch the driver before the copy is
-    made.
-    """
-    method = "forkserver" if sys.platform == "linux" else "spawn"
-    get_context(method).set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
-    return method
 
 
 def _watched(work: Callable[[Item], Result], item: Item) -> Result:
