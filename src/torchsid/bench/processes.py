@@ -76,14 +76,14 @@ def in_fresh_processes(
     return result
 
 
-def ready_server() -> str:
-    """Return how a process is started: on Linux it is a copy of a server's, which imports what training needs once.
+def ready_server(module: str) -> str:
+    """Return how a process is started: on Linux it is a copy of a server's, which imports the module once.
 
     Optimisers import dynamo as they begin; beside CUDA they do it themselves, for nothing may touch the driver before the copy is
     made.
     """
     method = "forkserver" if sys.platform == "linux" else "spawn"
-    get_context(method).set_forkserver_preload(["torchsid.training.loop", *([] if torch.version.cuda else ["torch._dynamo"])])
+    get_context(method).set_forkserver_preload([module, *([] if torch.version.cuda else ["torch._dynamo"])])
     return method
 
 

@@ -58,7 +58,7 @@ def bench_pipeline(
     if launched():
         measured = take_time(workloads, settings)
     else:
-        measured = in_fresh_processes(take_time, workloads, settings, workers=settings.workers, method=ready_server())
+        measured = in_fresh_processes(take_time, workloads, settings, workers=settings.workers, method=ready_server(__name__))
     if measured is None:
         return None
     compared, left_out = pipeline_contenders(settings.micro_batches, workers=settings.workers, stages=settings.stages)

@@ -20,6 +20,7 @@ from torchsid.training.session import stop_on_signal
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_TRAINING = "torchsid.training.loop"  # has imported what a training needs
 _LOOK = 0.2  # seconds between two looks for a signal
 
 
@@ -44,7 +45,9 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
     """
     with stop_on_signal() as stop:
         try:
-            in_fresh_processes(_watched, train, item, workers=workers, ends=lambda: stop.signal is not None, method=ready_server())
+            in_fresh_processes(
+                _watched, train, item, workers=workers, ends=lambda: stop.signal is not None, method=ready_server(_TRAINING)
+            )
         except RunError as error:
             for kind in (NonFiniteError, DataError):
                 if found := re.search(rf"\b{kind.__name__}: (.*)", str(error), re.DOTALL):
@@ -64,7 +67,7 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
     if processes == 1:
         yield from ((item, work(item)) for item in items)
         return
-    method = ready_server()
+    method = ready_server(_TRAINING)
     waiting, ended = iter(items), Event()
     running: dict[Future[Result], Item] = {}
     with stop_on_signal() as stop, ThreadPoolExecutor(processes) as pool:
