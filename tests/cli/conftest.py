@@ -9,7 +9,7 @@ import pytest
 
 from torchsid.cli.main import main
 
-TINY = ("data.limit=200", "training.epochs=1", "training.batch_size=64")
+TINY = ("data.limit=200", "training.epochs=1", "training.batch_size=64", "watch.conflict=false")
 Tiny = Callable[..., list[str]]
 
 

@@ -118,7 +118,7 @@ LABEL = "label=caf\u00e9 \u2013 \u4e2d \x1b[31m"
 
 @pytest.mark.slow
 def test_a_training_is_finished_and_reported_though_nobody_listens(tmp_path: Path) -> None:
-    settings = "--set model.depth=2 --set data.limit=200 --set training.epochs=1"
+    settings = "--set model.depth=2 --set data.limit=200 --set training.epochs=1 --set watch.conflict=false"
     heard = said(f'$T train digits {settings} --set "$LABEL" --out run 2>&- | head -n 1', LABEL=LABEL, PYTHONIOENCODING="cp437")
     assert heard.stdout.startswith(b"local: ")
     report = (tmp_path / "run" / "report.html").read_text("utf-8")

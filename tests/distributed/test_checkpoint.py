@@ -75,12 +75,19 @@ def read_alone(path: Path) -> dict[str, Tensor]:
     return tensors(learner)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a checkpoint of two workers and of the one before it."""
+    folder = tmp_path_factory.mktemp("written")
+    in_workers(partial(write, path=folder / "last"), 2)
+    return folder
+
+
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """A checkpoint of two workers."""
-    path = tmp_path / "last"
-    in_workers(partial(write, path=path), 2)
-    return path
+def saved(written: Path, tmp_path: Path) -> Path:
+    """A copy of the checkpoint."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "last"
 
 
 def test_another_number_of_workers_goes_on(saved: Path) -> None:

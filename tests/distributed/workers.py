@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from contextlib import chdir
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +17,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
+
+from torchsid.cli.main import main
 
 Result = dict[str, Any] | list[Any] | str | float | None
 ROOT = Path(__file__).parents[2]
@@ -38,6 +42,19 @@ def in_workers(work: Work, size: int = 2) -> list[Any]:
     with TemporaryDirectory() as folder:
         mp.start_processes(_run, (work, size, store.port, Path(folder)), nprocs=size, start_method="forkserver")
         return [_read(Path(folder) / str(rank)) for rank in range(size)]
+
+
+def start(folder: Path, *arguments: str) -> BaseProcess:
+    """Start `torchsid` in a folder, in a process that can be killed."""
+    ready()
+    process = multiprocessing.get_context("forkserver").Process(target=_torchsid, args=(folder, *arguments))
+    process.start()
+    return process
+
+
+def _torchsid(folder: Path, *arguments: str) -> None:
+    os.chdir(folder)
+    sys.exit(main(list(arguments)))
 
 
 def error_of(function: Callable[[], object]) -> str:

@@ -1,12 +1,10 @@
 """A short run of every kind, always the same cases; `make soak` runs others for an hour."""
 
-import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.distributed.workers import in_workers
 from tests.fuzz.case import run
 
 SHORT = {"settings": 25, "damage": 15, "models": 15, "transformers": 4}
@@ -22,12 +20,13 @@ def test_no_promise_is_broken(kind: str) -> None:
         run(kind, seed)
 
 
+def killed(rank: int) -> list[str]:
+    return [run("kills", seed) for seed in range(KILLS)]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills copies of a process by os.fork: run it on Linux or macOS")
 def test_killed_runs_lose_nothing_but_time() -> None:
-    command = [sys.executable, "-m", "tests.fuzz", "kills", "0", "--cases", str(KILLS)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(told) == KILLS, done.stderr
-    assert [each["finding"] for each in told if "finding" in each] == []
+    (told,) = in_workers(killed, 1)  # a process without threads
+    assert len(told) == KILLS

@@ -1,5 +1,7 @@
 """Models on paper: built as they are trained; and what fake tensors tell is what real ones show, to the byte."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch.optim import SGD
@@ -19,6 +21,9 @@ SPECS = {
 }
 BATCH = 6
 every_model = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+
+
+traced = cache(trace)  # one and the same for all that look at it
 
 
 def parameters(spec: ModelSpec) -> int:
@@ -54,7 +59,7 @@ def images(spec: ModelSpec) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @every_model
 def test_sid_keeps_what_was_foreseen(spec: ModelSpec, precision: Precision) -> None:
-    found = trace(spec, stages=3, precision=precision)
+    found = traced(spec, stages=3, precision=precision)
     x, target = images(spec)
     cascade = staged_cascade(spec.build().train(), spec.classes, 3, x[:2])
     assert cascade.plan is not None
@@ -72,7 +77,7 @@ def test_sid_keeps_what_was_foreseen(spec: ModelSpec, precision: Precision) -> N
 
 @every_model
 def test_backpropagation_keeps_what_was_foreseen_to_the_byte(spec: ModelSpec) -> None:
-    found = trace(spec, stages=3)
+    found = traced(spec, stages=3, precision="float32")
     x, target = images(spec)
     model = spec.build().train()
     loss = BATCH * (spec.classes * 4 + 8)  # the log-probabilities and the classes, which the loss keeps
@@ -95,7 +100,7 @@ def test_pieces_and_heads_are_those_of_the_real_cascade() -> None:
 
 
 def test_attention_is_counted() -> None:
-    found = {piece.cut: piece.operations for piece in trace(SPECS["vit-tiny"], stages=3).pieces}
+    found = {piece.cut: piece.operations for piece in traced(SPECS["vit-tiny"], stages=3, precision="float32").pieces}
     tokens, width = 65, 64
     assert found["blocks.1"] == 12 * tokens * width**2 + 2 * tokens**2 * width
 

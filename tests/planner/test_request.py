@@ -1,12 +1,24 @@
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
 from torchsid.errors import ConfigError
+from torchsid.planner import request
 from torchsid.planner.forecast import METHODS
 from torchsid.planner.model import ModelSpec, this_machine
 from torchsid.planner.request import MAX_DEVICES, PlanRequest, Points, end_of_scaling, resolve, sweep, usual_micro_batches
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _traced_once() -> Iterator[None]:
+    """What was traced once is not traced again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request, "trace", cache(request.trace))
+        yield
+
 
 MLP = ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=2)
 

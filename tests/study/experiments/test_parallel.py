@@ -2,14 +2,13 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.distributed.workers import start
 
 from torchsid.cli.main import main
 from torchsid.errors import DataError, NonFiniteError, RunError
@@ -92,13 +91,6 @@ contenders = {{ it = {{ {contender} }} }}
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torchsid", "experiment", "mine.toml", "--out", "out", *arguments]
-    paths = os.pathsep.join(str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
@@ -116,18 +108,18 @@ def test_a_command_that_ends_leaves_no_process_and_the_same_again_goes_on_to_the
     """Several runs at a time, each in a process of its own; and one run by a job of several workers."""
     (tmp_path / "mine.toml").write_text(QUESTION.format(contender=contender, rates=rates))
     run, end = tmp_path / "out" / "runs" / "it-rate0.001-seed0", time.monotonic() + 100
-    first = start(tmp_path, *arguments)
+    first = start(tmp_path, "experiment", "mine.toml", "--out", "out", *arguments)
     while not (run / "checkpoints" / "last" / "state.json").exists():
-        assert first.poll() is None, first.communicate()[0]
+        assert first.exitcode is None
         assert time.monotonic() < end
         time.sleep(0.02)
     family = psutil.Process(first.pid).children(recursive=True)
     assert len(family) >= 2
-    first.send_signal(number)
-    first.communicate(timeout=60)
+    os.kill(first.pid, number)
+    first.join(60)
     assert psutil.wait_procs(family, timeout=20)[1] == []
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
-    assert first.returncode == (130 if number == signal.SIGINT else -number)
+    assert first.exitcode == (130 if number == signal.SIGINT else -number)
     monkeypatch.chdir(tmp_path)
     assert main(["experiment", "mine.toml", "--out", "out", *arguments]) == 0
     assert '"resume"' in (run / "metrics.jsonl").read_text()

@@ -88,7 +88,7 @@ def test_intervals_are_announced_where_there_are_some(make_run: Make) -> None:
 
 @pytest.mark.parametrize("changes", [{"status": "interrupted"}, {"status": "running", "epochs": 0}, {"validation": False}])
 def test_runs_that_lack_something_have_a_page(make_run: Make, tmp_path: Path, changes: dict[str, object]) -> None:
-    page = parsed(text_of([make_run(**changes)], tmp_path))
+    page = parsed(text_of([make_run(depth=2, n=60, conflict=False, **changes)], tmp_path))
     assert {"summary", "provenance"} <= set(page.sections)
 
 
@@ -100,7 +100,8 @@ def test_many_hostile_classes_and_deep_cascades_have_a_page(make_run: Make, tmp_
 
 
 def test_an_existing_report_survives_a_failure(make_run: Make, tmp_path: Path) -> None:
-    run, out = make_run(), tmp_path / "reports" / "report.html"
+    small = {"depth": 1, "epochs": 1, "n": 9, "conflict": False}
+    run, out = make_run(**small), tmp_path / "reports" / "report.html"
     out.parent.mkdir()
     out.write_text("the old one")
     (run / "samples.safetensors").write_text("damaged")
@@ -109,7 +110,7 @@ def test_an_existing_report_survives_a_failure(make_run: Make, tmp_path: Path) -
     assert out.read_text() == "the old one"
     assert list(out.parent.iterdir()) == [out]
     with pytest.raises(RunError, match=r"report\.html"):
-        render([make_run("other")], tmp_path)
+        render([make_run("other", **small, status="running")], tmp_path)
 
 
 def test_a_run_tells_all_of_its_manifest(make_run: Make) -> None:
