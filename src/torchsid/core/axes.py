@@ -7,17 +7,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes of the features that cross a cut.
+    """The axes of the features that cross a cut."""
 
-    Attributes:
-        batch: the axis of the samples, in the features as the trunk makes them: 1 of `[T, B, D]`.
-        channels: the axis of the channels, in the features with the batch first; None where it is where their rank says.
-        in_front: how many tokens stand before those of the inputs, as class tokens do; None where they are not those.
-    """
-
-    batch: int = 0
-    channels: int | None = None
-    in_front: int | None = 0
+    batch: int = 0  # of the samples, in the features as the trunk makes them: 1 of `[T, B, D]`
+    channels: int | None = None  # in the features with the batch first; None where it is where their rank says
+    in_front: int | None = 0  # how many tokens stand before those of the inputs, as class tokens do; None where they are not those
 
     def batch_first(self, features: Tensor) -> Tensor:
         """Return the features with the batch first."""

@@ -17,13 +17,9 @@ _TRIES = 32  # ways to double the inputs
 
 @dataclass(frozen=True)
 class Rows:
-    """The samples among the inputs of a model.
+    """The samples among the inputs of a model; a tensor that is not listed has them first, if it has as many as the others."""
 
-    Of every tensor, by its path, `axes` is the axis of the samples; None: it has none. One that is not listed has its samples first
-    if it has as many as the others.
-    """
-
-    axes: Mapping[str, int | None] = field(default_factory=dict)
+    axes: Mapping[str, int | None] = field(default_factory=dict)  # of every tensor, by its path; None: it has no samples
 
     def take(self, x: Inputs, rows: slice | Tensor) -> Inputs:
         """Return some samples of the inputs."""

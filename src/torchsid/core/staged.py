@@ -185,8 +185,7 @@ class Plan:
     """How a model was cut; prints as a table."""
 
     stages: tuple[StagePlan, ...]
-    note: str = ""
-    """That one stage has most of the work, if so, and cuts that would be more even."""
+    note: str = ""  # that one stage has most of the work, if so, and cuts that would be more even
 
     @property
     def head_share(self) -> float:

@@ -29,39 +29,21 @@ from torchsid.errors import LocalityError
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One batch through one cascade.
+    """One batch through one cascade. What is called is told the index of a stage, from 0."""
 
-    Attributes:
-        cascade: L stages; its parameters get their `.grad`.
-        objective: makes the losses `L_i`.
-        x: the batch, `[B, ...]`; a staged cascade takes whatever its model takes.
-        log_target: `p_y` as log-probabilities, `[B, ..., C]`.
-        scales: multiply the losses that are differentiated, `[L]`.
-        combiner: merges the stages' `∂L_i/∂z` for a shared extractor.
-        share: the part that each position has in every mean, `[B, ...]`, 1 in all; None where all count the same.
-        log_belief: the belief that the first stage refines, `[B, ..., C]`; the cascade's prior when None.
-        teachers: `p_0 … p_{L−1}` that the stages read and learn from, `[L, B, ..., C]`; when None, each one's output teaches the
-            next.
-        window: the number of stages that a loss reaches back over in a staged cascade; 1 is SID.
-        on_loss: called with a stage's index (from 0) and its mean loss, before it is differentiated.
-        on_belief: called after it with the index and the stage's belief, `[B, ..., C]`.
-        on_trained: called with a stage's index (from 0) as soon as its gradient is complete and its graph is gone; with L for the
-            extractor of a shared cascade, which is last.
-    """
-
-    cascade: Cascade
-    objective: LocalObjective
-    x: Inputs
-    log_target: Tensor
-    scales: Tensor
-    combiner: GradientCombiner
-    share: Tensor | None = None
-    log_belief: Tensor | None = None
-    teachers: Tensor | None = None
-    window: int = 1
-    on_loss: Callable[[int, Tensor], None] = do_nothing
-    on_belief: Callable[[int, Tensor], None] = do_nothing
-    on_trained: Callable[[int], None] = do_nothing
+    cascade: Cascade  # L stages; its parameters get their `.grad`
+    objective: LocalObjective  # makes the losses `L_i`
+    x: Inputs  # the batch, `[B, ...]`; a staged cascade takes whatever its model takes
+    log_target: Tensor  # `p_y` as log-probabilities, `[B, ..., C]`
+    scales: Tensor  # multiply the losses that are differentiated, `[L]`
+    combiner: GradientCombiner  # merges the stages' `∂L_i/∂z` for a shared extractor
+    share: Tensor | None = None  # of each position in every mean, `[B, ...]`, 1 in all; None where all count the same
+    log_belief: Tensor | None = None  # that the first stage refines, `[B, ..., C]`; the cascade's prior when None
+    teachers: Tensor | None = None  # `p_0 … p_{L−1}`, `[L, B, ..., C]`; when None, each stage's output teaches the next
+    window: int = 1  # stages that a loss reaches back over in a staged cascade; 1 is SID
+    on_loss: Callable[[int, Tensor], None] = do_nothing  # the mean loss of a stage, before it is differentiated
+    on_belief: Callable[[int, Tensor], None] = do_nothing  # after it the stage's belief, `[B, ..., C]`
+    on_trained: Callable[[int], None] = do_nothing  # its gradient is complete, its graph gone; L: a shared extractor, which is last
 
     def first_belief(self, features: Tensor) -> Tensor:
         """Return what the first stage refines, `[B, ..., C]`; the target must be for the same positions."""
