@@ -42,8 +42,7 @@ class Recorder(Protocol):
     def record(self, function: Callable[[], T]) -> tuple[T, Callable[[], object]]:
         """Record a function, of which nothing is done before the first replay; whatever it raises leaves the device usable.
 
-        Returns:
-            What it returned, whose tensors every replay fills anew; and the replay.
+        Returns what it returned, whose tensors every replay fills anew; and the replay.
         """
 
 

@@ -57,15 +57,8 @@ class GraphSegments(GraphPiece):
     """The stages of a model as `torch.fx.GraphModule`s: the values that cross a cut in, the values that cross the next one out.
 
     Stage i ends after the last operation of submodule `cuts[i]`. At a cut the newest floating-point tensor comes first: that is
-    the one the head reads.
-
-    Args:
-        model: the classifier.
-        cuts: names of submodules.
-        example: inputs like those that will come: arguments that it leaves out, or gives as None, a flag or a text, are fixed.
-
-    Raises:
-        CutError: the model cannot be traced, has its train or eval mode baked in, or never runs a submodule of that name.
+    the one the head reads. The example is like the inputs that will come: arguments that it leaves out, or gives as None, a flag or
+    a text, are fixed. A model that cannot be traced or never runs such a submodule is a CutError.
     """
 
     def __init__(self, model: nn.Module, cuts: Sequence[str], example: Inputs = ()) -> None:

@@ -45,17 +45,10 @@ def curves(
 ) -> Drawing:
     """Draw one line a series, its interval as a band; one without a number is left out, and not in the key.
 
-    Args:
-        title: of the figure.
-        lines: in the order that gives them their colours.
-        x: name of the horizontal axis.
-        y: name and unit of what is drawn, if the title does not say it.
-        logarithmic: which axes are: `x`, `y` or `xy`; values that are not above 0 have no place on `y`.
-        bottom: where the vertical axis begins, if no value lies below; None fits it to the values.
-        ticks: places on the horizontal axis with their names; None marks whole numbers.
-        square: where both axes end, which then begin at 0; y = x is drawn, dashed.
-        level: of a dashed line across.
-        size: width and height in CSS pixels.
+    `x` names the horizontal axis, `y` what is drawn, with its unit, if the title does not. Which axes are `logarithmic` is `x`, `y`
+    or `xy`; values that are not above 0 have no place on `y`. The vertical axis begins at `bottom`, if no value lies below.
+    `ticks` are named places on the horizontal axis; None marks whole numbers. Both axes go from 0 to `square`, if it is given, and
+    y = x is dashed; so is a line across at `level`. The size is in CSS pixels.
     """
     with canvas(*size) as (figure, axes):
         if "x" in logarithmic:

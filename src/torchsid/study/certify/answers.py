@@ -67,9 +67,8 @@ class Answers:
     def of_wrong_labels(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return what became of wrong labels, by what is to be said of it; NaN where there are none.
 
-        Returns:
-            The shares of answers to wrongly labelled samples that are the true class (found), the label (memorised) or neither, and
-            beside them of the rightly labelled that are the label, `[L]`; the mean beliefs in these classes, `[L+1]`.
+        First the shares of answers to wrongly labelled samples that are the true class (found), the label (memorised) or neither,
+        and beside them of the rightly labelled that are the label, `[L]`; then the mean beliefs in these classes, `[L+1]`.
         """
         wrong = self.given != self.truth
         found, memorised = self.mean(self.right, wrong), self.mean(self.answers == self.given, wrong)
