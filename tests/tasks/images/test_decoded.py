@@ -134,7 +134,11 @@ def load(tmp_path: Path) -> Callable[..., Splits]:
 def test_a_warm_start_reads_no_file_and_no_pixel(
     load: Callable[..., Splits], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked, sha256 = list[str](), ledger._sha256
+    monkeypatch.setattr(ledger, "_sha256", lambda path: (asked.append(path.name), sha256(path))[1])  # type: ignore[func-returns-value]
     first = load()
+    assert len(asked) == len(set(asked)) == len(GREY)
+    asked.clear()
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "_sha256", lambda path: pytest.fail(f"{path} is read again"))
         patch.setattr(cache, "_LOOKED_AT", 0)
@@ -145,8 +149,6 @@ def test_a_warm_start_reads_no_file_and_no_pixel(
     whole = first.train.inputs[:].double() / 255
     assert first.about["mean"] == pytest.approx([whole.mean().item()], abs=1e-12)
     assert first.about["std"] == pytest.approx([whole.std(correction=0).item()], abs=1e-12)
-    asked, sha256 = list[str](), ledger._sha256
-    monkeypatch.setattr(ledger, "_sha256", lambda path: (asked.append(path.name), sha256(path))[1])  # type: ignore[func-returns-value]
     changed = tmp_path / "data" / "a" / "0.png"
     for content, time in ((png(GREY[29]), 2e9), (png(GREY[28]), None)):  # None: just now, which is not to be trusted
         changed.write_bytes(content)

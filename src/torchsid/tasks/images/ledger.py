@@ -36,7 +36,8 @@ def sha256s(request: Request, root: Path, files: Files) -> Hashes:
     if not len(left):
         return hashes
     progress = Progress(f"reading the files of {request.name}, to know them again", int(files.sizes[left].clip(0).sum()))
-    groups = [left[start : start + _TOGETHER] for start in range(0, len(left), _TOGETHER if len(left) > 1000 else 1)]
+    together = _TOGETHER if len(left) > 1000 else 1
+    groups = [left[start : start + together] for start in range(0, len(left), together)]
 
     def read(group: NDArray[np.int64]) -> list[bytes]:
         return [_sha256(root / files.names[i]) for i in group.tolist()]
