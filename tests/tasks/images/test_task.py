@@ -15,7 +15,7 @@ from pyarrow import parquet
 from torchsid.errors import DataError
 from torchsid.tasks import Samples, Splits
 from torchsid.tasks.domain import generator_at
-from torchsid.tasks.images import AugmentConfig, Images, NoiseConfig, RawPart, RawSet, hub
+from torchsid.tasks.images import AugmentConfig, Images, NoiseConfig, RawPart, RawSet, Request, hub
 
 from .conftest import png
 
@@ -141,10 +141,10 @@ def test_images_that_cannot_be_trained_on(shape: tuple[int, ...], message: str, 
 
 
 def test_the_hubs_sets_are_asked_for_by_repository(monkeypatch: pytest.MonkeyPatch, digits: RawSet) -> None:
-    asked = []
-    monkeypatch.setattr(hub, "read", lambda *names, **settings: asked.append((*names, *settings.values())) or digits)
+    asked: list[Request] = []
+    monkeypatch.setattr(hub, "read", lambda request: asked.append(request) or digits)
     assert len(load(name="hub:a/b", path="x", on_bad_sample="skip").test) == 355
-    assert asked == [("a/b", "x", "skip", 0)]
+    assert asked == [Request(name="hub:a/b", path="x", on_bad_sample="skip")]
 
 
 def test_a_batch_is_normalised_and_in_training_augmented() -> None:

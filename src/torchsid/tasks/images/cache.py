@@ -178,7 +178,7 @@ def stored(path: Path, work: Work) -> Entry:
             shutil.rmtree(part, ignore_errors=True)
             path.rename(part)
         part.mkdir(parents=True, exist_ok=True)
-        with _locked(part / _LOCK) as mine:
+        with locked(part / _LOCK) as mine:
             if mine and not path.exists():
                 index = _build(part, work)
                 if index.bad and not work.keeps_bad:
@@ -374,7 +374,7 @@ def _to_write(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[bool]:
+def locked(path: Path) -> Iterator[bool]:
     """Wait until no other process holds a file, and hold it; yield whether it is still there."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

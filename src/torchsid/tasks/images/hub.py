@@ -1,67 +1,107 @@
-"""Data sets of the Hugging Face hub, through its `datasets` package."""
+"""Data sets of the Hugging Face hub, through its `datasets` package: rows of Arrow files, which the package maps into memory."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from torchsid.errors import DataError
-from torchsid.tasks.images.decode import decode_all, pixels, require
+from torchsid.errors import DataError, printable
+from torchsid.tasks.images import cache, ledger, stream
+from torchsid.tasks.images.datasets import HUB_PREFIX
+from torchsid.tasks.images.datasets.shards import shards
+from torchsid.tasks.images.decode import require
+from torchsid.tasks.images.decoded import decoded
+from torchsid.tasks.images.encoded import Catalogue, Encoded
 from torchsid.tasks.images.parts import PARTS
-from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
-from torchsid.tasks.images.request import OnBadSample
+from torchsid.tasks.images.raw import Labels, RawSet, every_fifth
+from torchsid.tasks.images.request import Request
+from torchsid.tasks.images.scan import Files, Scan
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")
+_AT_ONCE = 10_000  # rows of labels
 
 
-def read(repository: str, *, download_folder: str, on_bad_sample: OnBadSample, side: int = 0) -> RawSet:
-    """Download a data set (or take it from the package's own cache) and convert it.
+def read(request: Request) -> RawSet:
+    """Download a data set (or take it from the package's own cache), or read it once as a stream; see `listed`.
 
     Raises:
         DataError: the extra `torchsid[hub]` is not installed, the data set cannot be had, or does not fit.
     """
-    datasets = require("datasets", extra="hub", purpose=f"reading hub:{repository}")
+    if request.stream:
+        return _streamed(request)
+    return decoded(listed(_loaded(request, cache_dir=request.path or None), request), request)
+
+
+def _loaded(request: Request, **settings: Any) -> Mapping[str, Any]:
+    datasets = require("datasets", extra="hub", purpose=f"reading {request.name}")
     try:
-        splits = datasets.load_dataset(repository, cache_dir=download_folder or None)
+        splits: Mapping[str, Any] = datasets.load_dataset(request.name.removeprefix(HUB_PREFIX), **settings)
     except Exception as error:  # the package raises errors of every kind: network, names, scripts
-        raise DataError(f"hub:{repository} cannot be loaded ({type(error).__name__}: {error})") from error
-    return convert(splits, name=f"hub:{repository}", on_bad_sample=on_bad_sample, side=side)
+        raise DataError(f"{request.name} cannot be loaded ({type(error).__name__}: {error})") from error
+    return splits
 
 
-def convert(splits: Mapping[str, Any], *, name: str, on_bad_sample: OnBadSample, side: int = 0) -> RawSet:
-    """Convert a `datasets.DatasetDict`, or a dictionary of data sets, with one image and one label column.
+def _streamed(request: Request) -> RawSet:
+    """Read a data set as a stream, unless it is kept already."""
+    folder = stream.folder(request)
+    folder.mkdir(parents=True, exist_ok=True)
+    with cache.locked(folder / ".lock"):
+        if not (folder / stream.CLASSES).exists():
+            splits = _loaded(request, streaming=True)
+            parts = parts_of(splits, request.name)
+            chosen = columns(splits["train"].features or {}, request.name)
+            for part, split in parts.items():
+                stream.keep(undecoded(splits[split], chosen), chosen, folder / part, request)
+            names = map(str, splits["train"].features[chosen[1]].names)
+            (folder / stream.CLASSES).write_text("".join(f"{name}\n" for name in names), "utf-8")
+    return shards(replace(request, path=str(folder)))
 
-    The splits are called as the folders of `folders.PARTS`; one for validation alone is the test part. Without either, that is
-    every fifth sample of each class.
+
+def listed(splits: Mapping[str, Any], request: Request) -> Catalogue:
+    """Return what a `datasets.DatasetDict` has, or a dictionary of data sets with one column of images and one of labels.
+
+    The splits are called as in `PARTS`; one for validation alone is the test part. Without either, that is every fifth sample of
+    each class.
     """
+    name = request.name
+    parts = parts_of(splits, name)
+    image, label = columns(splits["train"].features, name)
+    images = ArrowImages(name, tuple((split, undecoded(splits[split], [image])) for split in parts.values()), image)
+    return Catalogue(
+        images=images,
+        labels=np.concatenate([_labels(splits[split], label) for split in parts.values()]),
+        parts={part: len(splits[split]) for part, split in parts.items()},
+        class_names=tuple(map(str, splits["train"].features[label].names)),
+        notes=tuple(f"the split {split!r} is not read" for split in splits if split not in parts.values()),
+        files={request.name: images.sha256(request)},
+        divide=every_fifth,
+    )
+
+
+def parts_of(splits: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Return the split that is each part, in order; a DataError where there is none to train on."""
     if "train" not in splits:
         raise DataError(f"{name} has no split 'train'; it has {', '.join(splits)}")
-    features = splits["train"].features
-    image = _column(name, features, "Image", prefer=("image", "img"))
-    label = _column(name, features, "ClassLabel", prefer=LABEL_COLUMNS)
+    chosen = {part: next((name for name in names if name in splits), "") for part, names in PARTS.items()}
+    found = {part: split for part, split in chosen.items() if split}
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    return found
 
-    def part(split: str) -> tuple[RawPart, tuple[str, ...]]:
-        dataset = splits[split]
-        labels = [-1 if value is None else int(value) for value in dataset[label]]  # the hub's mark for "no label" is −1
-        return decode_all(
-            lambda i: pixels(dataset[i][image], size=(side, side) if side else None),
-            np.array(labels, dtype=np.int64),
-            where=lambda i: f"{name}, {split}, row {i}",
-            on_bad_sample=on_bad_sample,
-        )
 
-    chosen = {kind: next((split for split in names if split in splits), None) for kind, names in PARTS.items()}
-    if chosen["test"] is None:
-        chosen["test"], chosen["validation"] = chosen["validation"], None
-    parts: dict[str, Any] = {}
-    notes = [f"the split {split!r} is not read" for split in splits if split not in chosen.values()]
-    for kind, split in chosen.items():
-        if split is not None:
-            parts[kind], more = part(split)
-            notes += more
-    if "test" not in parts:
-        parts["train"], parts["test"] = map(parts["train"].take, every_fifth(parts["train"].labels))
-    return RawSet(**parts, class_names=tuple(map(str, features[label].names)), skipped=tuple(notes))
+def columns(features: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Return which column has the images, and which the labels; a DataError where that is not clear."""
+    return _column(name, features, "Image", ("image", "img")), _column(name, features, "ClassLabel", LABEL_COLUMNS)
+
+
+def undecoded(rows: Any, columns: Sequence[str]) -> Any:
+    """Return rows with some columns, of which the first has the images, as they are stored."""
+    return rows.select_columns([*columns]).cast_column(columns[0], type(rows.features[columns[0]])(decode=False))
 
 
 def _column(name: str, features: Mapping[str, Any], kind: str, prefer: Sequence[str]) -> str:
@@ -71,3 +111,63 @@ def _column(name: str, features: Mapping[str, Any], kind: str, prefer: Sequence[
         found = ", ".join(f"{column} ({type(feature).__name__})" for column, feature in features.items())
         raise DataError(f"{name} must have one column of type {kind}, or one called {' or '.join(prefer)}; has {found}")
     return chosen[0]
+
+
+def _labels(dataset: Any, label: str) -> Labels:
+    """Return labels, int64 `[N]`; −1, the hub's mark, where there is none."""
+    batches = dataset.select_columns([label]).iter(batch_size=_AT_ONCE)
+    return np.fromiter((-1 if value is None else value for batch in batches for value in batch[label]), dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrowImages(Encoded):
+    """Images in splits of a data set, one split after another.
+
+    Attributes:
+        name: of the data set.
+        splits: name and rows of each, with images that are not decoded.
+        column: of the images.
+    """
+
+    name: str
+    splits: tuple[tuple[str, Any], ...]
+    column: str
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *accumulate(len(rows) for _, rows in self.splits)]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def _at(self, i: int) -> tuple[str, Any, int]:
+        number = int(np.searchsorted(self._starts, i, side="right")) - 1
+        return *self.splits[number], i - self._starts[number]
+
+    def read(self, i: int) -> bytes | None:
+        """See `Encoded`."""
+        _, rows, row = self._at(i)
+        return stream.encoded(rows[row][self.column])
+
+    def where(self, i: int) -> str:
+        """See `Encoded`."""
+        split, _, row = self._at(i)
+        return printable(f"{self.name}, {split}, row {row}")
+
+    def sha256(self, request: Request) -> str:
+        """Return the SHA-256 of the files that the images are in, where the package says which, else of the images."""
+        first = [rows[0][self.column] for _, rows in self.splits if len(rows)]
+        if all(rows.cache_files for _, rows in self.splits) and all(value and value["bytes"] for value in first):
+            scan = Scan(request.path or "/")
+            files = Files.of(scan.file(file["filename"]) for _, rows in self.splits for file in rows.cache_files)
+            found = ledger.sha256s(request, Path(scan.root), files).tobytes()
+        else:
+            found = b"".join(hashlib.sha256(data).digest() for data in self._all())
+        return hashlib.sha256(found).hexdigest()
+
+    def _all(self) -> Iterator[bytes]:
+        for i in range(len(self)):
+            try:
+                yield self.read(i) or b""
+            except OSError as error:  # a bad sample, when it is decoded
+                yield str(error.strerror).encode()

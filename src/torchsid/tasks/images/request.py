@@ -16,6 +16,7 @@ class Request:
     cache: str = ""
     size: int = 0
     files: str = ""
+    stream: bool = False
     workers: int | Literal["auto"] = "auto"
     window: int = 0
     smallest_crop: float = 0.0

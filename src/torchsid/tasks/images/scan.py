@@ -38,7 +38,7 @@ class File(NamedTuple):
     """When it was last changed, in nanoseconds since 1970; −1 likewise."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Files:
     """Many files: `names`, `sizes` and `times` (int64 `[N]`) of each; see `File`."""
 

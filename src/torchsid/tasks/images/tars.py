@@ -126,7 +126,7 @@ def _content(file: BinaryIO, member: tuple[str, int, int]) -> bytes:
     return os.pread(file.fileno(), size, start)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TarImages(Encoded):
     """Images in archives, one archive after another.
 

@@ -76,6 +76,9 @@ class Images(Task):
     window: CountOrZero = 0
     """For files of many images: keep an epoch to a few of them at a time, which slow disks need, and Parquet on the fly. Files, or
     their groups of rows, are shuffled, then images within a window of so many. 0 shuffles all as one."""
+    stream: bool = False
+    """For `hub:`: read the data set once, as a stream, into the cache, instead of downloading its files. What was interrupted goes
+    on."""
     limit: CountOrZero = 0
     """Use only the first `limit` training images, in every class its share, validation included; 0 uses all."""
     channels_last: bool = False
@@ -173,8 +176,9 @@ class Images(Task):
 
     def _read(self) -> RawSet:
         if self.name.startswith(HUB_PREFIX):
-            repository = self.name.removeprefix(HUB_PREFIX)
-            return hub.read(repository, download_folder=self.path, on_bad_sample=self.on_bad_sample, side=self.size)
+            return hub.read(self._request)
+        if self.stream:
+            raise DataError(f"data.stream is for data.name = 'hub:…', not for {self.name!r}: leave it out")
         raw: RawSet = DATASETS.load(self.name)(self._request)
         if self.files and self.name != "folder":
             raise DataError(f"data.files = {self.files!r} is for data.name = 'folder', not for {self.name!r}: leave it out")

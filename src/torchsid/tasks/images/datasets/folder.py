@@ -41,7 +41,7 @@ def folder(request: Request) -> RawSet:
     return decoded(catalogue, request)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageFiles(Encoded):
     """Images in files of their own, below a folder."""
 

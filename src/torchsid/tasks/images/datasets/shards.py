@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import logging
-import os
 import re
 import time
 from array import array
@@ -21,6 +19,7 @@ from torchsid.tasks.images.datasets.folder import divided
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue
 from torchsid.tasks.images.parts import PARTS, part_of
+from torchsid.tasks.images.progress import Progress
 from torchsid.tasks.images.raw import Labels, RawSet
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Files, Scan, listing
@@ -122,30 +121,25 @@ class _Listed(NamedTuple):
 
 def _remembered(root: Path, archives: Files, folder: Path) -> _Listed:
     """Return what is in some archives, which is not looked for again as long as they do not change."""
-    told = json.dumps([_FORMAT, [*archives.names], archives.sizes.tolist(), archives.times.tolist()])
+    told = json.dumps([_FORMAT, str(root.absolute()), [*archives.names], archives.sizes.tolist(), archives.times.tolist()])
     path = folder / f"archives-{hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:20]}.npz"
-    with suppress(OSError, ValueError, KeyError), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+    with suppress(Exception), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # absent, or damaged in any way
         images = TarImages(root, archives, Names(stored["text"].tobytes(), stored["spans"]), stored["places"])
         return _Listed(images, stored["codes"], *json.loads(stored["words"].tobytes()))
     listed = _listed(root, archives)
     words = np.frombuffer(json.dumps([listed.labels, listed.problems, listed.remarks]).encode(), dtype=np.uint8)
     names = Names.of(iter(listed.images.names))  # without those that were left out
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with suppress(OSError):  # then they are looked for the next time
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as out:
-                arrays: dict[str, Any] = {"spans": names.spans, "places": listed.images.places, "codes": listed.codes}
+    arrays: dict[str, Any] = {"spans": names.spans, "places": listed.images.places, "codes": listed.codes}
+    if time.time_ns() - archives.times.max() > _SETTLED:
+        with suppress(OSError):  # then they are looked for the next time
+            folder.mkdir(parents=True, exist_ok=True)
+            with cache.replaced(path) as out:
                 np.savez(out, words=words, text=np.frombuffer(names.text, dtype=np.uint8), **arrays)
-            if time.time_ns() - archives.times.max() > _SETTLED:
-                part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     return listed
 
 
 def _listed(root: Path, archives: Files) -> _Listed:
-    logging.getLogger(__name__).info("looking for the images in %d archives", len(archives.names))
+    progress = Progress(f"looking for the images in {len(archives.names)} archives, this once", int(archives.sizes.sum()))
     codes, numbers, places = dict[str, int](), array("q"), array("q")
     problems, remarks = list[str](), list[str]()
 
@@ -156,6 +150,7 @@ def _listed(root: Path, archives: Files) -> _Listed:
             except OSError as error:
                 problems.append(f"{name} cannot be read: {error.strerror}")
                 continue
+            progress.add(int(archives.sizes[number]))
             problems.extend(archive.problems)
             remarks.extend(archive.remarks)
             for sample in archive.samples:
