@@ -72,6 +72,10 @@ def test_an_entry_is_made_once_and_as_in_memory(tmp_path: Path) -> None:
     assert (there.index.bad, there.index.several) == (entry.index.bad, entry.index.several)
 
 
+def test_the_rows_of_all_chunks_lie_in_one_array() -> None:
+    assert len({id(rows.base) for rows in cache._chunks(Images(), (3, 4, 4))}) == 1  # of a million images each has megabytes
+
+
 def test_what_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stored(tmp_path / "x", Images(ends_at=30))

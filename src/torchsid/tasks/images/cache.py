@@ -215,8 +215,8 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 
 def _chunks(work: Work, shape: Shape) -> list[Labels]:
     """Return the rows of every chunk."""
-    count = _chunk_size(shape)
-    return [work.rows[start : start + count] for start in range(0, len(work.rows), count)]
+    rows, count = work.rows, _chunk_size(shape)
+    return [rows[start : start + count] for start in range(0, len(rows), count)]
 
 
 def _chunk_size(shape: Shape) -> int:
