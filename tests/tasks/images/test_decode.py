@@ -1,6 +1,5 @@
 import io
 import struct
-import sys
 import zlib
 from pathlib import Path
 
@@ -10,9 +9,7 @@ import torch
 from PIL import Image
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.decode import decode, decode_all, pixels, read_image
-from torchsid.tasks.images.raw import RawPart
-from torchsid.tasks.images.request import OnBadSample
+from torchsid.tasks.images.decode import decode, pixels, read_image
 
 from .conftest import png
 
@@ -108,40 +105,3 @@ def test_an_image_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", zlib.crc32(header[4:])) + b"\0\0\0\0IDAT")
     with pytest.raises(DataError, match=r"bomb\.png: .*3600000000 pixels.*"):
         read_image(tmp_path / "bomb.png", 3, 8)
-
-
-def decoded(sources: list[bytes | None], on_bad_sample: OnBadSample = "error") -> tuple[RawPart, tuple[str, ...]]:
-    return decode_all(
-        lambda i: decode(sources[i]), 10 * np.arange(len(sources)), where=lambda i: f"row {i}", on_bad_sample=on_bad_sample
-    )
-
-
-def test_the_order_of_many_images_is_kept() -> None:
-    part, notes = decoded([png(np.full((2, 2), i, dtype=np.uint8)) for i in range(100)])
-    assert part.images[:, 0, 0, 0].tolist() == part.rows.tolist() == (part.labels // 10).tolist() == list(range(100))
-    assert notes == ()
-    assert decoded([])[0].images.shape == (0, 1, 1, 1)
-
-
-def test_bad_samples_are_all_named_or_all_skipped() -> None:
-    sources = [png(GREY), b"nonsense", png(GREY), png(GREY.T), None]
-    with pytest.raises(DataError, match=r"3 of 5 images(?s:.*)row 1: (?s:.*)row 3: is 5x4 grey, most(?s:.*)row 4: no"):
-        decoded(sources)
-    part, notes = decoded(sources, "skip")
-    assert part.images.shape == (2, 1, 4, 5)
-    assert (part.rows.tolist(), part.labels.tolist()) == ([0, 2], [0, 20])
-    assert [note.split(":")[0] for note in notes] == ["row 1", "row 3", "row 4"]
-    with pytest.raises(DataError, match="and 20 more"):
-        decoded([png(GREY), *[b"x"] * 30])
-    with pytest.raises(DataError, match="2 of 2"):  # all bad is an error in any case
-        decoded([b"x", b"y"], "skip")
-
-
-def test_a_missing_package_is_not_a_bad_sample_and_a_damaged_jpeg_xl_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "pillow_jxl", None)
-        with pytest.raises(DataError, match=r"pip install 'torchsid\[jxl\]'"):
-            decoded([png(GREY), b"\xff\x0a rest"], "skip")
-    pytest.importorskip("pillow_jxl", reason="pip install 'torchsid[jxl]'")
-    with pytest.raises(DataError, match="row 0"):
-        decoded([b"\xff\x0a rest"])

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +107,21 @@ def test_bad_images_are_named_and_skipping_them_goes_on_from_there(tmp_path: Pat
     assert len(read(images, tmp_path, on_bad_sample="skip").skipped) == 1
     with pytest.raises(DataError, match="1 of 31"):
         read(images, tmp_path)
+
+
+def test_all_bad_images_are_named_or_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"30 of 31 (?s:.*)image 1: (?s:.*)and 20 more"):
+        read([GREY[0], *[b"x"] * 30], tmp_path)
+    with pytest.raises(
+        DataError, match=r"3 of 3 images cannot be used:(?s:.*)image 2: no image bytes"
+    ):  # also where bad ones may be
+        read([b"x", b"y", b""], tmp_path, on_bad_sample="skip")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_jxl", None)
+        with pytest.raises(DataError, match=r"pip install 'torchsid\[jxl\]'"):  # a package is missing: nobody's bad image
+            read([GREY[0], b"\xff\x0a rest", GREY[1]], tmp_path, on_bad_sample="skip")
+    pytest.importorskip("pillow_jxl", reason="pip install 'torchsid[jxl]'")
+    assert len(read([*GREY[:9], b"\xff\x0a rest"], tmp_path, on_bad_sample="skip").skipped) == 1
 
 
 def test_a_disk_that_is_too_small_is_known_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

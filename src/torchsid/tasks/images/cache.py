@@ -13,6 +13,7 @@ While it is built its name ends in `.part`, and the index is the journal of what
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import warnings
@@ -160,6 +161,11 @@ def folder(setting: str) -> Path:
         return path_of(setting)
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "torchsid"
+
+
+def entry(setting: str, name: str, digest: str) -> Path:
+    """Return where something of a data set is kept, by the SHA-256 of what it follows from; a name may have any characters."""
+    return folder(setting) / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{digest[:20]}"
 
 
 def stored(path: Path, work: Work) -> Entry:

@@ -3,10 +3,7 @@
 import io
 import os
 import re
-import warnings
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,8 +14,7 @@ import numpy as np
 import torch
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images.raw import Labels, Pixels, RawPart
-from torchsid.tasks.images.request import OnBadSample
+from torchsid.tasks.images.raw import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -132,62 +128,6 @@ def _centre(size: tuple[int, int], width: int, height: int) -> tuple[float, floa
     across, down = min(scale * size[1], width), min(scale * size[0], height)  # not a rounding error beyond the image
     left, top = (width - across) / 2, (height - down) / 2
     return left, top, left + across, top + down
-
-
-def decode_all(
-    read: Callable[[int], Pixels],
-    labels: Labels,
-    *,
-    where: Callable[[int], str],
-    on_bad_sample: OnBadSample,
-) -> tuple[RawPart, tuple[str, ...]]:
-    """Read the image of every label, on all cores: Pillow releases the interpreter's lock, so threads do.
-
-    Args:
-        read: decodes image i.
-        labels: of every image, int64 `[N]`.
-        where: names sample i in messages, such as `cifar10-train.parquet, row 12`.
-        on_bad_sample: what to do with images that cannot be decoded or differ in shape from most of the others.
-
-    Returns:
-        The good samples, and a sentence for each of the others.
-
-    Raises:
-        DataError: with `"error"`, or where none is good, names the bad samples.
-    """
-
-    def attempt(i: int) -> Pixels | str:
-        try:
-            return read(i)
-        except Exception as error:  # decoders raise errors of every kind
-            if isinstance(error.__cause__, ImportError):  # a package is missing: nobody's bad sample
-                raise
-            return problem_of(error)
-
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # of Pillow: a large panorama, odd metadata; what cannot be read is an error anyway
-        found = list(pool.map(attempt, range(len(labels))))
-    if {len(image) for image in found if not isinstance(image, str)} == {1, 3}:  # grey among colour
-        found = [image if isinstance(image, str) else np.broadcast_to(image, (3, *image.shape[1:])) for image in found]
-    shapes = Counter(image.shape for image in found if not isinstance(image, str))
-    usual = shapes.most_common(1)[0][0] if shapes else ()
-    good: dict[int, Pixels] = {}
-    problems: list[str] = []
-    for i, image in enumerate(found):
-        if not isinstance(image, str) and image.shape == usual:
-            good[i] = image
-        else:
-            what = image if isinstance(image, str) else f"is {named(image.shape)}, most others are {named(usual)}"
-            problems.append(f"{where(i)}: {what}")
-    if problems and (on_bad_sample == "error" or not good):
-        shown = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
-        more = f"\n  - and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        advice = "; data.on_bad_sample = 'skip' leaves them out" if good else ""
-        advice += ", data.size = 128 would make all 128 pixels high and wide" if len(shapes) > 1 else ""
-        raise DataError(f"{len(problems)} of {len(found)} images cannot be used{advice}:{shown}{more}")
-    rows = np.array(list(good), dtype=np.int64)
-    images = np.stack(list(good.values())) if good else np.zeros((0, 1, 1, 1), dtype=np.uint8)
-    return RawPart(images, labels[rows], rows), tuple(problems)
 
 
 def problem_of(error: Exception) -> str:

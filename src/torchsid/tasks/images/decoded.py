@@ -188,9 +188,8 @@ def _decoder(work: Decoding, shape: Shape, request: Request) -> Decoder:
 
 
 def _entry(work: Decoding, request: Request, key: str) -> Entry:
-    folder = cache.folder(request.cache)
     way = "pixels" if work.keeps_pixels else "faults" if work.keeps_bad else "some"
-    path = folder / f"{request.name}-{hashlib.sha256(f'{key} {way}'.encode()).hexdigest()[:20]}"
+    path = cache.entry(request.cache, request.name, hashlib.sha256(f"{key} {way}".encode()).hexdigest())
     try:
         return cache.stored(path, work)
     except OSError as error:

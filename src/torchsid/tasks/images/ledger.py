@@ -29,8 +29,8 @@ def sha256s(request: Request, root: Path, files: Files) -> Hashes:
     A file is not read where name, size and time are those of an earlier start. One that cannot be read has that of the reason.
     """
     now, words = time.time_ns(), "\0".join([str(root.absolute()), request.name, request.files])
-    name = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:20]
-    ledger = cache.folder(request.cache) / f"{request.name}-files-{name}.npz"
+    digest = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
+    ledger = cache.entry(request.cache, f"{request.name}-files", digest).with_suffix(".npz")
     hashes, known = _known(ledger, files)
     left = np.flatnonzero(~known)
     if not len(left):
