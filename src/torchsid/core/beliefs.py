@@ -176,7 +176,10 @@ def _checked(target: Tensor, num_classes: int, weight: Tensor | None) -> Tensor:
     if target.is_floating_point():
         target = target.detach()
         if target.shape[-1:] != (num_classes,):
-            raise TargetError(_not_rows(target, num_classes))
+            places = [place for place, size in enumerate(target.shape) if place and size == num_classes]
+            hint = f", target.movedim({places[0]}, -1)" if places else "; a class is an integer, target.long()"
+            wanted = f"the last dimension must be the {num_classes} classes{hint}"
+            raise TargetError(f"target rows of shape {tuple(target.shape)}: {wanted}")
         if ignored is not None:
             target = target.masked_fill(ignored.unsqueeze(-1), 1 / num_classes)
         total = target.sum(-1)
@@ -192,10 +195,3 @@ def _checked(target: Tensor, num_classes: int, weight: Tensor | None) -> Tensor:
         found = f"target holds classes from {low} to {high}, allowed are 0 to {num_classes - 1}"
         raise TargetError(f"{found}: set num_classes to the largest label + 1, {way_out}")
     return target
-
-
-def _not_rows(target: Tensor, num_classes: int) -> str:
-    """Return what is to be said of a floating-point target `[B, ..., C]` whose last dimension is another."""
-    places = [place for place, size in enumerate(target.shape) if place and size == num_classes]
-    hint = f", target.movedim({places[0]}, -1)" if places else "; a class is an integer, target.long()"
-    return f"target rows of shape {tuple(target.shape)}: the last dimension must be the {num_classes} classes{hint}"

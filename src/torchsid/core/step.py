@@ -109,8 +109,7 @@ def local_pass(step: Step) -> StepOutput:
 class _Stages:
     """The stages of one step of SID; `end` is called where each has run. A graph is freed after the last loss that reaches it."""
 
-    log_belief: Tensor
-    """The newest."""
+    log_belief: Tensor  # the newest
 
     def __init__(self, step: Step) -> None:
         self.step = step

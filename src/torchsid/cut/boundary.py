@@ -26,8 +26,8 @@ class Boundaries:
     """
 
     cuts: tuple[str, ...]
+    # The cuts within activation checkpointing, which must not take what heads keep for backward for the model's.
     recomputed: frozenset[str] = frozenset()
-    """The cuts within activation checkpointing, which must not take what heads keep for backward for the model's."""
     modules: ClassVar[tuple[nn.Module, ...]] = ()
 
     def run(self, model: nn.Module, x: Inputs, close: Close) -> None:

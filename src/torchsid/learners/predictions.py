@@ -24,11 +24,9 @@ class RememberingBackprop(Backprop):
 
     remembers_samples = True
     needs_whole_samples: ClassVar[bool] = True
-    predictions: Tensor | None = None
-    """`[N, ..., C]`, zeros until a sample has been seen; made by `prepare_training`."""
+    predictions: Tensor | None = None  # `[N, ..., C]`, zeros until a sample has been seen; made by `prepare_training`
     epochs: int = 1
-    visits: Tensor
-    """`[N]`; in epoch t of a run every sample has t − 1."""
+    visits: Tensor  # `[N]`; in epoch t of a run every sample has t − 1
 
     def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
         """Make room for the predictions; see `Learner.prepare_training`."""
@@ -67,8 +65,7 @@ class BeliefMemory:
     """
 
     def __init__(self, samples: int, depth: int, log_prior: Tensor) -> None:
-        self.table = log_prior.expand(samples, depth, *log_prior.shape).clone()
-        """`[N, L, ..., C]`."""
+        self.table = log_prior.expand(samples, depth, *log_prior.shape).clone()  # `[N, L, ..., C]`
         self._first = 0  # stage of the whole cascade
 
     def of_stages(self, stages: range) -> "BeliefMemory":

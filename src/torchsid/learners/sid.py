@@ -109,8 +109,7 @@ class SID(Learner):
         self.teachers = teachers
         self.remembers_samples = teachers == "last-epoch"
         self.optimizer = optimizer
-        self.memory: BeliefMemory | None = None
-        """The beliefs of one epoch before, with `teachers="last-epoch"`; made by `prepare_training`."""
+        self.memory: BeliefMemory | None = None  # of one epoch before, with `teachers="last-epoch"`; made by `prepare_training`
         self._epochs = 1
         self.lookout = Lookout(cascade)
 

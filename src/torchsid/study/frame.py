@@ -94,10 +94,6 @@ def _rising(run: RunRecord) -> float | None:
     return sum(b > a for a, b in pairwise(scores.by_stage["kl"][1:])) if scores else None
 
 
-def _cosine(run: RunRecord) -> float | None:
-    return _mean(mean_cosine(matrix) for _, matrix in conflict(run))
-
-
 def _mean(values: Iterable[float]) -> float | None:
     known = [value for value in values if isfinite(value)]
     return fmean(known) if known else None
@@ -110,7 +106,7 @@ METRICS = {
     "ece": Metric("calibration error", "%", _of("ece", "last"), 100),
     "speed": Metric("validation accuracy, mean over the epochs", "%", _speed, 100),
     "rising": Metric("stages at which KL rises", "", _rising),
-    "cosine": Metric("cosine between the stages' gradients", "", _cosine),
+    "cosine": Metric("cosine between the stages' gradients", "", lambda run: _mean(mean_cosine(each) for _, each in conflict(run))),
     "kept": Metric("kept for backward", "MiB", lambda run: run.manifest.get("kept_bytes"), 2.0**-20),
     "seconds": Metric("training time", "s", _seconds),
     "throughput": Metric("samples a second", "", _throughput),

@@ -30,10 +30,8 @@ class Choice:
     """A section that chooses from a registry. Each method raises a ConfigError where something that is chosen does not exist."""
 
     registry: Registry
-    key: str
-    """The setting that has the name of the choice; empty where `RunConfig.task` has it."""
-    default: str
-    """The choice of a recipe that makes none."""
+    key: str  # the setting that has the name of the choice; empty where `RunConfig.task` has it
+    default: str  # the choice of a recipe that makes none
 
     def chosen(self, table: Mapping[str, Any], task: str) -> Callable[..., Any]:
         """Return the class or function that a section chooses which sets `table`."""

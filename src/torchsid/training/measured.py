@@ -1,6 +1,5 @@
 """What training steps measure: added up where it was measured, on the device, and read when somebody asks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -63,7 +62,8 @@ class Meter:
     def add(self, measured: Measured) -> None:
         """Add a step; waits for nothing."""
         if not self._totals:
-            self._totals = [self._restored(*each) for each in zip(self._start, measured[:3], strict=True)]
+            start = (torch.tensor(values, dtype=torch.float64, device=self.device) for values in self._start)
+            self._totals = [own if len(own) else torch.zeros_like(like) for own, like in zip(start, measured[:3], strict=True)]
             self._first_bad = torch.zeros(1 + len(measured.evidence), device=self.device, dtype=torch.float64)
         all_good = self._totals[0][1] == 0
         torch._foreach_add_(self._totals, list(measured[:3]))
@@ -81,6 +81,3 @@ class Meter:
         counts, sums.stage_losses, sums.correct, (step, *evidence) = ([next(numbers) for _ in part] for part in parts)
         _, sums.skipped_steps, sums.samples, sums.positions = int(counts[0]), int(counts[1]), int(counts[2]), counts[3]
         return int(step), evidence
-
-    def _restored(self, values: Sequence[float], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=self.device) if values else torch.zeros_like(like)

@@ -33,8 +33,7 @@ class RunDirectory:
     """The files of a run, as docs/design.md lists them."""
 
     path: Path
-    worker: int | None = None
-    """The rank of a worker that does not lead, which has a log of its own and writes nothing else."""
+    worker: int | None = None  # the rank of a worker that does not lead, which has a log of its own and writes nothing else
 
     @property
     def config_file(self) -> Path:

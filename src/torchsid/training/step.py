@@ -56,13 +56,12 @@ class Trainer:
             warn(f"{reason} (training.capture = 'off' does so without a try)")
 
         self.setup = setup
-        self.captured: CapturedStep[[Batch], Measured] | None = None
-        """What replays `compute`, where steps are captured."""
+        self.captured: CapturedStep[[Batch], Measured] | None = None  # what replays `compute`, where steps are captured
         if setup.captures:
             self.captured = CapturedStep(self.compute, setup.learner, setup.optimizer, warn=uncaptured)
         self.meter = Meter(setup.device)
+        # 1 where the step is left out, else 0; the optimiser's `found_inf`, as of a `GradScaler`.
         self.bad = torch.zeros((), device=setup.device)
-        """1 where the step is left out, else 0; the optimiser's `found_inf`, as of a `GradScaler`."""
         setup.optimizer.found_inf = self.bad  # type: ignore[attr-defined]
         # Listed once: looking them up takes longer than their part in a small step.
         self._parameters = dict(setup.learner.module.named_parameters())

@@ -62,6 +62,9 @@ def report_page(result: Comparison) -> Page:
     ]
     if not any(held_out):
         held_out = [_over_epochs(result, "train_accuracy", "Training accuracy, %", 100)]
+    losses = loss_figures(result)
+    apart = [*side_by_side(held_out), *side_by_side(losses, narrow=True)]
+    drawn = side_by_side([*held_out, *losses]) if len(losses) == 1 else apart
     bins = {method.name: scores.calibration for method, scores in _evaluated(result) if scores.calibration}
     calibration = reliability("Accuracy by confidence of the last stage, %", bins, (460, 330))
     sure = [surety_table(result), *side_by_side([calibration])] if bins else []
@@ -71,7 +74,7 @@ def report_page(result: Comparison) -> Page:
         notes=result.notes,
         sections=[
             Section("summary", "Summary", _SUMMARY, [summary_table(result), *folded]),
-            Section("curves", "Learning curves", _learning(result), _curves(held_out, loss_figures(result))),
+            Section("curves", "Learning curves", _learning(result), drawn),
             Section("stages", "What each stage adds", _held_out(result), side_by_side(stages)),
             Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
@@ -145,10 +148,6 @@ def loss_figures(result: Comparison) -> list[Drawing | None]:
     titles = [f"{', '.join(method.name for method in kind)}: training loss" for kind in kinds]
     named = zip(kinds, titles, strict=True)
     return [_over_epochs(result, "train_loss", title, of=kind, size=(320, 230)) for kind, title in named]
-
-
-def _curves(held_out: Sequence[Drawing | None], losses: Sequence[Drawing | None]) -> list[Part]:
-    return side_by_side([*held_out, *losses]) if len(losses) == 1 else [*side_by_side(held_out), *side_by_side(losses, narrow=True)]
 
 
 def _over_epochs(
