@@ -6,14 +6,14 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from torchsid.tasks.images.decode import decode, named, problem_of
 from torchsid.tasks.images.encoded import Encoded
 from torchsid.tasks.images.raw import Pixels
 from torchsid.tasks.stored import NO_DRAWS, Draws, Reader, Wanted
+
+T = TypeVar("T")
 
 _AHEAD = 2  # batches that each process decodes before they are asked for
 _SHOWN = 3
@@ -113,7 +115,7 @@ class Decoder(Reader):
     def _decode(self, place: Pixels, i: int, draw: Sequence[float] | None) -> str:
         """Write an image to its place, or return what is wrong with it."""
         _, height, width = self.shape
-        advice = "it was there when the data were loaded"
+        advice = "put it back as it was when the data were loaded"
         try:
             try:
                 data = self.images.read(i)
@@ -137,8 +139,8 @@ class _Processes:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = replace(decoder, workers=0)
         self.asked = _Asked()
-        # No process does more than decode, so none meets a lock that a thread held when it was copied.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        # No process does more than decode, so none meets a lock that a thread held when it was copied; their number is a setting.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded|This DataLoader will create .* worker")
         self.loader: DataLoader[Tensor | str] = DataLoader(
             _Work(self.decoder),
             batch_size=None,
@@ -155,7 +157,7 @@ class _Processes:
     def decoded(self, wanted: Iterable[Wanted]) -> Iterator[Tensor]:
         self.asked.begin(wanted)
         try:
-            self.found = iter(self.loader)
+            self.found = _in_thread(lambda: iter(self.loader))
             for images in self.found:
                 if isinstance(images, str):
                     raise DataError(images)
@@ -207,6 +209,24 @@ class _Work(Dataset[Tensor | str]):
 
 def _to_send(rows: Tensor, draws: Draws) -> _Rows:
     return rows.numpy(), draws["crop"].numpy() if "crop" in draws else None
+
+
+def _in_thread(start: Callable[[], T]) -> T:
+    """Return what a thread made for it returns.
+
+    Processes copied from a main thread would make PyTorch raise there, in the middle of whatever it does, when one of them dies;
+    copies of a thread that belongs to a pool cannot end cleanly.
+    """
+    result = Future[T]()
+
+    def run() -> None:
+        try:
+            result.set_result(start())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run).start()
+    return result.result()
 
 
 def _as_it_is(images: Tensor | str) -> Tensor | str:
