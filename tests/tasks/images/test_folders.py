@@ -12,7 +12,7 @@ from PIL import Image
 
 from torchsid.errors import DataError
 from torchsid.tasks import Splits
-from torchsid.tasks.images import Images, RawSet, Request
+from torchsid.tasks.images import Images, RawSet, Request, folders
 from torchsid.tasks.images.datasets import DATASETS
 
 Write = Callable[..., Path]
@@ -251,3 +251,22 @@ def test_what_is_wrong_with_a_list_is_named_with_its_line(write: Write, text: st
         read(root, files="my.csv")
     with pytest.raises(DataError, match=r"none\.csv \(data\.files\) cannot be read"):
         read(root, files="none.csv")
+
+
+def test_files_come_in_the_order_of_their_paths_with_size_and_time(write: Write) -> None:
+    root = write(*(f"train/{name}.png" for name in ("b/2", "b/a-x/1", "b/a/1", "b/a/0", "b/a", "b/10", "a-b/1", "a/1")))
+    found = folders.find(root, "", lenient=False)
+    paths = sorted(root.rglob("*.png"))
+    assert [root / name for name in found.files.names] == paths
+    assert found.files.sizes.tolist() == [path.stat().st_size for path in paths]
+    assert found.files.times.tolist() == [path.stat().st_mtime_ns for path in paths]
+    assert [found.class_names[label] for label in found.labels] == [path.relative_to(root).parts[1] for path in paths]
+
+
+def test_a_file_that_has_changed_since_it_was_listed_is_named(write: Write) -> None:
+    root = write(*in_classes("train/", 10))
+    splits = load(root, cache="off", workers=0, memory=0)
+    for path in root.rglob("*.png"):
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DataError, match=r"train/[ab]/\d\.png: has changed since the images were listed"):
+        splits.train.inputs[:4]
