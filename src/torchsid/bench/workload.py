@@ -43,24 +43,19 @@ _DEEPEST_SUPERVISION = 4
 class Workload:
     """One network and one batch; ratios are taken within it."""
 
-    model: str
-    """A classifier to be cut: a name of `torchsid.models.classifier_names()` or `vit-blocks`; or `shared`."""
-    stages: tuple[int, ...]
-    """The numbers of stages that SID is measured with, ascending; of a shared cascade its depth alone."""
-    extractor: str = "mlp"
-    """Of a shared cascade: a name of `torchsid.models.names()`."""
-    blocks: int | None = None
-    """Blocks of the block MLP, which is cut after each when there are as many stages, or of `vit-blocks`."""
-    width: int | None = None
-    """Of the classifier, its own by default; of the hidden layers of a shared cascade, 256."""
+    model: str  # a classifier to be cut: a name of `torchsid.models.classifier_names()` or `vit-blocks`; or `shared`
+    stages: tuple[int, ...]  # that SID is measured with, ascending; of a shared cascade its depth alone
+    extractor: str = "mlp"  # of a shared cascade: a name of `torchsid.models.names()`
+    blocks: int | None = None  # of the block MLP, which is cut after each when there are as many stages, or of `vit-blocks`
+    width: int | None = None  # of the classifier, its own by default; of the hidden layers of a shared cascade, 256
     batch_size: Count = 128
     channels: int = 3
     image_size: int = 32
     classes: Several = 10
     head: str = "auto"
+    # Options joined by `+`, such as `bfloat16+channels-last`. `bfloat16` is autocast, weights stay float32; `compiled` compiles
+    # each stage, or the whole model where it is not cut; `captured` replays the whole step as a CUDA graph.
     variant: str = "float32"
-    """Options joined by `+`, such as `bfloat16+channels-last`. `bfloat16` is autocast, weights stay float32; `compiled` compiles
-    each stage, or the whole model where it is not cut; `captured` replays the whole step as a CUDA graph."""
     device: str = "cpu"
 
     @property

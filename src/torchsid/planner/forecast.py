@@ -117,17 +117,13 @@ _HEADER = 10_000  # bytes of a message, about
 class Rank:
     """What one device holds and sends, and of SID what it does: consecutive pieces of the trunk, as consecutive stages."""
 
-    parameters: int
-    """Whose gradients the replicas of the device sum."""
+    parameters: int  # whose gradients the replicas of the device sum
+    # Bytes by what they are for: with full sharding, messages hold the gathered parameters. What the allocator loses and what
+    # kernels need for themselves is not known here.
     memory: Mapping[str, float]
-    """Bytes by what they are for: with full sharding, messages hold the gathered parameters. What the allocator loses and what
-    kernels need for themselves is not known here."""
-    sent: float
-    """Bytes that it hands to its neighbours in a step."""
-    stages: tuple[tuple[int, int], ...] = ()
-    """First piece and behind the last of each."""
-    seconds: float = 0.0
-    """That it computes in a step."""
+    sent: float  # bytes that it hands to its neighbours in a step
+    stages: tuple[tuple[int, int], ...] = ()  # first piece and behind the last of each
+    seconds: float = 0.0  # that it computes in a step
 
 
 @dataclass(frozen=True, kw_only=True)

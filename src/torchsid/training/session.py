@@ -72,15 +72,13 @@ class Progress:
     """Position and history of a run, all of which JSON holds exactly. `epoch` counts from 1 and is the one in work."""
 
     epoch: PositiveInt = 1
-    step: NonNegativeInt = 0
-    """Steps of the epoch that are done."""
+    step: NonNegativeInt = 0  # steps of the epoch that are done
     sums: Sums = field(default_factory=Sums)
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_loss: float | None = None
     seconds: float = 0.0
-    rising: list[int] = field(default_factory=list)
-    """For how many epochs in a row each stage has taken beliefs away from the target, `[L]`; empty without `watch.certify`."""
+    rising: list[int] = field(default_factory=list)  # epochs in a row in which a stage has raised the KL, `[L]`; by `watch.certify`
 
 
 @dataclass(kw_only=True)
