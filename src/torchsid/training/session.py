@@ -78,7 +78,7 @@ class Progress:
     best_accuracy: float = -1.0
     best_loss: float | None = None
     seconds: float = 0.0
-    rising: list[int] = field(default_factory=list)  # epochs in a row in which a stage has raised the KL, `[L]`; by `watch.certify`
+    rising: list[int] = field(default_factory=list)  # epochs in a row that raised a stage's KL, `[L]`; empty unless `watch.certify`
 
 
 @dataclass(kw_only=True)
