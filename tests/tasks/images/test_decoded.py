@@ -188,6 +188,15 @@ def test_a_ledger_that_is_damaged_or_of_other_files_is_no_harm(load: Callable[..
     assert load().fingerprint != first
 
 
+def test_a_link_that_led_nowhere_is_looked_at_again(load: Callable[..., Splits], tmp_path: Path) -> None:
+    link = tmp_path / "data" / "a" / "link.png"
+    link.symlink_to(tmp_path / "gone.png")
+    assert len(load(on_bad_sample="skip").skipped) == 1
+    (tmp_path / "gone.png").write_bytes(png(GREY[0]))
+    assert load(on_bad_sample="skip").skipped == ()
+    assert [path for path in (tmp_path / "cache").iterdir() if path.suffix in (".lock", ".part")] == []
+
+
 def test_what_is_kept_in_memory_is_a_setting() -> None:
     assert Images(memory=0.5).memory_bytes == 2**29
     assert Images(memory=0).memory_bytes == 0

@@ -392,7 +392,7 @@ def locked(path: Path) -> Iterator[bool]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say("another process decodes these images into %s: waiting for it", path.parent.with_suffix(""))
+                say("another process prepares the same data: waiting for it (%s)", path)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             except OSError:  # a file system without locks: who builds at the same time writes the same
                 pass

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,31 +28,39 @@ def sha256s(request: Request, root: Path, files: Files) -> Hashes:
 
     A file is not read where name, size and time are those of an earlier start. One that cannot be read has that of the reason.
     """
-    now, words = time.time_ns(), "\0".join([str(root.absolute()), request.name, request.files])
+    words = "\0".join([str(root.absolute()), request.name, request.files])
     digest = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
     ledger = cache.entry(request.cache, f"{request.name}-files", digest).with_suffix(".npz")
     hashes, known = _known(ledger, files)
-    left = np.flatnonzero(~known)
-    if not len(left):
+    if known.all():
         return hashes
-    progress = Progress(f"reading the files of {request.name}, to know them again", int(files.sizes[left].clip(0).sum()))
+    with ExitStack() as held:
+        with suppress(OSError):  # a cache that cannot be written: each process reads for itself
+            ledger.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(cache.locked(lock := ledger.with_suffix(".lock")))
+            held.callback(lock.unlink, missing_ok=True)
+        hashes, known = _known(ledger, files)  # another process may have read them meanwhile
+        now = time.time_ns()
+        try:
+            _read(request.name, root, files, hashes, known)
+        finally:
+            trusted = known & (files.times < now - _RECENT)
+            with suppress(OSError):  # then they are read again the next time
+                _write(ledger, files, np.where(trusted, files.times, -1), hashes)
+    return hashes
+
+
+def _read(name: str, root: Path, files: Files, hashes: Hashes, known: NDArray[np.bool_]) -> None:
+    """Complete the hashes of files, and say of which they are known from now on: of those that could be read."""
+    left = np.flatnonzero(~known)
+    progress = Progress(f"reading the files of {name}, to know them again", int(files.sizes[left].clip(0).sum()))
     together = _TOGETHER if len(left) > 1000 else 1
     groups = [left[start : start + together] for start in range(0, len(left), together)]
-
-    def read(group: NDArray[np.int64]) -> list[bytes]:
-        return [_sha256(root / files.names[i]) for i in group.tolist()]
-
-    try:
-        with ThreadPoolExecutor(cores()) as pool:
-            for group, digests in bounded(pool, lambda group: (group, read(group)), groups):
-                hashes[group] = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
-                known[group] = True
-                progress.add(int(files.sizes[group].clip(0).sum()))
-    finally:
-        trusted = known & (files.sizes >= 0) & (files.times < now - _RECENT)
-        with suppress(OSError):  # then they are read again the next time
-            _write(ledger, files, np.where(trusted, files.times, -1), hashes)
-    return hashes
+    with ThreadPoolExecutor(cores()) as pool:
+        for group, found in bounded(pool, lambda group: (group, [_sha256(root / files.names[i]) for i in group.tolist()]), groups):
+            for i, (digest, readable) in zip(group.tolist(), found, strict=True):
+                hashes[i], known[i] = np.frombuffer(digest, dtype=np.uint8), readable
+            progress.add(int(files.sizes[group].clip(0).sum()))
 
 
 def of_all(files: Files, hashes: Hashes) -> str:
@@ -63,12 +71,13 @@ def of_all(files: Files, hashes: Hashes) -> str:
     return digest.hexdigest()
 
 
-def _sha256(path: Path) -> bytes:
+def _sha256(path: Path) -> tuple[bytes, bool]:
+    """Return the SHA-256 of a file, or of why it cannot be read, and whether it can."""
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+            return hashlib.file_digest(file, "sha256").digest(), True
     except OSError as error:  # a link that leads nowhere, or a file of somebody else: a bad sample, when it is decoded
-        return hashlib.sha256(f"unreadable: {error.strerror}".encode()).digest()
+        return hashlib.sha256(f"unreadable: {error.strerror}".encode()).digest(), False
 
 
 def _known(ledger: Path, files: Files) -> tuple[Hashes, NDArray[np.bool_]]:
@@ -94,6 +103,5 @@ def _known(ledger: Path, files: Files) -> tuple[Hashes, NDArray[np.bool_]]:
 
 def _write(ledger: Path, files: Files, times: NDArray[np.int64], hashes: Hashes) -> None:
     text = np.frombuffer(files.names.text, dtype=np.uint8)
-    ledger.parent.mkdir(parents=True, exist_ok=True)
     with cache.replaced(ledger) as file:
         np.savez(file, text=text, spans=files.names.spans, sizes=files.sizes, times=times, hashes=hashes)
