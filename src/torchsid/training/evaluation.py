@@ -21,6 +21,8 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
 MAX_CONFUSION = 1000  # outcomes; with more, the table of confusions is left out
 SHOWN = 12
+_FIRST = 16  # samples of the first pass, which shows how much a sample's beliefs are
+_VALUES = 2**23  # numbers of beliefs that are judged at once
 _BEYOND_CHANCE = 2.0  # standard errors of the mean rise
 _CANDIDATES = 2000  # looked through for the samples that are shown; more would only take longer
 
@@ -57,7 +59,8 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
         predictor: is put into evaluation mode meanwhile, unless it is a function.
         samples: at least one.
         prepare: from stored inputs to what the network reads, on its device.
-        batch_size: samples a pass; the result is the same for every size, up to rounding.
+        batch_size: samples a pass, fewer where the beliefs about them are many numbers; the result is the same for every size, up
+            to rounding.
 
     Returns:
         `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
@@ -71,12 +74,13 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
     """
     if not len(samples):
         raise ValueError("no samples to evaluate on: set data.validation above 0 or choose another split")
-    parts, outcomes = [], 0
-    for start in range(0, len(samples), batch_size):
-        part = samples.take(slice(start, start + batch_size))
-        log_beliefs = predict(predictor, part.inputs, prepare=prepare, batch_size=batch_size)
-        outcomes = log_beliefs.shape[-1]
+    parts, outcomes, start, size = [], 0, 0, min(batch_size, _FIRST)
+    while start < len(samples):
+        part = samples.take(slice(start, start + size))
+        log_beliefs = predict(predictor, part.inputs, prepare=prepare, batch_size=size)
+        outcomes, start = log_beliefs.shape[-1], start + size
         parts.append(_judge(log_beliefs, part))
+        size = max(1, min(batch_size, _VALUES * len(part) // log_beliefs.numel()))
     divergence, confidence, answer, truth, weight = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
