@@ -36,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     found = load_samples(network, args, screen, [args.split, *(["validation"] if args.exit_curve else [])])
     samples = found[args.split]
     measured = evaluate(network.learner, samples, prepare=network.prepare)
-    by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), strict=True)
-    rows = [(stage_name(stage), percent(right), f"{kl:.4f}", f"{ece:.4f}") for stage, (right, kl, ece) in enumerate(by_stage)]
-    screen.table([f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE"], rows)
+    measured["scores"] = scores = network.task.scores(measured["kl"], args.split, network.about)
+    by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), *scores.values(), strict=True)
+    rows = [(stage_name(stage), percent(right), *(f"{each:.4f}" for each in rest)) for stage, (right, *rest) in enumerate(by_stage)]
+    screen.table([f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE", *scores], rows)
     emit()
     if exit_early:
         measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare)

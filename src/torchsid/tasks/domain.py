@@ -167,6 +167,16 @@ class Task(ABC):
         """Return one stored input `[...]` as a fragment of HTML."""
         return f"<code>{escape(str(inputs.tolist()))}</code>"
 
+    def scores(self, kl: Sequence[float], split: str, about: About) -> Mapping[str, list[float]]:
+        """Return what the domain makes of the mean divergence of every belief, `[L+1]` in nats a position, by name.
+
+        Args:
+            kl: of samples with one-hot targets the negative log-likelihood.
+            split: `train`, `validation` or `test`.
+            about: the data set.
+        """
+        return {}
+
     def readable(self, folder: Path) -> tuple[list[Path], list[str]]:
         """Return the files that `read` takes below a folder, in order, and a sentence for each kind that is left out.
 

@@ -23,7 +23,7 @@ from torchsid.distributed.launcher import launched
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
-from torchsid.tasks.domain import Samples, Splits, generator_at
+from torchsid.tasks.domain import Splits, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
@@ -181,7 +181,7 @@ def end_epoch(session: Session) -> None:
     if bad := not_finite(setup.learner.module):  # by the last step, of which no later one could tell
         advice = "lower optimizer.learning_rate, or set optimizer.clip_gradient"
         raise NonFiniteError(f"epoch {progress.epoch}: its last step left NaN or infinity in {bad}; {advice}")
-    result = _evaluate(setup, setup.batches.splits.validation)
+    result = _evaluate(setup, "validation")
     found = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
     validation: dict[str, Any] | None = on_lead(setup.world, lambda: found)
     descent = measure_descent(setup)
@@ -262,8 +262,13 @@ def heed_descent(session: Session, descent: Descent) -> None:
         session.warn(f"epoch {progress.epoch}: {'; '.join(changes)}, on {descent.samples}{end}")
 
 
-def _evaluate(setup: Setup, samples: Samples) -> dict[str, Any] | None:
-    return evaluate(setup.learner, samples, prepare=setup.batches.prepare) if len(samples) else None
+def _evaluate(setup: Setup, split: str) -> dict[str, Any] | None:
+    samples, task = getattr(setup.batches.splits, split), setup.batches.task
+    if not len(samples):
+        return None
+    result = evaluate(setup.learner, samples, prepare=setup.batches.prepare)
+    scores = task.scores(result["kl"], split, setup.splits.about)
+    return result | ({"scores": scores} if scores else {})
 
 
 def evaluate_run(session: Session) -> dict[str, Any]:
@@ -276,7 +281,7 @@ def evaluate_run(session: Session) -> dict[str, Any]:
     splits, learner = setup.batches.splits, setup.learner
 
     def results(epoch: int) -> dict[str, Any]:
-        return {"epoch": epoch, "validation": _evaluate(setup, splits.validation), "test": _evaluate(setup, splits.test)}
+        return {"epoch": epoch, "validation": _evaluate(setup, "validation"), "test": _evaluate(setup, "test")}
 
     last_epoch, best_epoch = progress.epoch - 1, progress.best_epoch
     last = best = results(last_epoch)

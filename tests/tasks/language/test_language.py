@@ -43,6 +43,17 @@ def test_the_parts_lie_one_after_another_and_every_held_out_token_is_a_target_on
     assert train.target.flatten().tolist() == whole[1 : 1 + 16 * len(train)].tolist()
 
 
+def test_scores_are_of_the_text(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("äb" * 500, encoding="utf-8")
+    for tokens, per_character in (("characters", 1.0), ("bytes", 1.5)):
+        task = Language(path=str(file), cache=str(tmp_path / "cache"), context=8, tokens=tokens)  # type: ignore[arg-type]
+        found = task.scores([0.0, 2.0], "test", task.load(0).about)
+        assert found["perplexity"] == pytest.approx([1, np.exp(2)])
+        assert found["nats a character"] == pytest.approx([0, 2 * per_character])
+        assert found["bits a byte"] == pytest.approx([0, 2 * per_character / 1.5 / np.log(2)])
+
+
 def test_a_training_window_begins_at_any_token_and_its_target_is_what_follows(language: Language) -> None:
     splits = language.load(0)
     whole, rows = ids(language, splits), torch.tensor([0, 3, 51])

@@ -21,13 +21,20 @@ _CHUNK = 2**24  # tokens
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens of one part of a corpus: `count` of them in a file, from `first` on; a text of `characters`."""
+    """Tokens of one part of a corpus: `count` of them in a file, from `first` on."""
 
     path: Path
     first: int
     count: int
-    characters: int
     dtype: torch.dtype = torch.uint16
+    characters: int = 0
+    """Of its text; 0 where tokens were given."""
+    bytes: int = 0
+    """Of its text in UTF-8."""
+
+    def tokens_per(self) -> dict[str, float]:
+        """Return how many tokens there are for a character, and for a byte, of a text."""
+        return {"characters": self.count / self.characters, "bytes": self.count / self.bytes} if self.bytes else {}
 
     @property
     def ids(self) -> Ids:
@@ -94,7 +101,10 @@ def of_text(path: Path, cache: Path, *, tokens: str, size: int, shares: tuple[fl
         _write(ids, np.concatenate(encoded).astype(kind).tobytes())
         _write(entry.with_suffix(".counts.json"), json.dumps(counts).encode())
     firsts = np.cumsum([0, *counts[:-1]]).tolist()
-    parts = [Part(ids, *each, dtype) for each in zip(firsts, counts, map(len, texts), strict=True)]
+    parts = [
+        Part(ids, first, count, dtype, characters=len(part), bytes=len(part.encode()))
+        for first, count, part in zip(firsts, counts, texts, strict=True)
+    ]
     return Corpus(dict(zip(PARTS, parts, strict=True)), vocabulary, vocabulary.size, {path.name: sha256})
 
 
@@ -127,7 +137,7 @@ def of_tokens(folder: Path, *, size: int, validation: float) -> Corpus:
     held_out = round(validation * counts[0])
     train, test = files
     places = [(train, 0, counts[0] - held_out), (train, counts[0] - held_out, held_out), (test, 0, counts[1])]
-    parts = {name: Part(*place, characters=place[2]) for name, place in zip(PARTS, places, strict=True)}
+    parts = {name: Part(*place) for name, place in zip(PARTS, places, strict=True)}
     return Corpus(parts, None, size, {file.name: _sha256(file) for file in files})
 
 

@@ -1,8 +1,10 @@
 """What comes next, at every position of a text."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import exp, log
 from typing import Annotated, Any, Literal
 
 import torch
@@ -63,7 +65,7 @@ class Language(Task):
             "num_classes": found.size,
             "context": length,
             "tokens": "given" if found.vocabulary is None else self.tokens,
-            "characters_per_token": {name: part.characters / part.count for name, part in found.parts.items() if part.count},
+            "tokens_per": {name: part.tokens_per() for name, part in found.parts.items()},
         }
         if found.vocabulary:
             about |= found.vocabulary.about()
@@ -95,6 +97,13 @@ class Language(Task):
         """Return windows and what follows each of their tokens, int64 `[B, T]`."""
         tokens = samples.inputs[:].to(torch.int64)  # [B, T + 1]
         return tokens[:, :-1], tokens[:, 1:], None
+
+    def scores(self, kl: Sequence[float], split: str, about: About) -> Mapping[str, list[float]]:
+        """Return the perplexity, `exp(nats a token)`, and of a text the nats a character and the bits a byte of its UTF-8."""
+        tokens = about["tokens_per"].get(split, {})
+        names = {"characters": ("nats a character", 1.0), "bytes": ("bits a byte", 1 / log(2))}
+        found = {names[unit][0]: [nats * ratio * names[unit][1] for nats in kl] for unit, ratio in tokens.items()}
+        return {"perplexity": [exp(nats) for nats in kl], **found}
 
     def show(self, inputs: Tensor, about: About) -> str:
         """Return the text of a window; of given tokens their numbers."""

@@ -1,0 +1,56 @@
+"""A language model goes through the same commands as a classifier of images."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchsid.cli.main import main
+from torchsid.training import resolve, train
+from torchsid.training.reporter import Reporter
+from torchsid.training.session import Interrupted
+
+TEXT = "She sells sea shells by the sea shore; the shells she sells are surely sea shells.\n" * 30
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> list[str]:
+    (tmp_path / "text.txt").write_text(TEXT)
+    sizes = ["model.width=16", "model.blocks=2", "model.depth=2", "data.context=16", "training.epochs=3", "training.batch_size=16"]
+    return [f"data.path={tmp_path / 'text.txt'}", f"data.cache={tmp_path / 'cache'}", *sizes]
+
+
+def test_the_commands_take_it(tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", "shakespeare", *(f"--set={each}" for each in settings), "--out", str(run)]) == 0
+    evaluation = json.loads((run / "evaluation.json").read_text())["last"]["test"]
+    assert evaluation["n"] == round(0.1 * len(TEXT)) - 1
+    assert evaluation["kl"][-1] < evaluation["kl"][0]  # than the prior
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--weights", "last", "--json", str(tmp_path / "found.json")]) == 0
+    assert json.loads((tmp_path / "found.json").read_text())["scores"] == evaluation["scores"]
+    assert "bits a byte" in capsys.readouterr().out
+    assert main(["certify", str(run), "--split", "test"]) == 0
+    assert main(["report", str(run)]) == 0
+    assert "sea shells" in (run / "report.html").read_text()
+
+
+class Interrupting(Reporter):
+    """Asks the run to stop at its first sign of life."""
+
+    def step(self, *about: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, settings: list[str]) -> None:
+    config, run = resolve("shakespeare", settings), tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(config, run, reporter=Interrupting())
+    train(config, run, resume=True)
+    whole = train(config, tmp_path / "whole")
+    assert (run / "checkpoints" / "last" / "model.safetensors").read_bytes() == (
+        whole / "checkpoints" / "last" / "model.safetensors"
+    ).read_bytes()
