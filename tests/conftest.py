@@ -15,6 +15,10 @@ settings.load_profile("ci" if "CI" in os.environ else "local")
 # Several processes test at once: each, and every one that it starts, has one thread.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where no device is, `torch.manual_seed` would write down for each kind of them from where it was called: a millisecond.
+for device in (torch.cuda, torch.xpu, torch.mtia):
+    if not device.is_available():
+        device.manual_seed_all = lambda seed: None
 # PyTorch alone has 200,000 objects that live for ever, at which the collector would look again and again.
 gc.set_threshold(10_000, 20, 20)
 

@@ -33,13 +33,14 @@ def blocks(language: str) -> list[tuple[Path, str]]:
 
 
 def shortened(code: str) -> str:
-    """Let every `torchsid train` of a shell block run for one epoch on a few images."""
-    return re.sub(
+    """Let every `torchsid train` of a shell block run for one epoch on a few images, and `certify` look at one split."""
+    code = re.sub(
         r"^((?:\w+=\S+ )?torchsid train (?!.*training\.epochs)[^#\n]*)",
         rf"\1 {SMALL} ",
         code.replace("\\\n", " "),
         flags=re.MULTILINE,
     )
+    return re.sub(r"^(torchsid certify (?!.*--split)[^#\n]*)", r"\1 --split test ", code, flags=re.MULTILINE)
 
 
 def test_blocks_of_both_kinds_are_marked() -> None:

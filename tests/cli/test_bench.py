@@ -8,7 +8,7 @@ import pytest
 from torchsid.bench import steps
 from torchsid.bench.pipeline.contenders import pipeline_contenders
 from torchsid.bench.steps import Row, memory_row, new_row
-from torchsid.bench.workload import Procedure, Workload
+from torchsid.bench.workload import BACKPROP, SID, Procedure, Workload
 from torchsid.cli.main import main
 from torchsid.core import schedules
 
@@ -66,10 +66,16 @@ def test_a_pipeline_is_timed_drawn_and_written(measured: Measured, capsys: Outpu
     shown = capsys.readouterr().out
     compared, _ = pipeline_contenders((2,), workers=2, stages=4)
     assert [row["contender"] for row in result["rows"]] == [each.name for each in compared]
+    for row in result["rows"]:
+        alone = "one worker" in row["contender"]
+        assert (row["rounds"], row["workers"], row["sent_bytes"] > 0) == (2, 1 if alone else 2, not alone)
+        assert row["idle"] is None or all(-1e-6 < share <= 1 for share in row["idle"])
     best = [row["contender"] for row in result["rows"] if row["best"]]
     assert len(best) == len({each.method for each in compared})
     assert [each["contender"] for each in result["timelines"]] == best
-    assert sum(result["assignments"][0]["stages_a_worker"]["sid"]) == 4
+    (assigned,) = result["assignments"]
+    assert {method: len(each) for method, each in assigned["stage_seconds"].items()} == {SID: 4, BACKPROP: 4}
+    assert sum(assigned["stages_a_worker"][SID]) == 4
     assert all(f"mlp, 4 blocks, width 32  {name} " in shown for name in best)
     assert all(f">{name}</text>" in Path("o.svg").read_text() for name in best)
 

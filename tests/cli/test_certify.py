@@ -8,6 +8,7 @@ import pytest
 
 from torchsid.cli.main import main
 from torchsid.errors import RunError
+from torchsid.show.page import Page
 from torchsid.study.certify import page
 
 Output = pytest.CaptureFixture[str]
@@ -115,7 +116,10 @@ def test_classes_must_be_three_that_there_are(noisy: Path, capsys: Output, class
     assert problem in capsys.readouterr().err
 
 
-def test_a_page_that_cannot_be_written_fails_only_if_it_was_asked_for(runs: Path, tmp_path: Path, capsys: Output) -> None:
+def test_a_page_that_cannot_be_written_fails_only_if_it_was_asked_for(
+    runs: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "certificate_page", lambda *_: Page("nothing to see", "", []))
     shutil.copytree(runs / "digits", tmp_path / "run")
     (tmp_path / "run" / "certificate.html").unlink(missing_ok=True)
     (tmp_path / "run" / "certificate.html").mkdir()

@@ -146,8 +146,7 @@ def _resumed(made: Template, run: Path, config: Path, done: str) -> str:
 
 
 def _judged(format_: str, verb: str, answer: Answer, done: str) -> str:
-    right = undamaged(format_, verb)
-    if answer.code == 0 and verb in PREDICTING and answer.out != right.out and not answer.warned:
+    if answer.code == 0 and verb in PREDICTING and not answer.warned and answer.out != (right := undamaged(format_, verb)).out:
         raise BrokenPromiseError(
             f"{done}: torchsid {verb} says something else, without a word: {answer.out[-500:]} instead of {right.out[-500:]}"
         )

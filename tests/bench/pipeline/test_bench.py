@@ -1,5 +1,4 @@
 from functools import partial
-from typing import Any
 
 import pytest
 from tests.distributed.workers import in_workers
@@ -16,9 +15,8 @@ from torchsid.bench.pipeline.bench import (
     steady_step_seconds,
     step_seconds,
     take_memory,
-    take_time,
 )
-from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, GPIPE, SID_ALONE, SID_PIPELINE, pipeline_contenders
+from torchsid.bench.pipeline.contenders import BACKPROP_ALONE, GPIPE, SID_ALONE, SID_PIPELINE
 from torchsid.bench.recorder import Span
 from torchsid.bench.workload import BACKPROP, SID, Procedure, Workload
 
@@ -100,33 +98,6 @@ def test_a_row_compares_with_the_same_way_of_learning_and_with_backpropagation(
 
 MLP = Workload(model="mlp", blocks=4, stages=(4,), width=32, batch_size=16, image_size=4)
 SETTINGS = PipelineSettings(stages=4, micro_batches=(2,), rounds=1)
-
-
-def time_all(rank: int) -> dict[str, Any] | None:
-    measured = take_time([MLP], SETTINGS)
-    if measured is None:
-        return None
-    ((seconds, rounds),) = measured
-    return {
-        "seconds": {method: len(each) for method, each in seconds.items()},
-        "steps": {name: [[len(turn.ends) for turn in turns] for turns in each] for name, each in rounds.items()},
-        "idle": [idle for each in rounds.values() for turns in each if (idle := idle_shares(turns))],
-        "sent": {name: [turn.sent_bytes for turn in each[0]] for name, each in rounds.items()},
-    }
-
-
-def test_every_contender_has_its_turns() -> None:
-    result, other = in_workers(time_all)
-    assert other is None
-    assert result["seconds"] == {SID: 4, BACKPROP: 4}
-    compared, _ = pipeline_contenders((2,), workers=2, stages=4)
-    assert set(result["steps"]) == {each.name for each in compared}
-    steps = SETTINGS.steps_a_turn
-    for name, rounds in result["steps"].items():
-        assert rounds == [[steps, 0 if "one worker" in name else steps]]
-        assert (sum(result["sent"][name]) > 0) != ("one worker" in name)
-    assert all(-1e-6 < share <= 1 for idle in result["idle"] for share in idle)
-    assert result["sent"][SID_PIPELINE][1] == 0
 
 
 def memory_of(rank: int, contender: Procedure) -> list[int] | None:
