@@ -261,6 +261,10 @@ def test_what_would_train_nothing_is_refused_with_nothing_changed(case: Case) ->
             with pytest.raises(error, match=says):
                 case.learner(learner.module, prepared=prepared).backward(*small_batch())
         learner.module.requires_grad_(False)
+    refused = case.learner(learner.module, prepared=False)
+    for _ in range(2):  # as long as that is so
+        with pytest.raises(ValueError, match="is trainable"):
+            refused.backward(*small_batch())
 
 
 @every_method

@@ -65,11 +65,12 @@ class Lookout:
         if made := [name for name, parameter in named.items() if parameter.is_inference()]:
             why = "made within torch.inference_mode(), so they cannot be trained"
             raise ValueError(f"{some_of(made)}: {why}; make the network outside")
-        self._parameters = _trainable(self._module)
-        if not self._parameters:
+        trainable = _trainable(self._module)
+        if not trainable:
             raise ValueError(f"none of the {len(named)} parameters is trainable: requires_grad_(True) on what is to be trained")
-        self._first = self._last = _norms(self._parameters)
-        if bad := _not_finite(self._parameters, self._first):
+        self._parameters, self._first = trainable, _norms(trainable)
+        self._last = self._first
+        if bad := _not_finite(trainable, self._first):
             raise NonFiniteError(f"{bad}: NaN or infinity before the first step; load or make the network anew")
         if isinstance(self._module, Cascade):
             _warn_of_frozen(self._module)
