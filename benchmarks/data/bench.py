@@ -22,6 +22,8 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -61,20 +63,21 @@ def light(side: int) -> Step:
 
 def rates(folder: Folder, rounds: int, progress: Console) -> dict[str, Any]:
     """Return images a second and memory of every contender."""
-    step, opened, epochs = light(folder.side), dict[str, Epoch](), iter(range(1, 10_000))
+    step, opened, epochs, stack = light(folder.side), dict[str, Epoch](), count(1), ExitStack()
     names = list(available(folder))
 
     def turn(name: str) -> tuple[float, float]:
         """Return images a second, and milliseconds of all processors an image."""
         if name not in opened:
-            opened[name] = CONTENDERS[name](folder)
+            opened[name] = CONTENDERS[name](folder, stack)
         started, busy = time.perf_counter(), processor_seconds()
-        count = opened[name](next(epochs), step)
-        rate, cost = count / (time.perf_counter() - started), 1e3 * (processor_seconds() - busy) / count
+        images = opened[name](next(epochs), step)
+        rate, cost = images / (time.perf_counter() - started), 1e3 * (processor_seconds() - busy) / images
         progress.note(f"{name}: {rate:.0f} images/s, {cost:.2f} ms of the processors an image")
         return rate, cost
 
-    turns = take_turns(names, turn, rounds)
+    with stack:
+        turns = take_turns(names, turn, rounds)
     found = {name: [rate for rate, _ in each] for name, each in turns.items()}
     rows = []
     for name in names:
@@ -94,9 +97,10 @@ def memory(folder: Folder, name: str) -> Row:
     step = light(folder.side)
     reset_peak_memory(CPU)
     level = peak_memory_mib(CPU) or 0.0
-    epoch = CONTENDERS[name](folder)
-    epoch(1, step)
-    return {"peak_mib": (peak_memory_mib(CPU) or 0.0) - level, "all_processes_mib": sum(map(proportional, family(os.getpid())))}
+    with ExitStack() as stack:
+        CONTENDERS[name](folder, stack)(1, step)
+        held = sum(map(proportional, family(os.getpid())))
+    return {"peak_mib": (peak_memory_mib(CPU) or 0.0) - level, "all_processes_mib": held}
 
 
 def family(process: int) -> list[int]:
@@ -133,15 +137,15 @@ def start(folder: Folder, steps: int) -> Row:
     started = time.perf_counter()
     trained(batches, 2, step, half, half + 1)
     seek, started = time.perf_counter() - started, time.perf_counter()
-    count = trained(batches, 3, step, last=steps or None)
+    images = trained(batches, 3, step, last=steps or None)
     return {
         "images": len(batches.splits.train),
         "decoded_bytes": batches.splits.train.inputs.nbytes,
         "loaded_seconds": listed,
         "first_batch_seconds": first,
         "seek_seconds": seek,
-        "trained_images": count,
-        "images_per_second": count / (time.perf_counter() - started),
+        "trained_images": images,
+        "images_per_second": images / (time.perf_counter() - started),
         "peak_mib": (peak_memory_mib(CPU) or 0.0) - level,
         "process_peak_mib": peak_memory_mib(CPU),
     }

@@ -1,12 +1,14 @@
 """Ways to read the images of a folder: this project's, and the usual ones, each as a plain loop would be written with it.
 
-A contender gives the batches of an epoch, shuffled and augmented, to the same step.
+A contender gives the batches of an epoch, shuffled and augmented, to the same step; a stack closes what it keeps in between.
 """
 
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,19 +75,20 @@ def trained(batches: Batches, epoch: int, step: Step, first: int = 0, last: int 
     return count
 
 
-def ours(folder: Folder, **how: Any) -> Epoch:
+def ours(folder: Folder, stack: ExitStack, **how: Any) -> Epoch:
     """Return how a run of this project reads."""
     batches = loaded(folder, **how)
+    stack.callback(batches.close)
     return lambda epoch, step: trained(batches, epoch, step)
 
 
-def decoders(folder: Folder) -> Epoch:
+def decoders(folder: Folder, stack: ExitStack) -> Epoch:
     """Return what processes decode of the same crops if nobody trains and nothing is handed over."""
     inputs = loaded(folder, cache="off", workers=0).splits.train.inputs
     assert isinstance(inputs, Stored)
     assert isinstance(inputs.reader, Decoder)
     reader = replace(inputs.reader, workers=0)
-    pool = ProcessPoolExecutor(folder.workers, get_context("fork"))
+    pool = stack.enter_context(ProcessPoolExecutor(folder.workers, get_context("fork")))
 
     def epoch(number: int, _: Step) -> int:
         shuffled = inputs.rows[torch.randperm(len(inputs), generator=torch.Generator().manual_seed(number))]
@@ -139,11 +142,13 @@ def _box(width: int, height: int) -> tuple[int, int, int, int]:
     return 0, 0, width, height
 
 
-def plain(dataset: Any, folder: Folder) -> Epoch:
+def plain(dataset: Any, folder: Folder, stack: ExitStack) -> Epoch:
     """Return a `DataLoader` as everybody writes it."""
     loader: DataLoader[Any] = DataLoader(
         dataset, folder.batch_size, shuffle=True, num_workers=folder.workers, persistent_workers=True, drop_last=False
     )
+
+    stack.callback(lambda: loader._iterator._shutdown_workers())  # type: ignore[union-attr]
 
     def epoch(_: int, step: Step) -> int:
         count = 0
@@ -155,12 +160,12 @@ def plain(dataset: Any, folder: Folder) -> Epoch:
     return epoch
 
 
-def image_folder(folder: Folder) -> Epoch:
+def image_folder(folder: Folder, stack: ExitStack) -> Epoch:
     """Return the folder by `ImageFolder` and `DataLoader`."""
-    return plain(ImageFolder(folder), folder)
+    return plain(ImageFolder(folder), folder, stack)
 
 
-def hugging_face(folder: Folder) -> Epoch:
+def hugging_face(folder: Folder, stack: ExitStack) -> Epoch:
     """Return the folder by Hugging Face `datasets`, made once, and `DataLoader`.
 
     Raises:
@@ -186,14 +191,14 @@ def hugging_face(folder: Folder) -> Epoch:
             rows = transform(made[index])
             return list(zip(rows["x"], rows["target"], strict=True))
 
-    return plain(Pairs(), folder)
+    return plain(Pairs(), folder, stack)
 
 
 IN_MEMORY, STREAMED, ON_THE_FLY, ALONE = "in memory", "cached, streamed", "on the fly", "decoders alone"
-CONTENDERS: dict[str, Callable[[Folder], Epoch]] = {
+CONTENDERS: dict[str, Callable[[Folder, ExitStack], Epoch]] = {
     IN_MEMORY: ours,
-    STREAMED: lambda folder: ours(folder, memory=0),
-    ON_THE_FLY: lambda folder: ours(folder, cache="off", memory=0, workers=folder.workers),
+    STREAMED: partial(ours, memory=0),
+    ON_THE_FLY: lambda folder, stack: ours(folder, stack, cache="off", memory=0, workers=folder.workers),
     ALONE: decoders,
     "ImageFolder + DataLoader": image_folder,
     "datasets + DataLoader": hugging_face,

@@ -2,6 +2,7 @@
 
 import importlib
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -43,7 +44,7 @@ def test_every_contender_reads_every_image_once(made: ModuleType, tmp_path: Path
     contenders = importlib.import_module("contenders")
     made.make(tmp_path, images=10, validation=2, classes=2, side=0 if crops else 32, distinct=0, seed=0)
     folder = contenders.Folder(str(tmp_path), 32, crops, str(tmp_path / "cache"), batch_size=4)
-    for name, opened in contenders.CONTENDERS.items():
+    for name, open_ in contenders.CONTENDERS.items():
         labels, shapes = [], set()
 
         def step(x: Tensor, target: Tensor, labels: list[int] = labels, shapes: set[tuple[int, ...]] = shapes) -> None:
@@ -51,5 +52,6 @@ def test_every_contender_reads_every_image_once(made: ModuleType, tmp_path: Path
             shapes.add(tuple(x.shape[1:]))
 
         if not name.startswith("datasets"):  # which is no dependency
-            assert opened(folder)(1, step) == 10
+            with ExitStack() as stack:
+                assert open_(folder, stack)(1, step) == 10
             assert name == contenders.ALONE or (sorted(labels), shapes) == ([0] * 5 + [1] * 5, {(3, 32, 32)})
