@@ -127,20 +127,18 @@ def _balanced(profile: Profile, points: Sequence[Exit], stages: int, balance: Ba
     return None if ends is None else [points[end - 1] for end in ends]
 
 
-def balanced_cuts(pieces: int, stages: int, cost: Cost, load: Cost | None = None) -> tuple[int, ...] | None:
+def balanced_cuts(pieces: int, stages: int, cost: Cost) -> tuple[int, ...] | None:
     """Return where each of the `stages` groups of pieces ends, ascending; None when no partition has a finite cost.
 
     Two dynamic programmes over (stages used, pieces used), `O(stages · pieces²)` each: the first finds the smallest possible cost
     `M` of the heaviest group; the second, among the partitions that keep to `M`, the one with the smallest sum of squares, so that
-    the lighter groups are even too; of their costs, or of another `load`.
+    the lighter groups are even too.
     """
     costs = [[cost(a, b) if a < b else inf for b in range(pieces + 1)] for a in range(pieces)]
     heaviest, _ = _solve(costs, stages, lambda total, group: max(total, group))
     if heaviest == inf:
         return None
-    squares = [
-        [(load or cost)(a, b) ** 2 if group <= heaviest else inf for b, group in enumerate(row)] for a, row in enumerate(costs)
-    ]
+    squares = [[group**2 if group <= heaviest else inf for group in row] for row in costs]
     _, ends = _solve(squares, stages, lambda total, group: total + group)
     return ends
 

@@ -7,7 +7,7 @@ what to change. docs/planning.md derives the formulas.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from math import ceil, log2
+from math import ceil, inf, log2
 
 from torchsid.cut.cuts import balanced_cuts
 from torchsid.planner.devices import FLOAT, STATES, Link, Mesh
@@ -193,7 +193,10 @@ def assign(work: Sequence[float], ends: Sequence[float], links: Sequence[float],
     def cost(a: int, b: int) -> float:
         return max(load(a, b), links[b - 1])
 
-    even = balanced_cuts(len(work), groups, cost, load)
+    fastest = balanced_cuts(len(work), groups, cost)
+    assert fastest is not None
+    slowest = max(cost(a, b) for a, b in pairwise((0, *fastest)))
+    even = balanced_cuts(len(work), groups, lambda a, b: load(a, b) if cost(a, b) <= slowest else inf)
     assert even is not None
     return tuple(pairwise((0, *even)))
 
