@@ -144,7 +144,7 @@ def test_the_hubs_sets_are_asked_for_by_repository(monkeypatch: pytest.MonkeyPat
     asked: list[Request] = []
     monkeypatch.setattr(hub, "read", lambda request: asked.append(request) or digits)
     assert len(load(name="hub:a/b", path="x", on_bad_sample="skip").test) == 355
-    assert asked == [Request(name="hub:a/b", path="x", on_bad_sample="skip")]
+    assert [(each.name, each.path, each.on_bad_sample) for each in asked] == [("hub:a/b", "x", "skip")]
 
 
 def test_a_batch_is_normalised_and_in_training_augmented() -> None:
