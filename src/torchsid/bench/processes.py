@@ -2,10 +2,12 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar, TypeVarTuple
 
 import torch
@@ -88,6 +90,7 @@ def ready_server(module: str) -> str:
 
 
 def _call(rank: int, workers: int, port: int, results: "SimpleQueue[Any]", work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    Thread(target=_stop_with_parent, daemon=True).start()
     if workers > 1:
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
         os.environ |= place | {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
@@ -95,3 +98,11 @@ def _call(rank: int, workers: int, port: int, results: "SimpleQueue[Any]", work:
     result = work(*args)
     if rank == 0:
         results.put(result)
+
+
+def _stop_with_parent() -> None:
+    """Ask this process to stop when its parent has died, of which Linux tells only the server that made it."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

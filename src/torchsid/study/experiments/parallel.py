@@ -2,14 +2,12 @@
 
 import os
 import re
-import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from itertools import islice
-from multiprocessing import parent_process
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import TypeVar
 
 from torchsid.bench.processes import in_fresh_processes, ready_server
@@ -46,7 +44,7 @@ def on_workers(train: Callable[[Item], object], item: Item, out: Path, workers: 
     with stop_on_signal() as stop:
         try:
             in_fresh_processes(
-                _watched, train, item, workers=workers, ends=lambda: stop.signal is not None, method=ready_server(_TRAINING)
+                _apart, train, item, workers=workers, ends=lambda: stop.signal is not None, method=ready_server(_TRAINING)
             )
         except RunError as error:
             for kind in (NonFiniteError, DataError):
@@ -74,7 +72,7 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
         try:
             while stop.signal is None:
                 for item in islice(waiting, processes - len(running)):
-                    alone = partial(in_fresh_processes, _watched, work, item, ends=ended.is_set, method=method)
+                    alone = partial(in_fresh_processes, _apart, work, item, ends=ended.is_set, method=method)
                     running[pool.submit(alone)] = item
                 if not running:
                     return
@@ -85,19 +83,8 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], processes: in
             ended.set()
 
 
-def _watched(work: Callable[[Item], Result], item: Item) -> Result:
-    """Do the work in a process that is asked to stop when its parent has died, of which Linux tells only the server that made it.
-
-    Ctrl-C reaches it through its parent alone, hence once.
-    """
-    Thread(target=_stop_with_parent, daemon=True).start()
+def _apart(work: Callable[[Item], Result], item: Item) -> Result:
+    """Do the work in a process that Ctrl-C reaches through its parent alone, hence once."""
     if hasattr(os, "setsid"):
         os.setsid()
     return work(item)
-
-
-def _stop_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
