@@ -82,6 +82,13 @@ def ours(folder: Folder, stack: ExitStack, **how: Any) -> Epoch:
     return lambda epoch, step: trained(batches, epoch, step)
 
 
+def delivered(folder: Folder, stack: ExitStack) -> Epoch:
+    """Return how fast decoded batches come if nobody mirrors, normalises or trains."""
+    batches = loaded(folder, cache="off", memory=0, workers=folder.workers)
+    stack.callback(batches.close)
+    return lambda epoch, _: sum(len(batch.samples) for batch in batches.of_epoch(epoch))
+
+
 def decoders(folder: Folder, stack: ExitStack) -> Epoch:
     """Return what processes decode of the same crops if nobody trains and nothing is handed over."""
     inputs = loaded(folder, cache="off", workers=0).splits.train.inputs
@@ -148,7 +155,7 @@ def plain(dataset: Any, folder: Folder, stack: ExitStack) -> Epoch:
         dataset, folder.batch_size, shuffle=True, num_workers=folder.workers, persistent_workers=True, drop_last=False
     )
 
-    stack.callback(lambda: loader._iterator._shutdown_workers())  # type: ignore[union-attr]
+    stack.callback(lambda: loader._iterator and loader._iterator._shutdown_workers())
 
     def epoch(_: int, step: Step) -> int:
         count = 0
@@ -194,11 +201,13 @@ def hugging_face(folder: Folder, stack: ExitStack) -> Epoch:
     return plain(Pairs(), folder, stack)
 
 
-IN_MEMORY, STREAMED, ON_THE_FLY, ALONE = "in memory", "cached, streamed", "on the fly", "decoders alone"
+IN_MEMORY, STREAMED, ON_THE_FLY = "in memory", "cached, streamed", "on the fly"
+DELIVERED, ALONE = "on the fly, without training", "decoders alone"
 CONTENDERS: dict[str, Callable[[Folder, ExitStack], Epoch]] = {
     IN_MEMORY: ours,
     STREAMED: partial(ours, memory=0),
     ON_THE_FLY: lambda folder, stack: ours(folder, stack, cache="off", memory=0, workers=folder.workers),
+    DELIVERED: delivered,
     ALONE: decoders,
     "ImageFolder + DataLoader": image_folder,
     "datasets + DataLoader": hugging_face,
