@@ -134,6 +134,7 @@ class RowFile(Reader):
         dtype: of the rows.
         start: where the first row begins, in bytes.
         stride: from the beginning of one row to that of the next, in bytes; 0: they touch. Less than a row has makes them overlap.
+        changed: when the file was last changed, in nanoseconds since 1970; 0: it is not looked at.
     """
 
     path: Path
@@ -141,6 +142,7 @@ class RowFile(Reader):
     dtype: torch.dtype = torch.uint8
     start: int = 0
     stride: int = 0
+    changed: int = 0
 
     def read(self, rows: Tensor, draws: Draws = NO_DRAWS) -> Tensor:
         """Return rows `[n, ...]`; neighbours are read at once, and the disk hears of all rows before it is waited for."""
@@ -151,6 +153,8 @@ class RowFile(Reader):
         problem = ""
         try:
             with self.path.open("rb", buffering=0) as file:
+                if self.changed and os.fstat(file.fileno()).st_mtime_ns != self.changed:
+                    problem = "it has changed"
                 for row, _, count in runs if hasattr(os, "posix_fadvise") else ():
                     os.posix_fadvise(file.fileno(), self.start + row * stride, count * size, os.POSIX_FADV_WILLNEED)
                 for row, place, count in runs:

@@ -112,7 +112,8 @@ def train(
             manifest = on_lead(world, lambda: reopen_run(run, manifest, reporter) if resume else create_run(run, config, manifest))
             reporter.started(manifest, manifest["locality"]["detail"])
             if remarks := setup.splits.skipped:
-                reporter.warning(f"remarks on the data (all {len(remarks)} are in manifest.json): {'; '.join(remarks[:5])}")
+                more = [f"{len(remarks) - 5} more are in manifest.json"] if len(remarks) > 5 else []
+                reporter.warning(f"remarks on the data: {'; '.join([*remarks[:5], *more])}")
             if world and config.watch.conflict:
                 reporter.warning("watch.conflict is not recorded: no worker has the gradients of all stages")
             with begin(run, setup, manifest, reporter) as session:

@@ -5,6 +5,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,9 +42,9 @@ class Listed(Encoded):
         return f"image {i}"
 
 
-def read(images: Sequence[np.ndarray[Any, Any] | bytes], folder: Path, **settings: Any) -> RawSet:
+def listed_of(images: Sequence[np.ndarray[Any, Any] | bytes]) -> Catalogue:
     count = len(images)
-    catalogue = Catalogue(
+    return Catalogue(
         images=Listed(images),
         labels=np.arange(count) % 2,
         parts={"train": count},
@@ -52,7 +53,10 @@ def read(images: Sequence[np.ndarray[Any, Any] | bytes], folder: Path, **setting
         files={"all": str(sum(map(hash, map(bytes, images))))},
         divide=every_fifth,
     )
-    return decoded.decoded(catalogue, Request(**{"name": "listed", "cache": str(folder)} | settings))
+
+
+def read(images: Sequence[np.ndarray[Any, Any] | bytes], folder: Path, **settings: Any) -> RawSet:
+    return decoded.decoded(listed_of(images), Request(**{"name": "listed", "cache": str(folder)} | settings))
 
 
 def all_of(raw: RawSet) -> list[Any]:
@@ -107,6 +111,14 @@ def test_bad_images_are_named_and_skipping_them_goes_on_from_there(tmp_path: Pat
     assert len(read(images, tmp_path, on_bad_sample="skip").skipped) == 1
     with pytest.raises(DataError, match="1 of 31"):
         read(images, tmp_path)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_are_looked_at_before_images(tmp_path: Path, label: int) -> None:
+    images = replace(listed_of(GREY), labels=np.array([*[0, 1] * 14, 0, label]))
+    with pytest.raises(DataError, match=f"1 labels of listed are outside 0 … 1: the first is {label}, of image 29"):
+        decoded.decoded(images, Request(name="listed", cache=str(tmp_path)))
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_all_bad_images_are_named_or_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

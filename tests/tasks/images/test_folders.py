@@ -12,7 +12,7 @@ from PIL import Image
 
 from torchsid.errors import DataError
 from torchsid.tasks import Splits
-from torchsid.tasks.images import Images, RawSet, Request, folders
+from torchsid.tasks.images import Images, RawSet, Request, folders, ledger
 from torchsid.tasks.images.datasets import DATASETS
 
 Write = Callable[..., Path]
@@ -268,5 +268,26 @@ def test_a_file_that_has_changed_since_it_was_listed_is_named(write: Write) -> N
     splits = load(root, cache="off", workers=0, memory=0)
     for path in root.rglob("*.png"):
         path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(DataError, match=r"train/[ab]/\d\.png: has changed since the images were listed"):
+    with pytest.raises(DataError, match=r"train/[ab]/\d\.png: has changed since it was listed"):
         splits.train.inputs[:4]
+
+
+@pytest.mark.parametrize("what", ["changed", "gone"])
+def test_a_file_that_changes_between_listing_and_decoding_is_no_bad_sample(
+    write: Write, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    root = write(*in_classes("train/", 10))
+    first, sha256s = root / "train" / "a" / "0.png", ledger.sha256s
+    content = first.read_bytes()
+
+    def then_change(*args: Any) -> ledger.Hashes:
+        hashes = sha256s(*args)
+        first.unlink() if what == "gone" else first.write_bytes(content + b" ")
+        return hashes
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "sha256s", then_change)
+        with pytest.raises(DataError, match=f"a/0.png: has {what} since it was listed; start again"):
+            load(root, on_bad_sample="skip")
+    first.write_bytes(content)
+    assert load(root, on_bad_sample="skip").skipped == ()

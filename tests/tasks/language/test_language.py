@@ -1,5 +1,6 @@
 """Windows of a text: in training from any token on, and of what is held out every token once."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,19 @@ def test_a_text_is_encoded_once(language: Language, monkeypatch: pytest.MonkeyPa
     assert again.fingerprint == first.fingerprint
     assert torch.equal(again.test.inputs[:], first.test.inputs[:])
     ids = next(Path(language.cache).glob("*.ids"))
-    ids.write_bytes(ids.read_bytes()[:-1])
-    with pytest.raises(TypeError):  # what was cut off is encoded again
-        language.load(0)
+    content = ids.read_bytes()
+    for damaged in (content[:-1], b"\xff" + content[1:]):
+        ids.write_bytes(damaged)
+        with pytest.raises(TypeError):  # it is encoded again
+            language.load(0)
+
+
+def test_damaged_pieces_are_found_again(language: Language) -> None:
+    pytest.importorskip("tokenizers", reason="pip install 'torchsid[text]'")
+    pieces = replace(language, tokens="bpe", vocabulary=280, context=2)
+    about = pieces.load(0).about
+    next(file for file in Path(language.cache).glob("*.json") if "counts" not in file.name).write_bytes(b"{")
+    assert pieces.load(0).about == about
 
 
 def test_files_of_tokens_are_read_as_they_are(tmp_path: Path) -> None:
@@ -93,6 +104,9 @@ def test_files_of_tokens_are_read_as_they_are(tmp_path: Path) -> None:
     assert splits.test.inputs[:][splits.test.target[:] != -100].tolist() == tokens[::-1][:-1].tolist()
     with pytest.raises(DataError, match=r"train.bin: token 299 is 299, outside data.vocabulary = 299"):
         replace(task, vocabulary=299).load(0)
+    os.utime(tmp_path / "train.bin", (1e9, 1e9))
+    with pytest.raises(DataError, match=r"train.bin cannot be read \(it has changed\)"):
+        splits.train.inputs[:2]
     (tmp_path / "val.bin").write_bytes(b"abc")
     with pytest.raises(DataError, match=r"val.bin holds an odd number of bytes"):
         task.load(0)

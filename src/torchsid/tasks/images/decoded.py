@@ -19,7 +19,7 @@ from torchsid.tasks.images import cache
 from torchsid.tasks.images.cache import Bad, Chunk, Colour, Entry, Shape
 from torchsid.tasks.images.decode import named, opened, pixels, problem_of
 from torchsid.tasks.images.decoder import Decoder, cores
-from torchsid.tasks.images.encoded import Catalogue, Encoded
+from torchsid.tasks.images.encoded import Catalogue, ChangedError, Encoded
 from torchsid.tasks.images.progress import volume
 from torchsid.tasks.images.raw import Labels, Pixels, RawPart, RawSet, sums_of
 from torchsid.tasks.images.request import Request
@@ -40,9 +40,13 @@ def decoded(catalogue: Catalogue, request: Request) -> RawSet:
     written they are held in memory, if they fit.
 
     Raises:
-        DataError: images are bad and `on_bad_sample` is "error", or none is good; names them. The cache cannot be written, and
-            all is too much for the memory.
+        DataError: labels are no classes. Images are bad and `on_bad_sample` is "error", or none is good; names them. The cache
+            cannot be written, and all is too much for the memory.
     """
+    wrong = np.flatnonzero((catalogue.labels < 0) | (catalogue.labels >= len(catalogue.class_names)))
+    if len(wrong):
+        first = f"the first is {catalogue.labels[wrong[0]]}, of {catalogue.images.where(int(wrong[0]))}"
+        raise DataError(f"{len(wrong)} labels of {request.name} are outside 0 … {max(0, len(catalogue.class_names) - 1)}: {first}")
     words = json.dumps([_FORMAT, sorted(catalogue.files.items()), len(catalogue.images), catalogue.channels, request.size])
     key = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
     work = Decoding(
@@ -64,7 +68,7 @@ def decoded(catalogue: Catalogue, request: Request) -> RawSet:
     ends = dict(zip(catalogue.parts, accumulate(catalogue.parts.values()), strict=True))
     none_good = any(size and not good[ends[name] - size : ends[name]].any() for name, size in catalogue.parts.items())
     if bad and (request.on_bad_sample == "error" or none_good):
-        raise _bad_samples(catalogue.images, bad, index.shape, count, to_skip=not none_good)
+        raise _bad_samples(catalogue.images, bad, index.shape, f"{count} images", to_skip=not none_good)
     kept = entry.pixels
     inputs = kept if isinstance(kept, np.ndarray) else Stored(_reader(kept, work, index.shape, request), torch.arange(count))
     names = None if catalogue.names is None else Names.of(catalogue.names)
@@ -125,7 +129,8 @@ class Decoding:
             found = dict(zip(rows, pool.map(lambda i: self._shape_of(i), rows), strict=True))
         shapes = [shape for shape in found.values() if not isinstance(shape, str)]
         if not shapes and rows:
-            raise _bad_samples(self.images, found, (1, 1, 1), len(rows))
+            tried = f"{len(rows)} images" + (f" tried, of {self.count}," if len(rows) < self.count else "")
+            raise _bad_samples(self.images, found, (1, 1, 1), tried)
         colour = 3 in {channels for channels, _, _ in shapes}
         usual = Counter((3 if colour else channels, height, width) for channels, height, width in shapes).most_common(1)
         return usual[0][0] if usual else (1, 1, 1)
@@ -149,12 +154,14 @@ class Decoding:
         return Chunk(good, sums, bad, several)
 
     def _image(self, i: int, channels: int | None, several: list[int]) -> Pixels | str:
-        """Return the pixels of an image, or what is wrong with it."""
+        """Return the pixels of an image, or what is wrong with it; a DataError where it is no longer what was listed."""
         try:
             image = opened(self.images.read(i))
             if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's photo has a small copy in it
                 several.append(i)
             return pixels(image, channels, (self.size, self.size) if self.size else None)
+        except ChangedError as error:
+            raise DataError(f"{self.images.where(i)}: {error}; start again when the files stay as they are") from None
         except Exception as error:  # decoders raise errors of every kind
             if isinstance(error.__cause__, ImportError):  # a package is missing: nobody's bad sample
                 raise
@@ -193,12 +200,14 @@ def _entry(work: Decoding, request: Request, key: str) -> Entry:
     try:
         return cache.stored(path, work)
     except OSError as error:
-        problem = f"the decoded images of {request.name} cannot be stored ({error})"
+        what = "decoded images" if work.keeps_pixels else "faults and sums of the images"
+        problem = f"the {what} of {request.name} cannot be stored ({error})"
     needed = work.count * prod(work.shape()) if work.keeps_pixels else 0
     if needed > request.memory_bytes:
-        way_out = f"set data.cache to a folder with {volume(needed)}, or to {cache.OFF!r}, which decodes them in every epoch"
+        way_out = f"set data.cache to a folder with {volume(needed)}, or to {cache.OFF!r}, or raise data.memory"
         raise DataError(f"{problem}, and are too many for data.memory ({volume(request.memory_bytes)}): {way_out}")
-    warnings.warn(f"{problem} and are held in memory: set data.cache", RuntimeWarning, stacklevel=2)
+    instead = "held in memory: set data.cache" if work.keeps_pixels else "looked for at each start: set XDG_CACHE_HOME"
+    warnings.warn(f"{problem} and are {instead}", RuntimeWarning, stacklevel=2)
     return cache.in_memory(work)
 
 
@@ -214,11 +223,11 @@ def _sentences(images: Encoded, bad: Bad, usual: Shape) -> list[str]:
     ]
 
 
-def _bad_samples(images: Encoded, bad: Bad, usual: Shape, count: int, *, to_skip: bool = False) -> DataError:
+def _bad_samples(images: Encoded, bad: Bad, usual: Shape, among: str, *, to_skip: bool = False) -> DataError:
     """Return the error that names the first bad images, and what to do."""
     shown = "".join(f"\n  - {sentence}" for sentence in _sentences(images, dict([*bad.items()][:_SHOWN]), usual))
     more = f"\n  - and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     advice = "; data.on_bad_sample = 'skip' leaves them out" if to_skip else ""
     if not all(isinstance(what, str) for what in bad.values()):
         advice += ", data.size = 128 would make all 128 pixels high and wide"
-    return DataError(f"{len(bad)} of {count} images cannot be used{advice}:{shown}{more}")
+    return DataError(f"{len(bad)} of {among} cannot be used{advice}:{shown}{more}")

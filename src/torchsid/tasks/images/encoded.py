@@ -1,11 +1,37 @@
 """Images as their files hold them, before anything is decoded: what every source of files finds."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
+from torchsid.errors import DataError
 from torchsid.tasks.images.raw import Labels
+
+
+class ChangedError(DataError):
+    """A file has gone, or has changed, since its images were listed: no bad sample, for what was listed is not what is there."""
+
+
+def unchanged(path: str | os.PathLike[str], size: int, time: int) -> BinaryIO:
+    """Open a file that was listed with a size in bytes and a time in nanoseconds, −1 where it could not be looked at.
+
+    Raises:
+        ChangedError: it has gone, or is of another size or time.
+        OSError: it cannot be read.
+    """
+    try:
+        file = open(path, "rb")  # noqa: PTH123, SIM115 - for each of millions; the caller closes it
+    except FileNotFoundError:
+        if time < 0:
+            raise
+        raise ChangedError("has gone since it was listed") from None
+    status = os.fstat(file.fileno())
+    if (status.st_size, status.st_mtime_ns) != (size, time):
+        file.close()
+        raise ChangedError("has changed since it was listed")
+    return file
 
 
 class Encoded(ABC):
@@ -22,7 +48,7 @@ class Encoded(ABC):
         """Return the encoded image; None where there is none.
 
         Raises:
-            DataError: its file has gone, or has changed since it was listed.
+            ChangedError: its file has gone, or has changed since it was listed.
             OSError: it cannot be read.
         """
 

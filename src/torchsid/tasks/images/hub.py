@@ -58,7 +58,8 @@ def _streamed(request: Request) -> RawSet:
             for part, split in parts.items():
                 stream.keep(undecoded(splits[split], chosen), chosen, folder / part, request)
             names = map(str, splits["train"].features[chosen[1]].names)
-            (folder / stream.CLASSES).write_text("".join(f"{name}\n" for name in names), "utf-8")
+            with cache.replaced(folder / stream.CLASSES) as file:
+                file.write("".join(f"{name}\n" for name in names).encode())
     return shards(replace(request, path=str(folder)))
 
 

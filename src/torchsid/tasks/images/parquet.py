@@ -19,7 +19,7 @@ import numpy as np
 
 from torchsid.errors import DataError, printable
 from torchsid.tasks.images.decode import require
-from torchsid.tasks.images.encoded import Catalogue, Encoded
+from torchsid.tasks.images.encoded import Catalogue, Encoded, unchanged
 from torchsid.tasks.images.raw import Labels
 from torchsid.tasks.images.sources import Files, Source
 
@@ -173,9 +173,7 @@ class ParquetImages(Encoded):
 def _encoded(rows: RowGroups, group: int) -> "ChunkedArray":
     parquet = require("pyarrow.parquet", extra="files", purpose="reading Parquet files")
     compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
-    if _state(rows.path) != rows.state:
-        raise DataError(f"{rows.path.name} has changed since it was listed")
-    with parquet.ParquetFile(rows.path) as file:
+    with unchanged(rows.path, *rows.state), parquet.ParquetFile(rows.path) as file:
         return compute.struct_field(file.read_row_group(group, columns=[f"{rows.column}.bytes"]).column(0), "bytes")
 
 

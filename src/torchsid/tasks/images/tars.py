@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images.encoded import Encoded
+from torchsid.tasks.images.encoded import Encoded, unchanged
 from torchsid.tasks.images.raw import Labels
 from torchsid.tasks.images.scan import Files
 from torchsid.tasks.names import Names
@@ -148,10 +148,8 @@ class TarImages(Encoded):
     def read(self, i: int) -> bytes:
         """See `Encoded`."""
         archive, start, size = self.places[i].tolist()
-        with (self.root / self.archives.names[archive]).open("rb") as file:
-            status = os.fstat(file.fileno())
-            if (status.st_size, status.st_mtime_ns) != (self.archives.sizes[archive], self.archives.times[archive]):
-                raise DataError(f"{printable(self.archives.names[archive])} has changed since its images were listed")
+        path = self.root / self.archives.names[archive]
+        with unchanged(path, self.archives.sizes[archive], self.archives.times[archive]) as file:
             return os.pread(file.fileno(), size, start)
 
     def where(self, i: int) -> str:

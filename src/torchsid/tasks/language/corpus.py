@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torchsid.errors import DataError, printable
 from torchsid.tasks.domain import PARTS
 from torchsid.tasks.language.vocabulary import Bytes, Characters, Ids, Pieces, Vocabulary
 
-_FORMAT = 1  # raise it when what is stored changes
+_FORMAT = 2  # raise it when what is stored changes
 _BINS = ("train.bin", "val.bin")  # as nanoGPT calls them
 _CHUNK = 2**24  # tokens
 
@@ -31,6 +32,8 @@ class Part:
     """Of its text; 0 where tokens were given."""
     bytes: int = 0
     """Of its text in UTF-8."""
+    changed: int = 0
+    """When a file of somebody else was, in nanoseconds since 1970."""
 
     def tokens_per(self) -> dict[str, float]:
         """Return how many tokens there are for a character, and for a byte, of a text."""
@@ -90,16 +93,16 @@ def of_text(path: Path, cache: Path, *, tokens: str, size: int, shares: tuple[fl
     vocabulary = _vocabulary(entry.with_suffix(".json"), tokens, size, texts[0])
     dtype = torch.uint16 if vocabulary.size <= 2**16 else torch.uint32
     kind = np.dtype(str(dtype).removeprefix("torch."))
-    counts = _counts(entry.with_suffix(".counts.json"))
     ids = entry.with_suffix(".ids")
-    if counts is None or not ids.is_file() or ids.stat().st_size != sum(counts) * kind.itemsize:
+    counts = _counts(entry.with_suffix(".counts.json"), ids)
+    if counts is None:
         try:
             encoded = [vocabulary.encode(part) for part in texts]
         except DataError as error:
             raise DataError(f"{printable(str(path))}: in what is held out, {error}") from None
         counts = [len(part) for part in encoded]
         _write(ids, np.concatenate(encoded).astype(kind).tobytes())
-        _write(entry.with_suffix(".counts.json"), json.dumps(counts).encode())
+        _write(entry.with_suffix(".counts.json"), json.dumps([_sha256(ids), *counts]).encode())
     firsts = np.cumsum([0, *counts[:-1]]).tolist()
     parts = [
         Part(ids, first, count, dtype, characters=len(part), bytes=len(part.encode()))
@@ -120,12 +123,13 @@ def of_tokens(folder: Path, *, size: int, validation: float) -> Corpus:
         DataError: a file is missing or no uint16, or has a token outside the vocabulary (names the first).
     """
     files = [folder / name for name in _BINS]
-    counts = []
+    counts, changed = [], []
     for file in files:
         if not file.is_file() or file.stat().st_size % 2:
             what = "holds an odd number of bytes, which are no uint16" if file.is_file() else "is not there"
             raise DataError(f"{printable(str(file))} {what}: nanoGPT's prepare.py writes {' and '.join(_BINS)}")
         counts.append(file.stat().st_size // 2)
+        changed.append(file.stat().st_mtime_ns)
         for start in range(0, counts[-1], _CHUNK):
             ids = np.fromfile(file, np.uint16, _CHUNK, offset=2 * start)
             if (ids >= size).any():
@@ -137,7 +141,8 @@ def of_tokens(folder: Path, *, size: int, validation: float) -> Corpus:
     held_out = round(validation * counts[0])
     train, test = files
     places = [(train, 0, counts[0] - held_out), (train, counts[0] - held_out, held_out), (test, 0, counts[1])]
-    parts = {name: Part(*place) for name, place in zip(PARTS, places, strict=True)}
+    times = (changed[0], *changed)
+    parts = {name: Part(*place, changed=time) for name, place, time in zip(PARTS, places, times, strict=True)}
     return Corpus(parts, None, size, {file.name: _sha256(file) for file in files})
 
 
@@ -147,15 +152,18 @@ def _vocabulary(file: Path, tokens: str, size: int, text: str) -> Vocabulary:
     if tokens == "characters":
         return Characters(text)
     if file.is_file():
-        return Pieces.of(file.read_text("utf-8"))
+        with suppress(Exception):  # of a library's own kind: it is damaged
+            return Pieces.of(file.read_text("utf-8"))
     pieces = Pieces.trained(text, size)
     _write(file, pieces.about()["tokenizer"].encode())
     return pieces
 
 
-def _counts(file: Path) -> list[int] | None:
+def _counts(file: Path, ids: Path) -> list[int] | None:
+    """Return how many tokens each part has, if they are there and undamaged."""
     try:
-        return [int(count) for count in json.loads(file.read_text())]
+        sha256, *counts = json.loads(file.read_text())
+        return counts if sha256 == _sha256(ids) else None
     except (OSError, ValueError):
         return None
 

@@ -58,8 +58,8 @@ class Language(Task):
             raise DataError(f"data.context = {length} needs {2 * length} tokens in every part, but {'; '.join(short)}: lower it")
         train = found.parts["train"]
         rows, first = torch.arange(train.count // length - 1), train.first
-        inputs = Stored(Windows(train.path, length + 1, length, train.dtype, first), rows)
-        target = Stored(Windows(train.path, length, length, train.dtype, first + 1), rows)
+        inputs = Stored(Windows(train.path, length + 1, length, train.dtype, first, train.changed), rows)
+        target = Stored(Windows(train.path, length, length, train.dtype, first + 1, train.changed), rows)
         about: dict[str, Any] = {
             "name": printable(path_of(self.path).name),
             "num_classes": found.size,

@@ -20,6 +20,7 @@ class Windows(Reader):
         step: from the beginning of one to that of the next.
         dtype: of an id.
         first: the token with which the first window begins.
+        changed: when the file was; see `RowFile`.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset({"offset"})
@@ -29,6 +30,7 @@ class Windows(Reader):
     step: int
     dtype: torch.dtype = torch.uint16
     first: int = 0
+    changed: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -38,4 +40,4 @@ class Windows(Reader):
     def read(self, rows: Tensor, draws: Draws = NO_DRAWS) -> Tensor:
         """Return windows `[n, width]`; `offset` is int64 `[n]`."""
         starts = self.first + rows * self.step + draws.get("offset", torch.tensor(0))
-        return RowFile(self.path, (self.width,), self.dtype, stride=self.dtype.itemsize).read(starts)
+        return RowFile(self.path, (self.width,), self.dtype, stride=self.dtype.itemsize, changed=self.changed).read(starts)

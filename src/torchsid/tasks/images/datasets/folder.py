@@ -8,7 +8,7 @@ from pathlib import Path
 from torchsid.errors import DataError, printable
 from torchsid.tasks.images import folders, ledger
 from torchsid.tasks.images.decoded import decoded
-from torchsid.tasks.images.encoded import Catalogue, Encoded
+from torchsid.tasks.images.encoded import Catalogue, Encoded, unchanged
 from torchsid.tasks.images.raw import Labels, RawSet, every_fifth, hold_out
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Files
@@ -54,10 +54,8 @@ class ImageFiles(Encoded):
 
     def read(self, i: int) -> bytes:
         """See `Encoded`."""
-        with open(os.path.join(self.root, self.files.names[i]), "rb") as file:  # noqa: PTH118, PTH123 - for each of millions
-            status = os.fstat(file.fileno())
-            if (status.st_size, status.st_mtime_ns) != (self.files.sizes[i], self.files.times[i]):
-                raise DataError("has changed since the images were listed")
+        path = os.path.join(self.root, self.files.names[i])  # noqa: PTH118 - for each of millions
+        with unchanged(path, self.files.sizes[i], self.files.times[i]) as file:
             return file.read()
 
     def where(self, i: int) -> str:
