@@ -39,6 +39,8 @@ def test_every_recipe_builds(name: str) -> None:
     if config.task == "images":
         channels, size = SIZES[config.data.name]
         about |= {"channels": channels, "image_size": size}
+    elif config.task == "text":
+        about |= {"length": config.data.length, "vocabulary": 300}
     else:
         about |= {"context": config.data.context}
     example = task.example(about)

@@ -97,7 +97,7 @@ def test_a_bad_file_is_named_and_the_others_are_read(runs: Path, digits: list[st
     run = str(runs / "digits")
     assert main(["predict", run, "gone.png", *digits, "notes.png", "pipe.png", "--json", "out.json"]) == 2
     captured = capsys.readouterr()
-    assert "3 of 6 files cannot be read" in captured.err
+    assert "3 of 6 inputs cannot be read" in captured.err
     assert all(name in captured.err for name in ("gone.png", "notes.png", "pipe.png"))
     assert all(name in captured.out for name in digits)
     found = json.loads(Path("out.json").read_text())

@@ -21,14 +21,18 @@ PARAMETERS = {  # as published: ten classes, 32 pixels in colour
     "vgg-11": 9_231_114,
     "vit-tiny": 5_362_762,
 }
-READ_TOKENS = ("gpt",)
+READ_TOKENS = ("gpt", "kim-cnn", "text-encoder")
 every_classifier = pytest.mark.parametrize("name", models.classifier_names())
 every_one_of_images = pytest.mark.parametrize("name", sorted({*models.classifier_names()} - {*READ_TOKENS}))
 
 
 def sample(name: str, count: int) -> Tensor:
     """Return inputs of the network: images, or tokens."""
-    return torch.randint(5, (count, 7)) if name in READ_TOKENS else torch.randn(count, 3, 32, 32)
+    if name not in READ_TOKENS:
+        return torch.randn(count, 3, 32, 32)
+    tokens = torch.randint(5, (count, 7))
+    tokens[:, 0] = 4  # the highest
+    return tokens
 
 
 def build(name: str, *, channels: int = 3, size: int = 32) -> nn.Module:
@@ -73,7 +77,10 @@ def test_fx_traces_it(name: str, training: bool) -> None:
     traced = fx.symbolic_trace(deepcopy(model))
     for batch in (2, 3):  # the trace holds for any batch
         x = sample(name, batch)
-        assert torch.equal(traced(x), model(x))
+        torch.manual_seed(batch)  # of dropout
+        found = traced(x)
+        torch.manual_seed(batch)
+        assert torch.equal(found, model(x))
 
 
 @every_classifier

@@ -1,4 +1,4 @@
-"""`torchsid predict`: classify files and folders, and show how the belief grew from stage to stage, or until it was sure."""
+"""`torchsid predict`: classify files, folders and texts, and show how the belief grew from stage to stage, or until it was sure."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ _CHUNK = 500  # samples in memory at a time
 
 
 class Answer(NamedTuple):
-    """What is believed about one file."""
+    """What is believed about one file, or text."""
 
     name: str
     stages: Sequence[str]
@@ -30,8 +30,8 @@ class Answer(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_shared(parser, "directory", "--weights", "--exit-when", "--json", "--csv")
-    several = "an image file, or a folder: all images in it, and in the folders in it, in the order of their names"
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=several)
+    several = "an image file, or a folder: all images in it, and in the folders in it, in the order of their names; or a text"
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=several)
     parser.add_argument("--top", type=positive, default=3, metavar="K", help="classes to show (default: %(default)s)")
 
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     network, screen = training.load_network(args.directory, args.weights), Console()
     exit_early = EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
     problems: dict[str, str] = {}
-    paths = _files(args.images, network, problems, screen)
+    paths = _named(args.inputs, network, problems, screen)
     answers: list[Answer] = []
     computed: list[Tensor] = []
     example: Tensor | None = None
@@ -81,17 +81,19 @@ def run(args: argparse.Namespace) -> int:
         screen.file("predictions", args.csv)
     if problems:
         shown = "".join(f"\n  - {problem}" for problem in problems.values())
-        raise DataError(f"{len(problems)} of {len(problems) + len(answers)} files cannot be read:{shown}")
+        raise DataError(f"{len(problems)} of {len(problems) + len(answers)} inputs cannot be read:{shown}")
     return 0
 
 
 _COLUMNS = ("name", "answer", "belief", "second", "belief in the second", "from stage", "problem")
 
 
-def _files(given: Sequence[Path], network: "training.LoadedNetwork", problems: dict[str, str], screen: Console) -> list[Path]:
-    """Return the files that are given and those in the folders that are, each once; an empty folder is a problem."""
+def _named(given: Sequence[str], network: "training.LoadedNetwork", problems: dict[str, str], screen: Console) -> list[str]:
+    """Return what is given, of folders the files in them, each once; an empty folder is a problem."""
+    if not network.task.reads_files:
+        return list(dict.fromkeys(given))
     paths: dict[Path, None] = {}
-    for path in given:
+    for path in map(Path, given):
         if not path.is_dir():
             paths[path] = None
             continue
@@ -101,23 +103,23 @@ def _files(given: Sequence[Path], network: "training.LoadedNetwork", problems: d
         if not found:
             problems[printable(str(path))] = f"{printable(str(path))}: no file in this folder that can be read"
         paths |= dict.fromkeys(found)
-    return list(paths)
+    return list(map(str, paths))
 
 
-def _read(paths: Sequence[Path], network: "training.LoadedNetwork", problems: dict[str, str]) -> "tuple[list[str], Tensor | None]":
+def _read(names: Sequence[str], network: "training.LoadedNetwork", problems: dict[str, str]) -> "tuple[list[str], Tensor | None]":
     """Return names and stored samples `[N, ...]` of those that can be read, and note the others."""
     import torch
 
-    names, samples = [], []
-    for path in paths:
+    read, samples = [], []
+    for name in names:
         try:
-            if path.exists() and not path.is_file():  # a pipe would be waited for
-                raise DataError(f"{path}: is no file")
-            samples.append(network.task.read(str(path), network.about))
-            names.append(printable(str(path)))
+            if network.task.reads_files and (path := Path(name)).exists() and not path.is_file():  # a pipe would be waited for
+                raise DataError(f"{name}: is no file")
+            samples.append(network.task.read(name, network.about))
+            read.append(printable(name))
         except DataError as error:
-            problems[printable(str(path))] = printable(str(error))
-    return names, torch.cat(samples) if samples else None
+            problems[printable(name)] = printable(str(error))
+    return read, torch.cat(samples) if samples else None
 
 
 def _grown(names: Sequence[str], samples: "Tensor", network: "training.LoadedNetwork") -> Iterator[Answer]:

@@ -14,6 +14,8 @@ MaskOf = Callable[[Inputs], Tensor | None]
 """From a model's inputs to which tokens count, `[B, T]`, 0 or False at padding; None where all do."""
 
 NAME = "attention_mask"
+PADDING = 0
+"""The token that fills a text up to the length of the others, where a network reads tokens alone."""
 
 
 def named_mask(names: Sequence[str], x: Inputs) -> Tensor | None:

@@ -19,11 +19,12 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
         self.proj_drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended tokens; `x` is left alone."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the attended tokens, of those that count alone, bool `[B, N]`; `x` is left alone."""
         qkv: Tensor = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, N, 3, heads, width / heads]
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, heads, N, width / heads]
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        read = mask if mask is None else mask[:, None, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=read, is_causal=self.causal)
         answer: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
         return answer
 
@@ -41,7 +42,7 @@ class Block(nn.Module):
             OrderedDict(fc1=first, act=nn.GELU(), drop1=nn.Dropout(dropout), fc2=second, drop2=nn.Dropout(dropout))
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens `[B, N, width]` after the block; `x` is left alone."""
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the tokens `[B, N, width]` after the block, which attend to those of `mask`, bool `[B, N]`; `x` is left alone."""
+        x = x + self.attn(self.norm1(x), mask)
         return torch.add(x, self.mlp(self.norm2(x)))

@@ -107,6 +107,8 @@ class Task(ABC):
 
     positions: Positions = ()
     """Where a sample's beliefs are: one, `()`; M of them, `(M,)`; or one a token, `"tokens"`."""
+    reads_files: bool = True
+    """Whether `read` takes files; if not, what is named on the command line is the input itself, such as a text."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
 

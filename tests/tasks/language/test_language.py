@@ -72,7 +72,7 @@ def test_a_training_window_begins_at_any_token_and_its_target_is_what_follows(la
 
 def test_a_text_is_encoded_once(language: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     first = language.load(0)
-    monkeypatch.setattr("torchsid.tasks.language.vocabulary.Characters.encode", None)
+    monkeypatch.setattr("torchsid.tasks.vocabulary.Characters.encode", None)
     again = language.load(1)
     assert again.fingerprint == first.fingerprint
     assert torch.equal(again.test.inputs[:], first.test.inputs[:])
@@ -118,6 +118,7 @@ def test_files_of_tokens_are_read_as_they_are(tmp_path: Path) -> None:
         (b"abc\nde\xff", {}, r"text.txt, line 2 is no UTF-8 \(byte 0xff\)"),
         (b"abc" * 10, {}, r"data.context = 16 needs 32 tokens in every part, but train has"),
         (b"a" * 950 + b"z" * 50, {}, r"text.txt: in what is held out, line 1 has characters"),
+        (b"ab ab" * 200, {"tokens": "bpe"}, "data.vocabulary = 4096, but the training text has only 2.. pieces"),
         (None, {}, r"text.txt .data.path. cannot be read"),
         (b"abc", {"path": ""}, "set data.path"),
     ],

@@ -35,7 +35,7 @@ def staged(
         example: a small batch of inputs.
         num_classes: C.
         positions: where a sample's beliefs are, as the task says.
-        trunk: The whole classifier that is cut.
+        trunk: The whole classifier that is cut. A method `mask_of` says which tokens of its inputs count, bool `[B, T]`.
         depth: Number of stages L.
         cuts: Names of the `depth - 1` submodules of the trunk after which to cut; empty lets `balance` choose.
         balance: What the stages share evenly: operations, bytes kept for backward (which costs accuracy), or the pieces that the
@@ -52,8 +52,9 @@ def staged(
     """
     if cuts and len(cuts) + 1 != depth:
         raise ValueError(f"cuts names {len(cuts)} cuts for depth = {depth}: set depth = {len(cuts) + 1}, or leave cuts out")
+    model = trunk(example, num_classes)
     return staged_cascade(
-        trunk(example, num_classes),
+        model,
         num_classes,
         cuts or depth,
         example,
@@ -64,4 +65,5 @@ def staged(
         residual=stage == "residual",
         max_head_share=max_head_share,
         positions=positions,
+        mask=getattr(model, "mask_of", None),
     )

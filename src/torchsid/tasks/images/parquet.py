@@ -219,18 +219,22 @@ def _opened(path: Path, one_of: Sequence[Sequence[str]]) -> "Iterator[tuple[Parq
     parquet = require("pyarrow.parquet", extra="files", purpose="reading Parquet files")
     try:
         with parquet.ParquetFile(path) as file:
-            columns = file.schema_arrow.names
-            chosen = [next((name for name in names if name in columns), "") for names in one_of]
-            absent = [" or ".join(names) for names, name in zip(one_of, chosen, strict=True) if not name]
-            if absent:
-                raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(columns)}")
-            if doubled := [name for name in chosen if columns.count(name) > 1]:
-                raise DataError(f"{path} has several columns called {', '.join(doubled)}: rename all but one")
-            yield file, chosen
+            yield file, chosen_columns(path, file.schema_arrow.names, one_of)
     except DataError:
         raise
     except Exception as error:  # damaged files raise errors of every kind
         raise DataError(f"{path} is missing, truncated or no Parquet file ({error})") from error
+
+
+def chosen_columns(path: Path, columns: Sequence[str], one_of: Sequence[Sequence[str]]) -> list[str]:
+    """Return of each group of names the first that a file has as a column; a DataError says which are missing or doubled."""
+    chosen = [next((name for name in names if name in columns), "") for names in one_of]
+    absent = [" or ".join(names) for names, name in zip(one_of, chosen, strict=True) if not name]
+    if absent:
+        raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(columns)}")
+    if doubled := [name for name in chosen if columns.count(name) > 1]:
+        raise DataError(f"{path} has several columns called {', '.join(doubled)}: rename all but one")
+    return chosen
 
 
 def integers(path: Path, name: str, column: "ChunkedArray") -> Labels:

@@ -13,7 +13,7 @@ import torch
 
 from torchsid.errors import DataError, printable
 from torchsid.tasks.domain import PARTS
-from torchsid.tasks.language.vocabulary import Bytes, Characters, Ids, Pieces, Vocabulary
+from torchsid.tasks.vocabulary import Bytes, Characters, Ids, Pieces, Vocabulary
 
 _FORMAT = 2  # raise it when what is stored changes
 _BINS = ("train.bin", "val.bin")  # as nanoGPT calls them
@@ -155,6 +155,9 @@ def _vocabulary(file: Path, tokens: str, size: int, text: str) -> Vocabulary:
         with suppress(Exception):  # of a library's own kind: it is damaged
             return Pieces.of(file.read_text("utf-8"))
     pieces = Pieces.trained(text, size)
+    if pieces.size != size:
+        found = f"the training text has only {pieces.size} pieces"
+        raise DataError(f"data.vocabulary = {size}, but {found}: set it to {pieces.size} or less")
     _write(file, pieces.about()["tokenizer"].encode())
     return pieces
 

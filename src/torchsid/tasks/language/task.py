@@ -17,9 +17,9 @@ from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.images.cache import folder
 from torchsid.tasks.language import corpus
 from torchsid.tasks.language.corpus import Corpus, Part
-from torchsid.tasks.language.vocabulary import remembered
 from torchsid.tasks.language.windows import Windows
 from torchsid.tasks.stored import Draws, Stored
+from torchsid.tasks.vocabulary import remembered
 
 _IGNORED = -100
 _MANY = 1000  # outcomes; of more, no names are kept

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchsid.errors import DataError
-from torchsid.tasks.language.vocabulary import Bytes, Characters, Pieces, remembered
+from torchsid.tasks.vocabulary import Bytes, Characters, Pieces, remembered
 
 TEXT = "To be, or not to be:\nthat is the question – ünd, 世界 😀\n" * 40
 
@@ -34,6 +34,5 @@ def test_unknown_characters_are_named_with_their_line() -> None:
         Characters("abc\n").encode("ab\ncäx")
 
 
-def test_a_text_too_short_for_so_many_pieces_says_how_many_it_has() -> None:
-    with pytest.raises(DataError, match=r"data.vocabulary = 5000, but the training text has only"):
-        Pieces.trained("ab ab ab", 5000)
+def test_a_short_text_has_fewer_pieces() -> None:
+    assert 256 < Pieces.trained("ab ab ab", 5000).size < 300

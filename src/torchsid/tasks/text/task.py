@@ -1,0 +1,188 @@
+"""Texts, each of one class."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from torchsid.core.masks import PADDING
+from torchsid.errors import DataError, printable
+from torchsid.settings import Count, Share, path_of
+from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
+from torchsid.tasks.images.raw import Labels, every_fifth, hold_out
+from torchsid.tasks.images.sources import file_sha256
+from torchsid.tasks.text.table import Row, files_of, read
+from torchsid.tasks.vocabulary import Bytes, Pieces, Vocabulary, remembered
+
+_NAMED = 10  # rows in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Task):
+    """Texts as tokens `[N, T]`, int32, filled up with 0, which counts nowhere; each of one class.
+
+    Files are Parquet, CSV, TSV or JSON Lines; a label is the number or the name of a class. Of a folder, `train`, `validation` and
+    `test` are the parts, `NAME-train.parquet` and shards of them as well; without a test part, every fifth text of a class is kept
+    for testing.
+    """
+
+    path: str = ""
+    """A file, or the folder of the parts."""
+    name: str = ""
+    """In front of the names of the files in a folder that has several data sets."""
+    text: str = ""
+    """Column of the texts; empty takes `text`, else `sentence`."""
+    label: str = ""
+    """Column of the labels; empty takes `coarse_label`, else `label`."""
+    tokens: Literal["bpe", "bytes"] = "bpe"
+    """What a text is cut into: pieces of words that byte-pair encoding finds in the training part, or its bytes."""
+    vocabulary: Annotated[int, Ge(257)] = 4096
+    """The most pieces of `bpe`."""
+    length: Count = 64
+    """T, the tokens of a text that are read; what is longer is cut off, and counted."""
+    validation: Share = 0.1
+    """Share of the training part that is held out, the same in every class, where the data have no validation part of their own."""
+    on_bad_sample: Literal["error", "skip"] = "error"
+    """A text that is empty or no UTF-8, or has no label or one that training does not know: stop, or leave it out and say so."""
+
+    reads_files = False
+
+    def load(self, seed: int) -> Splits:
+        """Read the texts, find the pieces of words in all that is not for testing, hold out the validation part."""
+        if not self.path:
+            raise DataError("texts are read from files: set data.path to a file, or to a folder with train and test files")
+        files = files_of(path_of(self.path), self.name)
+        tables = {part: read(files[part], self._columns("text"), self._columns("label")) for part in PARTS}
+        classes = tables["train"].class_names or _in_order({row.label for row in tables["train"].rows if not row.problem})
+        if len(classes) < 2:
+            raise DataError(f"the training part of {printable(self.path)} has {len(classes)} class: a belief needs 2 or more")
+        rows = {part: [_known(row, classes) for row in tables[part].rows] for part in PARTS}
+        notes = [note for part in PARTS for note in tables[part].notes]
+        notes += self._left_out([row for part in PARTS for row in rows[part] if row.problem])
+        rows = {part: [row for row in rows[part] if not row.problem] for part in PARTS}
+        if not files["test"]:
+            rows["train"], rows["test"] = _divided(rows["train"], every_fifth(_labels(rows["train"], classes)))
+        vocabulary = self._vocabulary([row.text for row in rows["train"]])
+        if not files["validation"]:
+            indices = hold_out(_labels(rows["train"], classes), self.validation, len(classes), seed)
+            rows["train"], rows["validation"] = _divided(rows["train"], indices)
+        parts = {}
+        for part in PARTS:
+            ids, longer = self._encode([row.text for row in rows[part]], vocabulary)
+            places = torch.tensor([row.place for row in rows[part]], dtype=torch.int64)
+            parts[part] = Samples(ids, torch.from_numpy(_labels(rows[part], classes)), rows=places)
+            if longer:
+                beyond = f"what is beyond data.length = {self.length} tokens is cut off"
+                notes.append(f"{part}: of {longer} of {len(ids)} texts {beyond}")
+        about = {
+            "name": printable(self.name or path_of(self.path).name),
+            "num_classes": len(classes),
+            "class_names": list(classes),
+            "length": self.length,
+            "vocabulary": vocabulary.size,
+            "tokens": self.tokens,
+            **vocabulary.about(),
+        }
+        fingerprint = {file.name: file_sha256(file) for part in PARTS for file in files[part]}
+        fingerprint |= {f"arrays/{part}": _digest(samples) for part, samples in parts.items()}
+        return Splits(**parts, about=about, fingerprint=fingerprint, skipped=tuple(notes))
+
+    def example(self, about: About) -> Tensor:
+        """Return two texts of the highest token."""
+        return torch.full((2, about["length"]), about["vocabulary"], dtype=torch.int64)
+
+    def prepare(self, inputs: Tensor, about: About) -> Tensor:
+        """Return the tokens that a network reads, int64 `[B, T]`: 1 and up, and 0 behind the end of a text."""
+        return inputs.to(torch.int64)
+
+    def show(self, inputs: Tensor, about: About) -> str:
+        """Return the text, as far as it is read."""
+        known = remembered(about)
+        assert known is not None  # texts are encoded here
+        return f"<code>{escape(known.decode(inputs[inputs != PADDING].to(torch.int64).numpy() - 1))}</code>"
+
+    def read(self, name: str, about: About) -> Tensor:
+        """Return a text as it is stored, int32 `[1, T]`."""
+        if _is_file(name):
+            raise DataError(f"{name!r} is a file: give the text itself, in quotes")
+        if not name or name.isspace():
+            raise DataError("an empty text has no class: give some words, in quotes")
+        known = remembered(about)
+        assert known is not None  # texts are encoded here
+        try:
+            return self._encode([name], known)[0]
+        except UnicodeEncodeError:
+            raise DataError(f"{name!r} is no UTF-8") from None
+
+    def _columns(self, which: Literal["text", "label"]) -> Sequence[str]:
+        usual: Mapping[str, Sequence[str]] = {"text": ("text", "sentence"), "label": ("coarse_label", "label")}
+        asked: str = getattr(self, which)
+        return (asked,) if asked else usual[which]
+
+    def _left_out(self, bad: Sequence[Row]) -> list[str]:
+        """Return a sentence for each of the first bad rows, and one for the others; or stop at them."""
+        shown = [f"{row.where}: {row.problem}" for row in bad[:_NAMED]]
+        if len(bad) > _NAMED:
+            shown.append(f"and {len(bad) - _NAMED} more rows")
+        if bad and self.on_bad_sample == "error":
+            advice = "correct the rows, or set data.on_bad_sample = 'skip' to leave them out"
+            raise DataError("\n  - ".join([f"{len(bad)} rows cannot be used; {advice}:", *shown]))
+        return shown
+
+    def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
+        return Bytes() if self.tokens == "bytes" else Pieces.trained("\n".join(texts), self.vocabulary)
+
+    def _encode(self, texts: Sequence[str], vocabulary: Vocabulary) -> tuple[Tensor, int]:
+        """Return texts as they are stored, int32 `[N, T]`, and how many were longer."""
+        stored, longer = torch.full((len(texts), self.length), PADDING, dtype=torch.int32), 0
+        for row, text in zip(stored, texts, strict=True):
+            ids = vocabulary.encode(text)
+            longer += len(ids) > self.length
+            row[: len(ids)] = torch.from_numpy(ids[: self.length] + 1)
+        return stored, longer
+
+
+def _in_order(names: set[str]) -> tuple[str, ...]:
+    """Return class names in the order of the numbers that they are, or of the alphabet."""
+    try:
+        return tuple(sorted(names, key=int))
+    except ValueError:
+        return tuple(sorted(names))
+
+
+def _known(row: Row, classes: Sequence[str]) -> Row:
+    """Return the row, with a problem if its class is none of those of the training part."""
+    if row.problem or row.label in classes:
+        return row
+    return replace(row, problem=f"its label {row.label!r} is not among the training part's {len(classes)}")
+
+
+def _labels(rows: Sequence[Row], classes: Sequence[str]) -> Labels:
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[row.label] for row in rows], dtype=np.int64)
+
+
+def _divided(rows: Sequence[Row], indices: tuple[Labels, Labels]) -> tuple[list[Row], list[Row]]:
+    first, second = ([rows[i] for i in index] for index in indices)
+    return first, second
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long a name, or none
+        return False
+
+
+def _digest(samples: Samples) -> str:
+    digest = hashlib.sha256(repr(tuple(samples.inputs.shape)).encode())
+    for tensor in (samples.inputs[:], samples.target[:]):
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
