@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tests.tasks.text.test_text import LABELS, TEXTS, write
 from torchsid.cli.main import main
-from torchsid.learners import SID
+from torchsid.learners.sid import SID
 from torchsid.models import CLASSIFIERS, NETWORKS
 
 
