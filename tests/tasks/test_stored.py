@@ -19,8 +19,8 @@ SOME = torch.tensor([7, 8, 9, 3, 49, 0, 0])
 @pytest.fixture
 def file(tmp_path: Path) -> RowFile:
     path = tmp_path / "rows"
-    path.write_bytes(b"head" + WHOLE.numpy().tobytes())
-    return RowFile(path, (2, 3), torch.uint16, start=4)
+    path.write_bytes(WHOLE.numpy().tobytes())
+    return RowFile(path, (2, 3), torch.uint16)
 
 
 def test_a_file_of_rows_is_read_as_a_tensor_is(file: RowFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,8 +36,8 @@ def test_a_file_of_rows_is_read_as_a_tensor_is(file: RowFile, monkeypatch: pytes
 
 
 def test_windows_may_overlap(file: RowFile) -> None:
-    tokens = np.frombuffer(file.path.read_bytes(), np.uint16, offset=4)
-    windows = RowFile(file.path, (5,), torch.uint16, start=4, stride=2 * 3)
+    tokens = np.frombuffer(file.path.read_bytes(), np.uint16)
+    windows = RowFile(file.path, (5,), torch.uint16, stride=2 * 3)
     found = windows.read(torch.tensor([0, 1, 40]))
     assert found.tolist() == [tokens[3 * row : 3 * row + 5].tolist() for row in (0, 1, 40)]
 
@@ -54,7 +54,7 @@ def test_a_file_that_was_cut_or_has_gone_is_named(file: RowFile) -> None:
 
 
 def test_parts_of_one_reader_are_joined_without_reading(file: RowFile) -> None:
-    one, other = Stored(file, SOME), Stored(RowFile(file.path, (2, 3), torch.uint16, start=4), SOME + 1)
+    one, other = Stored(file, SOME), Stored(RowFile(file.path, (2, 3), torch.uint16), SOME + 1)
     whole = joined([one, other])
     assert isinstance(whole, Stored)
     assert whole.rows.tolist() == [*SOME, *(SOME + 1)]

@@ -132,7 +132,6 @@ class RowFile(Reader):
         path: the file.
         shape: of one row.
         dtype: of the rows.
-        start: where the first row begins, in bytes.
         stride: from the beginning of one row to that of the next, in bytes; 0: they touch. Less than a row has makes them overlap.
         changed: when the file was last changed, in nanoseconds since 1970; 0: it is not looked at.
     """
@@ -140,7 +139,6 @@ class RowFile(Reader):
     path: Path
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.uint8
-    start: int = 0
     stride: int = 0
     changed: int = 0
 
@@ -156,10 +154,10 @@ class RowFile(Reader):
                 if self.changed and os.fstat(file.fileno()).st_mtime_ns != self.changed:
                     problem = "it has changed"
                 for row, _, count in runs if hasattr(os, "posix_fadvise") else ():
-                    os.posix_fadvise(file.fileno(), self.start + row * stride, count * size, os.POSIX_FADV_WILLNEED)
+                    os.posix_fadvise(file.fileno(), row * stride, count * size, os.POSIX_FADV_WILLNEED)
                 for row, place, count in runs:
                     part = buffer[place * size : (place + count) * size]
-                    if os.preadv(file.fileno(), [part], self.start + row * stride) != len(part):
+                    if os.preadv(file.fileno(), [part], row * stride) != len(part):
                         problem = "it is shorter than it was"
         except OSError as error:
             problem = str(error.strerror)

@@ -16,7 +16,7 @@ from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Files
 from torchsid.tasks.names import Names
 
-_RECENT = 2 * 10**9  # nanoseconds: what was changed so short a time ago may change again within one tick of its file system's clock
+RECENT = 2 * 10**9  # nanoseconds: what was changed so short a time ago may change again within one tick of its file system's clock
 _TOGETHER = 64  # files that are read by one thread
 
 Hashes = NDArray[np.uint8]
@@ -44,7 +44,7 @@ def sha256s(request: Request, root: Path, files: Files) -> Hashes:
         try:
             _read(request.name, root, files, hashes, known)
         finally:
-            trusted = known & (files.times < now - _RECENT)
+            trusted = known & (files.times < now - RECENT)
             with suppress(OSError):  # then they are read again the next time
                 _write(ledger, files, np.where(trusted, files.times, -1), hashes)
     return hashes

@@ -31,7 +31,6 @@ _CLASSES = ("classes.txt", "classnames.txt", "labels.txt")
 _PACKED = re.compile(r".*\.(tar\.(gz|bz2|xz|zst|lz4|Z)|t[gbx]z2?)", re.IGNORECASE)
 _SHOWN = 10
 _FORMAT = 1  # raise it when something else is found in archives, or written of them
-_SETTLED = 2_000_000_000  # nanoseconds: a file that has just changed may do so again without a new time
 
 
 def shards(request: Request) -> RawSet:
@@ -130,7 +129,7 @@ def _remembered(root: Path, archives: Files, folder: Path) -> _Listed:
     words = np.frombuffer(json.dumps([listed.labels, listed.problems, listed.remarks]).encode(), dtype=np.uint8)
     names = Names.of(iter(listed.images.names))  # without those that were left out
     arrays: dict[str, Any] = {"spans": names.spans, "places": listed.images.places, "codes": listed.codes}
-    if time.time_ns() - archives.times.max() > _SETTLED:
+    if time.time_ns() - archives.times.max() > ledger.RECENT:
         with suppress(OSError):  # then they are looked for the next time
             folder.mkdir(parents=True, exist_ok=True)
             with cache.replaced(path) as out:
