@@ -116,6 +116,7 @@ def test_files_of_tokens_are_read_as_they_are(tmp_path: Path) -> None:
     ("content", "settings", "message"),
     [
         (b"abc\nde\xff", {}, r"text.txt, line 2 is no UTF-8 \(byte 0xff\)"),
+        (b"", {}, "in every part, but train has 0"),
         (b"abc" * 10, {}, r"data.context = 16 needs 32 tokens in every part, but train has"),
         (b"a" * 950 + b"z" * 50, {}, r"text.txt: in what is held out, line 1 has characters"),
         (b"ab ab" * 200, {"tokens": "bpe"}, "data.vocabulary = 4096, but the training text has only 2.. pieces"),
