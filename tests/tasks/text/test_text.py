@@ -84,7 +84,7 @@ def test_bad_rows_are_named_and_may_be_left_out(tmp_path: Path, kind: str, text:
     write(tmp_path / f"train.{kind}", TEXTS, labels)
     write(tmp_path / f"dev.{kind}", [TEXTS[0], text], [labels[0], label])
     task = Text(path=str(tmp_path))
-    with pytest.raises(DataError, match=f"1 rows cannot be used.*\n.*dev.{kind}, row 1: {problem}$"):
+    with pytest.raises(DataError, match=f"1 row cannot be used.*\n.*dev.{kind}, row 1: {problem}$"):
         task.load(0)
     splits = replace(task, on_bad_sample="skip").load(0)
     assert splits.skipped == (f"dev.{kind}, row 1: {problem}",)
@@ -108,7 +108,9 @@ def test_a_text_that_is_no_utf8_is_a_bad_row(tmp_path: Path, kind: str) -> None:
             {"text": "question"},
             "no column question; it has .*: set data.text and data.label",
         ),
-        ("text,label\nwho,a\nwhere,a", {}, "has 1 class"),
+        ("text,label\nwho,a\nwhere,a", {}, "classes of the training part of .*: 1;"),
+        ("text,label\nwho,0.5\nwhere,1.5", {}, "2 rows cannot be used.*\n.*row 0: its label is of type float"),
+        ("text,läbel\nwho,1", {}, "train.csv cannot be read as CSV"),
         ("text,label\nwho", {}, "train.csv cannot be read as CSV"),
         (None, {}, "is no file, nor a folder with train"),
         (None, {"path": ""}, "set data.path"),
@@ -116,6 +118,6 @@ def test_a_text_that_is_no_utf8_is_a_bad_row(tmp_path: Path, kind: str) -> None:
 )
 def test_bad_files_are_named(tmp_path: Path, content: str | None, settings: dict[str, Any], message: str) -> None:
     if content is not None:
-        (tmp_path / "train.csv").write_text(content)
+        (tmp_path / "train.csv").write_text(content, "latin-1")
     with pytest.raises(DataError, match=message):
         Text(**{"path": str(tmp_path), **settings}).load(0)

@@ -115,7 +115,7 @@ def _text(value: Any) -> str:
     """Return a text; a ValueError says what is wrong with it."""
     text = _decoded(value)
     if text is not None and not isinstance(text, str):
-        raise ValueError(f"its text is a {type(text).__name__}")
+        raise ValueError(f"its text is of type {type(text).__name__}")
     if not text or text.isspace():
         raise ValueError("its text is empty")
     return text
@@ -127,7 +127,7 @@ def _label(value: Any, names: Sequence[str]) -> str:
     if label is None or label == "":
         raise ValueError("it has no label")
     if not isinstance(label, int | str):
-        raise ValueError(f"its label is a {type(label).__name__}, neither number nor name of a class")
+        raise ValueError(f"its label is of type {type(label).__name__}, neither number nor name of a class")
     if not names or isinstance(label, str):
         return printable(str(label))
     if not 0 <= label < len(names):
@@ -153,13 +153,14 @@ def _table(path: Path, one_of: Sequence[Sequence[str]]) -> "Table":
         arrow = require("pyarrow", extra="text", purpose="reading texts")
         try:
             table = _parsed(path, one_of[0])
-        except (arrow.ArrowException, OSError) as error:
+            columns = table.column_names  # decoded here
+        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
             form = "CSV" if kind in _SEPARATORS else "JSON Lines"
             raise DataError(f"{printable(str(path))} cannot be read as {form} ({error})") from None
-        return table.select(chosen_columns(path, table.column_names, one_of))
+        return table.select(chosen_columns(path, columns, one_of))
     except DataError as error:
-        columns = ": set data.text and data.label" if "has no column" in str(error) else ""
-        raise DataError(f"{error}{columns}") from None
+        advice = ": set data.text and data.label" if "has no column" in str(error) else ""
+        raise DataError(f"{error}{advice}") from None
 
 
 def _parsed(path: Path, texts: Sequence[str]) -> "Table":

@@ -61,12 +61,12 @@ class Text(Task):
         files = files_of(path_of(self.path), self.name)
         tables = {part: read(files[part], self._columns("text"), self._columns("label")) for part in PARTS}
         classes = tables["train"].class_names or _in_order({row.label for row in tables["train"].rows if not row.problem})
-        if len(classes) < 2:
-            raise DataError(f"the training part of {printable(self.path)} has {len(classes)} class: a belief needs 2 or more")
         rows = {part: [_known(row, classes) for row in tables[part].rows] for part in PARTS}
         notes = [note for part in PARTS for note in tables[part].notes]
         notes += self._left_out([row for part in PARTS for row in rows[part] if row.problem])
         rows = {part: [row for row in rows[part] if not row.problem] for part in PARTS}
+        if len(classes) < 2:
+            raise DataError(f"classes of the training part of {printable(self.path)}: {len(classes)}; a belief needs 2 or more")
         if not files["test"]:
             rows["train"], rows["test"] = _divided(rows["train"], every_fifth(_labels(rows["train"], classes)))
         vocabulary = self._vocabulary([row.text for row in rows["train"]])
@@ -133,7 +133,7 @@ class Text(Task):
             shown.append(f"and {len(bad) - _NAMED} more rows")
         if bad and self.on_bad_sample == "error":
             advice = "correct the rows, or set data.on_bad_sample = 'skip' to leave them out"
-            raise DataError("\n  - ".join([f"{len(bad)} rows cannot be used; {advice}:", *shown]))
+            raise DataError("\n  - ".join([f"{len(bad)} row{'s' * (len(bad) > 1)} cannot be used; {advice}:", *shown]))
         return shown
 
     def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
