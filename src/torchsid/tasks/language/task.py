@@ -53,8 +53,8 @@ class Language(Task):
     def load(self, seed: int) -> Splits:
         """Return the parts of the text, the same for every seed."""
         found, length = self._corpus(), self.context
-        parts = found.parts.items()  # of which those that are held out may be left out
-        short = [f"{name} has {part.count}" for name, part in parts if name == "train" or part.count if part.count < 2 * length]
+        needed = {name: part.count for name, part in found.parts.items() if part.count or name == "train"}
+        short = [f"{name} has {count}" for name, count in needed.items() if count < 2 * length]
         if short:
             raise DataError(f"data.context = {length} needs {2 * length} tokens in every part, but {'; '.join(short)}: lower it")
         train = found.parts["train"]
