@@ -47,7 +47,7 @@ SEEN = 32  # pixels a side, to which the network shrinks what it gets
 def light(side: int) -> Step:
     """Return the step of a network that is far quicker than decoding: images shrink to 32 x 32, two convolutions."""
     torch.manual_seed(0)
-    shrink = nn.AvgPool2d(side // SEEN)
+    shrink = nn.AvgPool2d(max(1, side // SEEN))
     body = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     network = nn.Sequential(shrink, body, nn.Flatten(), nn.Linear(32, CLASSES))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)

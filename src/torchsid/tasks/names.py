@@ -62,5 +62,5 @@ class Names(Sequence[str]):
 
     def printable(self) -> "Names":
         """Return names that can be written anywhere; see `torchsid.errors.printable`."""
-        usual = self.text.isascii() and printable(self.text.decode()) == self.text.decode()
+        usual = self.text.isascii() and self.text.decode().isprintable()
         return self if usual else Names.of(map(printable, self))

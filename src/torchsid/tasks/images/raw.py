@@ -130,8 +130,9 @@ def first(labels: Labels, total: int, num_classes: int) -> Labels:
 def hold_out(labels: Labels, share: float, num_classes: int, seed: int) -> tuple[Labels, Labels]:
     """Return the indices to keep and those to hold out, both in the order of the file; a function of its arguments."""
     shuffled = torch.randperm(len(labels), generator=generator_at("split", seed)).numpy()
-    out = np.sort(shuffled[first(labels[shuffled], round(share * len(labels)), num_classes)])
-    return np.setdiff1d(np.arange(len(labels)), out), out
+    kept = np.ones(len(labels), dtype=bool)
+    kept[shuffled[first(labels[shuffled], round(share * len(labels)), num_classes)]] = False
+    return np.flatnonzero(kept), np.flatnonzero(~kept)
 
 
 def every_fifth(labels: Labels) -> tuple[Labels, Labels]:
