@@ -172,6 +172,23 @@ def image_folder(folder: Folder, stack: ExitStack) -> Epoch:
     return plain(ImageFolder(folder), folder, stack)
 
 
+class Pairs(Dataset[tuple[Tensor, int]]):
+    """Images of Hugging Face `datasets` with their labels; what processes are given must be picklable."""
+
+    def __init__(self, made: Any, folder: Folder) -> None:
+        self.made, self.folder = made, folder
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, index: list[int]) -> list[tuple[Tensor, int]]:
+        rows = self.made[index]
+        return [(transformed(image, self.folder), label) for image, label in zip(rows["image"], rows["label"], strict=True)]
+
+
 def hugging_face(folder: Folder, stack: ExitStack) -> Epoch:
     """Return the folder by Hugging Face `datasets`, made once, and `DataLoader`.
 
@@ -182,23 +199,7 @@ def hugging_face(folder: Folder, stack: ExitStack) -> Epoch:
 
     datasets.disable_progress_bars()
     where = {"data_dir": str(Path(folder.path, "train")), "cache_dir": f"{folder.cache}/datasets"}
-    made = datasets.load_dataset("imagefolder", split="train", **where)
-
-    def transform(rows: Any) -> Any:
-        return {"x": [transformed(image, folder) for image in rows["image"]], "target": rows["label"]}
-
-    class Pairs(Dataset[tuple[Tensor, int]]):
-        def __len__(self) -> int:
-            return len(made)
-
-        def __getitem__(self, i: int) -> tuple[Tensor, int]:
-            return self.__getitems__([i])[0]
-
-        def __getitems__(self, index: list[int]) -> list[tuple[Tensor, int]]:
-            rows = transform(made[index])
-            return list(zip(rows["x"], rows["target"], strict=True))
-
-    return plain(Pairs(), folder, stack)
+    return plain(Pairs(datasets.load_dataset("imagefolder", split="train", **where), folder), folder, stack)
 
 
 IN_MEMORY, STREAMED, ON_THE_FLY = "in memory", "cached, streamed", "on the fly"
