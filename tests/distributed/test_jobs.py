@@ -32,6 +32,10 @@ COMMON = [
 SETTINGS = {
     "digits-staged": [*COMMON, "model.width=32"],
     "digits": [*COMMON, "model.feature_dim=16", "model.hidden=16"],
+    "shakespeare": [
+        *("data.context=8", "model.width=16", "model.blocks=2", "model.depth=2", "model.by=graph"),
+        *("training.epochs=1", "training.batch_size=16", "training.device=cpu"),
+    ],
 }
 STEPS = 5  # an epoch
 
@@ -122,6 +126,14 @@ def test_workers_leave_what_one_process_leaves(tmp_path: Path, alone, recipe: st
     assert [each["extractor"] for each in told] == [recipe == "digits", *(workers - 1) * [False]]
     depth = load_network(run).learner.module.depth  # any tool reads it
     assert [stage for each in told for stage in each["stages"]] == list(range(1, depth + 1))
+
+
+def test_targets_that_are_read_are_read_by_every_worker(tmp_path: Path) -> None:
+    """Of a text, what follows is in the same file as what is read, which one worker alone needs."""
+    (tmp_path / "text.txt").write_text("She sells sea shells by the sea shore.\n" * 25)
+    places = [f"data.path={tmp_path / 'text.txt'}", f"data.cache={tmp_path / 'cache'}"]
+    assert launch(2, tmp_path / "run", *(f"--set={place}" for place in places), recipe="shakespeare") == ""
+    assert_same_run(tmp_path / "run", train(resolve("shakespeare", [*SETTINGS["shakespeare"], *places]), tmp_path / "alone"))
 
 
 def test_replicas_read_disjoint_parts(tmp_path: Path) -> None:

@@ -124,19 +124,21 @@ class Batches:
 
     def _stored(self, chosen: Iterator[tuple[Tensor, Draws]]) -> Iterator[Batch]:
         """Yield batches with what is stored of their samples, from where the device can fetch it."""
-        train, (chosen, wanted) = self.splits.train, tee(chosen)
-        if isinstance(train.inputs, Stored):
-            found, read = train.inputs.stream(wanted), train.inputs.reader.uses
-        else:
-            found, read = map(train.inputs.__getitem__, (places for places, _ in wanted)), frozenset()
-        for (places, draws), inputs in zip(chosen, found, strict=True):
+        train, (chosen, first, second) = self.splits.train, tee(chosen, 3)
+        read = train.inputs.reader.uses if isinstance(train.inputs, Stored) else frozenset()
+        for (places, draws), inputs, target in zip(chosen, _of(train.inputs, first), _of(train.target, second), strict=True):
             weight = None if train.weight is None else train.weight[places]
             left = {name: draw for name, draw in draws.items() if name not in read}
-            batch = Batch(places, left, (inputs, train.target[places], weight))
+            batch = Batch(places, left, (inputs, target, weight))
             yield tree_map_only(Tensor, Tensor.pin_memory, batch) if self.device.type == "cuda" else batch
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.to(self.device, memory_format=self.task.memory_format)
+
+
+def _of(part: Tensor | Stored, chosen: Iterator[tuple[Tensor, Draws]]) -> Iterator[Tensor]:
+    """Yield what there is of each batch in inputs or targets."""
+    return part.stream(chosen) if isinstance(part, Stored) else (part[places] for places, _ in chosen)
 
 
 def on_device(samples: Samples, device: torch.device, memory_bytes: int) -> Samples | None:

@@ -61,7 +61,8 @@ def test_a_training_window_begins_at_any_token_and_its_target_is_what_follows(la
     draws = dict(language.draw(3, splits.about, generator_at("step", 0)))
     assert 0 <= draws["offset"].min() <= draws["offset"].max() < 16
     draws["offset"][:2] = torch.tensor([15, 4])
-    samples = replace(splits.train.take(rows), inputs=next(splits.train.inputs.stream([(rows, draws)])))
+    parts = {name: next(getattr(splits.train, name).stream([(rows, draws)])) for name in ("inputs", "target")}
+    samples = replace(splits.train.take(rows), **parts)
     x, target, weight = language.training_batch(samples, splits.about, {})
     starts = (16 * rows + draws["offset"]).tolist()
     assert x.tolist() == [whole[start : start + 16].tolist() for start in starts]

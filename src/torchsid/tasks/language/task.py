@@ -95,9 +95,11 @@ class Language(Task):
         return {"offset": torch.randint(about["context"], (count,), generator=generator)}
 
     def training_batch(self, samples: Samples, about: About, draws: Draws) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return windows and what follows each of their tokens, int64 `[B, T]`."""
-        tokens = samples.inputs[:].to(torch.int64)  # [B, T + 1]
-        return tokens[:, :-1], tokens[:, 1:], None
+        """Return windows and what follows each of their tokens, int64 `[B, T]`.
+
+        The target is not taken out of the inputs, though it is there, since of several workers one alone reads those.
+        """
+        return self.prepare(samples.inputs[:], about), samples.target[:].to(torch.int64), None
 
     def scores(self, kl: Sequence[float], split: str, about: About) -> Mapping[str, list[float]]:
         """Return the perplexity, `exp(nats a token)`, and of a text the nats a character and the bits a byte of its UTF-8."""
