@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
+from torchsid.models.tokens import length_of
 from torchsid.models.transformer import Block
 from torchsid.settings import Count, Share, checked
 
@@ -38,13 +39,12 @@ class GPT(nn.Module):
         heads: Count = 4,
         dropout: Share = 0.0,
     ) -> None:
-        if example.dim() != 2 or example.is_floating_point():
-            raise ValueError(f"the network reads tokens [B, T], int64, but a sample batch has shape {list(example.shape)}")
+        length = length_of(example)
         if width % heads:
             raise ValueError(f"width={width} must be a multiple of heads={heads}")
         super().__init__()
         self.tokens = nn.Embedding(num_classes, width)
-        self.positions = nn.Parameter(torch.empty(example.shape[1], width))
+        self.positions = nn.Parameter(torch.empty(length, width))
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.Sequential(*(Block(width, heads, 4 * width, dropout, causal=True) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from torchsid.core.masks import PADDING
 from torchsid.heads.features import without_padding
+from torchsid.models.tokens import length_of
 from torchsid.settings import Count, Share, checked
 
 WIDTHS = (3, 4, 5)
@@ -31,8 +32,7 @@ class KimCNN(nn.Module):
     def __init__(
         self, example: Tensor, num_classes: int, *, width: Count = 128, filters: Count = 100, dropout: Share = 0.5
     ) -> None:
-        if example.dim() != 2 or example.is_floating_point():
-            raise ValueError(f"the network reads tokens [B, T], int64, but a sample batch has shape {list(example.shape)}")
+        length_of(example)
         super().__init__()
         self.tokens = nn.Embedding(int(example.max()) + 1, width)
         self.convolutions = nn.ModuleList(nn.Conv1d(width, filters, size, padding=size // 2) for size in WIDTHS)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchsid.core.masks import PADDING
 from torchsid.heads.features import without_padding
+from torchsid.models.tokens import length_of
 from torchsid.models.transformer import Block
 from torchsid.settings import Count, Share, checked
 
@@ -38,13 +39,12 @@ class TextEncoder(nn.Module):
         heads: Count = 4,
         dropout: Share = 0.1,
     ) -> None:
-        if example.dim() != 2 or example.is_floating_point():
-            raise ValueError(f"the network reads tokens [B, T], int64, but a sample batch has shape {list(example.shape)}")
+        length = length_of(example)
         if width % heads:
             raise ValueError(f"width={width} must be a multiple of heads={heads}")
         super().__init__()
         self.tokens = nn.Embedding(int(example.max()) + 1, width)
-        self.positions = nn.Parameter(torch.empty(example.shape[1], width))
+        self.positions = nn.Parameter(torch.empty(length, width))
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, 4 * width, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)

@@ -13,6 +13,7 @@ import torch
 
 from torchsid.errors import DataError, printable
 from torchsid.tasks.domain import PARTS
+from torchsid.tasks.images.sources import file_sha256
 from torchsid.tasks.vocabulary import Bytes, Characters, Ids, Pieces, Vocabulary
 
 _FORMAT = 2  # raise it when what is stored changes
@@ -102,7 +103,7 @@ def of_text(path: Path, cache: Path, *, tokens: str, size: int, shares: tuple[fl
             raise DataError(f"{printable(str(path))}: in what is held out, {error}") from None
         counts = [len(part) for part in encoded]
         _write(ids, np.concatenate(encoded).astype(kind).tobytes())
-        _write(entry.with_suffix(".counts.json"), json.dumps([_sha256(ids), *counts]).encode())
+        _write(entry.with_suffix(".counts.json"), json.dumps([file_sha256(ids), *counts]).encode())
     firsts = np.cumsum([0, *counts[:-1]]).tolist()
     parts = [
         Part(ids, first, count, dtype, characters=len(part), bytes=len(part.encode()))
@@ -143,7 +144,7 @@ def of_tokens(folder: Path, *, size: int, validation: float) -> Corpus:
     places = [(train, 0, counts[0] - held_out), (train, counts[0] - held_out, held_out), (test, 0, counts[1])]
     times = (changed[0], *changed)
     parts = {name: Part(*place, changed=time) for name, place, time in zip(PARTS, places, times, strict=True)}
-    return Corpus(parts, None, size, {file.name: _sha256(file) for file in files})
+    return Corpus(parts, None, size, {file.name: file_sha256(file) for file in files})
 
 
 def _vocabulary(file: Path, tokens: str, size: int, text: str) -> Vocabulary:
@@ -166,7 +167,7 @@ def _counts(file: Path, ids: Path) -> list[int] | None:
     """Return how many tokens each part has, if they are there and undamaged."""
     try:
         sha256, *counts = json.loads(file.read_text())
-        return counts if sha256 == _sha256(ids) else None
+        return counts if sha256 == file_sha256(ids) else None
     except (OSError, ValueError):
         return None
 
@@ -176,11 +177,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{printable(str(path))} (data.path) cannot be read: {error.strerror}") from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:
