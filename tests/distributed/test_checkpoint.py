@@ -15,10 +15,11 @@ from tests.distributed.networks import adam, alone, assert_equal, batches, cross
 from tests.distributed.workers import error_of, in_workers
 from torch import Tensor
 
+from torchsid import durable
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World, join
 from torchsid.learners.sid import SID
-from torchsid.training import RunDirectory, checkpoint, durable, resolve, session
+from torchsid.training import RunDirectory, checkpoint, resolve, session
 from torchsid.training.config import config_sha256
 
 STATE = {"step": 3, "loss": 0.1 + 0.2}

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from torchsid import Backprop
+from torchsid import Backprop, durable
 from torchsid.errors import CheckpointError, RunError
-from torchsid.training import checkpoint, durable
+from torchsid.training import checkpoint
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.setup import build_optimizer
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from tests.distributed.workers import ready
-from torchsid import Backprop
-from torchsid.training import Interrupted, RunDirectory, checkpoint, durable, loop, open_run, resolve, train
+from torchsid import Backprop, durable
+from torchsid.training import Interrupted, RunDirectory, checkpoint, loop, open_run, resolve, train
 
 from .conftest import Recorder, assert_same_result, events
 from .test_checkpoint import trained

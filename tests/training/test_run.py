@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from torchsid import __version__
+from torchsid.durable import replace_file
 from torchsid.errors import CheckpointError, RunError
 from torchsid.study.runs import load_run
 from torchsid.tasks import Splits
 from torchsid.training import RunDirectory, checkpoint, load_network, lock, open_run, resolve, to_toml
 from torchsid.training.config import config_sha256
-from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import evaluate
 from torchsid.training.lock import LOCK, locked, refuse_if_in_use
 from torchsid.training.run import WHICH, check_directory, cut_back, synced_size

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchsid.durable import os_errors, replace_file
 from torchsid.errors import RunError, printable
-from torchsid.training.durable import os_errors, replace_file
 
 if TYPE_CHECKING:
     from torchsid.show.page import Page

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.decode import require
+from torchsid.tasks.packages import require
 
 Ids = NDArray[np.int64]
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core.learner import Learner
+from torchsid.durable import being_written, current, os_errors, previous, replacing_directory, sha256_of_json, write_bytes
 from torchsid.errors import CheckpointError, WorkerError, some_of
-from torchsid.training.durable import being_written, current, os_errors, previous, replacing_directory, sha256_of_json, write_bytes
 
 if TYPE_CHECKING:
     from torchsid.distributed.world import World

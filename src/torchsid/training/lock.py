@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from torchsid.durable import os_errors
 from torchsid.errors import RunError
-from torchsid.training.durable import os_errors
 from torchsid.training.provenance import now
 
 try:

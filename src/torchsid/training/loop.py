@@ -20,6 +20,7 @@ from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.pitfalls import not_finite
 from torchsid.core.side_effects import threads
 from torchsid.distributed.launcher import launched
+from torchsid.durable import replace_file
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
@@ -27,7 +28,6 @@ from torchsid.tasks.domain import Splits, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.durable import replace_file
 from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
 from torchsid.training.interval import wilson_interval
 from torchsid.training.lock import locked, refuse_if_in_use

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from torchsid import __version__
 from torchsid.core.learner import Learner
+from torchsid.durable import os_errors, replace_file, sha256_of_json
 from torchsid.errors import CheckpointError, ConfigError, RunError
 from torchsid.tasks.domain import About, Task
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, differences, to_toml
-from torchsid.training.durable import os_errors, replace_file, sha256_of_json
 from torchsid.training.lock import LOCK
 from torchsid.training.recipes import resolve
 from torchsid.training.setup import build_learner, build_task, choose_device

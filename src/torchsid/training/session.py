@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from torchsid.core.peak_memory import peak_memory_mib
+from torchsid.durable import append, os_errors, previous, replace_file
 from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256, to_toml
-from torchsid.training.durable import append, os_errors, previous, replace_file
 from torchsid.training.lock import LOCK
 from torchsid.training.measured import Sums
 from torchsid.training.provenance import data_changes, now

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from torchsid.errors import DataError
-from torchsid.tasks import Splits
-from torchsid.tasks.images import Images, RawSet, Request, cache, decoded, ledger
+from torchsid.tasks import Splits, ledger
+from torchsid.tasks.images import Images, RawSet, Request, decoded, store
 from torchsid.tasks.images.encoded import Catalogue, Encoded
-from torchsid.tasks.images.raw import every_fifth
+from torchsid.tasks.splitting import every_fifth
 from torchsid.tasks.stored import Stored
 
 from .conftest import png
@@ -93,7 +93,7 @@ def test_the_usual_shape_is_that_of_most_of_some_and_one_colour_image_makes_all_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoded, "_PROBED", 3)  # 0, 14 or 15, 29
-    monkeypatch.setattr(cache, "_CHUNK", 16 * 4)
+    monkeypatch.setattr(store, "_CHUNK", 16 * 4)
     colour = np.stack([np.full((4, 4), value, dtype=np.uint8) for value in (10, 20, 30)])
     raw = read([*GREY[:20], colour, *GREY[21:]], tmp_path)
     pixels = np.concatenate([np.asarray(part.images[:]) for part in (raw.train, raw.test)])
@@ -169,7 +169,7 @@ def test_a_warm_start_reads_no_file_and_no_pixel(
     asked.clear()
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "_sha256", lambda path: pytest.fail(f"{path} is read again"))
-        patch.setattr(cache, "_LOOKED_AT", 0)
+        patch.setattr(store, "_LOOKED_AT", 0)
         patch.setattr("torchsid.tasks.stored.RowFile.read", lambda *_: pytest.fail("pixels are read"))
         second = load()
     assert first.fingerprint == second.fingerprint

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from torchsid.errors import DataError
-from torchsid.tasks import Splits
-from torchsid.tasks.images import Images, RawSet, Request, folders, ledger
+from torchsid.tasks import Splits, ledger
+from torchsid.tasks.images import Images, RawSet, Request, folders
 from torchsid.tasks.images.datasets import DATASETS
 
 Write = Callable[..., Path]

@@ -7,9 +7,10 @@ import pytest
 from pyarrow import parquet
 
 from torchsid.errors import DataError
+from torchsid.tasks.columns import class_names, missing_shards, read_columns
 from torchsid.tasks.images import RawSet
 from torchsid.tasks.images.datasets import cifar10, cifar100, mnist, tiny_imagenet
-from torchsid.tasks.images.parquet import ParquetSource, class_names, missing_shards, read_columns
+from torchsid.tasks.images.parquet import ParquetSource
 from torchsid.tasks.images.request import OnBadSample, Request
 from torchsid.tasks.images.sources import read_files
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from torchsid.errors import DataError
-from torchsid.tasks import Splits
-from torchsid.tasks.images import Images, cache, tars
+from torchsid.tasks import Splits, cache
+from torchsid.tasks.images import Images, tars
 
 from .conftest import png
 

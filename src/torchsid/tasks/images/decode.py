@@ -5,9 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 
 from torchsid.errors import DataError, printable
 from torchsid.tasks.images.raw import Pixels
+from torchsid.tasks.packages import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,19 +24,6 @@ _SHOWN = 10
 
 Crop = Callable[[int, int], tuple[float, float, float, float]]
 """From an image's width and height to a box within it: left, top, right, bottom."""
-
-
-def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import a module that only some data sets need.
-
-    Raises:
-        DataError: it is not installed; names the extra of torchsid that brings it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        package = module.split(".")[0]
-        raise DataError(f"{purpose} needs the package {package!r}: pip install 'torchsid[{extra}]'") from error
 
 
 def read_image(path: str | os.PathLike[str], channels: int, size: int | tuple[int, int]) -> torch.Tensor:

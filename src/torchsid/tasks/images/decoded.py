@@ -15,16 +15,18 @@ import numpy as np
 import torch
 
 from torchsid.errors import DataError
-from torchsid.tasks.images import cache
-from torchsid.tasks.images.cache import Bad, Chunk, Colour, Entry, Shape
+from torchsid.tasks import cache
+from torchsid.tasks.images import store
 from torchsid.tasks.images.decode import named, opened, pixels, problem_of
-from torchsid.tasks.images.decoder import Decoder, cores
+from torchsid.tasks.images.decoder import Decoder
 from torchsid.tasks.images.encoded import Catalogue, ChangedError, Encoded
-from torchsid.tasks.images.progress import volume
-from torchsid.tasks.images.raw import Labels, Pixels, RawPart, RawSet, sums_of
+from torchsid.tasks.images.raw import Pixels, RawPart, RawSet, sums_of
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import listing
+from torchsid.tasks.images.store import Bad, Chunk, Colour, Entry, Shape
 from torchsid.tasks.names import Names
+from torchsid.tasks.progress import cores, volume
+from torchsid.tasks.splitting import Labels
 from torchsid.tasks.stored import Reader, RowFile, Stored, Windowed
 
 _FORMAT = 4  # raise it when what is stored, or how images are decoded, changes
@@ -91,7 +93,7 @@ def decoded(catalogue: Catalogue, request: Request) -> RawSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How images are decoded; see `cache.Work`.
+    """How images are decoded; see `store.Work`.
 
     Attributes:
         name: of the data set.
@@ -136,7 +138,7 @@ class Decoding:
         return usual[0][0] if usual else (1, 1, 1)
 
     def decode(self, rows: Labels, shape: Shape) -> Chunk:
-        """Decode some images; see `cache.Work`."""
+        """Decode some images; see `store.Work`."""
         good, bad, several = np.zeros((len(rows), *shape), dtype=np.uint8), dict[int, str | Shape](), list[int]()
         channels = self.channels or (None if shape[0] == 1 else 3)
         for place, i in enumerate(rows.tolist()):
@@ -198,7 +200,7 @@ def _entry(work: Decoding, request: Request, key: str) -> Entry:
     way = "pixels" if work.keeps_pixels else "faults" if work.keeps_bad else "some"
     path = cache.entry(request.cache, request.name, hashlib.sha256(f"{key} {way}".encode()).hexdigest())
     try:
-        return cache.stored(path, work)
+        return store.stored(path, work)
     except OSError as error:
         what = "decoded images" if work.keeps_pixels else "faults and sums of the images"
         problem = f"the {what} of {request.name} cannot be stored ({error})"
@@ -208,7 +210,7 @@ def _entry(work: Decoding, request: Request, key: str) -> Entry:
         raise DataError(f"{problem}, and are too many for data.memory ({volume(request.memory_bytes)}): {way_out}")
     instead = "held in memory: set data.cache" if work.keeps_pixels else "looked for at each start: set XDG_CACHE_HOME"
     warnings.warn(f"{problem} and are {instead}", RuntimeWarning, stacklevel=2)
-    return cache.in_memory(work)
+    return store.in_memory(work)
 
 
 def _spread(count: int, most: int) -> Labels:

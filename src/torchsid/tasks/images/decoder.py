@@ -26,6 +26,7 @@ from torchsid.tasks.images import crop
 from torchsid.tasks.images.decode import decode, named, problem_of
 from torchsid.tasks.images.encoded import Encoded
 from torchsid.tasks.images.raw import Pixels
+from torchsid.tasks.progress import cores
 from torchsid.tasks.stored import NO_DRAWS, Draws, Reader, Wanted
 
 T = TypeVar("T")
@@ -231,11 +232,6 @@ def _in_thread(start: Callable[[], T]) -> T:
 
 def _as_it_is(images: Tensor | str) -> Tensor | str:
     return images
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _begin(worker: int) -> None:

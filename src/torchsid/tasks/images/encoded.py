@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, ClassVar
 
 from torchsid.errors import DataError
-from torchsid.tasks.images.raw import Labels
+from torchsid.tasks.splitting import Labels
 
 
 class ChangedError(DataError):

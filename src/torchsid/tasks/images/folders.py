@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchsid.errors import DataError, did_you_mean, printable
+from torchsid.tasks.domain import PARTS
+from torchsid.tasks.files import File, Files
 from torchsid.tasks.images.lists import listed
-from torchsid.tasks.images.parts import PART_OF, PARTS, part_of
-from torchsid.tasks.images.scan import File, Files, Scan, listing
+from torchsid.tasks.images.scan import Scan, listing
+from torchsid.tasks.parts import PART_OF, part_of
 
 _EMPTY = "folders without an image"
 

@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from torchsid.durable import replaced
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images import cache, ledger, stream
+from torchsid.tasks import cache, ledger
+from torchsid.tasks.files import Files
+from torchsid.tasks.images import stream
 from torchsid.tasks.images.datasets import HUB_PREFIX
 from torchsid.tasks.images.datasets.shards import shards
-from torchsid.tasks.images.decode import require
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue, Encoded
-from torchsid.tasks.images.parts import PARTS
-from torchsid.tasks.images.raw import Labels, RawSet, every_fifth
+from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
-from torchsid.tasks.images.scan import Files, Scan
+from torchsid.tasks.images.scan import Scan
+from torchsid.tasks.packages import require
+from torchsid.tasks.parts import NAMES_OF
+from torchsid.tasks.splitting import Labels, every_fifth
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 _AT_ONCE = 10_000  # rows of labels
@@ -58,7 +62,7 @@ def _streamed(request: Request) -> RawSet:
             for part, split in parts.items():
                 stream.keep(undecoded(splits[split], chosen), chosen, folder / part, request)
             names = map(str, splits["train"].features[chosen[1]].names)
-            with cache.replaced(folder / stream.CLASSES) as file:
+            with replaced(folder / stream.CLASSES) as file:
                 file.write("".join(f"{name}\n" for name in names).encode())
     return shards(replace(request, path=str(folder)))
 
@@ -66,7 +70,7 @@ def _streamed(request: Request) -> RawSet:
 def listed(splits: Mapping[str, Any], request: Request) -> Catalogue:
     """Return what a `datasets.DatasetDict` has, or a dictionary of data sets with one column of images and one of labels.
 
-    The splits are called as in `PARTS`; one for validation alone is the test part. Without either, that is every fifth sample of
+    The splits are called as in `NAMES_OF`; one for validation alone is the test part. Without either, that is every fifth sample of
     each class.
     """
     name = request.name
@@ -88,7 +92,7 @@ def parts_of(splits: Mapping[str, Any], name: str) -> dict[str, str]:
     """Return the split that is each part, in order; a DataError where there is none to train on."""
     if "train" not in splits:
         raise DataError(f"{name} has no split 'train'; it has {', '.join(splits)}")
-    chosen = {part: next((name for name in names if name in splits), "") for part, names in PARTS.items()}
+    chosen = {part: next((name for name in names if name in splits), "") for part, names in NAMES_OF.items()}
     found = {part: split for part, split in chosen.items() if split}
     if "test" not in found and "validation" in found:
         found["test"] = found.pop("validation")
@@ -161,7 +165,7 @@ class ArrowImages(Encoded):
         if all(rows.cache_files for _, rows in self.splits) and all(value and value["bytes"] for value in first):
             scan = Scan(request.path or "/")
             files = Files.of(scan.file(file["filename"]) for _, rows in self.splits for file in rows.cache_files)
-            found = ledger.sha256s(request, Path(scan.root), files).tobytes()
+            found = ledger.sha256s(request.cache, request.name, Path(scan.root), files, request.files).tobytes()
         else:
             found = b"".join(hashlib.sha256(data).digest() for data in self._all())
         return hashlib.sha256(found).hexdigest()

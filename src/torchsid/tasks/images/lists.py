@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images.parts import PART_OF, PARTS, part_of
 from torchsid.tasks.images.scan import Scan, listing
+from torchsid.tasks.parts import NAMES_OF, PART_OF, part_of
 
 _COLUMNS = ("path", "label", "split")
 
@@ -31,9 +31,9 @@ def listed(scan: Scan, file: str) -> tuple[list[str], dict[str, dict[str, str]],
     files = [root / file]
     is_table = files[0].suffix.lower() in (".csv", ".tsv")
     if not is_table and part_of(files[0].stem) == "train":
-        siblings = (files[0].with_stem(name) for part in ("validation", "test") for name in PARTS[part])
+        siblings = (files[0].with_stem(name) for part in ("validation", "test") for name in NAMES_OF[part])
         files += [path for path in siblings if path.is_file()]
-    parts: dict[str, dict[str, str]] = {part: {} for part in PARTS}
+    parts: dict[str, dict[str, str]] = {part: {} for part in NAMES_OF}
     for source in files:
         own, lines = ("", _table(source, scan)) if is_table else (part_of(source.stem), _lines(source, scan))
         for number, (name, label, split) in enumerate(lines, 2 if is_table else 1):

@@ -12,10 +12,11 @@ from pydantic.dataclasses import dataclass
 
 from torchsid.errors import DataError
 from torchsid.settings import STRICT, Seed, Weight, path_of
+from torchsid.tasks.columns import integers, read_columns
 from torchsid.tasks.domain import generator_at
-from torchsid.tasks.images.parquet import integers, read_columns
-from torchsid.tasks.images.raw import Labels, RawPart
+from torchsid.tasks.images.raw import RawPart
 from torchsid.tasks.images.request import Request
+from torchsid.tasks.splitting import Labels
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -4,11 +4,8 @@ The image column is a struct `{bytes, path}` of one encoded image, labels are in
 schema's metadata under the key `huggingface`.
 """
 
-import json
-import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +15,14 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images.decode import require
+from torchsid.tasks.columns import class_names, integers, missing_shards, opened
 from torchsid.tasks.images.encoded import Catalogue, Encoded, unchanged
-from torchsid.tasks.images.raw import Labels
 from torchsid.tasks.images.sources import Files, Source
+from torchsid.tasks.packages import require
+from torchsid.tasks.splitting import Labels
 
 if TYPE_CHECKING:
-    from pyarrow import ChunkedArray, Table
-    from pyarrow.parquet import ParquetFile
+    from pyarrow import ChunkedArray
 
 
 _KEPT = 2**28  # bytes of row groups
@@ -186,7 +183,7 @@ def _listed(path: Path, label: str) -> _Listed:
     """Return what a file has beside the images, which are not read."""
     types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
     compute = require("pyarrow.compute", extra="files", purpose="reading Parquet files")
-    with _opened(path, (("img", "image"), (label,))) as (file, (image, _)):
+    with opened(path, (("img", "image"), (label,))) as (file, (image, _)):
         column = file.schema_arrow.field(image).type
         kinds = [field.type for field in column if field.name == "bytes"] if types.is_struct(column) else []
         if len(kinds) != 1 or not (types.is_binary(kinds[0]) or types.is_large_binary(kinds[0])):
@@ -201,66 +198,3 @@ def _listed(path: Path, label: str) -> _Listed:
             names if all(names) else (),
             class_names(table.schema.metadata, label),
         )
-
-
-def read_columns(path: Path, *, one_of: Sequence[Sequence[str]]) -> "Table":
-    """Read the columns of a Parquet file as a `pyarrow.Table`; of each group of names the first that is there.
-
-    Raises:
-        DataError: the file is missing, truncated or no Parquet, or has none of a group's columns, or two of that name.
-    """
-    with _opened(path, one_of) as (file, chosen):
-        return file.read(columns=chosen).select(chosen)
-
-
-@contextmanager
-def _opened(path: Path, one_of: Sequence[Sequence[str]]) -> "Iterator[tuple[ParquetFile, list[str]]]":
-    """Open a file and find its columns; raises as `read_columns`, also for what goes wrong while it is open."""
-    parquet = require("pyarrow.parquet", extra="files", purpose="reading Parquet files")
-    try:
-        with parquet.ParquetFile(path) as file:
-            yield file, chosen_columns(path, file.schema_arrow.names, one_of)
-    except DataError:
-        raise
-    except Exception as error:  # damaged files raise errors of every kind
-        raise DataError(f"{path} is missing, truncated or no Parquet file ({error})") from error
-
-
-def chosen_columns(path: Path, columns: Sequence[str], one_of: Sequence[Sequence[str]]) -> list[str]:
-    """Return of each group of names the first that a file has as a column; a DataError says which are missing or doubled."""
-    chosen = [next((name for name in names if name in columns), "") for names in one_of]
-    absent = [" or ".join(names) for names, name in zip(one_of, chosen, strict=True) if not name]
-    if absent:
-        raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(columns)}")
-    if doubled := [name for name in chosen if columns.count(name) > 1]:
-        raise DataError(f"{path} has several columns called {', '.join(doubled)}: rename all but one")
-    return chosen
-
-
-def integers(path: Path, name: str, column: "ChunkedArray") -> Labels:
-    """Return a column of integers as int64 `[N]`."""
-    types = require("pyarrow.types", extra="files", purpose="reading Parquet files")
-    if not types.is_integer(column.type) or column.null_count:
-        found = f"{column.null_count} empty rows" if column.null_count else f"type {column.type}"
-        raise DataError(f"{path}: column {name!r} must hold one integer a row, found {found}")
-    values: Labels = column.to_numpy().astype(np.int64)
-    return values
-
-
-def class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:
-    """Return the class names that the hub's metadata give for a label column, or none."""
-    try:
-        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
-        return tuple(map(str, names)) if isinstance(names, list) else ()
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return ()
-
-
-def missing_shards(paths: Sequence[Path]) -> list[str]:
-    """Say which shards of `NAME-00000-of-00002.parquet` are not there: half a data set should not go unseen."""
-    shards = [match for path in paths if (match := re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})(.*)", path.name))]
-    if not shards:
-        return []
-    there, total = {int(shard[2]) for shard in shards}, int(shards[0][3])
-    stem = shards[0][1]
-    return [f"{stem}-{i:05}-of-{total:05}: this file was not found" for i in range(total) if i not in there]

@@ -1,4 +1,4 @@
-"""What every source returns: a data set as its files hold it; what every one must fulfil, and how it is divided."""
+"""What every source returns: a data set as its files hold it; what every one must fulfil."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from torchsid.errors import DataError
-from torchsid.tasks.domain import generator_at
 from torchsid.tasks.names import Names
+from torchsid.tasks.splitting import Labels
 from torchsid.tasks.stored import Stored
 
 Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 Sums = NDArray[np.int64]
 """Of each image and channel the sum of its pixels and of their squares, `[N, C, 2]`; −1 where nobody has added them up."""
 
@@ -110,44 +109,3 @@ def empty_classes(labels: Labels, class_names: tuple[str, ...]) -> list[str]:
     present = set(np.unique(labels).tolist())
     absent = [name for i, name in enumerate(class_names) if i not in present]
     return [f"{len(absent)} classes have no training image: {', '.join(absent[:10])}"] if absent else []
-
-
-def quotas(counts: Labels, total: int) -> Labels:
-    """Divide `total` among classes in proportion to `counts` (largest remainders get the rest); int64 `[C]`."""
-    exact = counts * (total / counts.sum())
-    quota: Labels = np.floor(exact + 1e-9).astype(np.int64)
-    most_short = np.argsort(quota - exact, kind="stable")
-    quota[most_short[: total - int(quota.sum())]] += 1
-    return quota
-
-
-def first(labels: Labels, total: int, num_classes: int) -> Labels:
-    """Return the indices of the first `total` samples with every class in its share, in the order of the file."""
-    quota = quotas(np.bincount(labels, minlength=num_classes), total)
-    return np.flatnonzero(_rank_in_class(labels) < quota[labels])
-
-
-def hold_out(labels: Labels, share: float, num_classes: int, seed: int) -> tuple[Labels, Labels]:
-    """Return the indices to keep and those to hold out, both in the order of the file; a function of its arguments."""
-    shuffled = torch.randperm(len(labels), generator=generator_at("split", seed)).numpy()
-    kept = np.ones(len(labels), dtype=bool)
-    kept[shuffled[first(labels[shuffled], round(share * len(labels)), num_classes)]] = False
-    return np.flatnonzero(kept), np.flatnonzero(~kept)
-
-
-def every_fifth(labels: Labels) -> tuple[Labels, Labels]:
-    """Return the indices for training and for testing of data that come without a test part.
-
-    The rule is fixed: within each class, in the order of the file, samples 5, 10, 15, … are the test set.
-    """
-    test = _rank_in_class(labels) % 5 == 4
-    return np.flatnonzero(~test), np.flatnonzero(test)
-
-
-def _rank_in_class(labels: Labels) -> Labels:
-    """For each sample: how many earlier ones have its label."""
-    by_class = np.argsort(labels, kind="stable")
-    ordered = labels[by_class]
-    rank = np.empty(len(labels), dtype=np.int64)
-    rank[by_class] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
-    return rank

@@ -3,18 +3,12 @@
 import os
 import re
 import stat
-from array import array
 from bisect import insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from torchsid.errors import printable
-from torchsid.tasks.names import Names
+from torchsid.tasks.files import File
 
 _NAMED_IMAGE = re.compile(
     r".+\.(apng|avif|bmp|dib|gif|hei[cf]|hif|ico|j2k|jfif|jp2|jpe|p?jpe?g|jxl|p[bgnp]m|pjp|png|qoi|tga|tiff?|webp)", re.IGNORECASE
@@ -25,40 +19,6 @@ _CLUTTER = re.compile(r"\._.*|\.ds_store|thumbs\.db|ehthumbs\.db|desktop\.ini|ic
 """What systems leave in folders and nobody means."""
 _LOCKED = "folders that cannot be read"
 _SHOWN = 3
-
-
-class File(NamedTuple):
-    """A file as its folder knows it."""
-
-    name: str
-    """Below the folder that is scanned, with slashes."""
-    size: int = -1
-    """In bytes; −1 where it cannot be looked at: a link that leads nowhere."""
-    time: int = -1
-    """When it was last changed, in nanoseconds since 1970; −1 likewise."""
-
-
-@dataclass(frozen=True, eq=False)
-class Files:
-    """Many files: `names`, `sizes` and `times` (int64 `[N]`) of each; see `File`."""
-
-    names: Names
-    sizes: NDArray[np.int64]
-    times: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, files: Iterable[File]) -> "Files":
-        """Return files compactly."""
-        sizes, times = array("q"), array("q")
-
-        def names() -> Iterator[str]:
-            for name, size, time in files:
-                sizes.append(size)
-                times.append(time)
-                yield name
-
-        called = Names.of(names())
-        return cls(called, np.array(sizes, dtype=np.int64), np.array(times, dtype=np.int64))
 
 
 class Scan:

@@ -1,6 +1,5 @@
 """What a source of a named data set is: it finds its files below a folder and reads them. The first complete one counts."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,13 +7,13 @@ from pathlib import Path
 
 from torchsid.errors import DataError, printable
 from torchsid.settings import path_of
-from torchsid.tasks.images import ledger
+from torchsid.tasks import ledger
+from torchsid.tasks.files import File
+from torchsid.tasks.files import Files as Listing
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue
 from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
-from torchsid.tasks.images.scan import File
-from torchsid.tasks.images.scan import Files as Listing
 
 Files = Mapping[str, Sequence[Path]]
 """The files of each part (`"train"`, `"test"`, …) in the order to read them; a part that was not found is empty."""
@@ -63,7 +62,13 @@ def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
         paths = sorted({path for part in files.values() for path in part})
         if all(files.values()):
             listed = Listing.of(_file(path, root) for path in paths)
-            hashes = dict(zip(listed.names, map(bytes.hex, map(bytes, ledger.sha256s(request, root, listed))), strict=True))
+            hashes = dict(
+                zip(
+                    listed.names,
+                    map(bytes.hex, map(bytes, ledger.sha256s(request.cache, request.name, root, listed, request.files))),
+                    strict=True,
+                )
+            )
             read = source.read(files)
             return decoded(replace(read, files=hashes), request) if isinstance(read, Catalogue) else replace(read, files=hashes)
         found += [path.name for path in paths]
@@ -88,9 +93,3 @@ def root_of(request: Request, advice: str = "") -> Path:
     if not root.is_dir():
         raise DataError(f"{printable(str(root))} (data.path) is no folder{advice}")
     return root
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

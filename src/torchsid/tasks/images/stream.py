@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images import cache
-from torchsid.tasks.images.decode import opened, pixels, require
+from torchsid.tasks import cache
+from torchsid.tasks.images.decode import opened, pixels
 from torchsid.tasks.images.request import Request
+from torchsid.tasks.packages import require
 
 CLASSES = "classes.txt"
 _COUNT = 2_000  # images of an archive

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from torchsid.errors import DataError, printable
+from torchsid.tasks.files import Files
 from torchsid.tasks.images.encoded import Encoded, unchanged
-from torchsid.tasks.images.raw import Labels
-from torchsid.tasks.images.scan import Files
 from torchsid.tasks.names import Names
+from torchsid.tasks.splitting import Labels
 
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)  # what begins with a dot is nobody's sample
 _IMAGES = re.compile(r"avif|bmp|gif|hei[cf]|jfif|jp2|jpe?g?|jxl|p[gnp]m|png|tiff?|webp")

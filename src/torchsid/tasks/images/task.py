@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 from torch import Tensor
 
+from torchsid.durable import file_sha256
 from torchsid.errors import DataError, printable, unknown_name
 from torchsid.settings import CountOrZero, NotNegative, Share
 from torchsid.tasks.domain import About, Samples, Splits, Task
@@ -23,9 +24,9 @@ from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
 from torchsid.tasks.images.decode import read_image
 from torchsid.tasks.images.folders import images_below
 from torchsid.tasks.images.noise import NoiseConfig
-from torchsid.tasks.images.raw import Labels, RawPart, RawSet, empty_classes, first, hold_out, sums_of
+from torchsid.tasks.images.raw import RawPart, RawSet, empty_classes, sums_of
 from torchsid.tasks.images.request import Request
-from torchsid.tasks.images.sources import file_sha256
+from torchsid.tasks.splitting import Labels, first, hold_out
 from torchsid.tasks.stored import Draws, Stored
 
 

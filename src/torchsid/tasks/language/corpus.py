@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from torchsid.durable import file_sha256, replaced
 from torchsid.errors import DataError, printable
 from torchsid.tasks.domain import PARTS
-from torchsid.tasks.images.sources import file_sha256
-from torchsid.tasks.vocabulary import Bytes, Characters, Ids, Pieces, Vocabulary
+from torchsid.tasks.stored import RowFile
+from torchsid.tasks.vocabulary import Bytes, Characters, Pieces, Vocabulary
 
 _FORMAT = 2  # raise it when what is stored changes
 _BINS = ("train.bin", "val.bin")  # as nanoGPT calls them
@@ -40,11 +42,14 @@ class Part:
         """Return how many tokens there are for a character, and for a byte, of a text."""
         return {"characters": self.count / self.characters, "bytes": self.count / self.bytes} if self.bytes else {}
 
-    @property
-    def ids(self) -> Ids:
-        """Read all, int64 `[count]`."""
-        kind = np.dtype(str(self.dtype).removeprefix("torch."))
-        return np.fromfile(self.path, kind, self.count, offset=self.first * kind.itemsize).astype(np.int64)
+    def read(self, starts: Tensor, width: int) -> Tensor:
+        """Return some windows of tokens, `[n, width]`, by where each begins, int64 `[n]`.
+
+        Raises:
+            DataError: the file has gone, or has changed.
+        """
+        windows = RowFile(self.path, (width,), self.dtype, stride=self.dtype.itemsize, changed=self.changed)
+        return windows.read(self.first + starts)
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,7 @@ def _bytes(path: Path) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.part")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with replaced(path, mark=str(os.getpid())) as file:
+            file.write(data)
     except OSError as error:
         raise DataError(f"tokens cannot be kept in {printable(str(path.parent))} ({error.strerror}): set data.cache") from None

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from torchsid.errors import DataError, printable
 from torchsid.settings import Count, Share, path_of
+from torchsid.tasks.cache import folder
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
-from torchsid.tasks.images.cache import folder
 from torchsid.tasks.language import corpus
 from torchsid.tasks.language.corpus import Corpus, Part
 from torchsid.tasks.language.windows import Windows
@@ -58,9 +58,8 @@ class Language(Task):
         if short:
             raise DataError(f"data.context = {length} needs {2 * length} tokens in every part, but {'; '.join(short)}: lower it")
         train = found.parts["train"]
-        rows, first = torch.arange(train.count // length - 1), train.first
-        inputs = Stored(Windows(train.path, length + 1, length, train.dtype, first, train.changed), rows)
-        target = Stored(Windows(train.path, length, length, train.dtype, first + 1, train.changed), rows)
+        rows = torch.arange(train.count // length - 1)
+        inputs, target = Stored(Windows(train, length + 1, length), rows), Stored(Windows(train, length, length, first=1), rows)
         about: dict[str, Any] = {
             "name": printable(path_of(self.path).name),
             "num_classes": found.size,
@@ -127,7 +126,7 @@ class Language(Task):
 
 def _whole(part: Part, length: int) -> Samples:
     """Return windows that touch, in which all tokens but the first are targets; the last is filled up with what counts nowhere."""
-    ids = torch.from_numpy(part.ids)
+    ids = part.read(torch.tensor([0]), part.count)[0].to(torch.int64)
     count = max(0, -(-(len(ids) - 1) // length))
     inputs, target = ids.new_zeros(count * length), ids.new_full((count * length,), _IGNORED)
     if count:

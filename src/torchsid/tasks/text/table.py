@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import DataError, printable
+from torchsid.tasks.columns import chosen_columns, class_names, missing_shards, read_columns
 from torchsid.tasks.domain import PARTS
-from torchsid.tasks.images.decode import require
-from torchsid.tasks.images.parquet import chosen_columns, class_names, missing_shards, read_columns
+from torchsid.tasks.packages import require
+from torchsid.tasks.parts import NAMES_OF
 
 if TYPE_CHECKING:
     from pyarrow import Table
 
-_WORDS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _KINDS = (".parquet", *_SEPARATORS, ".jsonl", ".json")
 _BLOCK = 2**24  # bytes of a file that are parsed at once, which the longest row must fit in
@@ -73,7 +73,7 @@ def files_of(path: Path, name: str) -> Mapping[str, list[Path]]:
         return [file for file in there if shard.fullmatch(file.name)]
 
     def first(part: str) -> list[Path]:
-        stems = [f"{front}{word}" for front in dict.fromkeys([name and f"{name}-", ""]) for word in _WORDS[part]]
+        stems = [f"{front}{word}" for front in dict.fromkeys([name and f"{name}-", ""]) for word in NAMES_OF[part]]
         return next(filter(None, map(called, stems)), [])
 
     found = {part: first(part) for part in PARTS}

@@ -13,11 +13,11 @@ from annotated_types import Ge
 from torch import Tensor
 
 from torchsid.core.masks import PADDING
+from torchsid.durable import file_sha256
 from torchsid.errors import DataError, printable
 from torchsid.settings import Count, Share, path_of
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
-from torchsid.tasks.images.raw import Labels, every_fifth, hold_out
-from torchsid.tasks.images.sources import file_sha256
+from torchsid.tasks.splitting import Labels, every_fifth, hold_out
 from torchsid.tasks.text.table import Row, files_of, read
 from torchsid.tasks.vocabulary import Bytes, Pieces, Vocabulary, remembered
 

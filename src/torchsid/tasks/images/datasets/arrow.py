@@ -2,11 +2,11 @@
 
 from torchsid.errors import DataError, printable
 from torchsid.tasks.images import hub
-from torchsid.tasks.images.decode import require
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.sources import root_of
+from torchsid.tasks.packages import require
 
 _MARKS = ("dataset_dict.json", "state.json")
 

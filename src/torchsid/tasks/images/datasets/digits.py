@@ -9,8 +9,9 @@ from importlib import resources
 
 import numpy as np
 
-from torchsid.tasks.images.raw import RawPart, RawSet, every_fifth
+from torchsid.tasks.images.raw import RawPart, RawSet
 from torchsid.tasks.images.request import Request
+from torchsid.tasks.splitting import every_fifth
 
 
 def digits(request: Request) -> RawSet:

@@ -6,13 +6,15 @@ from functools import partial
 from pathlib import Path
 
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images import folders, ledger
+from torchsid.tasks import ledger
+from torchsid.tasks.files import Files
+from torchsid.tasks.images import folders
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue, Encoded, unchanged
-from torchsid.tasks.images.raw import Labels, RawSet, every_fifth, hold_out
+from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
-from torchsid.tasks.images.scan import Files
 from torchsid.tasks.images.sources import root_of
+from torchsid.tasks.splitting import Labels, every_fifth, hold_out
 
 _TEST_SHARE = 0.2
 
@@ -35,7 +37,11 @@ def folder(request: Request) -> RawSet:
         names=found.files.names[: len(found.labels)],
         class_names=found.class_names,
         notes=found.notes,
-        files={f"{len(found.labels)} images": ledger.of_all(found.files, ledger.sha256s(request, root, found.files))},
+        files={
+            f"{len(found.labels)} images": ledger.of_all(
+                found.files, ledger.sha256s(request.cache, request.name, root, found.files, request.files)
+            )
+        },
         divide=partial(divided, num_classes=len(found.class_names), by_lot=found.bare),
     )
     return decoded(catalogue, request)

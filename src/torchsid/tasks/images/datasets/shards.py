@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 from array import array
@@ -13,19 +14,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from torchsid.durable import replaced
 from torchsid.errors import DataError, printable
-from torchsid.tasks.images import cache, ledger, tars
+from torchsid.tasks import cache, ledger
+from torchsid.tasks.domain import PARTS
+from torchsid.tasks.files import Files
+from torchsid.tasks.images import tars
 from torchsid.tasks.images.datasets.folder import divided
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue
-from torchsid.tasks.images.parts import PARTS, part_of
-from torchsid.tasks.images.progress import Progress
-from torchsid.tasks.images.raw import Labels, RawSet
+from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
-from torchsid.tasks.images.scan import Files, Scan, listing
+from torchsid.tasks.images.scan import Scan, listing
 from torchsid.tasks.images.sources import root_of
 from torchsid.tasks.images.tars import TarImages
 from torchsid.tasks.names import Names
+from torchsid.tasks.parts import part_of
+from torchsid.tasks.progress import Progress
+from torchsid.tasks.splitting import Labels
 
 _CLASSES = ("classes.txt", "classnames.txt", "labels.txt")
 _PACKED = re.compile(r".*\.(tar\.(gz|bz2|xz|zst|lz4|Z)|t[gbx]z2?)", re.IGNORECASE)
@@ -69,7 +75,9 @@ def shards(request: Request) -> RawSet:
         names=listed.images.names,
         class_names=class_names,
         notes=(*scan.notes, *listed.remarks, *problems),
-        files={f"{len(names)} archives": ledger.of_all(files, ledger.sha256s(request, root, files))},
+        files={
+            f"{len(names)} archives": ledger.of_all(files, ledger.sha256s(request.cache, request.name, root, files, request.files))
+        },
         divide=partial(divided, num_classes=len(class_names), by_lot=not any(map(_part, names))),
     )
     return decoded(catalogue, request)
@@ -132,7 +140,7 @@ def _remembered(root: Path, archives: Files, folder: Path) -> _Listed:
     if time.time_ns() - archives.times.max() > ledger.RECENT:
         with suppress(OSError):  # then they are looked for the next time
             folder.mkdir(parents=True, exist_ok=True)
-            with cache.replaced(path) as out:
+            with replaced(path, mark=str(os.getpid())) as out:
                 np.savez(out, words=words, text=np.frombuffer(names.text, dtype=np.uint8), **arrays)
     return listed
 

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 
-PARTS: Mapping[str, Sequence[str]] = {
+NAMES_OF: Mapping[str, Sequence[str]] = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
 """The names of each part, in small or capital letters; the first are preferred."""
-PART_OF = {name: part for part, names in PARTS.items() for name in names}
+PART_OF = {name: part for part, names in NAMES_OF.items() for name in names}
 """Which part each name means."""
 _PART = re.compile(rf"({'|'.join(PART_OF)})([-_ ]?(set|data|images|split))?", re.IGNORECASE)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from torchsid.tasks.images import cache
-from torchsid.tasks.images.cache import Chunk, Colour, Shape, in_memory, stored
-from torchsid.tasks.images.raw import Labels, sums_of
+from torchsid.tasks.images import store
+from torchsid.tasks.images.raw import sums_of
+from torchsid.tasks.images.store import Chunk, Colour, Shape, in_memory, stored
+from torchsid.tasks.splitting import Labels
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4), dtype=np.uint8)
 FILES = {"pixels.u8", "sums.i64", "index.jsonl"}
@@ -43,7 +44,7 @@ class Images:
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_CHUNK", 7 * 48)  # six chunks of seven images at most
+    monkeypatch.setattr(store, "_CHUNK", 7 * 48)  # six chunks of seven images at most
 
 
 def check(path: Path, bad: tuple[int, ...] = ()) -> None:
@@ -73,7 +74,7 @@ def test_an_entry_is_made_once_and_as_in_memory(tmp_path: Path) -> None:
 
 
 def test_the_rows_of_all_chunks_lie_in_one_array() -> None:
-    assert len({id(rows.base) for rows in cache._chunks(Images(), (3, 4, 4))}) == 1  # of a million images each has megabytes
+    assert len({id(rows.base) for rows in store._chunks(Images(), (3, 4, 4))}) == 1  # of a million images each has megabytes
 
 
 def test_what_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -157,11 +158,3 @@ def test_colour_among_grey_is_told(tmp_path: Path) -> None:
         stored(tmp_path / "x", Grey())
     stored(tmp_path / "x", Images())
     check(tmp_path / "x")
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.folder("~/a") == tmp_path / "a"
-    for value, expected in (("/x", Path("/x")), ("", tmp_path / ".cache"), ("relative", tmp_path / ".cache")):
-        monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert cache.folder("") == expected / "torchsid"

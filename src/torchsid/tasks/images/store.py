@@ -13,14 +13,13 @@ While it is built its name ends in `.part`, and the index is the journal of what
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -28,23 +27,17 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-from torchsid.settings import path_of
-from torchsid.tasks.images.decoder import cores
-from torchsid.tasks.images.progress import Progress, bounded, duration, say, volume
-from torchsid.tasks.images.raw import Labels, Pixels, Sums
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from torchsid.durable import replaced
+from torchsid.tasks.cache import locked
+from torchsid.tasks.images.raw import Pixels, Sums
+from torchsid.tasks.progress import Progress, bounded, cores, duration, say, volume
+from torchsid.tasks.splitting import Labels
 
 Shape = tuple[int, int, int]
 """Channels, height and width."""
 Bad = Mapping[int, str | Shape]
 """Which images cannot be used: what is wrong, or their shape where it is another than that of most."""
 
-OFF = "off"
-"""The setting that keeps decoded images nowhere."""
 _PIXELS, _SUMS, _INDEX, _LOCK = "pixels.u8", "sums.i64", "index.jsonl", ".lock"
 _CHUNK = 2**22  # bytes of pixels that are decoded by one thread, and written at once
 _LOOKED_AT = 2**27  # bytes that are compared with their checksums when an entry is opened
@@ -155,19 +148,6 @@ class Entry:
     pixels: Path | Pixels | None
 
 
-def folder(setting: str) -> Path:
-    """Return the cache's folder: the setting, or the user's cache folder by the XDG rules, also where nothing decoded is kept."""
-    if setting not in ("", OFF):
-        return path_of(setting)
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "torchsid"
-
-
-def entry(setting: str, name: str, digest: str) -> Path:
-    """Return where something of a data set is kept, by the SHA-256 of what it follows from; a name may have any characters."""
-    return folder(setting) / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{digest[:20]}"
-
-
 def stored(path: Path, work: Work) -> Entry:
     """Return the entry at `path`, which is made first where it is not there; what is damaged of it is made again.
 
@@ -205,18 +185,6 @@ def in_memory(work: Work) -> Entry:
         sums[chunks[number]] = chunk.sums
         index.done[number] = Record(0, chunk.bad, chunk.several)
     return Entry(index, sums, pixels)
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write, which takes the place of `path` when it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _chunks(work: Work, shape: Shape) -> list[Labels]:
@@ -377,25 +345,3 @@ def _read(path: Path) -> tuple[Index, bool] | None:
 def _to_write(path: Path) -> BinaryIO:
     path.touch()
     return path.open("r+b")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Wait until no other process holds a file, and hold it; yield whether it is still there."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except FileNotFoundError:  # its folder was renamed this moment
-        yield False
-        return
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("another process prepares the same data: waiting for it (%s)", path)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks: who builds at the same time writes the same
-                pass
-        yield os.fstat(descriptor).st_nlink > 0
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,7 @@
 """The SHA-256 of files, remembered in the cache, so that what has not changed since is not read again."""
 
 import hashlib
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -9,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from torchsid.tasks.images import cache
-from torchsid.tasks.images.decoder import cores
-from torchsid.tasks.images.progress import Progress, bounded
-from torchsid.tasks.images.request import Request
-from torchsid.tasks.images.scan import Files
+from torchsid.durable import replaced
+from torchsid.tasks import cache
+from torchsid.tasks.files import Files
 from torchsid.tasks.names import Names
+from torchsid.tasks.progress import Progress, bounded, cores
 
 RECENT = 2 * 10**9  # nanoseconds: what was changed so short a time ago may change again within one tick of its file system's clock
 _TOGETHER = 64  # files that are read by one thread
@@ -23,14 +23,21 @@ Hashes = NDArray[np.uint8]
 """SHA-256 of files, `[N, 32]`."""
 
 
-def sha256s(request: Request, root: Path, files: Files) -> Hashes:
+def sha256s(setting: str, name: str, root: Path, files: Files, chosen_by: str = "") -> Hashes:
     """Return the SHA-256 of the content of files below a folder.
 
     A file is not read where name, size and time are those of an earlier start. One that cannot be read has that of the reason.
+
+    Args:
+        setting: where the cache is; see `cache.folder`.
+        name: of the data set.
+        root: the folder.
+        files: in it.
+        chosen_by: what says which files of it these are, if not all.
     """
-    words = "\0".join([str(root.absolute()), request.name, request.files])
+    words = "\0".join([str(root.absolute()), name, chosen_by])
     digest = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
-    ledger = cache.entry(request.cache, f"{request.name}-files", digest).with_suffix(".npz")
+    ledger = cache.entry(setting, f"{name}-files", digest).with_suffix(".npz")
     hashes, known = _known(ledger, files)
     if known.all():
         return hashes
@@ -42,7 +49,7 @@ def sha256s(request: Request, root: Path, files: Files) -> Hashes:
         hashes, known = _known(ledger, files)  # another process may have read them meanwhile
         now = time.time_ns()
         try:
-            _read(request.name, root, files, hashes, known)
+            _read(name, root, files, hashes, known)
         finally:
             trusted = known & (files.times < now - RECENT)
             with suppress(OSError):  # then they are read again the next time
@@ -103,5 +110,5 @@ def _known(ledger: Path, files: Files) -> tuple[Hashes, NDArray[np.bool_]]:
 
 def _write(ledger: Path, files: Files, times: NDArray[np.int64], hashes: Hashes) -> None:
     text = np.frombuffer(files.names.text, dtype=np.uint8)
-    with cache.replaced(ledger) as file:
+    with replaced(ledger, mark=str(os.getpid())) as file:
         np.savez(file, text=text, spans=files.names.spans, sizes=files.sizes, times=times, hashes=hashes)

@@ -1,13 +1,12 @@
 """How far something is that takes a while, for whoever listens to the log; and a pool of threads that does not run ahead."""
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
-
-from torchsid.tasks.images.decoder import cores
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -54,6 +53,11 @@ def volume(count: int) -> str:
     ('0.0 GiB', '14.7 GiB')
     """
     return f"{count / 2**30:.1f} GiB" if not 0 < count < 2**30 else f"{-(-count // 2**20)} MiB"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def bounded(pool: Executor, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whatever happens in between."""
+"""Files that are either the old ones or the new ones, whatever happens in between, and their checksums."""
 
 import errno
 import hashlib
@@ -8,8 +8,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from torchsid.errors import RunError
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_json(content: object) -> str:
@@ -29,22 +36,40 @@ def os_errors(path: Path) -> Iterator[None]:
 
 def replace_file(path: Path, content: str | bytes) -> None:
     """Replace the file at once: a reader sees the old or the new one, never a part; a RunError where the system refuses."""
-    temporary = path.with_name(f".{path.name}.new")
-    with os_errors(path):
-        try:
-            write_bytes(temporary, content.encode(errors="backslashreplace") if isinstance(content, str) else content)
-            temporary.replace(path)
-            _sync_directory(path.parent)
-        finally:
-            with suppress(OSError):  # the first error is the one to show
-                temporary.unlink(missing_ok=True)
+    with os_errors(path), replaced(path) as file:
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+
+
+@contextmanager
+def replaced(path: Path, *, mark: str = "new") -> Iterator[BinaryIO]:
+    """Give a file to write, which takes the place of `path` when it is whole and on the disk; an OSError where the system refuses.
+
+    Args:
+        path: the file that is written or replaced.
+        mark: ends the name of the file that is given, and is one of the process's own where others may write the same.
+    """
+    temporary = path.with_name(f".{path.name}.{mark}")
+    try:
+        with _new(temporary) as file:
+            yield file
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    finally:
+        with suppress(OSError):  # the first error is the one to show
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a new file, never through a link that lies there, and wait until it is on the disk."""
+    with _new(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[BinaryIO]:
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
