@@ -68,17 +68,21 @@ def with_data(config: "training.RunConfig", args: argparse.Namespace) -> "traini
     return config if args.data is None else replace(config, data=replace(config.data, path=path_setting(args.data)))
 
 
-def load_samples(
-    network: "training.LoadedNetwork", args: argparse.Namespace, screen: Console, wanted: Sequence[str] = ()
-) -> "dict[str, tasks.Samples]":
-    """Return samples that the network of RUN was trained with, from where the data lie now; warn of others than the run knew.
-
-    They are those of the splits that are wanted, of which an empty one is a DataError, by default of all that have samples.
-    """
+def load_splits(network: "training.LoadedNetwork", args: argparse.Namespace) -> "tasks.Splits":
+    """Return the data that the network of RUN was trained with, from where they lie now."""
     from torchsid.training.setup import build_task
 
     config = with_data(network.config, args)
-    splits = build_task(config).load(config.training.seed)
+    return build_task(config).load(config.training.seed)
+
+
+def samples_of(
+    splits: "tasks.Splits", args: argparse.Namespace, screen: Console, wanted: Sequence[str] = ()
+) -> "dict[str, tasks.Samples]":
+    """Return the samples of splits that are wanted, of which an empty one is a DataError, by default of all that have samples.
+
+    Warns of others than the run knew.
+    """
     found = {name: getattr(splits, name) for name in dict.fromkeys(wanted or SPLITS)}
     empty = [name for name, samples in found.items() if not len(samples)]
     if wanted and empty:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid import training
-from torchsid.cli.arguments import SPLITS, about_run, add_shared, load_samples, positive, with_data
+from torchsid.cli.arguments import SPLITS, about_run, add_shared, load_splits, positive, samples_of, with_data
 from torchsid.cli.console import Console, command_of, percent, write_json
 from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(["--folds judges all samples: leave --split out"], source="command")
     screen, network = Console(), training.load_network(args.directory, args.weights)
     wanted = args.split or (() if args.folds else ["train"])
-    parts = load_samples(network, args, screen, wanted)
+    parts = samples_of(load_splits(network, args), args, screen, wanted)
     samples, last_alone = joined(list(parts.values())), not network.learner.trains_stages
     jury = [Judge(network.learner, network.prepare, torch.arange(len(samples)))]
     if args.folds:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchsid import training
-from torchsid.cli.arguments import SPLITS, about_run, add_shared, cascade_of, load_samples
+from torchsid.cli.arguments import SPLITS, about_run, add_shared, cascade_of, load_splits, samples_of
 from torchsid.cli.console import Console, write_json
 from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError, RunError, unknown_name
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     cascade_of(network, args.directory)
     objective = objective_of(network.learner)
     subject = _subject(network, objective, args)
-    splits = load_samples(network, args, screen, args.split or ())
+    splits = samples_of(load_splits(network, args), args, screen, args.split or ())
     emit("\n".join([*subject.theory, ""]))
     found: list[Certified] = []
     held = []

@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from torchsid import training
-from torchsid.cli.arguments import about_run, add_shared, cascade_of, load_samples
-from torchsid.cli.console import Console, percent, stage_name, write_json
+from torchsid.cli.arguments import about_run, add_shared, cascade_of, load_splits, samples_of
+from torchsid.cli.console import MISSING, Console, percent, stage_name, write_json
 from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
 
@@ -33,14 +34,24 @@ def run(args: argparse.Namespace) -> int:
     screen, network = Console(), training.load_network(args.directory, args.weights)
     cascade = cascade_of(network, args.directory) if args.exit_when or args.exit_curve else None
     exit_early = EarlyExit(cascade, args.exit_when) if cascade and args.exit_when else None
-    found = load_samples(network, args, screen, [args.split, *(["validation"] if args.exit_curve else [])])
+    splits = load_splits(network, args)
+    found = samples_of(splits, args, screen, [args.split, *(["validation"] if args.exit_curve else [])])
     samples = found[args.split]
     measured = evaluate(network.learner, samples, prepare=network.prepare)
     measured["scores"] = scores = network.task.scores(measured["kl"], args.split, network.about)
     by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), *scores.values(), strict=True)
     rows = [(stage_name(stage), percent(right), *(f"{each:.4f}" for each in rest)) for stage, (right, *rest) in enumerate(by_stage)]
+    if floor := network.task.floor(splits):
+        measured["floor"] = asdict(floor)
+        own = floor.scores.get(args.split, {})
+        others = network.task.scores([own["kl"]], args.split, network.about) if "kl" in own else {}
+        known = [own.get("kl"), own.get("ece"), *(each for (each,) in others.values())]
+        told = [MISSING if each is None else f"{each:.4f}" for each in known]
+        rows.append((floor.name, percent(own.get("accuracy")), *told))
     screen.table([f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE", *scores], rows)
     emit()
+    if floor:
+        emit("\n".join([f"{floor.name}: {floor.about}", *floor.missed(args.split, {"kl": measured["kl"][-1]}), ""]))
     if exit_early:
         measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare)
         _print_exits(screen, measured["early_exit"])

@@ -19,7 +19,7 @@ from torchsid.training.toml import read_toml
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from torchsid.tasks import Samples
+    from torchsid.tasks import Floor, Samples
     from torchsid.training.run import RunDirectory, Which
 
 _MANIFEST_KEYS = ("torchsid", "status", "label", "recipe", "seed", "versions", "hardware", "data")
@@ -83,6 +83,7 @@ class RunRecord:
     epochs: tuple[Mapping[str, Any], ...]  # the events of epochs in order, one an epoch
     warnings: tuple[str, ...]
     scores: Mapping[tuple[str, str], Scores]  # by weights (`best`, `last`) and split; empty without an evaluation
+    floor: "Floor | None" = None  # what a rival without a network reaches
     named: "Mapping[str, Named]" = field(default_factory=dict)  # names of the samples by split, if they have any
 
     @property
@@ -185,7 +186,7 @@ def load_run(path: str | Path) -> RunRecord:
         manifest=manifest,
         epochs=tuple(epochs[epoch] for epoch in sorted(epochs)),  # after a resume the later line of an epoch counts
         warnings=tuple(str(event.get("message", "")) for event in events if event.get("event") == "warning"),
-        scores=_scores(run, finished=manifest["status"] == "finished"),
+        **_evaluated(run, finished=manifest["status"] == "finished"),
         named=_named(run.path / "names.json"),
     )
 
@@ -208,19 +209,23 @@ def _named(path: Path) -> dict[str, Named]:
     return parts
 
 
-def _scores(run: "RunDirectory", *, finished: bool) -> dict[tuple[str, str], Scores]:
+def _evaluated(run: "RunDirectory", *, finished: bool) -> dict[str, Any]:
+    """Return the scores of a run, and the floor beside them."""
+    from torchsid.tasks import Floor
+
     path = run.path / "evaluation.json"
     if not finished and not path.is_file():
-        return {}
+        return {"scores": {}}
     evaluation = run.evaluation()
     try:
-        return {
+        scores = {
             (which, split): _scores_of(split, weights[split])
             for which in ("best", "last")
             if (weights := evaluation[which])
             for split in ("validation", "test")
             if weights.get(split)
         }
+        return {"scores": scores, "floor": Floor(**evaluation["floor"]) if "floor" in evaluation else None}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise RunError(f"{path} is incomplete or damaged: {type(error).__name__} at {error}") from None
 

@@ -10,6 +10,7 @@ from torchsid.registry import Registry
 
 if TYPE_CHECKING:
     from torchsid.tasks.domain import About as About
+    from torchsid.tasks.domain import Floor as Floor
     from torchsid.tasks.domain import Samples as Samples
     from torchsid.tasks.domain import Splits as Splits
     from torchsid.tasks.domain import Task as Task

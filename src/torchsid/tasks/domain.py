@@ -102,6 +102,28 @@ class Splits:
         return replace(self, **{name: replace(part, inputs=part.inputs.of_worker(own)) for name, part in found.items()})
 
 
+@dataclass(frozen=True)
+class Floor:
+    """What a simple rival without a network reaches on the same samples: a network that does no better has learnt little.
+
+    Attributes:
+        name: of the rival.
+        about: what it was made of.
+        scores: by split, and by the names that `torchsid.training.evaluation.evaluate` has: `kl`, `accuracy`.
+    """
+
+    name: str
+    about: str
+    scores: Mapping[str, Mapping[str, float]]
+
+    def missed(self, split: str, reached: Mapping[str, float]) -> list[str]:
+        """Return a sentence for each number in which a network does worse; `reached` are those of its last stage."""
+        own = self.scores.get(split, {})
+        worse = {name: reached[name] - own[name] for name in own.keys() & reached.keys()}
+        worse = {name: gap for name, gap in worse.items() if (gap > 0 if name == "kl" else gap < 0)}
+        return [f"{name} {reached[name]:.4f} on {split} is worse than the {own[name]:.4f} of the {self.name}" for name in worse]
+
+
 class Task(ABC):
     """A domain. Its settings, the `[data]` section of a recipe, are the keyword-only parameters of its constructor."""
 
@@ -178,6 +200,10 @@ class Task(ABC):
             about: the data set.
         """
         return {}
+
+    def floor(self, splits: Splits) -> Floor | None:
+        """Return what a simple rival without a network reaches on the held-out parts; None where there is none to compare with."""
+        return None
 
     def readable(self, folder: Path) -> tuple[list[Path], list[str]]:
         """Return the files that `read` takes below a folder, in order, and a sentence for each kind that is left out.

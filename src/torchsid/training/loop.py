@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +303,7 @@ def evaluate_run(session: Session) -> dict[str, Any]:
 
     def write() -> None:
         session.check_files()
+        floor = setup.batches.task.floor(setup.splits)
         if shown:
             replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
@@ -311,7 +312,7 @@ def evaluate_run(session: Session) -> dict[str, Any]:
             replace_file(run.path / "names.json", json.dumps(named) + "\n")
         for which in WHICH:  # as one process writes them, whoever wrote them
             checkpoint.consolidate(run.checkpoint(which))
-        run.write_evaluation(evaluation)
+        run.write_evaluation(evaluation | ({"floor": asdict(floor)} if floor else {}))
 
     on_lead(setup.world, write)
     return evaluation

@@ -26,13 +26,18 @@ def settings(tmp_path: Path) -> list[str]:
 def test_the_commands_take_it(tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert main(["train", "shakespeare", *(f"--set={each}" for each in settings), "--out", str(run)]) == 0
-    evaluation = json.loads((run / "evaluation.json").read_text())["last"]["test"]
+    whole = json.loads((run / "evaluation.json").read_text())
+    evaluation, floor = whole["last"]["test"], whole["floor"]
+    assert floor["scores"]["test"]["kl"] < evaluation["kl"][-1]  # of a text that says the same again and again
+    assert f"is worse than the {floor['scores']['test']['kl']:.4f} of the {floor['name']}" in capsys.readouterr().out
     assert evaluation["n"] == round(0.1 * len(TEXT)) - 1
     assert evaluation["kl"][-1] < evaluation["kl"][0]  # than the prior
-    capsys.readouterr()
     assert main(["evaluate", str(run), "--weights", "last", "--json", str(tmp_path / "found.json")]) == 0
-    assert json.loads((tmp_path / "found.json").read_text())["scores"] == evaluation["scores"]
-    assert "bits a byte" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["scores"], found["floor"]) == (evaluation["scores"], floor)
+    table = capsys.readouterr().out.splitlines()
+    assert "bits a byte" in table[0]
+    assert [line.split()[0] for line in table[1:5]] == ["prior", "stage", "stage", floor["name"]]
     assert main(["certify", str(run), "--split", "test"]) == 0
     assert main(["report", str(run)]) == 0
     assert "sea shells" in (run / "report.html").read_text()

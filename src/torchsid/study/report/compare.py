@@ -11,6 +11,7 @@ from torchsid.show.tables import MARKS, NOTHING, Cell, Table, resolved, table
 from torchsid.study.frame import METRICS, Case, Difference, Frame, Row, rows_of, select
 from torchsid.study.runs import RunRecord, load_run
 from torchsid.study.statistics import paired_difference
+from torchsid.tasks import Floor
 from torchsid.training.config import dotted
 
 _SCORES = ("best", "accuracy", "kl", "ece")
@@ -151,6 +152,10 @@ def _notes(methods: Sequence[MethodRuns]) -> Iterator[str]:
         yield "The runs do not share their data: their accuracies measure different tasks."
     if any(run.manifest["hardware"] != runs[0].manifest["hardware"] for run in runs):
         yield "The runs were made on different hardware: time and throughput do not compare."
+    for run in runs:
+        if run.floor and (scores := run.held_out("last")):
+            reached = {name: scores.last(name) for name in scores.by_stage}
+            yield from (f"{run.name}: {sentence}, which has no network." for sentence in run.floor.missed(scores.split, reached))
     remarks = dict.fromkeys(remark for run in runs for remark in map(str, run.manifest["data"].get("skipped") or ()))
     yield from (f"Of the data: {remark}." for remark in islice(remarks, _REMARKS))
     if len(remarks) > _REMARKS:
@@ -165,7 +170,19 @@ def summary_table(result: Comparison) -> Table:
     of_one = "one seed; accuracies with 95 % intervals over the samples"
     over = "means with 95 % intervals over the seeds" if _several(result) else of_one
     caption = f"Held-out data, {over}" + (f"; differences are to the first method; {MARKS}" if found else "")
-    return number_table(result.frame, _heads(result), ["Method"], _SCORES, caption, {"Difference, last": found} if found else {})
+    shown = number_table(result.frame, _heads(result), ["Method"], _SCORES, caption, {"Difference, last": found} if found else {})
+    return shown._replace(rows=(*shown.rows, *(_floor_row(shown.columns, *each) for each in _floors(result.runs))))
+
+
+def _floors(runs: Iterable[RunRecord]) -> list[tuple[Floor, str]]:
+    """Return what rivals without a network reach, each once, and the split that is shown."""
+    found = {repr(run.floor): (run.floor, scores.split) for run in runs if run.floor and (scores := run.held_out("last"))}
+    return list(found.values())
+
+
+def _floor_row(columns: Sequence[str], floor: Floor, split: str) -> tuple[Cell, ...]:
+    known = {METRICS[name].title: METRICS[name].text(value) for name, value in floor.scores.get(split, {}).items()}
+    return (Cell(floor.name, floor.about), *(Cell(known[title]) if title in known else NOTHING for title in columns[1:]))
 
 
 def cost_table(result: Comparison) -> Table:

@@ -14,14 +14,17 @@ from torch import Tensor
 from torchsid.errors import DataError, printable
 from torchsid.settings import Count, Share, path_of
 from torchsid.tasks.cache import folder
-from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
+from torchsid.tasks.domain import PARTS, About, Floor, Samples, Splits, Task
 from torchsid.tasks.language import corpus
 from torchsid.tasks.language.corpus import Corpus, Part
+from torchsid.tasks.language.ngram import n_gram
 from torchsid.tasks.language.windows import Windows
 from torchsid.tasks.stored import Draws, Stored
-from torchsid.tasks.vocabulary import remembered
+from torchsid.tasks.vocabulary import Ids, remembered
 
 _IGNORED = -100
+_COUNTED = 2**22  # tokens of a part, the last of training, from which and by which an n-gram is made
+_WITHOUT = 20  # the last of so many parts of training chooses its order, where there is no validation part
 _MANY = 1000  # outcomes; of more, no names are kept
 
 
@@ -107,6 +110,18 @@ class Language(Task):
         found = {names[unit][0]: [nats * ratio * names[unit][1] for nats in kl] for unit, ratio in tokens.items()}
         return {"perplexity": [exp(nats) for nats in kl], **found}
 
+    def floor(self, splits: Splits) -> Floor:
+        """Return the loss of an n-gram, whose order the validation part chooses, or the end of the training part without one."""
+        whole = splits.train.target
+        train = whole[max(0, len(whole) - _COUNTED // splits.about["context"]) :].flatten().to(torch.int64).numpy()
+        parts = {name: _tokens(part)[:_COUNTED] for name in ("validation", "test") if len(part := getattr(splits, name))}
+        if "validation" not in parts:
+            held_out = max(2, len(train) // _WITHOUT)
+            train, parts = train[:-held_out], {"train": train[-held_out:], **parts}
+        order, losses = n_gram(train, parts, splits.about["num_classes"])
+        about = f"counts of {len(train):,} of {whole.shape.numel():,} training tokens, interpolated"
+        return Floor(f"{order}-gram", about, {name: {"kl": loss} for name, loss in losses.items() if name != "train"})
+
     def show(self, inputs: Tensor, about: About) -> str:
         """Return the text of a window; of given tokens their numbers."""
         known = remembered(about)
@@ -132,3 +147,9 @@ def _whole(part: Part, length: int) -> Samples:
     if count:
         inputs[: len(ids) - 1], target[: len(ids) - 1] = ids[:-1], ids[1:]
     return Samples(inputs.view(count, length), target.view(count, length))
+
+
+def _tokens(samples: Samples) -> Ids:
+    """Return the tokens of a held-out part, int64 `[n]`."""
+    target = samples.target[:]
+    return torch.cat([samples.inputs[0][:1], target[target != _IGNORED]]).to(torch.int64).numpy()
