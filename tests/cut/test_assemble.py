@@ -284,7 +284,11 @@ REFUSED = {
     "no example": (ValueError, "no tensor among the inputs", {"example": None}),
     "prior": (ValueError, r"log_prior has shape \(3,\); 5 classes need \[5\]", {"log_prior": torch.zeros(3)}),
     "skip": (CutError, r"cut 'b': ReluBackward0 crosses .* use by='graph'", {"model": LongSkip(), "stages": ("b",)}),
-    "tied": (CutError, "the parameter b.weight is used on both sides", {"model": Tied(), "stages": ("b",), "by": "graph"}),
+    "tied": (
+        CutError,
+        "b.weight, which is c.weight as well, is used on both sides",
+        {"model": Tied(), "stages": ("b",), "by": "graph"},
+    ),
 }
 
 

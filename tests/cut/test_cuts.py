@@ -133,7 +133,11 @@ REFUSED = {
         r"cut 'b': ReluBackward0 crosses beside its output \(a skip connection\); use by='graph'",
     ),
     "a block's inside": ("resnet-18", ("layer2.0.bn1",), r"cut 'layer2.0.bn1': the output of 'layer1' crosses beside its output"),
-    "a tied parameter": (Tied, ("b",), "cut 'b': the parameter b.weight is used on both sides, and one stage only can train it"),
+    "a tied parameter": (
+        Tied,
+        ("b",),
+        "cut 'b': the parameter b.weight, which is c.weight as well, is used on both sides",
+    ),
 }
 
 
@@ -147,7 +151,7 @@ def test_a_cut_that_cannot_be_is_explained(case: str) -> None:
 
 def test_a_carried_skip_is_no_obstacle_but_a_tied_parameter_is() -> None:
     assert [end.name for end in named(profile(LongSkip(), X), ("b",), carries_skips=True)] == ["b", ""]
-    with pytest.raises(CutError, match=r"the parameter b.weight is used on both sides"):
+    with pytest.raises(CutError, match=r"the parameter b.weight, which is c.weight as well, is used on both sides"):
         named(profile(Tied(), X), ("b",), carries_skips=True)
 
 
@@ -195,7 +199,7 @@ def test_a_lopsided_plan_says_so_and_names_cuts_that_even_it_out() -> None:
     ("model", "way_out"),
     [
         (UShaped(), r"after down, up; elsewhere skip connections cross, .*: stages=\['middle', 'inner', 'up'\]"),
-        (Tied(), r"after a, c; elsewhere the parameter b.weight is used on both sides: give each use a copy .*untie"),
+        (Tied(), r"after a, c; elsewhere the parameter b.weight, which is c.weight as well, is used on both sides: untie them"),
         (TiedModule(), "elsewhere the parameter b.weight is used on both sides: give each use a copy of its own"),
         (Folded(), r"after nothing; elsewhere no axis of \[\d+, 8\] has the \d+ samples of the example"),
         (nn.Sequential(Chain().requires_grad_(False), nn.Linear(5, 5)), r"after nothing; what is frozen \(requires_grad=False\)"),

@@ -18,6 +18,8 @@ READS = {
     "thin": ("vectors", "tokens", "maps"),
     "trunk": ("vectors", "tokens", "maps"),
 }
+ONE_BY_ONE = ("readout",)
+"""Kinds that answer at each token alone."""
 READABLE = [(kind, form) for kind, forms in READS.items() for form in forms]
 UNREADABLE = [(kind, form) for kind, forms in READS.items() for form in SHAPES if form not in forms]
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.heads.samples import BATCH, CLASSES, READABLE, READS, create, features, log_belief, randomise
+from tests.heads.samples import BATCH, CLASSES, ONE_BY_ONE, READABLE, READS, create, features, log_belief, randomise
 from torchsid import heads
 from torchsid.core.beliefs import to_log_belief
 
@@ -14,7 +14,7 @@ plain_and_residual = pytest.mark.parametrize("residual", [False, True])
 
 
 def test_all_are_covered() -> None:
-    assert set(READS) == set(heads.names())
+    assert {*READS, *ONE_BY_ONE} == set(heads.names())
 
 
 @plain_and_residual

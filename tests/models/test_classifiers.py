@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from torchsid.heads.transformer import Attention, Block
 from torchsid.models.classifiers.mlp import MLP, MLPBlock
 from torchsid.models.classifiers.resnet_18 import ResNet18
 from torchsid.models.classifiers.vgg_11 import VGG11
 from torchsid.models.classifiers.vit_tiny import ViTTiny
 from torchsid.models.resnet import BasicBlock, Bottleneck
-from torchsid.models.transformer import Attention, Block
 
 IMAGES = torch.empty(2, 3, 32, 32)
 

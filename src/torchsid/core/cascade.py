@@ -80,6 +80,9 @@ class Cascade(nn.Module, ABC):
     def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters that stage `stage` (from 0) trains, under their names here."""
 
+    def begin_step(self) -> None:
+        """Take notice that a batch is to be trained on; whoever trains the cascade says so before each."""
+
     def prior(self, features: Tensor, stage: int = 0) -> Tensor:
         """Return `p_0` at every position of a batch of a stage's features, log-probabilities `[B, ..., C]`, in at least float32."""
         log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer

@@ -19,6 +19,7 @@ from torchsid.core.axes import Axes
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, Close, Positions
 from torchsid.core.masks import MaskOf, arguments_of, asks_for_mask, fitted, named_mask
+from torchsid.core.readout import ReadoutCopy
 from torchsid.core.rows import Rows
 from torchsid.errors import CutError
 
@@ -60,6 +61,7 @@ class StagedCascade(Cascade):
         axes: of what the head of each stage reads; by default the batch is first.
         rows: which axis of each input counts the samples; None where there is no telling.
         mask: which tokens count, of the inputs; by default the input `attention_mask` says so.
+        readout: the copy of the last stage's readout, where heads share one.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class StagedCascade(Cascade):
         axes: Sequence[Axes] = (),
         rows: Rows | None = Rows(),  # noqa: B008 - frozen
         mask: MaskOf | None = None,
+        readout: ReadoutCopy | None = None,
     ) -> None:
         super().__init__(num_classes, positions=positions, log_prior=log_prior)
         self.model = model
         self.heads = nn.ModuleList(heads)
+        self.readout = readout
         self.segments = segments
         self.owned = tuple(map(tuple, owned))
         self.overwritten = frozenset(overwritten)
@@ -102,6 +106,11 @@ class StagedCascade(Cascade):
         for name in self.owned[stage]:
             yield f"model.{name}", self.model.get_parameter(name)
         yield from self.heads[stage].named_parameters(prefix=f"heads.{stage}")
+
+    def begin_step(self) -> None:
+        """Refresh the copy of the last stage's readout, where heads share one and it is due."""
+        if self.readout:
+            self.readout.begin_step()
 
     def compile_stages(self) -> None:
         """Compile the pieces of the model and the heads one by one with `torch.compile`, in place; the state dict stays as it is.
@@ -146,8 +155,8 @@ class StagedCascade(Cascade):
     def fit(self, stage: int, features: Tensor, mask: Tensor) -> Tensor | None:
         """Return which tokens of a stage's features count, `[B, T]`; None where there is no telling, which a warning says once."""
         tokens = self.axes[stage].arranged(features)
-        if tokens.dim() != 3 or self.positions == "tokens":
-            return None  # maps and vectors have none, and what is answered at each token is not pooled
+        if tokens.dim() != 3:
+            return None  # maps and vectors have none
         found = fitted(mask, tokens.shape[1], self.axes[stage].in_front)
         if found is None and not self._told:
             self._told = True

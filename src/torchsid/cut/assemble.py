@@ -19,6 +19,7 @@ from torchsid.core.beliefs import uniform_prior
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Positions
 from torchsid.core.masks import MaskOf, arguments_of, asks_for_mask, overlooked
+from torchsid.core.readout import ReadoutCopy
 from torchsid.core.rows import find_rows
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, Plan, Segments, StagedCascade, StagePlan
@@ -34,6 +35,7 @@ Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
 _MASK = "mask, a function of the inputs that returns [B, T], 1 where a token counts"
 _AUTO = {4: ("thin", "conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
+_AUTO_TOKENS = ("readout", "linear")  # where each token is answered
 
 
 @torch.inference_mode(False)
@@ -68,13 +70,15 @@ def staged_cascade(
             low as can be, but the first stages are small and the last answers worse) or `"equal"` (pieces).
         by: `"boundary"` closes each stage by a forward hook and runs any model as it is; `"graph"` makes modules of the stages,
             which can be compiled or live elsewhere, for models that `torch.fx` can trace.
-        head: a name of `torchsid.heads.names()`; `"auto"` takes `"thin"` for maps, `"linear"` for tokens and `"mlp"` for
-            vectors, and a cheaper one where that costs too much; or a function `(features, num_classes) -> module` that maps
+        head: a name of `torchsid.heads.names()`; `"auto"` takes `"thin"` for maps, `"linear"` for tokens, `"readout"` where each
+            token is answered and a linear layer makes the logits, and `"mlp"` for vectors, and a cheaper one where that costs too
+            much; or a function `(features, num_classes) -> module` that maps
             `(features, log_belief)` to logits.
         head_settings: of the head that `head` names, such as `{"width": 0.5}` of `"thin"`.
         residual: heads add their logits to the previous log-belief and begin as the identity on beliefs. The features then learn
             what is left to learn, which the model's own head, the last, cannot do without: it loses accuracy by that.
         max_head_share: the largest number of multiply-adds of a head, as a share of an even stage's (the trunk's over the stages).
+            Where each token is answered, what makes logits of its vector is not counted.
         positions: where a sample's beliefs are, as the model's logits say by default: one for `[B, C]`; one at each token for
             `[B, T, C]` where the stages' features are `[B, T, D]`; or else M of them for `[B, M, C]`.
         log_prior: `p_0` as log-probabilities `[C]`; uniform by default.
@@ -124,12 +128,15 @@ def staged_cascade(
         forms = [arranged(tensor, each.channels) for tensor, each in zip(read, axes, strict=True)]
         positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in forms) else where
     budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
+    layer = _readout(model, found, num_classes, owned)
+    readout = ReadoutCopy(layer) if layer else None
     built: list[tuple[str, nn.Module]] = []
     for stage, (end, tensor, each) in enumerate(zip(ends, read, axes, strict=False), 1):
         later = later_layers(model, found, points, end, axes_of) if isinstance(head, str) else []
-        make = partial(heads.create, residual=residual, later=later, budget=budget, positions=positions, settings=head_settings)
+        make = partial(heads.create, residual=residual, later=later, readout=readout, budget=budget, positions=positions)
+        make = partial(make, settings=head_settings)
         try:
-            built.append(_head(head, tensor, num_classes, each.channels, make))
+            built.append(_head(head, tensor, num_classes, each.channels, positions, make))
         except HeadError as error:
             why = f"{error} (here by max_head_share={max_head_share})"
             raise HeadError(f"stage {stage}, which ends after {end.name!r}: {why}") from None
@@ -146,6 +153,7 @@ def staged_cascade(
         axes=[*axes, Axes()],
         rows=found.rows,
         mask=mask,
+        readout=readout if any(getattr(made, "readout", None) is readout for _, made in built) else None,
     )
     _follow_mask(cascade, features, example, own_mask=mask is not None)
     kinds = [*(kind for kind, _ in built), "the model's own"]
@@ -167,18 +175,33 @@ def _stages(stages: int | Sequence[str]) -> int | tuple[str, ...]:
 
 
 def _head(
-    head: Head, features: Tensor, num_classes: int, channels: int | None, make: Callable[..., nn.Module]
+    head: Head,
+    features: Tensor,
+    num_classes: int,
+    channels: int | None,
+    positions: Positions,
+    make: Callable[..., nn.Module],
 ) -> tuple[str, nn.Module]:
     """Return kind and head of one stage; `"auto"` takes the first kind of its list that fits the budget."""
     if callable(head):
         made = head(features, num_classes)
         return type(made).__name__, made
     form = arranged(features, channels)
-    kinds = (head,) if head != "auto" else ("linear",) if form.shape[2:] == (1, 1) else _AUTO.get(form.dim(), ("linear",))
+    kinds = _AUTO_TOKENS if positions == "tokens" else _AUTO.get(form.dim(), ("linear",))
+    if head != "auto" or form.shape[2:] == (1, 1):
+        kinds = ("linear",) if head == "auto" else (head,)
     for kind in kinds[:-1]:
         with suppress(HeadError):
             return kind, make(kind, features, num_classes, channels=channels)
     return kinds[-1], make(kinds[-1], features, num_classes, channels=channels)
+
+
+def _readout(model: nn.Module, found: Profile, num_classes: int, owned: Sequence[Sequence[str]]) -> nn.Linear | None:
+    """Return the linear layer that runs last, if it makes the logits and no stage before the last trains it."""
+    ran = ((each.name, model.get_submodule(each.name)) for each in reversed(found.exits))
+    name, layer = next(((name, part) for name, part in ran if isinstance(part, nn.Linear)), ("", None))
+    earlier = {parameter for names in owned[:-1] for parameter in names}
+    return layer if layer is not None and layer.out_features == num_classes and f"{name}.weight" not in earlier else None
 
 
 def _axes(model: nn.Module, found: Profile, end: Exit, channels: int | None = None, *, says: bool = False) -> Axes:

@@ -15,7 +15,6 @@ from torchsid.errors import CutError, did_you_mean, unknown_name
 
 Balance = Literal["memory", "work", "equal"]
 Cost = Callable[[int, int], float]  # `cost(a, b)`: of one stage made of the pieces a … b−1; infinite when they cannot be a stage
-_UNTIE = "give each use a copy of its own (untie it), or freeze it"
 
 
 def candidates(profile: Profile, *, carries_skips: bool = False) -> list[Exit]:
@@ -77,11 +76,21 @@ def _way_out(profile: Profile, stages: int) -> str:
         names = [point.name for point in _balanced(profile, points, stages, "work") or points][:-1]
         return f"; elsewhere skip connections cross, which by='graph' carries along: stages={names}"
     if tied := Counter(name for exit_ in profile.exits[:-1] for name in profile.tied(exit_)).most_common(1):
-        return f"; elsewhere the parameter {tied[0][0]} is used on both sides: {_UNTIE}"
+        return "; elsewhere {}: {}".format(*_tied(profile, tied[0][0]))
     if folded := [exit_ for exit_ in profile.exits[:-1] if exit_.returns is not None and profile.batch_axis(exit_) is None]:
         return f"; elsewhere {no_batch_axis(profile, folded[-1])}"
     frozen = any(exit_.returns is None for exit_ in profile.exits)
     return "; what is frozen (requires_grad=False), or runs under no_grad, is no stage" if frozen else ""
+
+
+def _tied(profile: Profile, name: str) -> tuple[str, str]:
+    """Say that a parameter is used on both sides of a cut, and how to untie it: a module runs twice, or two share a parameter."""
+    if not (others := profile.other_names[name]):
+        return f"the parameter {name} is used on both sides", "give each use a copy of its own (untie it), or freeze it"
+    last = f"model.{others[-1]}"
+    copied = f"{last} = nn.Parameter({last}.detach().clone())"
+    way_out = f"untie them, {copied}, of a Hugging Face model with model.config.tie_word_embeddings = False"
+    return f"the parameter {name}, which is {' and '.join(others)} as well, is used on both sides", way_out
 
 
 def lopsided(profile: Profile, ends: Sequence[Exit], by_graph: Callable[[list[str]], object]) -> str:
@@ -179,8 +188,8 @@ def named(profile: Profile, cuts: tuple[str, ...], *, carries_skips: bool) -> li
         elif profile.batch_axis(exit_) is None:
             problems.append(f"cut {name!r}: {no_batch_axis(profile, exit_)}")
         if tied := profile.tied(exit_):
-            used = f"the parameter {tied[0]} is used on both sides, and one stage only can train it"
-            problems.append(f"cut {name!r}: {used}: {_UNTIE}")
+            what, way_out = _tied(profile, tied[0])
+            problems.append(f"cut {name!r}: {what}, and one stage only can train it: {way_out}")
         if not carries_skips and (skips := profile.crossing(exit_)):
             problems.append(f"cut {name!r}: {', '.join(skips)} crosses beside its output (a skip connection); use by='graph'")
     if not problems and any(a.time >= b.time for a, b in pairwise(chosen)):

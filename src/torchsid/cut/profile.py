@@ -65,6 +65,7 @@ class Profile:
     doubled: dict[str, torch.Size]  # of each submodule, the shape of what a head reads, with twice the samples
     exits: tuple[Exit, ...]  # in order; the last is the model's own
     uses: dict[str, Use]  # of each parameter, in the order of first use
+    other_names: dict[str, list[str]]  # of each parameter, where several modules share it
     idle: dict[str, int]  # parameters that the example did not need, as of an expert it was not sent to: the last exit beside them
     edges: list[tuple[Node, Node]] = field(repr=False)  # of the graph: a node, and one that it reads
     crossings: list[tuple[int, int, Node]] = field(repr=False)  # a node, when it was made, and when it was last read
@@ -146,6 +147,7 @@ def profile(model: nn.Module, example: Inputs) -> Profile:
         edges=edges,
         exits=tuple(listener.exits),
         uses=uses,
+        other_names=_other_names(model),
         idle=_idle(model, uses, listener.exits),
         crossings=_crossings(edges),
         saved=listener.saved,
@@ -272,6 +274,14 @@ def _uses(model: nn.Module, edges: list[tuple[Node, Node]]) -> dict[str, Use]:
         times.setdefault(id(getattr(read, "variable", None)), []).append(reader._sequence_nr())
     found = {name: (each, times[id(each)]) for name, each in model.named_parameters() if id(each) in times}
     return {name: Use(each, min(when), max(when)) for name, (each, when) in sorted(found.items(), key=lambda item: min(item[1][1]))}
+
+
+def _other_names(model: nn.Module) -> dict[str, list[str]]:
+    names: dict[int, list[str]] = {}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            names.setdefault(id(parameter), []).append(name)
+    return {first: others for first, *others in names.values()}
 
 
 def _idle(model: nn.Module, uses: dict[str, Use], exits: list[Exit]) -> dict[str, int]:

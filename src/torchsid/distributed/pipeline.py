@@ -96,6 +96,8 @@ class PipelinedSID(Learner):
         """A number that the first worker sets before a step and every worker reads after it, of the same batch."""
         self._whole, self._replicas, self._micro_batches = learner, Replicas(world), micro_batches
         self._samples = -(-batch_size // (world.replicas * micro_batches))  # of the largest message
+        if isinstance(cascade, StagedCascade) and cascade.readout and world.positions > 1:
+            raise ConfigError(["model.head = 'readout' shares weights of the last worker: set model.head_shared = false"])
         if cascade.rows is None:
             raise ConfigError(
                 ["which axis of the inputs counts the samples cannot be told, so that no batch can be divided"],

@@ -161,7 +161,9 @@ class SID(Learner):
             NonFiniteError: a parameter holds NaN or infinity from the start.
             ValueError: nothing would be trained, `weight` or `scale` has another shape, or the memory has no such samples.
         """
-        out = self.schedule(self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief))
+        step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief)
+        self.module.begin_step()
+        out = self.schedule(step)
         self.lookout.end()
         return out
 
@@ -187,6 +189,7 @@ class SID(Learner):
             raise ValueError("step needs an optimiser: SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))")
         step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief)
         self.optimizer.zero_grad()
+        self.module.begin_step()
         out = self.schedule(replace(step, on_trained=self.update_stage))
         self.lookout.end(self.optimizer)
         return out

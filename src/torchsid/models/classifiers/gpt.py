@@ -6,8 +6,8 @@ import torch
 from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
+from torchsid.heads.transformer import Block
 from torchsid.models.tokens import length_of
-from torchsid.models.transformer import Block
 from torchsid.settings import Count, Share, checked
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from torchsid.core.masks import PADDING
 from torchsid.heads.features import without_padding
+from torchsid.heads.transformer import Block
 from torchsid.models.tokens import length_of
-from torchsid.models.transformer import Block
 from torchsid.settings import Count, Share, checked
 
 

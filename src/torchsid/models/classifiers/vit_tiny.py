@@ -7,8 +7,8 @@ import torch
 from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
+from torchsid.heads.transformer import HEAD_WIDTH, Block
 from torchsid.models.images import side_of
-from torchsid.models.transformer import HEAD_WIDTH, Block
 from torchsid.settings import checked
 
 PATCHES_A_SIDE = 8

@@ -1,4 +1,4 @@
-"""Transformer blocks, with the names and numbers of timm's."""
+"""Transformer blocks of networks and heads, with the names and numbers of timm's."""
 
 from collections import OrderedDict
 
@@ -23,10 +23,18 @@ class Attention(nn.Module):
         """Return the attended tokens, of those that count alone, bool `[B, N]`; `x` is left alone."""
         qkv: Tensor = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, N, 3, heads, width / heads]
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, heads, N, width / heads]
-        read = mask if mask is None else mask[:, None, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=read, is_causal=self.causal)
+        read = None if mask is None else self._read(mask)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=read, is_causal=self.causal and read is None)
         answer: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
         return answer
+
+    def _read(self, mask: Tensor) -> Tensor:
+        """Return which tokens each one reads, bool `[B, 1, 1 or N, N]`; of those that count none, an earlier one reads itself."""
+        read = mask[:, None, None]
+        if not self.causal:
+            return read
+        own = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+        return (read & torch.ones_like(own).tril()) | own
 
 
 class Block(nn.Module):
