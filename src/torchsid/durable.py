@@ -5,12 +5,17 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
 from torchsid.errors import RunError
+
+_AN_HOUR = 3600  # seconds
 
 
 def file_sha256(path: Path) -> str:
@@ -41,15 +46,20 @@ def replace_file(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def replaced(path: Path, *, mark: str = "new") -> Iterator[BinaryIO]:
+def replaced(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Give a file to write, which takes the place of `path` when it is whole and on the disk; an OSError where the system refuses.
 
     Args:
         path: the file that is written or replaced.
-        mark: ends the name of the file that is given, and is one of the process's own where others may write the same.
+        shared: whether other processes may write it at the same time. If so, each writes a file of its own; what one leaves that is
+            killed is removed an hour later.
     """
-    temporary = path.with_name(f".{path.name}.{mark}")
+    temporary = path.with_name(f".{path.name}.{f'{socket.gethostname()}-{os.getpid()}' if shared else 'new'}")
     try:
+        for left in path.parent.glob(f"{escape(f'.{path.name}.')}*") if shared else ():
+            with suppress(FileNotFoundError):  # its process has finished
+                if left.stat().st_mtime < time.time() - _AN_HOUR:
+                    left.unlink()
         with _new(temporary) as file:
             yield file
         temporary.replace(path)

@@ -32,22 +32,30 @@ def entry(setting: str, name: str, digest: str) -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Wait until no other process holds a file, and hold it; yield whether it is still there."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except FileNotFoundError:  # its folder was renamed this moment
-        yield False
-        return
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("another process prepares the same data: waiting for it (%s)", path)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks: who builds at the same time writes the same
-                pass
-        yield os.fstat(descriptor).st_nlink > 0
-    finally:
-        os.close(descriptor)
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process makes what is kept at `path`, and let no other do so; an OSError where nothing can be written."""
+    lock = path.with_name(f"{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _wait(descriptor, lock)
+            if os.fstat(descriptor).st_nlink:
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(descriptor)  # who held it before has removed the file that we opened, or we are done
+
+
+def _wait(descriptor: int, lock: Path) -> None:
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process prepares the same data: waiting for it (%s)", lock)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: who builds at the same time writes the same
+            pass

@@ -1,8 +1,8 @@
 """The SHA-256 of files, remembered in the cache, so that what has not changed since is not read again."""
 
 import hashlib
-import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from torchsid.durable import replaced
 from torchsid.tasks import cache
-from torchsid.tasks.files import Files
+from torchsid.tasks.files import File, Files
 from torchsid.tasks.names import Names
 from torchsid.tasks.progress import Progress, bounded, cores
 
@@ -43,9 +43,7 @@ def sha256s(setting: str, name: str, root: Path, files: Files, chosen_by: str = 
         return hashes
     with ExitStack() as held:
         with suppress(OSError):  # a cache that cannot be written: each process reads for itself
-            ledger.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(cache.locked(lock := ledger.with_suffix(".lock")))
-            held.callback(lock.unlink, missing_ok=True)
+            held.enter_context(cache.locked(ledger))
         hashes, known = _known(ledger, files)  # another process may have read them meanwhile
         now = time.time_ns()
         try:
@@ -55,6 +53,20 @@ def sha256s(setting: str, name: str, root: Path, files: Files, chosen_by: str = 
             with suppress(OSError):  # then they are read again the next time
                 _write(ledger, files, np.where(trusted, files.times, -1), hashes)
     return hashes
+
+
+def of_few(setting: str, name: str, root: Path, paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of some files below a folder, in hexadecimal; see `sha256s`.
+
+    A file that is rewritten counts as changed even where somebody sets its time back.
+    """
+
+    def known(path: Path) -> File:
+        status = path.stat()
+        return File(path.relative_to(root).as_posix(), status.st_size, max(status.st_mtime_ns, status.st_ctime_ns))
+
+    files = Files.of(map(known, paths))
+    return [bytes(digest).hex() for digest in sha256s(setting, name, root, files, chosen_by="\0".join(files.names))]
 
 
 def _read(name: str, root: Path, files: Files, hashes: Hashes, known: NDArray[np.bool_]) -> None:
@@ -110,5 +122,5 @@ def _known(ledger: Path, files: Files) -> tuple[Hashes, NDArray[np.bool_]]:
 
 def _write(ledger: Path, files: Files, times: NDArray[np.int64], hashes: Hashes) -> None:
     text = np.frombuffer(files.names.text, dtype=np.uint8)
-    with replaced(ledger, mark=str(os.getpid())) as file:
+    with replaced(ledger, shared=True) as file:
         np.savez(file, text=text, spans=files.names.spans, sizes=files.sizes, times=times, hashes=hashes)

@@ -22,11 +22,15 @@ class Vocabulary(ABC):
         """V, the number of different tokens."""
 
     @abstractmethod
-    def encode(self, text: str) -> Ids:
+    def encode(self, text: str, line: int = 1) -> Ids:
         """Return the tokens of a text, int64 `[n]`.
 
+        Args:
+            text: to be encoded.
+            line: with which it begins in its file, for the message.
+
         Raises:
-            DataError: it has characters that the vocabulary does not know; names them and the first line.
+            DataError: it has characters that the vocabulary does not know; names them and the first line that has any.
         """
 
     @abstractmethod
@@ -50,13 +54,13 @@ class Characters(Vocabulary):
         """How many characters there are."""
         return len(self.characters)
 
-    def encode(self, text: str) -> Ids:
+    def encode(self, text: str, line: int = 1) -> Ids:
         """Return the number of each character."""
         points = _points(text)
         ids = np.searchsorted(self._points, points).clip(max=self.size - 1)
         if len(wrong := np.flatnonzero(self._points[ids] != points)):
             unknown = sorted(set(map(text.__getitem__, wrong.tolist())))
-            line = 1 + text.count("\n", 0, int(wrong[0]))
+            line += text.count("\n", 0, int(wrong[0]))
             shown = ", ".join(map(repr, unknown[:10])) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
             raise DataError(f"line {line} has characters that the training text has not: {shown}; data.tokens = 'bytes' knows all")
         return ids.astype(np.int64)
@@ -75,7 +79,7 @@ class Bytes(Vocabulary):
 
     size = 256
 
-    def encode(self, text: str) -> Ids:
+    def encode(self, text: str, line: int = 1) -> Ids:
         """Return the bytes."""
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
 
@@ -121,7 +125,7 @@ class Pieces(Vocabulary):
         """How many pieces there are."""
         return int(self._tokenizer.get_vocab_size())
 
-    def encode(self, text: str) -> Ids:
+    def encode(self, text: str, line: int = 1) -> Ids:
         """Return the pieces of a text."""
         lines = self._tokenizer.encode_batch(text.splitlines(keepends=True))
         return np.concatenate([np.empty(0, np.int64), *(np.array(line.ids, dtype=np.int64) for line in lines)])

@@ -1,6 +1,10 @@
 """Windows of a text: in training from any token on, and of what is held out every token once."""
 
+import errno
+import json
 import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from torchsid import durable
 from torchsid.errors import DataError
-from torchsid.tasks import Splits
+from torchsid.tasks import Splits, ledger
 from torchsid.tasks.domain import generator_at
-from torchsid.tasks.language import Language
+from torchsid.tasks.language import Language, bins
+from torchsid.tasks.vocabulary import Characters
 
 TEXT = "".join(chr(97 + i * i % 23) for i in range(1000))
 
@@ -71,55 +77,141 @@ def test_a_training_window_begins_at_any_token_and_its_target_is_what_follows(la
     assert max(starts) + 17 <= 850
 
 
-def test_a_text_is_encoded_once(language: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of files that are read whole, or hashed, from now on."""
+    found, bytes_of, sha256_of = list[str](), Path.read_bytes, ledger._sha256
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (found.append(path.name), bytes_of(path))[1])
+    monkeypatch.setattr(ledger, "_sha256", lambda path: (found.append(path.name), sha256_of(path))[1])
+    monkeypatch.setattr(ledger, "RECENT", -(10**12))  # what has just been written counts as old
+    return found
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_a_text_is_encoded_once_and_then_not_even_read(language: Language, read: list[str], tokens: Any) -> None:
+    if tokens == "bpe":
+        pytest.importorskip("tokenizers", reason="pip install 'torchsid[text]'")
+        language = replace(language, tokens=tokens, vocabulary=280, context=2)
     first = language.load(0)
-    monkeypatch.setattr("torchsid.tasks.vocabulary.Characters.encode", None)
-    again = language.load(1)
-    assert again.fingerprint == first.fingerprint
-    assert torch.equal(again.test.inputs[:], first.test.inputs[:])
-    ids = next(Path(language.cache).glob("*.ids"))
-    content = ids.read_bytes()
-    for damaged in (content[:-1], b"\xff" + content[1:]):
+    (ids,), (known,) = (list(Path(language.cache).glob(f"*.{end}")) for end in ("ids", "json"))
+    assert {path.suffix for path in Path(language.cache).iterdir()} == {".ids", ".json", ".npz"}
+    tokens_, said = ids.read_bytes(), known.read_bytes()
+
+    def again() -> bool:
+        """Whether the text is read again, with the same result."""
+        read.clear()
+        splits = language.load(1)
+        assert (splits.fingerprint, splits.about) == (first.fingerprint, first.about)
+        assert torch.equal(splits.test.inputs[:], first.test.inputs[:])
+        assert (ids.read_bytes(), json.loads(known.read_bytes())["sha256"]) == (tokens_, json.loads(said)["sha256"])
+        return "text.txt" in read
+
+    assert not again()
+    os.utime(ids, (1e9, 1e9))  # copied: looked at, and right
+    assert not again()
+    for damaged in (tokens_[:-1], b"\xff" + tokens_[1:]):
         ids.write_bytes(damaged)
-        with pytest.raises(TypeError):  # it is encoded again
+        assert again()
+    for damaged in (b"", b"{", said[:-9], b"[]", said.replace(b"counts", b"others"), said.replace(b"850", b"849")):
+        known.write_bytes(damaged)
+        assert again()
+
+
+def test_a_text_that_changes_is_encoded_anew_whatever_its_size_and_time(language: Language, read: list[str]) -> None:
+    file, first = Path(language.path), language.load(0)
+    status = file.stat()
+    file.write_text(TEXT[::-1])
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    changed = language.load(0)
+    assert changed.fingerprint["text.txt"] != first.fingerprint["text.txt"]
+    assert [changed.about["characters"][i] for i in changed.train.inputs[0].tolist()] == [*TEXT[::-1][:17]]
+
+
+def test_a_text_that_changes_or_a_disk_that_fills_while_it_is_encoded(language: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file, sha256s = Path(language.path), ledger.sha256s
+    with monkeypatch.context() as patch:
+        patch.setattr(durable.os, "fsync", full_disk)
+        with pytest.raises(DataError, match=r"tokens cannot be kept in .*cache \(No space left on device\): set data.cache"):
             language.load(0)
+    assert list(Path(language.cache).iterdir()) == []
+    with pytest.raises(DataError, match=r"tokens cannot be kept in .* \(File exists\): set data.cache"):
+        replace(language, cache=str(file)).load(0)
+    monkeypatch.setattr(ledger, "sha256s", lambda *args, **also: (sha256s(*args, **also), file.write_text("other"))[0])
+    with pytest.raises(DataError, match=r"text.txt has changed while it was read"):
+        language.load(0)
 
 
-def test_damaged_pieces_are_found_again(language: Language) -> None:
-    pytest.importorskip("tokenizers", reason="pip install 'torchsid[text]'")
-    pieces = replace(language, tokens="bpe", vocabulary=280, context=2)
-    about = pieces.load(0).about
-    next(file for file in Path(language.cache).glob("*.json") if "counts" not in file.name).write_bytes(b"{")
-    assert pieces.load(0).about == about
+def test_a_killed_process_leaves_nothing_that_hinders_and_of_two_at_once_one_encodes(language: Language) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    assert waited(begun(language, lambda: os.kill(os.getpid(), signal.SIGKILL))) == signal.SIGKILL
+    read, write = os.pipe()
+    children = [begun(language, lambda: os.write(write, b".")) for _ in range(2)]
+    assert [waited(child) for child in children] == [0, 0]
+    assert os.read(read, 99) == b"..."  # a part each, once
+    assert language.load(0).about["num_classes"] == len(set(TEXT))
 
 
-def test_files_of_tokens_are_read_as_they_are(tmp_path: Path) -> None:
+def begun(language: Language, when_encoding: Callable[[], object]) -> int:
+    """Return the number of a process that loads a corpus."""
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            encode = Characters.encode
+            Characters.encode = lambda *args: (when_encoding(), encode(*args))[1]  # type: ignore[method-assign]
+            language.load(0)
+            status = 0
+        finally:
+            os._exit(status)
+    return child
+
+
+def waited(child: int) -> int:
+    return os.waitpid(child, 0)[1]
+
+
+def test_files_of_tokens_are_read_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = np.arange(1000, dtype=np.uint16) % 300
     tokens.tofile(tmp_path / "train.bin")
     tokens[::-1].copy().tofile(tmp_path / "val.bin")
-    task = Language(path=str(tmp_path), context=8, vocabulary=300, validation=0.1)
+    task = Language(path=str(tmp_path), cache=str(tmp_path / "cache"), context=8, vocabulary=300, validation=0.1)
     splits = task.load(0)
     assert (len(splits.train), splits.about["num_classes"]) == (900 // 8 - 1, 300)
     assert splits.train.inputs[0].tolist() == tokens[:9].tolist()
     assert splits.validation.inputs[0].tolist() == tokens[900:908].tolist()
     assert splits.test.inputs[:][splits.test.target[:] != -100].tolist() == tokens[::-1][:-1].tolist()
+    monkeypatch.setattr(bins, "_CHUNK", 128)
     with pytest.raises(DataError, match=r"train.bin: token 299 is 299, outside data.vocabulary = 299"):
         replace(task, vocabulary=299).load(0)
+    monkeypatch.setattr(bins, "_HEADERS", None)  # what has been looked at is not read again
+    assert task.load(0).fingerprint == splits.fingerprint
+    monkeypatch.undo()
     os.utime(tmp_path / "train.bin", (1e9, 1e9))
     with pytest.raises(DataError, match=r"train.bin cannot be read \(it has changed\)"):
         splits.train.inputs[:2]
-    (tmp_path / "val.bin").write_bytes(b"abc")
-    with pytest.raises(DataError, match=r"val.bin holds an odd number of bytes"):
-        task.load(0)
+    for content, message in (
+        (b"abc", "holds an odd number of bytes"),
+        (tokens.astype(np.uint32).tobytes(), "every second token is 0, as if they were stored as uint32"),
+        (b"\x93NUMPY" + tokens.tobytes(), "is a NumPy array"),
+        (None, "is not there: nanoGPT's prepare.py writes train.bin and val.bin"),
+    ):
+        (tmp_path / "val.bin").unlink() if content is None else (tmp_path / "val.bin").write_bytes(content)
+        with pytest.raises(DataError, match=f"val.bin.? {message}"):
+            task.load(0)
 
 
 @pytest.mark.parametrize(
     ("content", "settings", "message"),
     [
-        (b"abc\nde\xff", {}, r"text.txt, line 2 is no UTF-8 \(byte 0xff\)"),
-        (b"", {}, "in every part, but train has 0"),
+        (b"abc\nde\xff", {}, r"text.txt, line 2 is no UTF-8 \(byte 6 of the file is 0xff\)"),
+        (b"", {}, "text.txt has no text to learn from: 0 characters"),
+        (b" \n" * 500, {}, "text.txt has no text to learn from: 1000 characters, 150 of them held out"),
+        (b"abc", {"test": 0.6, "validation": 0.4}, "leave nothing to learn from: lower them"),
         (b"abc" * 10, {}, r"data.context = 16 needs 32 tokens in every part, but train has"),
-        (b"a" * 950 + b"z" * 50, {}, r"text.txt: in what is held out, line 1 has characters"),
+        (b"a\n" * 950 + b"z" * 100, {}, r"text.txt, in what is held out, line 951 has characters"),
         (b"ab ab" * 200, {"tokens": "bpe"}, "data.vocabulary = 4096, but the training text has only 2.. pieces"),
         (None, {}, r"text.txt .data.path. cannot be read"),
         (b"abc", {"path": ""}, "set data.path"),

@@ -53,8 +53,8 @@ def _loaded(request: Request, **settings: Any) -> Mapping[str, Any]:
 def _streamed(request: Request) -> RawSet:
     """Read a data set as a stream, unless it is kept already."""
     folder = stream.folder(request)
-    folder.mkdir(parents=True, exist_ok=True)
-    with cache.locked(folder / ".lock"):
+    with cache.locked(folder):
+        folder.mkdir(exist_ok=True)
         if not (folder / stream.CLASSES).exists():
             splits = _loaded(request, streaming=True)
             parts = parts_of(splits, request.name)

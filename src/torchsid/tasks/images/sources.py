@@ -8,8 +8,6 @@ from pathlib import Path
 from torchsid.errors import DataError, printable
 from torchsid.settings import path_of
 from torchsid.tasks import ledger
-from torchsid.tasks.files import File
-from torchsid.tasks.files import Files as Listing
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue
 from torchsid.tasks.images.raw import RawSet
@@ -61,14 +59,8 @@ def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
         files = source.find(root)
         paths = sorted({path for part in files.values() for path in part})
         if all(files.values()):
-            listed = Listing.of(_file(path, root) for path in paths)
-            hashes = dict(
-                zip(
-                    listed.names,
-                    map(bytes.hex, map(bytes, ledger.sha256s(request.cache, request.name, root, listed, request.files))),
-                    strict=True,
-                )
-            )
+            names = [path.relative_to(root).as_posix() for path in paths]
+            hashes = dict(zip(names, ledger.of_few(request.cache, request.name, root, paths), strict=True))
             read = source.read(files)
             return decoded(replace(read, files=hashes), request) if isinstance(read, Catalogue) else replace(read, files=hashes)
         found += [path.name for path in paths]
@@ -76,12 +68,6 @@ def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
     advice = f"; {advice}" if advice else ""
     what = f"no complete {request.name}, only {', '.join(found)}," if found else f"no files of {request.name}"
     raise DataError(f"{what} in {root} (data.path){advice}; looked for:{looked_for}")
-
-
-def _file(path: Path, root: Path) -> File:
-    """Return what is known of a file; times of few files need not be those that people can set."""
-    status = path.stat()
-    return File(path.relative_to(root).as_posix(), status.st_size, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
 def root_of(request: Request, advice: str = "") -> Path:

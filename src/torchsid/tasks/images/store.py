@@ -38,7 +38,7 @@ Shape = tuple[int, int, int]
 Bad = Mapping[int, str | Shape]
 """Which images cannot be used: what is wrong, or their shape where it is another than that of most."""
 
-_PIXELS, _SUMS, _INDEX, _LOCK = "pixels.u8", "sums.i64", "index.jsonl", ".lock"
+_PIXELS, _SUMS, _INDEX = "pixels.u8", "sums.i64", "index.jsonl"
 _CHUNK = 2**22  # bytes of pixels that are decoded by one thread, and written at once
 _LOOKED_AT = 2**27  # bytes that are compared with their checksums when an entry is opened
 _MANY, _TIMED = 4096, 256  # of more images than this it is said how long they take, by what so many of them take
@@ -160,17 +160,17 @@ def stored(path: Path, work: Work) -> Entry:
     """
     part = path.with_name(f"{path.name}.part")
     while (found := _opened(path, work)) is None:
-        if path.exists():  # damaged, but maybe not all of it
-            shutil.rmtree(part, ignore_errors=True)
-            path.rename(part)
-        part.mkdir(parents=True, exist_ok=True)
-        with locked(part / _LOCK) as mine:
-            if mine and not path.exists():
-                index = _build(part, work)
-                if index.bad and not work.keeps_bad:
-                    return Entry(index, _unknown(work, index.shape), None)
-                (part / _LOCK).unlink()
-                part.rename(path)
+        with locked(path):
+            if found := _opened(path, work):  # another process has made it meanwhile
+                return found
+            if path.exists():  # damaged, but maybe not all of it
+                shutil.rmtree(part, ignore_errors=True)
+                path.rename(part)
+            part.mkdir(exist_ok=True)
+            index = _build(part, work)
+            if index.bad and not work.keeps_bad:
+                return Entry(index, _unknown(work, index.shape), None)
+            part.rename(path)
     return found
 
 

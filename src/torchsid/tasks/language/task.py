@@ -13,10 +13,10 @@ from torch import Tensor
 
 from torchsid.errors import DataError, printable
 from torchsid.settings import Count, Share, path_of
-from torchsid.tasks.cache import folder
 from torchsid.tasks.domain import PARTS, About, Floor, Samples, Splits, Task
-from torchsid.tasks.language import corpus
+from torchsid.tasks.language.bins import of_tokens
 from torchsid.tasks.language.corpus import Corpus, Part
+from torchsid.tasks.language.encoded import of_text
 from torchsid.tasks.language.ngram import n_gram
 from torchsid.tasks.language.windows import Windows
 from torchsid.tasks.stored import Draws, Stored
@@ -75,7 +75,7 @@ class Language(Task):
             if found.size <= _MANY:
                 about["class_names"] = [repr(found.vocabulary.decode(torch.tensor([i]).numpy()))[1:-1] for i in range(found.size)]
         counts = [part.count for part in found.parts.values()]
-        digest = hashlib.sha256(repr((found.files, about["tokens"], found.size, length, counts)).encode()).hexdigest()
+        digest = hashlib.sha256(repr((found.files, found.sha256, about["tokens"], found.size, length, counts)).encode()).hexdigest()
         return Splits(
             train=Samples(inputs, target),
             validation=_whole(found.parts["validation"], length),
@@ -134,9 +134,11 @@ class Language(Task):
             )
         path = path_of(self.path)
         if path.is_dir():
-            return corpus.of_tokens(path, size=self.vocabulary, validation=self.validation)
+            return of_tokens(path, self.cache, size=self.vocabulary, validation=self.validation)
         shares = (self.validation, self.test)
-        return corpus.of_text(path, folder(self.cache), tokens=self.tokens, size=self.vocabulary, shares=shares)
+        if sum(shares) >= 1:
+            raise DataError(f"data.validation = {shares[0]} and data.test = {shares[1]} leave nothing to learn from: lower them")
+        return of_text(path, self.cache, tokens=self.tokens, size=self.vocabulary, shares=shares)
 
 
 def _whole(part: Part, length: int) -> Samples:

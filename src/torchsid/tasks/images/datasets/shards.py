@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import time
 from array import array
@@ -140,7 +139,7 @@ def _remembered(root: Path, archives: Files, folder: Path) -> _Listed:
     if time.time_ns() - archives.times.max() > ledger.RECENT:
         with suppress(OSError):  # then they are looked for the next time
             folder.mkdir(parents=True, exist_ok=True)
-            with replaced(path, mark=str(os.getpid())) as out:
+            with replaced(path, shared=True) as out:
                 np.savez(out, words=words, text=np.frombuffer(names.text, dtype=np.uint8), **arrays)
     return listed
 
