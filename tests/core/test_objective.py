@@ -234,10 +234,24 @@ def test_all_problems_are_named_at_once() -> None:
         ("cosine:1.0:0.2", [1.0, 0.6, 0.2]),
         ("linear:0:1", [0.0, 0.5, 1.0]),
         ("step:0.5:1", [0.5, 0.5, 1.0]),
+        ("ends:1:0.75", [1.0, 0.75, 1.0]),
     ],
 )
 def test_alphas_over_the_stages(alpha: Alpha, expected: list[float]) -> None:
     assert alphas_of(alpha, 3) == pytest.approx(expected)
+
+
+@given(alphas=st.lists(st.floats(0.05, 0.95), min_size=1, max_size=6), seed=st.integers(0, 99))
+def test_an_ideal_cascade_ends_between_the_target_and_the_prior_unless_its_ends_learn_from_the_target_alone(
+    alphas: list[float], seed: int
+) -> None:
+    log_next = torch.randn(5, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).log_softmax(-1)
+    for between in (alphas, [1.0, *alphas, 1.0]):
+        objective, log_belief = LocalObjective(alpha=between), beliefs.uniform_prior(7).to(log_next).expand_as(log_next)
+        for alpha in objective.alphas(len(between)):
+            log_belief = objective.minimiser(log_next, log_belief, alpha)
+        rest = math.prod(1 - alpha for alpha in between)
+        torch.testing.assert_close(log_belief.exp(), (1 - rest) * log_next.exp() + rest / 7)
 
 
 def test_the_objective_of_some_stages_has_their_alphas() -> None:

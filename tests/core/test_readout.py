@@ -158,6 +158,12 @@ def test_auto_takes_it_where_a_block_fits_the_budget(share: float, shared: bool)
     assert (cascade.readout is not None) == shared
 
 
+def test_where_each_token_is_answered_the_first_and_the_last_stage_learn_from_the_target_alone() -> None:
+    cascade = language_model()
+    assert SID(cascade).objective.alphas(3) == (1.0, 0.75, 1.0)
+    assert SID(cascade, alpha=0.5).objective.alphas(3) == (0.5, 0.5, 0.5)
+
+
 def test_tied_weights_are_named_with_the_way_out() -> None:
     model = GPT(X, 20, width=8, blocks=3, heads=2)
     model.readout.weight = model.tokens.weight

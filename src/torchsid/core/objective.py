@@ -35,7 +35,8 @@ class LocalObjective:
 
     Args:
         alpha: weight of the target in [0, 1]: a number, one number a stage, or a schedule over the stages,
-            `"linear:FIRST:LAST"`, `"cosine:FIRST:LAST"` or `"step:FIRST:LAST"`, which is LAST at the last stage alone.
+            `"linear:FIRST:LAST"`, `"cosine:FIRST:LAST"`, `"step:FIRST:LAST"`, which is LAST at the last stage alone, or
+            `"ends:ENDS:BETWEEN"`, which is ENDS at the first stage and the last.
         direction: `"forward"` (the reference code; the default) or `"reverse"` (the theory).
         label_smoothing: ε in [0, 1]; the target becomes `(1−ε)·p_y + ε/C`.
         temperature: T above 0, of the previous belief as a teacher: above 1 it is softer, below 1 sharper.
@@ -187,13 +188,14 @@ def _scheduled(text: str, depth: int) -> tuple[float, ...]:
         "linear": lambda t: t,
         "cosine": lambda t: (1 - math.cos(math.pi * t)) / 2,
         "step": lambda t: float(t == 1),
+        "ends": lambda t: float(0 < t < 1),
     }
     name, *ends = text.split(":")
     try:
         first, last = (float(end) for end in ends)
         shape = shapes[name]
     except (ValueError, KeyError):
-        allowed = " or ".join(f"'{shape}:FIRST:LAST'" for shape in shapes)
+        allowed = " or ".join(f"'{each}:ENDS:BETWEEN'" if each == "ends" else f"'{each}:FIRST:LAST'" for each in shapes)
         raise ValueError(f"alpha = {text!r} is no schedule: allowed is {allowed}, such as 'linear:1.0:0.2'") from None
     if depth == 1 and name == "step":
         return (last,)

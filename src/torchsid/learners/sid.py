@@ -39,9 +39,11 @@ class SID(Learner):
 
     Args:
         cascade: a shared or a staged cascade.
-        alpha: weight of the target in [0, 1]: a number, one a stage, or a schedule, `"linear:FIRST:LAST"`, `"cosine:FIRST:LAST"` or
-            `"step:FIRST:LAST"` (LAST at the last alone). `"auto"` is 0.5 for a shared cascade, the paper's, and `"step:0.5:1"` for
-            a staged one, whose last stage answers for the model: with α below 1 its belief would stay between target and teacher.
+        alpha: weight of the target in [0, 1]: a number, one a stage, or a schedule, `"linear:FIRST:LAST"`, `"cosine:FIRST:LAST"`,
+            `"step:FIRST:LAST"` (LAST at the last alone) or `"ends:ENDS:BETWEEN"`. `"auto"` is 0.5 for a shared cascade, the
+            paper's, and `"step:0.5:1"` for a staged one, whose last stage answers for the model: with α below 1 its belief would
+            stay between target and teacher. Where each token is answered it is `"ends:1:0.75"`: what follows is never sure, and a
+            first stage with α below 1 would stay between target and prior.
         alpha_over: what a schedule in `alpha` runs over. `"epochs"`: all stages have FIRST in the first epoch and LAST in the last.
         direction: `"forward"`: D(p, q) = KL(q‖p), finite with one-hot targets; `"reverse"`: KL(p‖q), the paper's theory, which
             needs label smoothing.
@@ -89,7 +91,6 @@ class SID(Learner):
     ) -> None:
         cascade = as_cascade(cascade, type(self).__name__)
         network = "cascade" if isinstance(cascade, SharedCascade) else "staged"
-        alpha = _own_alpha(alpha, network)
         of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
         settings = {"alpha": alpha, "alpha_over": alpha_over, **of_step}
         if problems := self.problems(settings, network=network, depth=cascade.depth, epochs=None):
@@ -97,6 +98,8 @@ class SID(Learner):
         if optimizer is not None:
             check_optimizer(optimizer, cascade)
         self.module = cascade
+        if alpha == "auto":
+            alpha = "ends:1:0.75" if cascade.positions == "tokens" else "step:0.5:1" if network == "staged" else 0.5
         self.alpha, self.alpha_over = alpha, alpha_over
         finished = alpha if alpha_over == "stages" else LocalObjective(alpha=alpha).alphas(2)[-1]  # of the last epoch
         self.objective = LocalObjective(
@@ -269,22 +272,16 @@ class SID(Learner):
         return method
 
 
-def _own_alpha(alpha: Alpha, network: str) -> Alpha:
-    """Return α with the default of a kind of network in the place of `"auto"`."""
-    return alpha if alpha != "auto" else "step:0.5:1" if network == "staged" else 0.5
-
-
 def _clashes(settings: Mapping[str, Any], *, network: str, depth: int, epochs: int | None) -> Iterator[str]:
     """Yield which of SID's settings, each given, do not go together or with the cascade."""
     alpha_over, schedule, combine, window = (settings[name] for name in ("alpha_over", "schedule", "combine", "window"))
-    alpha = _own_alpha(settings["alpha"], network)
+    alpha = settings["alpha"]
     try:
-        alphas_of(alpha, depth)
+        alphas_of(0.5 if alpha == "auto" else alpha, depth)
     except ValueError as error:
         yield str(error)
-    if alpha_over == "epochs" and (not isinstance(alpha, str) or settings["alpha"] == "auto"):
-        given = settings["alpha"]
-        yield f"alpha_over = 'epochs' needs a schedule in alpha, not {given!r}: set 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
+    if alpha_over == "epochs" and (not isinstance(alpha, str) or alpha == "auto"):
+        yield f"alpha_over = 'epochs' needs a schedule in alpha, not {alpha!r}: set 'linear:FIRST:LAST' or 'cosine:FIRST:LAST'"
     if alpha_over == "epochs" and epochs == 1:
         yield "alpha_over = 'epochs' leads from the first epoch to the last: train for 2 epochs or more, or set it to 'stages'"
     if epochs and settings["direction"] == "reverse" and settings["label_smoothing"] == 0:
