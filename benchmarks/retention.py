@@ -28,7 +28,7 @@ from torchsid.core.peak_memory import kept_bytes
 from torchsid.models.classifiers.gpt import GPT
 from torchsid.study.statistics import mean_interval
 from torchsid.tasks.domain import PARTS, generator_at
-from torchsid.tasks.language.corpus import of_text
+from torchsid.tasks.language.encoded import of_text
 from torchsid.training.provenance import provenance
 
 VOCABULARY, CONTEXT, BATCH, WIDTH, BLOCKS = 256, 64, 16, 64, 4
@@ -164,8 +164,9 @@ def texts(data: Path, work: Path) -> dict[str, dict[str, Tensor]]:
     reviews.write_text("\n".join(sentences) + "\n")
     found = {}
     for name, path in {"old": data / "tinyshakespeare.txt", "new": reviews}.items():
-        parts = of_text(path, work, tokens="bytes", size=VOCABULARY, shares=(0.0, 0.1)).parts
-        found[name] = {part: torch.from_numpy(parts[part].ids) for part in PARTS}
+        parts = of_text(path, str(work), tokens="bytes", size=VOCABULARY, shares=(0.0, 0.1)).parts
+        starts = torch.zeros(1, dtype=torch.int64)
+        found[name] = {part: parts[part].read(starts, parts[part].count)[0].to(torch.int64) for part in PARTS if parts[part].count}
     return found
 
 
@@ -244,7 +245,9 @@ def main() -> None:
         for run in runs(texts(args.data, args.work), args.work, done):
             print(json.dumps(run), file=file, flush=True)
             found.append(run)
-            print(f"{run['method']}, rate {run['rate']:g}, seed {run['seed']}: new {run['new']:.3f}, old {run['old']:.3f}", flush=True)
+            print(
+                f"{run['method']}, rate {run['rate']:g}, seed {run['seed']}: new {run['new']:.3f}, old {run['old']:.3f}", flush=True
+            )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix(".json").write_text(json.dumps({"command": COMMAND, **provenance(), "runs": found}, indent=1) + "\n")
     args.out.with_suffix(".md").write_text(table(found))

@@ -31,7 +31,9 @@ def parts_of(folder: Path, name: str, seed: int) -> dict[str, tuple[Sequence[str
     found, splits = {}, Text(path=str(folder), name=name, tokens="bytes", length=1).load(seed)
     for part in PARTS:
         file = folder / f"{name}-{part}.parquet"
-        table = pyarrow.parquet.read_table(file if file.exists() else folder / f"{name}-train.parquet", columns=list(DATA_SETS[name]))
+        table = pyarrow.parquet.read_table(
+            file if file.exists() else folder / f"{name}-train.parquet", columns=list(DATA_SETS[name])
+        )
         rows = getattr(splits, part).rows
         found[part] = tuple(column.take(rows.numpy()).to_pylist() for column in table.columns)
     return found

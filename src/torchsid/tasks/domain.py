@@ -152,6 +152,16 @@ class Task(ABC):
             DataError: the data are missing, damaged, or do not fit the settings.
         """
 
+    def like(self, about: About) -> "Task":
+        """Return the task whose `load` makes inputs as another data set's were made, so that a network of that one can read them.
+
+        For a text it takes that one's vocabulary; nothing is changed by default.
+
+        Raises:
+            DataError: it cannot.
+        """
+        return self
+
     @abstractmethod
     def example(self, about: About) -> Tensor:
         """Return a batch of two samples as a network reads them, of which only shape and dtype count."""
