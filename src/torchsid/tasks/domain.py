@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -133,6 +133,8 @@ class Task(ABC):
     """Whether `read` takes files; if not, what is named on the command line is the input itself, such as a text."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
+    judged_by: Literal["accuracy", "kl"] = "accuracy"
+    """What of the last stage's validation chooses the best epoch and, in an experiment, a learning rate."""
 
     @property
     def blends_samples(self) -> bool:

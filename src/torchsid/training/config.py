@@ -126,7 +126,7 @@ class TrainingConfig:
     start_from: str = ""
     """A run whose best weights this one starts from, by `torchsid train`; its vocabulary is taken over. Empty draws them."""
     patience: CountOrZero = 0
-    """Stop after so many epochs without a better validation, by accuracy and then by loss; 0 never stops early."""
+    """Stop after so many epochs without a better validation, by what the task is judged by; 0 never stops early."""
 
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)

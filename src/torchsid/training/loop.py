@@ -209,7 +209,9 @@ def end_epoch(session: Session) -> None:
         write_scalars(session.board, record)
     if descent:
         heed_descent(session, descent)
-    improved = validation is not None and _is_better(validation["accuracy"][-1], validation["loss"], progress)
+    improved = validation is not None and _is_better(
+        validation["accuracy"][-1], validation["loss"], progress, by_loss=setup.batches.task.judged_by == "kl"
+    )
     if validation and improved:
         progress.best_epoch = progress.epoch
         progress.best_accuracy, progress.best_loss = validation["accuracy"][-1], validation["loss"]
@@ -220,8 +222,10 @@ def end_epoch(session: Session) -> None:
     session.save("last")
 
 
-def _is_better(accuracy: float, loss: float, best: Progress) -> bool:
-    """Return whether a validation is better than the best so far: by accuracy, and of equals by loss."""
+def _is_better(accuracy: float, loss: float, best: Progress, *, by_loss: bool = False) -> bool:
+    """Return whether a validation is better than the best so far: by loss, or by accuracy and of equals by loss."""
+    if by_loss:
+        return best.best_loss is None or loss < best.best_loss
     tied = accuracy == best.best_accuracy and best.best_loss is not None and loss < best.best_loss
     return accuracy > best.best_accuracy or tied
 

@@ -56,6 +56,7 @@ class Language(Task):
     """That of another data set, instead of one from the training part; see `like`."""
 
     positions = "tokens"
+    judged_by = "kl"
 
     def like(self, about: About) -> "Language":
         """Return the task with the vocabulary of another text; see `Task.like`."""
