@@ -27,6 +27,7 @@ PUBLIC = (
     "torchsid.errors",
     "torchsid.heads",
     "torchsid.heads.cost",
+    "torchsid.integrations.hf",
     "torchsid.learners",
     "torchsid.models",
     "torchsid.registry",

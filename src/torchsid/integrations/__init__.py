@@ -1,0 +1,1 @@
+"""Other people's training loops, with stages; each needs its own library."""
