@@ -227,7 +227,7 @@ def test_rows_that_are_no_probabilities_are_refused(row: list[float]) -> None:
 )
 def test_a_target_of_another_form_is_refused_with_the_way_out(target: Any, says: str) -> None:
     with pytest.raises(TargetError, match=says):
-        beliefs.check_positions(beliefs.log_target(target, 3), [3])
+        beliefs.check_positions(beliefs.log_target(target, 3).shape[:-1], [3], 3)
 
 
 def test_no_gradient_reaches_a_target() -> None:
@@ -238,8 +238,8 @@ def test_no_gradient_reaches_a_target() -> None:
 def test_a_target_for_other_positions_is_refused(answered: list[int]) -> None:
     target = beliefs.log_target(torch.zeros(3, dtype=torch.int64), 5)
     with pytest.raises(TargetError, match="the targets are for a batch of shape"):
-        beliefs.check_positions(target, answered)
-    beliefs.check_positions(target, [3])
+        beliefs.check_positions(target.shape[:-1], answered, 3)
+    beliefs.check_positions(target.shape[:-1], [3], 3)
 
 
 # Weights of positions

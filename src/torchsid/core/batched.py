@@ -47,20 +47,23 @@ def batched(step: Step) -> StepOutput:
 def _differentiate(step: Step, heads: list[MLPHead], z: Tensor, *, wanted: bool) -> StepOutput:
     """Fill `.grad` of the heads; hand `∂L_i/∂z`, `[B, ..., F]`, to the combiner if wanted."""
     prior = step.first_belief(z)
-    factors = step.factors()
+    assert isinstance(prior, Tensor)
+    factors = step.factors().unsqueeze(-1)
     alphas = step.objective.alphas_like(len(heads), prior).view(-1, *[1] * (prior.dim() - 1))
     block = _Block(heads[0], z, prior)
     losses: list[Tensor] = []
+    answers: list[Tensor] = []
     for start in range(0, len(heads), BLOCK):
         stages = slice(start, start + BLOCK)
         log_beliefs = block.refine(heads[stages])  # [K+1, B, ..., C]
-        loss, delta = step.objective.loss_and_gradient(log_beliefs[1:], step.log_target, log_beliefs[:-1], alphas[stages])
+        loss, delta = step.objective.loss_and_gradient(log_beliefs[1:], step.target, log_beliefs[:-1], alphas[stages])
         for stage, mean, log_belief in zip(range(start, len(heads)), step.mean(loss), log_beliefs[1:], strict=False):
             losses.append(mean)
+            answers.append(log_belief.argmax(-1))
             step.on_loss(stage, mean)
             step.on_belief(stage, log_belief)
         block.differentiate(heads[stages], delta.mul_(factors[stages]), step.combiner if wanted else None)
-    return StepOutput(torch.stack(losses), block.log_belief)
+    return StepOutput(torch.stack(losses), block.log_belief, torch.stack(answers))
 
 
 class _Block:

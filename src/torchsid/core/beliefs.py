@@ -77,15 +77,20 @@ def log_target(
     return smooth(log_p, label_smoothing)
 
 
-def check_positions(log_target: Tensor, answered: Sequence[int]) -> None:
-    """Raise `TargetError` unless a target `[B, ..., C]` is for the positions answered, `[B, ...]`; broadcasting would hide it."""
-    given, answered = list(log_target.shape[:-1]), list(answered)
+def classes_of(target: Tensor, num_classes: int, weight: Tensor | None = None) -> Tensor:
+    """Return outcomes `[B, ...]` as int64 in [0, C), whatever they were where the weight is 0; errors as of `log_target`."""
+    return _checked(target, num_classes, weight)
+
+
+def check_positions(given: Sequence[int], answered: Sequence[int], num_classes: int) -> None:
+    """Raise `TargetError` unless a target is for the positions answered, both `[B, ...]`; broadcasting would hide it."""
+    given, answered = list(given), list(answered)
     if given == answered:
         return
-    if given == [*answered, log_target.shape[-1]]:
+    if given == [*answered, num_classes]:
         wanted = "rows, one-hot or not, are floating point, target.float(), and classes one integer a position, target.argmax(-1)"
         raise TargetError(f"the target has one integer a class, {given}: {wanted}")
-    wanted = f"give one class or row of {log_target.shape[-1]} probabilities for each"
+    wanted = f"give one class or row of {num_classes} probabilities for each"
     column = ", that is target.squeeze(-1)" if given == [*answered, 1] else ""
     batches = f"a batch of shape {given}, but the samples or beliefs that came with them for {answered}"
     raise TargetError(f"the targets are for {batches}: {wanted}{column}")

@@ -13,6 +13,7 @@ from torch.utils._pytree import register_pytree_node
 from torchsid.core.beliefs import to_log_belief, uniform_prior
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, do_nothing
+from torchsid.core.lazy_logits import LazyLogits
 from torchsid.core.objective import LocalObjective
 from torchsid.core.pitfalls import Lookout
 
@@ -23,19 +24,37 @@ class StepOutput:
 
     Attributes:
         stage_losses: mean loss of each stage in nats, `[L]`, not scaled; of a method with one loss `[1]`.
-        log_belief: the last belief as log-probabilities, `[B, ..., C]`.
+        belief: the last belief, `[B, ..., C]`: log-probabilities, or what they can be computed from.
+        answers: the likeliest outcome after each stage, int64 `[L, B, ...]`; None where a method does not say.
     """
 
     stage_losses: Tensor
-    log_belief: Tensor
+    belief: Tensor | LazyLogits
+    answers: Tensor | None = None
 
     @property
     def loss(self) -> Tensor:
         """The sum of the stage losses, a scalar."""
         return self.stage_losses.sum()
 
+    @property
+    def log_belief(self) -> Tensor:
+        """The last belief as log-probabilities, `[B, ..., C]`.
 
-register_pytree_node(StepOutput, lambda out: ([out.stage_losses, out.log_belief], None), lambda tensors, _: StepOutput(*tensors))
+        Raises:
+            ValueError: they were not computed, and the weights that they would be computed from have been updated since.
+        """
+        if isinstance(self.belief, Tensor):
+            return self.belief
+        if self.belief.outdated:
+            what = "the belief was not computed, since its vocabulary is large, and the weights have been updated since"
+            raise ValueError(f"{what}: give on_belief, which is told of every belief, or read answers")
+        return self.belief.log_belief()
+
+
+register_pytree_node(
+    StepOutput, lambda out: ([out.stage_losses, out.belief, out.answers], None), lambda parts, _: StepOutput(*parts)
+)
 
 
 class Learner(ABC):

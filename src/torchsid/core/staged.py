@@ -7,10 +7,11 @@ gradient crosses a cut, so there is no global backward pass. The classifier keep
 """
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,14 @@ from torch import Tensor, nn
 from torchsid.core.axes import Axes
 from torchsid.core.calling import Inputs, call, logits_of
 from torchsid.core.cascade import Cascade, Close, Positions
+from torchsid.core.lazy_logits import LazyLogits
 from torchsid.core.masks import MaskOf, arguments_of, asks_for_mask, fitted, named_mask
 from torchsid.core.readout import ReadoutCopy
 from torchsid.core.rows import Rows
 from torchsid.errors import CutError
+
+LazyAnswer = Callable[[int, list[Tensor]], LazyLogits]
+"""From a stage (from 0) and what crosses to it, to logits that are not computed yet."""
 
 
 class Segments(Protocol):
@@ -62,6 +67,7 @@ class StagedCascade(Cascade):
         rows: which axis of each input counts the samples; None where there is no telling.
         mask: which tokens count, of the inputs; by default the input `attention_mask` says so.
         readout: the copy of the last stage's readout, where heads share one.
+        own_readout: the name of the linear layer that returns the model's logits; empty where none does.
     """
 
     def __init__(
@@ -79,11 +85,13 @@ class StagedCascade(Cascade):
         rows: Rows | None = Rows(),  # noqa: B008 - frozen
         mask: MaskOf | None = None,
         readout: ReadoutCopy | None = None,
+        own_readout: str = "",
     ) -> None:
         super().__init__(num_classes, positions=positions, log_prior=log_prior)
         self.model = model
         self.heads = nn.ModuleList(heads)
         self.readout = readout
+        self.own_readout = own_readout
         self.segments = segments
         self.owned = tuple(map(tuple, owned))
         self.overwritten = frozenset(overwritten)
@@ -146,11 +154,51 @@ class StagedCascade(Cascade):
 
     def answer(self, stage: int, tensors: list[Tensor], log_belief: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the tensors as they are, and the logits of the stage's head; see `Cascade.answer`."""
-        features = self.axes[stage].batch_first(tensors[0])
+        return tensors, self.heads[stage](self.axes[stage].batch_first(tensors[0]), log_belief, **self._told_of(stage, tensors))
+
+    def _told_of(self, stage: int, tensors: list[Tensor]) -> dict[str, Tensor | None]:
+        """Return what the head of a stage asks for beside its features."""
         if not self._asking[stage]:
-            return tensors, self.heads[stage](features, log_belief)
+            return {}
         mask = tensors[-1] if tensors[-1].dtype == torch.bool else None
-        return tensors, self.heads[stage](features, log_belief, mask=mask if mask is None else self.fit(stage, tensors[0], mask))
+        return {"mask": mask if mask is None else self.fit(stage, tensors[0], mask)}
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether `lazily` can be used: all heads are `lazy`, or the model's own with a plain linear layer at its end."""
+        compiled = any(module._compiled_call_impl for module in self.segments.modules)
+        return not compiled and all(
+            _is_bare(self.model.get_submodule(self.own_readout)) if isinstance(head, OwnHead) else getattr(head, "lazy", False)
+            for head in self.heads
+        )
+
+    @contextmanager
+    def lazily(self) -> Iterator[LazyAnswer]:
+        """Yield what gives the answer of a stage, where the cascade runs within, as logits that are not computed yet.
+
+        The linear layer that would make the model's logits takes notice of what it reads, and returns zeros that take no memory.
+        """
+        layer: Any = self.model.get_submodule(self.own_readout) if isinstance(self.heads[-1], OwnHead) else None
+        read: list[Tensor] = []
+
+        def notice(hidden: Tensor) -> Tensor:
+            read.append(hidden)
+            return hidden.new_zeros(()).expand(*hidden.shape[:-1], layer.out_features)
+
+        def answer(stage: int, tensors: list[Tensor]) -> LazyLogits:
+            head: Any = self.heads[stage]
+            if isinstance(head, OwnHead):
+                return LazyLogits(read.pop(), layer.weight, layer.bias)
+            hidden = head.hidden(self.axes[stage].batch_first(tensors[0]), **self._told_of(stage, tensors))
+            return LazyLogits(hidden, head.readout.weight, head.readout.bias)
+
+        if layer:
+            layer.forward = notice
+        try:
+            yield answer
+        finally:
+            if layer:
+                del layer.forward
 
     def fit(self, stage: int, features: Tensor, mask: Tensor) -> Tensor | None:
         """Return which tokens of a stage's features count, `[B, T]`; None where there is no telling, which a warning says once."""
@@ -168,6 +216,13 @@ class StagedCascade(Cascade):
     def forward(self, x: Inputs) -> Tensor:
         """Return the logits of the last stage, `[B, ..., C]`; the model alone runs when its own head does not read beliefs."""
         return logits_of(call(self.model, x)) if isinstance(self.heads[-1], OwnHead) else self.refine(x)
+
+
+def _is_bare(layer: nn.Module) -> bool:
+    """Return whether a module is a linear layer that does what `nn.Linear` does, and nothing beside it."""
+    parts = vars(layer)
+    hooks = any(parts[name] for name in parts if name.endswith(("forward_hooks", "forward_pre_hooks", "backward_hooks")))
+    return type(layer) is nn.Linear and "forward" not in parts and not hooks and layer._compiled_call_impl is None
 
 
 def with_mask(close: Close, mask: Tensor | None) -> Close:

@@ -12,6 +12,7 @@ losses of one window travel different distances, so each takes a pass of its own
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +21,15 @@ from torchsid.core.beliefs import check_positions, to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.combine import GradientCombiner
+from torchsid.core.lazy_logits import LazyLogits, Learnt, learn
 from torchsid.core.learner import StepOutput
 from torchsid.core.objective import LocalObjective
 from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
+from torchsid.core.staged import LazyAnswer, StagedCascade
 from torchsid.errors import LocalityError
+
+Belief = Tensor | LazyLogits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,36 +39,50 @@ class Step:
     cascade: Cascade  # L stages; its parameters get their `.grad`
     objective: LocalObjective  # makes the losses `L_i`
     x: Inputs  # the batch, `[B, ...]`; a staged cascade takes whatever its model takes
-    log_target: Tensor  # `p_y` as log-probabilities, `[B, ..., C]`
+    # `p_y` as log-probabilities, `[B, ..., C]`; or classes, int64 `[B, ...]`, and all logits wait: see `core/lazy_logits.py`.
+    target: Tensor
     scales: Tensor  # multiply the losses that are differentiated, `[L]`
     combiner: GradientCombiner  # merges the stages' `∂L_i/∂z` for a shared extractor
     share: Tensor | None = None  # of each position in every mean, `[B, ...]`, 1 in all; None where all count the same
-    log_belief: Tensor | None = None  # that the first stage refines, `[B, ..., C]`; the cascade's prior when None
+    belief: Belief | None = None  # that the first stage refines, `[B, ..., C]`; the cascade's prior when None
     teachers: Tensor | None = None  # `p_0 … p_{L−1}`, `[L, B, ..., C]`; when None, each stage's output teaches the next
     window: int = 1  # stages that a loss reaches back over in a staged cascade; 1 is SID
     on_loss: Callable[[int, Tensor], None] = do_nothing  # the mean loss of a stage, before it is differentiated
-    on_belief: Callable[[int, Tensor], None] = do_nothing  # after it the stage's belief, `[B, ..., C]`
+    on_belief: Callable[[int, Any], None] = do_nothing  # after it the stage's belief, `[B, ..., C]`, or what will be its logits
     on_trained: Callable[[int], None] = do_nothing  # its gradient is complete, its graph gone; L: a shared extractor, which is last
 
-    def first_belief(self, features: Tensor) -> Tensor:
+    @property
+    def lazy(self) -> bool:
+        """Whether no logits are made: the target is classes."""
+        return not self.target.is_floating_point()
+
+    @property
+    def positions(self) -> torch.Size:
+        """Where the beliefs are, `[B, ...]`, as the target says."""
+        return self.target.shape if self.lazy else self.target.shape[:-1]
+
+    def first_belief(self, features: Tensor) -> Belief:
         """Return what the first stage refines, `[B, ..., C]`; the target must be for the same positions."""
-        log_belief = self.cascade.prior(features) if self.log_belief is None else self.log_belief
-        check_positions(self.log_target, log_belief.shape[:-1])
-        return log_belief
+        belief = self.belief
+        if belief is None:
+            prior = self.cascade.prior(features)
+            where = prior.shape[:-1]
+            belief = LazyLogits.constant(prior[(0,) * len(where)], where) if self.lazy else prior
+        where = belief.positions if isinstance(belief, LazyLogits) else belief.shape[:-1]
+        check_positions(self.positions, where, self.cascade.num_classes)
+        return belief
 
     def mean(self, losses: Tensor) -> Tensor:
         """Return the mean of losses `[..., B, ...]` over the positions, whatever a loss is where the share is 0."""
-        positions = tuple(range(1 - self.log_target.dim(), 0))
+        positions = tuple(range(-len(self.positions), 0))
         if self.share is None:
             return losses.mean(positions)
         return (losses.masked_fill(self.share == 0, 0.0) * self.share).sum(positions)
 
     def factors(self) -> Tensor:
-        """Return what each position counts in a stage's gradient, scale times share, `[L, B, ..., 1]` or `[L, 1, ..., 1]`."""
-        scales = self.scales.view(-1, *[1] * self.log_target.dim())
-        if self.share is None:
-            return scales * (self.log_target.shape[-1] / self.log_target.numel())
-        return scales * self.share.unsqueeze(-1)
+        """Return what each position counts in a stage's gradient, scale times share, `[L, B, ...]` or `[L, 1, ...]`."""
+        scales = self.scales.view(-1, *[1] * len(self.positions))
+        return scales * (1 / self.positions.numel() if self.share is None else self.share)
 
 
 def two_phase(step: Step) -> StepOutput:
@@ -77,7 +96,8 @@ def two_phase(step: Step) -> StepOutput:
     draws the same dropout masks, and running statistics count each batch once. So the gradients are those of `local_pass`.
     """
     with torch.no_grad(), without_side_effects(step.cascade):
-        teachers = step.cascade.log_beliefs(step.x, step.log_belief)[:-1]
+        assert not isinstance(step.belief, LazyLogits)  # of a staged cascade alone
+        teachers = step.cascade.log_beliefs(step.x, step.belief)[:-1]
     torch.clear_autocast_cache()  # weights cast in phase 1 carry no graph
     return local_pass(replace(step, teachers=teachers))
 
@@ -92,30 +112,36 @@ def local_pass(step: Step) -> StepOutput:
         TargetError: the target is for other positions than the cascade answers at.
         LocalityError: a tensor from before a cut is used behind it, past the cut.
     """
-    depth = step.cascade.depth
+    cascade, depth = step.cascade, step.cascade.depth
     stages = _EndToEnd(step) if 1 < step.window >= depth else _Stages(step)
-    if isinstance(step.cascade, SharedCascade):
-        z = step.cascade.features(step.x)
+    if isinstance(cascade, SharedCascade):
+        z = cascade.features(step.x)
         stages.z = z.detach().requires_grad_(z.requires_grad)
-        step.cascade.run_stages(stages.z, stages.end)
+        cascade.run_stages(stages.z, stages.end)
         if z.requires_grad:
             z.backward(step.combiner.result())  # type: ignore[no-untyped-call]
         step.on_trained(depth)
+    elif step.lazy:
+        assert isinstance(cascade, StagedCascade)
+        with cascade.lazily() as stages.answer_lazily:
+            cascade.run(step.x, stages.end)
     else:
-        step.cascade.run(step.x, stages.end)
-    return StepOutput(torch.stack(stages.losses), stages.log_belief)
+        cascade.run(step.x, stages.end)
+    return StepOutput(torch.stack(stages.losses), stages.belief, torch.stack(stages.answers))
 
 
 class _Stages:
     """The stages of one step of SID; `end` is called where each has run. A graph is freed after the last loss that reaches it."""
 
-    log_belief: Tensor  # the newest
+    belief: Belief  # the newest, without a graph
+    answer_lazily: LazyAnswer  # in a lazy step
 
     def __init__(self, step: Step) -> None:
         self.step = step
         self.alphas = step.objective.step_alphas(step.cascade.depth)
         self.factors = step.factors().unbind()
         self.losses: list[Tensor] = []
+        self.answers: list[Tensor] = []
         self.z: Tensor | None = None  # the leaf that stands for a shared extractor's features
         self.leaves: list[Tensor] = []  # what the stage that is running began with, where a loss may go on through it
         # The stages that a later loss will reach, oldest first: index, the leaves that each began with, the tensors it handed on.
@@ -125,32 +151,58 @@ class _Stages:
         """Let a stage answer, differentiate its loss as far as it reaches, and return what the next stage begins with."""
         step = self.step
         if stage == 0:
-            self.log_belief = step.first_belief(tensors[0])
-        log_previous = self.log_belief if step.teachers is None else step.teachers[stage]
-        tensors, logits = step.cascade.answer(stage, tensors, log_previous)
-        self.log_belief = log_belief = to_log_belief(logits.detach()).to(step.log_target)  # a trunk may be of several precisions
-        losses, gradient = step.objective.loss_and_gradient(log_belief, step.log_target, log_previous, self.alphas[stage])
-        self.losses.append(loss := step.mean(losses))
+            self.belief = step.first_belief(tensors[0])
+        tensors, learnt = self.lazily(stage, tensors) if step.lazy else self.at_once(stage, tensors)
+        self.losses.append(loss := step.mean(learnt.losses))
+        self.answers.append(learnt.answers)
         step.on_loss(stage, loss)
-        step.on_belief(stage, log_belief)
-        if logits.requires_grad:  # not so for a frozen stage on a frozen extractor
+        step.on_belief(stage, self.belief)
+        if learnt.gradients:  # not so for a frozen stage on a frozen extractor
             try:
-                self.differentiate(stage, logits, gradient.mul_(self.factors[stage]).to(logits.dtype))
+                self.differentiate(stage, learnt.gradients)
             except RuntimeError as error:
                 raise _explained(error, stage) from None
-        del logits  # and with them the graph of the head
+        del learnt  # and with it the graph of the head
         return self.go_on(stage, tensors)
 
-    def differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
-        """Carry the loss back piece by piece, as far as it reaches, and hand a shared extractor's combiner its gradient."""
-        torch.autograd.backward([logits], [gradient], retain_graph=stage < self._last_loss(stage))
-        gradients = _take(self.leaves)
+    def at_once(self, stage: int, tensors: list[Tensor]) -> tuple[list[Tensor], Learnt]:
+        """Return what a stage hands on, and what it learns about its logits."""
+        step, previous = self.step, self.belief if self.step.teachers is None else self.step.teachers[stage]
+        assert isinstance(previous, Tensor)
+        tensors, logits = step.cascade.answer(stage, tensors, previous)
+        self.belief = log_belief = to_log_belief(logits.detach()).to(step.target)  # a trunk may be of several precisions
+        losses, gradient = step.objective.loss_and_gradient(log_belief, step.target, previous, self.alphas[stage])
+        gradient = gradient.mul_(self.factors[stage].unsqueeze(-1)).to(logits.dtype)
+        return tensors, Learnt(losses, log_belief.argmax(-1), [(logits, gradient)] if logits.requires_grad else [])
+
+    def lazily(self, stage: int, tensors: list[Tensor]) -> tuple[list[Tensor], Learnt]:
+        """Do so without any logits being made."""
+        step, previous, logits = self.step, self.belief, self.answer_lazily(stage, tensors)
+        assert isinstance(previous, LazyLogits)
+        self.belief = logits.detach()
+        if logits.weight.requires_grad and step.on_trained is not do_nothing and self.teaches(stage):
+            self.belief = self.belief.clone()  # what it believed before its weights are updated
+        return tensors, learn(logits, step.target, previous, step.objective, self.alphas[stage], self.factors[stage])
+
+    def teaches(self, stage: int) -> bool:
+        """Return whether a later stage learns from the belief of this one."""
+        rest = self.alphas[stage + 1 : stage + 2]
+        return any(not isinstance(alpha, float) or alpha < 1 for alpha in rest)
+
+    def differentiate(self, stage: int, gradients: list[tuple[Tensor, Tensor]]) -> None:
+        """Carry the loss back piece by piece, as far as it reaches, and hand a shared extractor's combiner its gradient.
+
+        The gradients are those of the logits, or of what they are made of, each with its tensor.
+        """
+        roots, values = zip(*gradients, strict=True)
+        torch.autograd.backward(roots, values, retain_graph=stage < self._last_loss(stage))
+        found = _take(self.leaves)
         for reached, leaves, outputs in reversed(self.pieces):
-            if not gradients:
+            if not found:
                 break
-            ends = [outputs[i] for i in gradients]
-            torch.autograd.backward(ends, list(gradients.values()), retain_graph=stage < self._last_loss(reached))
-            gradients = _take(leaves)
+            ends = [outputs[i] for i in found]
+            torch.autograd.backward(ends, list(found.values()), retain_graph=stage < self._last_loss(reached))
+            found = _take(leaves)
         if self.z is not None and self.z.grad is not None:
             self.step.combiner.add(self.z.grad)
             self.z.grad = None
@@ -179,19 +231,19 @@ class _EndToEnd(_Stages):
 
     def __init__(self, step: Step) -> None:
         super().__init__(step)
-        self.waiting: list[tuple[Tensor, Tensor]] = []  # logits and their gradients
+        self.waiting: list[tuple[Tensor, Tensor]] = []
 
-    def differentiate(self, stage: int, logits: Tensor, gradient: Tensor) -> None:
+    def differentiate(self, stage: int, gradients: list[tuple[Tensor, Tensor]]) -> None:
         """Wait for the other stages."""
-        self.waiting.append((logits, gradient))
+        self.waiting += gradients
 
     def go_on(self, stage: int, tensors: list[Tensor]) -> list[Tensor]:
         """Return the tensors, graph and all; behind the last stage, differentiate all losses at once."""
         if stage + 1 < self.step.cascade.depth:
             return self.copied(stage, tensors)
         if self.waiting:
-            logits, gradients = zip(*self.waiting, strict=True)
-            torch.autograd.backward(logits, gradients)
+            roots, gradients = zip(*self.waiting, strict=True)
+            torch.autograd.backward(roots, gradients)
         for trained in range(stage + 1):
             self.step.on_trained(trained)
         return tensors

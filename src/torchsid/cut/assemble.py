@@ -128,8 +128,9 @@ def staged_cascade(
         forms = [arranged(tensor, each.channels) for tensor, each in zip(read, axes, strict=True)]
         positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in forms) else where
     budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
-    layer = _readout(model, found, num_classes, owned)
-    readout = ReadoutCopy(layer) if layer else None
+    own_readout, layer = _readout(model, found)
+    trained_last = not any(f"{own_readout}.weight" in names for names in owned[:-1])
+    readout = ReadoutCopy(layer) if layer and trained_last else None
     built: list[tuple[str, nn.Module]] = []
     for stage, (end, tensor, each) in enumerate(zip(ends, read, axes, strict=False), 1):
         later = later_layers(model, found, points, end, axes_of) if isinstance(head, str) else []
@@ -154,6 +155,7 @@ def staged_cascade(
         rows=found.rows,
         mask=mask,
         readout=readout if any(getattr(made, "readout", None) is readout for _, made in built) else None,
+        own_readout=own_readout,
     )
     _follow_mask(cascade, features, example, own_mask=mask is not None)
     kinds = [*(kind for kind, _ in built), "the model's own"]
@@ -196,12 +198,13 @@ def _head(
     return kinds[-1], make(kinds[-1], features, num_classes, channels=channels)
 
 
-def _readout(model: nn.Module, found: Profile, num_classes: int, owned: Sequence[Sequence[str]]) -> nn.Linear | None:
-    """Return the linear layer that runs last, if it makes the logits and no stage before the last trains it."""
-    ran = ((each.name, model.get_submodule(each.name)) for each in reversed(found.exits))
-    name, layer = next(((name, part) for name, part in ran if isinstance(part, nn.Linear)), ("", None))
-    earlier = {parameter for names in owned[:-1] for parameter in names}
-    return layer if layer is not None and layer.out_features == num_classes and f"{name}.weight" not in earlier else None
+def _readout(model: nn.Module, found: Profile) -> tuple[str, nn.Linear | None]:
+    """Return the linear layer whose output is the model's logits, with its name; an empty one where there is none."""
+    for exit_ in found.exits:
+        layer = model.get_submodule(exit_.name)
+        if isinstance(layer, nn.Linear) and exit_.returns == found.exits[-1].returns:
+            return exit_.name, layer
+    return "", None
 
 
 def _axes(model: nn.Module, found: Profile, end: Exit, channels: int | None = None, *, says: bool = False) -> Axes:

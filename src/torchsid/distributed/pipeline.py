@@ -184,7 +184,7 @@ class PipelinedSID(Learner):
         losses, log_beliefs = self._replicas.join(losses, log_beliefs, len(target), share)
         for stage, log_belief in enumerate(log_beliefs[1:]):
             on_belief(stage, log_belief)
-        return StepOutput(losses, log_beliefs[-1])
+        return StepOutput(losses, log_beliefs[-1], log_beliefs[1:].argmax(-1))
 
     def _pass(self, x: Inputs, new_step: Callable[..., Step] | None = None) -> Handover:
         """Receive a batch, run the stages here on it, and send on what they find out.
@@ -218,7 +218,7 @@ class PipelinedSID(Learner):
 
         if new_step and self._own:
             step, so_far = new_step(arrived.values, believe), Continued(lambda: before().values)
-            local_pass(replace(step, log_belief=first, combiner=so_far, on_loss=lambda stage, loss: losses.append(loss)))
+            local_pass(replace(step, belief=first, combiner=so_far, on_loss=lambda stage, loss: losses.append(loss)))
         elif self._own:
             place.cascade.refine(arrived.values, first, on_belief=believe)
         if not place.sends_before_backward:

@@ -71,6 +71,8 @@ class BeliefHead(nn.Module):
         self._shared: tuple[ReadoutCopy, ...] = getattr(body, "readouts", ())  # no submodule: the cascade holds it for all heads
         width, outputs = int(body.width), outputs_of(num_classes, positions)  # type: ignore[arg-type]
         self.reads_belief = not self._shared and (positions != "tokens" or num_classes <= width)
+        self.lazy = not (self.reads_belief or residual)
+        """Whether its logits are `readout(hidden(features, mask))`, so that they can wait."""
         if not self._shared:
             self.output = nn.Linear(width + outputs * self.reads_belief, outputs)
         if residual:

@@ -60,7 +60,7 @@ class Backprop(Learner):
         log_beliefs = self._log_beliefs(x)
         num_classes = log_beliefs.shape[-1]
         log_p_y = log_target(target, num_classes, label_smoothing=self.label_smoothing, weight=weight, dtype=log_beliefs.dtype)
-        check_positions(log_p_y, log_beliefs.shape[1:-1])
+        check_positions(log_p_y.shape[:-1], log_beliefs.shape[1:-1], num_classes)
         log_p_y = log_p_y.to(log_beliefs.device)
         weight = None if weight is None else weight.to(log_p_y)
         count = len(log_beliefs) - 1 if self.trains_stages else 1
@@ -71,7 +71,7 @@ class Backprop(Learner):
         losses = self.stage_losses(log_beliefs, log_p_y, samples, weight)
         (scale * losses).mean().backward()  # type: ignore[no-untyped-call]
         self.lookout.end()
-        return StepOutput(losses.detach(), log_beliefs[-1].detach())
+        return StepOutput(losses.detach(), log_beliefs[-1].detach(), log_beliefs[1:].argmax(-1))
 
     def stage_losses(self, log_beliefs: Tensor, log_target: Tensor, samples: Tensor | None, weight: Tensor | None) -> Tensor:
         """Return the mean loss of every belief that has one, `[1]` for the last, from all beliefs, `[L+1, B, ..., C]`."""

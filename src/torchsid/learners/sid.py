@@ -10,15 +10,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchsid.core import schedules
-from torchsid.core.beliefs import number_like, share
+from torchsid.core.beliefs import classes_of, number_like, share
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, as_cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
+from torchsid.core.lazy_logits import pays
 from torchsid.core.learner import Learner, StepOutput
 from torchsid.core.objective import Alpha, Direction, LocalObjective, alphas_of
 from torchsid.core.pitfalls import Lookout, check_optimizer
 from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
+from torchsid.core.staged import StagedCascade
 from torchsid.core.step import Step
 from torchsid.core.weighting import counted
 from torchsid.learners.predictions import BeliefMemory
@@ -224,9 +226,11 @@ class SID(Learner):
         """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
         self.lookout.begin()
         weight = counted(target, weight)
-        log_target = self.log_target(target, weight)
+        lazy = self.logits_wait(target, on_belief)
+        aim = classes_of(target, self.module.num_classes, weight) if lazy else self.log_target(target, weight)
+        like = self.module.log_prior.to(self._dtype)
         depth = self.module.depth
-        scales = number_like(log_target, scale)
+        scales = number_like(like, scale)
         if scales.shape not in ((), (1,), (depth,)):
             raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
         teachers, told = None, on_belief
@@ -234,7 +238,7 @@ class SID(Learner):
             if self.memory is None:
                 raise ValueError("teachers='last-epoch' remembers every sample: call prepare_training before the first step")
             memory, places = self.memory, samples
-            teachers = memory.teachers(places).to(log_target)
+            teachers = memory.teachers(places).to(like)
 
             def told(stage: int, log_belief: Tensor) -> None:
                 memory.remember(places, stage, log_belief)
@@ -244,8 +248,8 @@ class SID(Learner):
             cascade=self.module,
             objective=self.objective,
             x=x,
-            log_target=log_target,
-            share=None if weight is None else share(weight.to(log_target)),
+            target=aim.to(like.device),
+            share=None if weight is None else share(weight.to(like)),
             scales=scales.expand(depth),
             teachers=teachers,
             combiner=COMBINERS[self.combine](),
@@ -258,10 +262,22 @@ class SID(Learner):
 
         The weight is what the positions count, all told; see `torchsid.core.weighting.counted` and `LocalObjective.log_target`.
         """
-        prior = self.module.log_prior
-        dtype = torch.promote_types(prior.dtype, torch.float32)
-        log_target = self.objective.log_target(target, self.module.num_classes, weight=weight, dtype=dtype)
-        return log_target.to(prior.device)
+        log_target = self.objective.log_target(target, self.module.num_classes, weight=weight, dtype=self._dtype)
+        return log_target.to(self.module.log_prior.device)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The precision of the beliefs."""
+        return torch.promote_types(self.module.log_prior.dtype, torch.float32)
+
+    def logits_wait(self, target: Tensor, on_belief: Callable[[int, Tensor], None] = do_nothing) -> bool:
+        """Return whether a step makes no logits, but for a few rows at a time: see `core/lazy_logits.py`.
+
+        So it is where they would be many numbers, targets are classes, all heads can do without, and nobody asks for beliefs.
+        """
+        cascade, asked = self.module, on_belief is not do_nothing or self.remembers_samples
+        able = self.objective.direction == "forward" and isinstance(cascade, StagedCascade) and cascade.can_wait
+        return able and not asked and not target.is_floating_point() and pays(target.numel(), cascade.num_classes)
 
     def of_part(self, part: Cascade, stages: range, optimizer: Optimizer) -> "SID":
         """Return this method for some neighbouring stages (from 0) alone, which are a cascade of their own."""

@@ -95,17 +95,9 @@ class Trainer:
         x, target, weight = setup.batches.examples(batch)
         before = _Copies(self._buffers)  # running statistics: a few kilobytes at most
         setup.optimizer.zero_grad()
-        answers: list[Tensor] = []  # of every stage, `[B, ...]`
-
         with setup.autocast():
             forward_and_backward = learner.step if learner.optimizer else learner.backward
-            out = forward_and_backward(
-                x,
-                target,
-                weight=weight,
-                samples=batch.samples,
-                on_belief=lambda stage, log_belief: answers.append(log_belief.argmax(dim=-1)),
-            )
+            out = forward_and_backward(x, target, weight=weight, samples=batch.samples)
         gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
         # None is left if stages were updated at once.
         norms = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0, device=x.device)
@@ -123,7 +115,8 @@ class Trainer:
             _make_momentum(setup.optimizer)
             setup.optimizer.step()
 
-        right = torch.stack(answers or [out.log_belief.argmax(dim=-1)]) == outcome_of(target)  # some methods tell nothing
+        answers = out.log_belief.argmax(dim=-1).unsqueeze(0) if out.answers is None else out.answers  # some methods do not say
+        right = answers == outcome_of(target)
         weights = torch.ones_like(right[0], dtype=torch.float64) if weight is None else weight.double()
         positions, left_out = weights.sum(), self.bad > 0
         counted = torch.stack([torch.full_like(positions, len(target)), positions]).masked_fill(left_out, 0.0)

@@ -1,7 +1,5 @@
 """Convolutions over the words of a text, each at its strongest place (Y. Kim, 2014)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -29,8 +27,6 @@ class KimCNN(nn.Module):
     Raises:
         ValueError: the example holds no tokens.
     """
-
-    task: ClassVar[str] = "text"
 
     @checked
     def __init__(
