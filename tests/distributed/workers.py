@@ -44,6 +44,15 @@ def in_workers(work: Work, size: int = 2) -> list[Any]:
         return [_read(Path(folder) / str(rank)) for rank in range(size)]
 
 
+def exit_code(act: Callable[..., None], *arguments: Any) -> int | None:
+    """How a process ends that does this."""
+    ready()
+    process = multiprocessing.get_context("forkserver").Process(target=act, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
 def start(folder: Path, *arguments: str) -> BaseProcess:
     """Start `torchsid` in a folder, in a process that can be killed."""
     ready()

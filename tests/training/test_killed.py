@@ -1,18 +1,15 @@
 """Processes that are killed in the middle of it."""
 
-import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from tests.distributed.workers import ready
+from tests.distributed.workers import exit_code
 from torchsid import Backprop, durable
 from torchsid.training import Interrupted, RunDirectory, checkpoint, loop, open_run, resolve, train
 
@@ -23,15 +20,6 @@ from .test_checkpoint import trained
 SURVIVORS = {1: 1, 2: 1, 3: 1, 4: 1, 5: 2}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes that a server has forked: run it on Linux")
-
-
-def exit_code(act: Callable[..., None], *arguments: Any) -> int | None:
-    """How a process ends that does this."""
-    ready()
-    process = multiprocessing.get_context("forkserver").Process(target=act, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode
 
 
 def save_twice(directory: Path, moment: int) -> None:

@@ -117,7 +117,7 @@ def test_a_command_that_ends_leaves_no_process_and_the_same_again_goes_on_to_the
     assert len(family) >= 2
     os.kill(first.pid, number)
     first.join(60)
-    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
     assert first.exitcode == (130 if number == signal.SIGINT else -number)
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import signal
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+from tests.distributed.workers import exit_code
 from torchsid.errors import DataError
 from torchsid.tasks.images import Images
 from torchsid.tasks.images.crop import box
@@ -137,19 +137,18 @@ def test_a_process_that_dies_is_an_error_that_says_what_may_help(decoder: Decode
     assert processes() == before
 
 
-def test_no_process_outlives_one_that_is_killed(decoder: Decoder) -> None:
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # this process may have threads
-        parent = os.fork()
-    if not parent:
-        stream = decoder.stream(wanted(1000))
-        next(stream)
-        os.write(write, " ".join(map(str, processes())).encode())
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(parent, 0)
-    children = [psutil.Process(pid) for pid in map(int, os.read(read, 1000).split()) if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(children, timeout=30)
+def decode_and_die(decoder: Decoder, file: Path) -> None:
+    stream = decoder.stream(wanted(1000))
+    next(stream)
+    file.write_text(" ".join(str(process.pid) for process in psutil.Process().children(recursive=True)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_no_process_outlives_one_that_is_killed(decoder: Decoder, tmp_path: Path) -> None:
+    assert exit_code(decode_and_die, decoder, tmp_path / "processes") == -signal.SIGKILL
+    found = [int(pid) for pid in (tmp_path / "processes").read_text().split()]
+    assert len(found) >= 2
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in found if psutil.pid_exists(pid)], timeout=60)
     assert not alive
 
 

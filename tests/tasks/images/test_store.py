@@ -1,18 +1,20 @@
 """Entries of the cache: decoded once, by whomever; whole, or made whole again."""
 
-import os
 import shutil
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.distributed.workers import ready
 from torchsid.tasks.images import store
 from torchsid.tasks.images.raw import sums_of
 from torchsid.tasks.images.store import Chunk, Colour, Shape, in_memory, stored
 from torchsid.tasks.splitting import Labels
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4), dtype=np.uint8)
+CHUNK = 7 * 48  # six chunks of seven images at most
 FILES = {"pixels.u8", "sums.i64", "index.jsonl"}
 
 
@@ -44,7 +46,7 @@ class Images:
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_CHUNK", 7 * 48)  # six chunks of seven images at most
+    monkeypatch.setattr(store, "_CHUNK", CHUNK)
 
 
 def check(path: Path, bad: tuple[int, ...] = ()) -> None:
@@ -127,26 +129,24 @@ def test_an_entry_that_vanishes_or_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_two_at_once_build_once(tmp_path: Path) -> None:
-    if not hasattr(os, "fork"):
-        pytest.skip("needs fork")
-    read, write = os.pipe()
-    if (child := os.fork()) == 0:
-        status = 1
-        try:
-            os.write(write, b"%d " % _asked(tmp_path / "x"))
-            status = 0
-        finally:
-            os._exit(status)
-    asked = _asked(tmp_path / "x")
-    assert os.waitpid(child, 0)[1] == 0
-    assert asked + int(os.read(read, 99)) == 40
-    check(tmp_path / "x")
+    ready()
+    files = [tmp_path / "asked" / name for name in "ab"]
+    files[0].parent.mkdir()
+    both = [get_context("forkserver").Process(target=_build, args=(tmp_path / "cache" / "x", file)) for file in files]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert sum(int(file.read_text()) for file in files) == 40
+    check(tmp_path / "cache" / "x")
 
 
-def _asked(path: Path) -> int:
+def _build(path: Path, file: Path) -> None:
+    """Make an entry, or wait for it, and write down how many images were decoded for that."""
+    store._CHUNK = CHUNK
     work = Images()
     stored(path, work)
-    return len(work.asked)
+    file.write_text(str(len(work.asked)))
 
 
 def test_colour_among_grey_is_told(tmp_path: Path) -> None:
