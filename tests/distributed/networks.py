@@ -88,7 +88,7 @@ def adam(module: nn.Module) -> Optimizer:
 def alone(cascade: Cascade, optimizer: MakeOptimizer = sgd, method: Settings = DEFAULTS) -> SID:
     """SID with some settings in one process, ready to train two epochs."""
     learner = SID(cascade, optimizer=optimizer(cascade), **method)  # type: ignore[arg-type]
-    answer = torch.Size([*cascade.positions, CLASSES])
+    answer = torch.Size([*(() if cascade.positions == "tokens" else cascade.positions), CLASSES])
     learner.prepare_training(samples=sum(SIZES), epochs=2, optimizer=learner.optimizer, answer=answer)  # type: ignore[arg-type]
     return learner
 
@@ -160,12 +160,14 @@ def weights(result: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def union(workers: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """The weights of all workers, which have nothing but the prior in common."""
+    """The weights of all workers, which have nothing but the prior in common, and a readout that heads share."""
     whole: dict[str, Tensor] = {}
     for worker in workers:
         own = weights(worker)
-        assert whole.keys() & own.keys() <= {"weights.log_prior"}
-        assert own.keys() > {"weights.log_prior"}
+        common = {name for name in own if name.startswith(("weights.log_prior", "weights.readout."))}
+        assert whole.keys() & own.keys() <= common
+        assert own.keys() > common
+        assert all(torch.equal(whole[name], own[name]) for name in whole.keys() & common)
         whole |= own
     return whole
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_NAMES = ("weight", "bias")
+
 
 class ReadoutCopy(nn.Module):
     """A read-only copy of a linear layer, one for all heads: buffers for what they read now, and for what they will read next.
@@ -28,7 +30,7 @@ class ReadoutCopy(nn.Module):
         self._source = (source,)
         self.refresh = 1
         """S, the steps from one refresh to the next."""
-        for name in ("weight", "bias"):
+        for name in _NAMES:
             tensor = getattr(source, name)
             for copy in (name, f"coming_{name}"):
                 self.register_buffer(copy, None if tensor is None else tensor.detach().clone())
@@ -46,6 +48,18 @@ class ReadoutCopy(nn.Module):
             hidden = hidden.to(self.weight.dtype)
         return F.linear(hidden, self.weight, self.bias)
 
+    @property
+    def held(self) -> list[tuple[Tensor, Tensor]]:
+        """What is read now and what will be read next, of the weight and of the bias, if there is one."""
+        pairs = [(getattr(self, name), getattr(self, f"coming_{name}")) for name in _NAMES]
+        return [pair for pair in pairs if pair[0] is not None]
+
+    @property
+    def newest(self) -> tuple[Tensor, ...]:
+        """The layer's own weight and bias, if there is one."""
+        tensors = (getattr(self.source, name) for name in _NAMES)
+        return tuple(tensor.detach() for tensor in tensors if tensor is not None)
+
     @torch.no_grad()
     def begin_step(self) -> None:
         """Take notice that a batch is to be trained on; where a step begins with it, refresh the copy if that is due.
@@ -57,9 +71,7 @@ class ReadoutCopy(nn.Module):
             return
         self._version = layer._version
         first, due = self.steps == 0, self.steps % self.refresh == 0
-        for name in ("weight", "bias"):
-            now, coming, newest = getattr(self, name), getattr(self, f"coming_{name}"), getattr(self.source, name)
-            if now is not None:
-                torch.where(due, torch.where(first, newest, coming), now, out=now)
-                torch.where(due, newest, coming, out=coming)
+        for (now, coming), newest in zip(self.held, self.newest, strict=True):
+            torch.where(due, torch.where(first, newest, coming), now, out=now)
+            torch.where(due, newest, coming, out=coming)
         self.steps += 1

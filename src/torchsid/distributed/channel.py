@@ -55,12 +55,14 @@ class Handover:
 class _End:
     """One end of a channel."""
 
-    def __init__(self, world: World, peer: int, largest: Handover, buffers: int, tag: int, what: str) -> None:
+    def __init__(
+        self, world: World, peer: int, largest: Handover, buffers: int, tag: int, device: torch.device | None, what: str
+    ) -> None:
         self._world, self._peer, self._tag, self._what = world, peer, tag, f"worker {peer} to {what}"
-        self._group = world.mesh.get_group("stage")
+        self._group, self._device = world.mesh.get_group("stage"), device or world.device
         tensors, facts = _encode(largest, "float32", world.device)
         capacity = _aligned(_LENGTH + len(_header(tensors, facts))) + sum(_aligned(each.nbytes) for each in tensors) + _SLACK
-        self._buffers = [torch.empty(capacity, dtype=torch.uint8, device=world.device) for _ in range(buffers)]
+        self._buffers = [torch.empty(capacity, dtype=torch.uint8, device=self._device) for _ in range(buffers)]
         self._under_way: list[dist.Work | None] = [None] * buffers
         self._next = 0
 
@@ -80,10 +82,22 @@ class Outgoing(_End):
         wire: `"bfloat16"` rounds float32 values; beliefs and losses stay as they are.
         step: 1 is the next position; −k goes back k positions.
         tag: tells apart the channels between two workers.
+        device: of the buffers; the worker's by default. What comes against the stream of features goes by the processor's: NCCL has
+            one queue for both ways.
     """
 
-    def __init__(self, world: World, largest: Handover, *, queue: int, wire: Wire = "float32", step: int = 1, tag: int = 0) -> None:
-        super().__init__(world, world.neighbour(step), largest, queue, tag, "take a message")
+    def __init__(
+        self,
+        world: World,
+        largest: Handover,
+        *,
+        queue: int,
+        wire: Wire = "float32",
+        step: int = 1,
+        tag: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(world, world.neighbour(step), largest, queue, tag, device, "take a message")
         self._wire = wire
         self.sent_bytes = 0
         """Of all messages so far."""
@@ -98,7 +112,7 @@ class Outgoing(_End):
         self._finish(slot)
         used = _pack(self._buffers[slot], *_encode(handover, self._wire, self._world.device))
         # NCCL wants both ends to name the same size; gloo sends what is there.
-        part = self._buffers[slot] if self._world.device.type == "cuda" else self._buffers[slot][:used]
+        part = self._buffers[slot] if self._device.type == "cuda" else self._buffers[slot][:used]
         with explaining(self._world, self._what):
             self._under_way[slot] = dist.isend(part, self._peer, group=self._group, tag=self._tag)
         self._next = (slot + 1) % len(self._buffers)
@@ -117,9 +131,18 @@ class Outgoing(_End):
 class Incoming(_End):
     """Receives from the worker `step` positions behind; arguments as `Outgoing`."""
 
-    def __init__(self, world: World, largest: Handover, *, queue: int, step: int = 1, tag: int = 0) -> None:
+    def __init__(
+        self,
+        world: World,
+        largest: Handover,
+        *,
+        queue: int,
+        step: int = 1,
+        tag: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
         # One more buffer than are under way: the last message received is still in use.
-        super().__init__(world, world.neighbour(-step), largest, queue + 1, tag, "send a message")
+        super().__init__(world, world.neighbour(-step), largest, queue + 1, tag, device, "send a message")
         for slot in range(queue):
             self._post(slot)
 

@@ -1,9 +1,10 @@
 """SID on many workers: every worker trains its stages, and features and beliefs travel one way.
 
 Worker k receives what its first stage reads, trains its stages on it as one process would (`core/step.py`), and sends
-on what the next worker needs. Between stages nothing ever comes back, so worker k is at batch t while worker k+1 is at batch
-t−1 or before: no worker waits for a later one. Each stage meets the same batches with the same weights in the same order as in one
-process, so the weights are the same to the bit. A shared cascade's extractor alone has an answer to wait for (`places.py`).
+on what the next worker needs. Between stages nothing comes back that a batch would wait for, so worker k is at batch t while
+worker k+1 is at batch t−1 or before: no worker waits for a later one. Each stage meets the same batches with the same weights in
+the same order as in one process, so the weights are the same to the bit. A shared cascade's extractor alone has an answer to wait
+for (`places.py`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -96,8 +97,6 @@ class PipelinedSID(Learner):
         """A number that the first worker sets before a step and every worker reads after it, of the same batch."""
         self._whole, self._replicas, self._micro_batches = learner, Replicas(world), micro_batches
         self._samples = -(-batch_size // (world.replicas * micro_batches))  # of the largest message
-        if isinstance(cascade, StagedCascade) and cascade.readout and world.positions > 1:
-            raise ConfigError(["model.head = 'readout' shares weights of the last worker: set model.head_shared = false"])
         if cascade.rows is None:
             raise ConfigError(
                 ["which axis of the inputs counts the samples cannot be told, so that no batch can be divided"],
@@ -161,6 +160,7 @@ class PipelinedSID(Learner):
         scales = scales.expand(depth)[self._own.start : self._own.stop] * share
         self._sid.objective = self.objective.of_stages(self._own, depth)
         self.optimizer.zero_grad()
+        self._place.begin_step()
 
         def train(part: slice, of_rows: float) -> Handover:
             weights, places = (None if each is None else each[part] for each in (weight, samples))
@@ -261,7 +261,7 @@ class PipelinedSID(Learner):
             yield size, slice(start + rows.start, start + rows.stop), share
 
     def settle(self) -> None:
-        """Apply the gradients that an extractor still waits for: before an evaluation and before a checkpoint.
+        """Take what is still to come back, an extractor's gradients or a shared readout: before an evaluation or a checkpoint.
 
         Raises:
             WorkerError: another worker hangs or has gone.

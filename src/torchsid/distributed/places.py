@@ -1,7 +1,7 @@
 """Where the stages of a cascade are, and what crosses from worker to worker: two ways for the two kinds of cascade.
 
 A *staged cascade* is cut between workers. The values of the cut, beliefs and losses go to the next worker as one message, before
-the backward pass of the last stage here; nothing comes back.
+the backward pass of the last stage here; nothing comes back, but for a readout that heads share (`readout.py`).
 
 A *shared cascade* has its extractor on the first worker and groups of stages on the others. Features pass from worker to worker at
 once. Beliefs follow from group to group, with the sum of `∂L_i/∂z` so far; each group adds its own in the order of the stages, and
@@ -31,6 +31,7 @@ from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.graph import GraphSegments
 from torchsid.distributed.channel import Handover, Incoming, Outgoing, Wire
+from torchsid.distributed.readout import SharedReadout
 from torchsid.distributed.world import World
 from torchsid.errors import CutError, ScheduleError
 
@@ -88,8 +89,11 @@ class Place(ABC):
     def send(self, arrived: Handover, found: Handover) -> None:
         """Send on what has been found out, and the values that go with it."""
 
+    def begin_step(self) -> None:  # noqa: B027 - few parts follow the steps
+        """Take notice that a step begins, of one batch or of several parts of it."""
+
     def settle(self) -> None:  # noqa: B027 - stages wait for nothing
-        """Wait for what still changes the weights here."""
+        """Wait for what still changes the tensors here."""
 
 
 class Piece(Place):
@@ -123,9 +127,12 @@ class Piece(Place):
             mask=itemgetter(-1),
         )
         self._mask_of = cascade.mask_of
-        _drop_others(cascade, (self.cascade.heads, *self._piece.modules))
+        self._readout = SharedReadout(cascade.readout, world) if cascade.readout else None
+        shared = [cascade.readout] if cascade.readout else []
+        _drop_others(cascade, (self.cascade.heads, *self._piece.modules, *shared))
         self._incoming = None if world.is_first else layout.incoming(crossing[world.position - 1])
-        self.outgoing = [] if world.is_last else [layout.outgoing(crossing[world.position])]
+        self._onward = [] if world.is_last else [layout.outgoing(crossing[world.position])]
+        self.outgoing = [*self._onward, *(self._readout.outgoing if self._readout else ())]
 
     def receive(self, x: Inputs, empty: Handover) -> Handover:
         """Return what crosses the cut before the stages."""
@@ -133,9 +140,19 @@ class Piece(Place):
 
     def send(self, arrived: Handover, found: Handover) -> None:
         """Send on what crosses the cut behind them, and let go of it."""
-        for channel in self.outgoing:
+        for channel in self._onward:
             channel.send(replace(found, values=(*self._piece.handed_on, arrived.values[-1])))
         self._piece.handed_on = ()
+
+    def begin_step(self) -> None:
+        """Refresh the readout that heads share, if that is due."""
+        if self._readout:
+            self._readout.begin_step()
+
+    def settle(self) -> None:
+        """Wait until the readout that heads share is as the last worker's."""
+        if self._readout:
+            self._readout.settle()
 
 
 class Group(Place):
