@@ -38,7 +38,7 @@ def page() -> str:
         "### `model.trunk`",
         _joined(CLASSIFIERS),
         "### `model.head`",
-        _list(HEADS),
+        _joined(HEADS, "model.head_"),
         "## `[learner]`: the method",
         "`learner.name` chooses.",
         *_entries(LEARNERS, "learner"),
@@ -87,12 +87,12 @@ def _list(registry: Registry) -> str:
     return "\n".join(["| name | is |", "| --- | --- |", *rows])
 
 
-def _joined(registry: Registry) -> str:
+def _joined(registry: Registry, prefix: str = "model.") -> str:
     """Return one table for entries with few settings each."""
     rows = []
     for name, description in registry.descriptions().items():
         brought = settings_of(registry.load(name)).values()
-        own = [f"`model.{each.name}`, `{json.dumps(each.default)}` by default: {_meaning(each)}" for each in brought]
+        own = [f"`{prefix}{each.name}`, `{json.dumps(each.default)}` by default: {_meaning(each)}" for each in brought]
         rows.append(f"| `{name}` | {description} | {' '.join(own)} |")
     return "\n".join(["| name | is | brings |", "| --- | --- | --- |", *rows])
 

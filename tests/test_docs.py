@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from torchsid.heads import HEADS
 from torchsid.learners import LEARNERS
 from torchsid.models import CLASSIFIERS, EXTRACTORS, NETWORKS
 from torchsid.registry import Registry
@@ -50,12 +51,12 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
     assert not [name for name in public_names(module) if not re.search(rf"\b{name}\b", REFERENCE)]
 
 
-@pytest.mark.parametrize("registry", [LEARNERS, NETWORKS, EXTRACTORS, CLASSIFIERS, TASKS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", [LEARNERS, NETWORKS, EXTRACTORS, CLASSIFIERS, HEADS, TASKS], ids=lambda registry: registry.kind)
 def test_every_setting_of_a_registry_is_described_in_the_reference(registry: Registry) -> None:
     for entry in registry.names():
         assert f"`{entry}`" in SETTINGS
         for setting in settings_of(registry.load(entry)).values():
-            assert re.search(rf"\.{setting.name}\b", SETTINGS), f"{entry}: {setting.name}"
+            assert re.search(rf"[._]{setting.name}\b", SETTINGS), f"{entry}: {setting.name}"
             assert setting.description[1:] in SETTINGS, f"{entry}: {setting.name}"  # it begins with a capital there
 
 
