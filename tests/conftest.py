@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -25,6 +26,20 @@ gc.set_threshold(10_000, 20, 20)
 
 def pytest_collection_finish() -> None:
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A failure that tells of a name which is no UTF-8 can be sent too; without this, it would end the process that found it."""
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _sendable(each) for key, each in value.items()}
+    return [_sendable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 TOLERANCES = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5)}  # relative and absolute, as PyTorch's own

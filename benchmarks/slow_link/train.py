@@ -13,10 +13,11 @@ from slow_link.figure import throughput
 from slow_link.link import slow_link
 from slow_link.record import table, write
 from slow_link.workers import run_workers
-from torchsid.bench.comparisons import DEEP, PipelineSettings, plan_pipelines
+from torchsid.bench.comparisons import PipelineSettings, plan_pipelines
 from torchsid.bench.pipeline.bench import Turn, sent_a_step, steady_step_seconds, step_seconds
 from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, SID_PIPELINE, seconds_of_stages
 from torchsid.bench.workload import Procedure as Method
+from torchsid.bench.workload import blocks_setting, network_of
 from torchsid.show.svg import standalone
 
 DELAYS_MS = (0.0, 25.0, 50.0, 100.0)
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     settings = PipelineSettings(stages=args.stages, micro_batches=tuple(args.micro_batches), rounds=args.rounds, threads=1)
-    blocks = args.blocks if args.model in DEEP else None
+    blocks = args.blocks if blocks_setting(network_of(args.model)) else None
     (workload,) = plan_pipelines([args.model], settings, blocks=blocks, batch_size=args.batch_size)
     torch.set_num_threads(1)
     # Measured once: on every line each worker has the same stages.

@@ -66,11 +66,11 @@ def test_ratios_are_taken_within_a_round() -> None:
     one = {"gradients": 2.0, "update": 1.0, "extractor update": 1.0}
     slow = {what: 2 * seconds for what, seconds in one.items()}  # a slow moment, for all of them
     base = [{"gradients": 1.0, "update": 1.0}, {"gradients": 2.0, "update": 2.0}]
-    found = times_of("streaming", {"streaming": [one, slow], REFERENCE: base, BACKPROP: base}, 8)
+    found = times_of("streaming", {"streaming": [one, slow], REFERENCE: base, BACKPROP: base}, MLP)
     assert (found["step_ms"], found["step_quartiles_ms"], found["images_per_second"]) == (6000, (5000, 7000), pytest.approx(8 / 6))
     assert (found["step_over_reference"], found["gradients_over_reference"], found["gradients_ms"]) == (2, 2, 3000)
     whole = [{"gradients": 2.0}]  # as on CUDA, where a step is not taken apart
-    assert "gradients_ms" not in times_of(REFERENCE, {REFERENCE: whole, BACKPROP: whole}, 8)
+    assert "gradients_ms" not in times_of(REFERENCE, {REFERENCE: whole, BACKPROP: whole}, MLP)
 
 
 def test_of_steps_in_a_row_the_clock_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

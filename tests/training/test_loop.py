@@ -126,6 +126,8 @@ def test_of_equally_accurate_epochs_the_one_of_least_loss_is_best() -> None:
     judged = [(0.5, 0.6, True), (0.5, 0.7, False), (0.5, 0.8, False), (0.6, 0.9, True), (0.4, 0.1, False)]
     for accuracy, loss, better in judged:
         assert loop._is_better(accuracy, loss, best) is better
+        assert loop._is_better(accuracy, loss, best, by_loss=True) is (loss < 0.7)
+    assert loop._is_better(0.0, 9.0, session.Progress(), by_loss=True)
 
 
 @pytest.mark.parametrize("existed", [False, True])

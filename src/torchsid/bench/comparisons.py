@@ -1,22 +1,22 @@
 """Which comparisons can be made: every setting is checked, and every model is cut, before anything is measured or started."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from torchsid import heads, models
-from torchsid.bench.workload import OPTIONS, SHARED, VIT_BLOCKS, Several, Workload
+from torchsid.bench.synthetic import SIZES_OF, Several
+from torchsid.bench.workload import OPTIONS, SHARED, VIT_BLOCKS, Workload, blocks_setting, network_of, task_of
 from torchsid.cut.assemble import By
 from torchsid.distributed.channel import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
 from torchsid.settings import out_of_range
 
 STAGES = (2, 4, 8, 12)
-LEAST_BATCH = 8  # four micro-batches of two images, which BatchNorm needs
-BLOCKS = 16
-DEEP = ("mlp", VIT_BLOCKS)  # models whose number of blocks can be chosen
+LEAST_BATCH = 8  # four micro-batches of two samples, which BatchNorm needs
+BLOCKS = 16  # in a pipeline, of networks that let them be chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,26 +71,27 @@ def plan_workloads(
 ) -> tuple[list[Workload], list[str]]:
     """Return what can be compared, and a note on every number of stages that a model cannot be cut into; nothing is measured yet.
 
-    There are 2, 4, 8 and 12 stages by default; with `blocks`, of the block MLP alone, as many stages as blocks. A variant is some
-    options joined by `+`; the device is auto, cpu or cuda; `sizes` are fields of `Workload`. All that is wrong, with the problems
-    that the caller has found, is one ConfigError.
+    There are 2, 4, 8 and 12 stages by default; with `blocks`, of networks that let them be chosen, as many stages as blocks. A
+    variant is some options joined by `+`; the device is auto, cpu or cuda; `sizes` are fields of `Workload`. All that is wrong,
+    with the problems that the caller has found, is one ConfigError.
     """
     asked = dict.fromkeys((name, block) for name in names for block in (blocks or (None,)))
     several = tuple(sorted(set(stages or STAGES)))
     where = _where(device)
     workloads = [
-        Workload(model=name, stages=(block,) if block else several, blocks=block, device=where, **sizes) for name, block in asked
+        Workload(model=name, stages=several if stages or not block else (block,), blocks=block, device=where, **sizes)
+        for name, block in asked
     ]
     problems = [
         *problems,
-        *_unknown("model", names, models.classifier_names()),
+        *_wrong_models(names, blocks, sizes),
         *_wrong_variants(variants, where),
-        *_wrong_stages(names, stages, blocks),
+        *_wrong_stages(stages, blocks),
         *_wrong_sizes(workloads[0]),
         *_wrong_device(device),
     ]
     if (size := workloads[0].batch_size) < LEAST_BATCH:
-        problems.append(f"batch size {size}: give {LEAST_BATCH} or more, for four micro-batches of two images")
+        problems.append(f"batch size {size}: give {LEAST_BATCH} or more, for four micro-batches of two samples")
     planned: list[Workload] = []
     notes: list[str] = []
     for workload in workloads if not problems else ():
@@ -112,22 +113,26 @@ def plan_pipelines(
 ) -> list[Workload]:
     """Return one workload a model, to be trained on several workers; nothing is measured yet.
 
-    The names are of classifiers, or `vit-blocks`. There are 16 blocks of it and of `mlp` by default. The batch is a multiple of the
-    workers and of every number of micro-batches; see `plan_workloads`, also for what is wrong.
+    The names are of classifiers, or `vit-blocks`. Where the number of blocks can be chosen there are 16 by default. The batch is a
+    multiple of the workers and of every number of micro-batches; see `plan_workloads`, also for what is wrong.
     """
+    deep = {name for name in names if name in (*models.classifier_names(), VIT_BLOCKS) and blocks_setting(network_of(name))}
     workloads = [
-        Workload(model=name, stages=(settings.stages,), blocks=(blocks or BLOCKS) if name in DEEP else None, **sizes)
+        Workload(model=name, stages=(settings.stages,), blocks=(blocks or BLOCKS) if name in deep else None, **sizes)
         for name in dict.fromkeys(names)
     ]
     problems = [
         *problems,
-        *_unknown("model", names, (*models.classifier_names(), VIT_BLOCKS)),
+        *_wrong_models(names, [blocks] if blocks and not deep else [], sizes, also=(VIT_BLOCKS,)),
         *_wrong_settings(settings, workloads[0].batch_size),
         *_wrong_sizes(workloads[0]),
     ]
-    if blocks and not set(names) & set(DEEP):
-        problems.append(f"blocks {blocks}: only {' and '.join(DEEP)} have them, not {', '.join(names)}; leave them out")
     problems = problems or [why for workload in workloads for why in possible_stages(workload, by="graph")[1]]
+    problems = problems or [
+        f"{workload.model}: a mask of its tokens crosses the cuts, which pipelines of backpropagation cannot send"
+        for workload in workloads
+        if workload.samples.task == "text"
+    ]
     if problems:
         raise ConfigError(problems, source="bench")
     return workloads
@@ -148,6 +153,20 @@ def possible_stages(workload: Workload, by: By | None = None) -> tuple[tuple[int
         else:
             possible.append(stages)
     return tuple(possible), why
+
+
+def _wrong_models(names: Sequence[str], blocks: Sequence[int], sizes: Mapping[str, Any], also: Sequence[str] = ()) -> Iterator[str]:
+    allowed = (*models.classifier_names(), *also)
+    yield from _unknown("model", names, allowed)
+    known = {name: network_of(name) for name in dict.fromkeys(names) if name in allowed}
+    if fixed := [name for name in known if blocks and not blocks_setting(known[name])]:
+        able = [name for name in allowed if blocks_setting(network_of(name))]
+        yield f"blocks {', '.join(map(str, blocks))}: {', '.join(fixed)} has a fixed number; choose from {', '.join(able)}"
+    read = {size for network in known.values() for size in SIZES_OF[task_of(network)]}
+    for size in ("image_size", "classes", "context", "vocabulary"):
+        if known and size in sizes and size not in read:
+            fitting = " and ".join(task for task, found in SIZES_OF.items() if size in found)
+            yield f"{size.replace('_', ' ')} {sizes[size]}: of networks for {fitting}, not of {', '.join(known)}; leave it out"
 
 
 def _unknown(kind: str, names: Sequence[str], allowed: Sequence[str]) -> list[str]:
@@ -185,15 +204,11 @@ def _wrong_sizes(workload: Workload) -> list[str]:
     return [*out_of_range(workload), *_unknown("head", [workload.head], ("auto", *heads.names()))]
 
 
-def _wrong_stages(names: Sequence[str], stages: Sequence[int] | None, blocks: Sequence[int]) -> Iterator[str]:
+def _wrong_stages(stages: Sequence[int] | None, blocks: Sequence[int]) -> Iterator[str]:
     if (least := min(stages or STAGES)) < 2:
         yield f"stages {least}: give 2 or more; 1 is backpropagation, which is measured anyway"
-    if blocks and list(names) != ["mlp"]:
-        yield f"blocks: only the model mlp has them, not {', '.join(names)}; use --model mlp"
-    if blocks and min(blocks) < 2:
-        yield f"blocks {min(blocks)}: give 2 or more, since there are as many stages"
-    if blocks and stages:
-        yield "stages and blocks: there are as many stages as blocks; leave the stages out"
+    if blocks and not stages and min(blocks) < 2:
+        yield f"blocks {min(blocks)}: give 2 or more, since there are as many stages, or give the stages"
 
 
 def _wrong_settings(settings: PipelineSettings, batch_size: int) -> Iterator[str]:
@@ -208,6 +223,6 @@ def _wrong_settings(settings: PipelineSettings, batch_size: int) -> Iterator[str
         elif batch_size % number:
             yield f"micro-batches {number}: they must divide the batch of {batch_size}"
         elif batch_size // number < 2:
-            yield f"micro-batches {number} of a batch of {batch_size}: each needs 2 images, for BatchNorm"
+            yield f"micro-batches {number} of a batch of {batch_size}: each needs 2 samples, for BatchNorm"
     if batch_size % max(workers, 1):
         yield f"batch size {batch_size}: data parallelism splits it over {workers} workers; give a multiple"

@@ -71,7 +71,7 @@ def _bench(workload: Workload, rounds: int) -> list[Row]:
     times = take_rounds(made, rounds)
     for row in rows:
         if (name := row["contender"]) in times:
-            row |= times_of(name, times, workload.batch_size)
+            row |= times_of(name, times, workload)
     return over_backprop(rows)
 
 
@@ -198,10 +198,10 @@ def memory_of(trainable: Trainable) -> Row:
     return {"kept_bytes": trainable.kept_bytes(), "head_parameters": parameters, "head_share": plan.head_share if plan else 0.0}
 
 
-def times_of(name: str, rounds: Rounds, batch_size: int) -> Row:
+def times_of(name: str, rounds: Rounds, workload: Workload) -> Row:
     """Return the times of a contender, alone and over those of the others."""
     steps = {each: step_seconds(of) for each, of in rounds.items()}
-    found = {**_times("step", name, steps), "images_per_second": batch_size / median(steps[name])}
+    found = {**_times("step", name, steps), **workload.throughput(median(steps[name]))}
     if UPDATE in rounds.get(REFERENCE, [{}])[0]:  # not so where steps are not taken apart, as on CUDA
         gradients = {each: step_seconds(of, without=(UPDATE, EXTRACTOR_UPDATE)) for each, of in rounds.items()}
         found |= _times("gradients", name, gradients, (REFERENCE, BACKPROP))

@@ -2,25 +2,24 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, get_args
+from inspect import signature
+from typing import Any, Final, Literal, get_args
 
 import torch
-from annotated_types import Ge
 from torch import Tensor, nn
 
 from torchsid import models
+from torchsid.bench.synthetic import UNITS, Several, Synthetic
 from torchsid.core import schedules
 from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
 from torchsid.cut.assemble import By, staged_cascade
-from torchsid.models.classifiers.mlp import MLP
 from torchsid.models.classifiers.vit_tiny import ViTTiny
 from torchsid.settings import Count
 
 SHARED = "shared"  # the paper's network: an extractor, and stages that all read its features
 VIT_BLOCKS = "vit-blocks"  # a narrow vision transformer with as many equal blocks as asked for, width 64 by default
 
-Several = Annotated[int, Ge(2)]
 Option = Literal["float32", "bfloat16", "channels-last", "compiled", "captured"]
 OPTIONS: Final[tuple[str, ...]] = get_args(Option)  # how a step is computed; a variant joins some of them by `+`
 _FEATURES = 128  # of the extractor of a shared cascade
@@ -46,12 +45,14 @@ class Workload:
     model: str  # a classifier to be cut: a name of `torchsid.models.classifier_names()` or `vit-blocks`; or `shared`
     stages: tuple[int, ...]  # that SID is measured with, ascending; of a shared cascade its depth alone
     extractor: str = "mlp"  # of a shared cascade: a name of `torchsid.models.names()`
-    blocks: int | None = None  # of the block MLP, which is cut after each when there are as many stages, or of `vit-blocks`
+    blocks: int | None = None  # of a network that lets them be chosen; it is cut after each when there are as many stages
     width: int | None = None  # of the classifier, its own by default; of the hidden layers of a shared cascade, 256
     batch_size: Count = 128
     channels: int = 3
     image_size: int = 32
     classes: Several = 10
+    context: Count = 64  # tokens of a text
+    vocabulary: Several = 65
     head: str = "auto"
     # Options joined by `+`, such as `bfloat16+channels-last`. `bfloat16` is autocast, weights stay float32; `compiled` compiles
     # each stage, or the whole model where it is not cut; `captured` replays the whole step as a CUDA graph.
@@ -74,19 +75,30 @@ class Workload:
         blocks, width = f"{self.blocks} blocks" if self.blocks else "", f"width {self.width}" if self.width else ""
         return ", ".join(filter(None, [name, blocks, width, self.variant if self.variant != "float32" else ""]))
 
+    @property
+    def samples(self) -> Synthetic:
+        """What the network reads and is to answer."""
+        return Synthetic(
+            task="images" if self.shared else task_of(network_of(self.model)),
+            channels=self.channels,
+            image_size=self.image_size,
+            classes=self.classes,
+            context=self.context,
+            vocabulary=self.vocabulary,
+        )
+
     def new_model(self) -> nn.Module:
         """Return the plain network, in train mode on its device, with the same weights at every call, or raise a ValueError."""
         torch.manual_seed(0)
-        example = torch.empty(2, self.channels, self.image_size, self.image_size, device="meta")
         if self.shared:
             model: nn.Module = nn.Sequential(self._new_extractor(), nn.Linear(_FEATURES, self.classes))
-        elif self.model == VIT_BLOCKS:
-            model = ViTTiny(example, self.classes, width=self.width or 64, depth=self.blocks or 16)
-        elif self.blocks:
-            model = MLP(example, self.classes, self.blocks, width=self.width or 256)
-        else:
-            model = models.CLASSIFIERS.load(self.model)(example, self.classes, **({"width": self.width} if self.width else {}))
-        return self._laid_out(model).train()
+            return self._laid_out(model).train()
+        network, samples = network_of(self.model), self.samples
+        settings: dict[str, Any] = {"width": 64, "depth": 16} if self.model == VIT_BLOCKS else {}
+        settings |= {"width": self.width} if self.width else {}
+        if self.blocks and (name := blocks_setting(network)):
+            settings[name] = self.blocks
+        return self._laid_out(network(samples.inputs(2), samples.outcomes, **settings)).train()
 
     def new_cascade(self, stages: int, by: By | None = None) -> Cascade:
         """Return the network with so many stages, with the same weights at every call; what is compiled is cut by graph.
@@ -99,18 +111,23 @@ class Workload:
         else:
             ends = [f"blocks.{block}" for block in range(stages - 1)] if stages == self.blocks else stages
             by = by or ("graph" if self.has("compiled") else "boundary")
-            cascade = staged_cascade(self.new_model(), self.classes, ends, self.batch()[0][:2], by=by, head=self.head)
+            model = self.new_model()
+            mask, example = getattr(model, "mask_of", None), self.batch()[0][:2]
+            cascade = staged_cascade(model, self.samples.outcomes, ends, example, by=by, head=self.head, mask=mask)
         self._laid_out(cascade)
         return cascade
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Return images `[B, K, S, S]` of K channels and classes `[B]`, the same at every call."""
-        generator = torch.Generator().manual_seed(1)
-        x = torch.randn(self.batch_size, self.channels, self.image_size, self.image_size, generator=generator)
-        target = torch.randint(self.classes, (self.batch_size,), generator=generator)
-        if self.has("channels-last"):
+        """Return inputs `[B, ...]` and targets, `[B]` or of a language model `[B, T]`, the same at every call."""
+        x, target = self.samples.batch(self.batch_size)
+        if self.has("channels-last") and x.dim() == 4:
             x = x.to(memory_format=torch.channels_last)
         return x.to(self.device), target.to(self.device)
+
+    def throughput(self, step_seconds: float) -> dict[str, float]:
+        """Return the images or texts a second, or of a language model the tokens, under their names in a row."""
+        samples = self.samples
+        return {f"{UNITS[samples.task]}_per_second": self.batch_size * samples.positions / step_seconds}
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return the context that forward and backward run in."""
@@ -122,6 +139,21 @@ class Workload:
     def _laid_out(self, module: nn.Module) -> nn.Module:
         module.to(self.device)
         return module.to(memory_format=torch.channels_last) if self.has("channels-last") else module  # type: ignore[call-overload]
+
+
+def network_of(name: str) -> Any:
+    """Return the classifier of this name, or what `vit-blocks` is made of."""
+    return ViTTiny if name == VIT_BLOCKS else models.CLASSIFIERS.load(name)
+
+
+def task_of(network: Any) -> Any:
+    """Return the task whose samples a network reads, as its attribute `task` says; images where it has none."""
+    return getattr(network, "task", "images")
+
+
+def blocks_setting(network: Any) -> str | None:
+    """Return the parameter by which the number of a network's blocks is chosen, if there is one."""
+    return next((name for name in ("blocks", "depth") if name in signature(network).parameters), None)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def load_splits(network: "training.LoadedNetwork", args: argparse.Namespace) -> 
     from torchsid.training.setup import build_task
 
     config = with_data(network.config, args)
-    return build_task(config).load(config.training.seed)
+    return build_task(config).like(network.about).load(config.training.seed)
 
 
 def samples_of(

@@ -5,6 +5,7 @@ torchsid bench step   --model resnet-18 --stages 4 8 --trace    kept bytes and s
 torchsid bench memory --model resnet-18 vgg-11 vit-tiny         kept bytes and process peak of every contender
 torchsid bench memory --model mlp --blocks 8 256                kept bytes do not grow with depth
 torchsid bench pipeline --model resnet-18 --workers 2           several workers, against pipelines of backpropagation
+torchsid bench pipeline --model gpt --blocks 8 --stages 4       the same of a language model
 """
 
 import argparse
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
 
-_SIZES = ("width", "image_size", "classes", "head", "batch_size")
+_SIZES = ("width", "image_size", "classes", "context", "vocabulary", "head", "batch_size")
 _OF_TRUNKS = ("stages", "blocks", *_SIZES[:-1], "trace", "figure")
 
 Row = Mapping[str, Any]
@@ -40,9 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--model", nargs="+", default=models.split(), metavar="NAME", help=f"networks (default: {models})")
         bench.add_argument("--width", type=positive, metavar="W", help="of a network (default: its own)")
         bench.add_argument("--image-size", type=positive, metavar="S", help="pixels a side (default: 32)")
-        bench.add_argument("--classes", type=positive, metavar="C", help="(default: 10)")
+        bench.add_argument("--classes", type=positive, metavar="C", help="of images and texts (default: 10)")
+        bench.add_argument("--context", type=positive, metavar="T", help="tokens of a text (default: 64)")
+        bench.add_argument("--vocabulary", type=positive, metavar="V", help="that tokens are of (default: 65)")
         bench.add_argument("--head", metavar="KIND", help="of the stages (default: auto)")
-        bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="images (default: %(default)s)")
+        bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="samples (default: %(default)s)")
         bench.add_argument("--threads", type=positive, default=0, metavar="N", help="of PyTorch, in each process")
         add_shared(bench, "--json")
         return bench
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pipeline = add("pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines")
     for bench in (memory, step):
         bench.add_argument("--stages", **several, help="to cut a classifier into (default: 2 4 8 12)")
-        bench.add_argument("--blocks", **several, help="of mlp, which is then cut into as many stages")
+        bench.add_argument("--blocks", **several, help="of a network that lets them be chosen; without --stages as many stages")
         variants = "groups of rows: float32 (default), bfloat16, channels-last, compiled, captured (CUDA), or several joined by +"
         bench.add_argument("--variant", nargs="+", default=["float32"], metavar="V", help=variants)
         bench.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
@@ -66,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     for name, default, what in (("workers", 2, "processes"), ("stages", 8, "to cut a model into"), ("rounds", 5, "rounds")):
         pipeline.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{what} (default: {default})")
-    pipeline.add_argument("--blocks", type=positive, metavar="N", help="of mlp and vit-blocks (default: 16)")
+    pipeline.add_argument("--blocks", type=positive, metavar="N", help="of networks that let them be chosen (default: 16)")
     tried = "parts of a batch: each is tried, the best counts (default: 4 8)"
     pipeline.add_argument("--micro-batches", **several, default=[4, 8], help=tried)
     pipeline.add_argument("--wire", default="float32", metavar="TYPE", help="of SID's features, or bfloat16 (default: float32)")
@@ -221,6 +224,8 @@ _COLUMNS = {
     "step / backprop": "{step_over_backprop:.2f}",
     "step / checkpointing": "{step_over_checkpointing:.2f}",
     "images/s": "{images_per_second:,.0f}",
+    "texts/s": "{texts_per_second:,.0f}",
+    "tokens/s": "{tokens_per_second:,.0f}",
     "speed-up": "{speed_up:.2f}",
     "with fill": "{speed_up_with_fill:.2f}",
     "over backprop": "{over_backprop:.2f}",

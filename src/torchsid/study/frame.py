@@ -103,6 +103,7 @@ METRICS = {
     "accuracy": Metric("accuracy, last epoch", "%", _of("accuracy", "last"), 100, share=True),
     "best": Metric("accuracy, best epoch by validation", "%", _of("accuracy", "best"), 100, share=True),
     "kl": Metric("KL of the last stage", "nats", _of("kl", "last")),
+    "best-kl": Metric("KL of the last stage, best epoch", "nats", _of("kl", "best")),
     "ece": Metric("calibration error", "%", _of("ece", "last"), 100),
     "speed": Metric("validation accuracy, mean over the epochs", "%", _speed, 100),
     "rising": Metric("stages at which KL rises", "", _rising),

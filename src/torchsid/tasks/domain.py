@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -133,6 +133,8 @@ class Task(ABC):
     """Whether `read` takes files; if not, what is named on the command line is the input itself, such as a text."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
+    judged_by: Literal["accuracy", "kl"] = "accuracy"
+    """What of the last stage's validation chooses the best epoch and, in an experiment, a learning rate."""
 
     @property
     def blends_samples(self) -> bool:
@@ -151,6 +153,16 @@ class Task(ABC):
         Raises:
             DataError: the data are missing, damaged, or do not fit the settings.
         """
+
+    def like(self, about: About) -> "Task":
+        """Return the task whose `load` makes inputs as another data set's were made, so that a network of that one can read them.
+
+        For a text it takes that one's vocabulary; nothing is changed by default.
+
+        Raises:
+            DataError: it cannot.
+        """
+        return self
 
     @abstractmethod
     def example(self, about: About) -> Tensor:

@@ -153,5 +153,17 @@ def remembered(about: Mapping[str, Any]) -> Vocabulary | None:
             return None
 
 
+def taken_over(about: Mapping[str, Any], tokens: str) -> Vocabulary | None:
+    """Return the vocabulary of a data set, for another one with tokens of this kind; see `remembered`.
+
+    Raises:
+        DataError: the kinds differ.
+    """
+    if about["tokens"] != tokens:
+        whose, why = f"data.tokens = {tokens!r}, but the network", "which is all that it can read"
+        raise DataError(f"{whose} was trained on {about['tokens']!r}, {why}: set data.tokens = {about['tokens']!r}")
+    return remembered(about)
+
+
 def _points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

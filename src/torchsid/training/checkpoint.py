@@ -102,9 +102,9 @@ def load(
     read = _read_shards(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
     others = {name: read.pop(name) for name in list(read) if ":" in name}
     parameters = dict(learner.module.named_parameters())
-    misfits = [*_misfits(read, weights), *(_misfits_of_optimizer(others, memory, parameters) if optimizer else ())]
-    if misfits:
-        raise CheckpointError(f"{directory} does not fit the network: {some_of(misfits)}; {_REMEDY}")
+    problems = [*misfits(read, weights), *(_misfits_of_optimizer(others, memory, parameters) if optimizer else ())]
+    if problems:
+        raise CheckpointError(f"{directory} does not fit the network: {some_of(problems)}; {_REMEDY}")
     weights.clear()
     weights |= read
     learner.module.load_state_dict(weights)
@@ -123,7 +123,7 @@ def load(
     return dict(header["state"])
 
 
-def _misfits(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterator[str]:
+def misfits(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterator[str]:
     """Yield which tensors are missing, unknown, or of another shape or type than those wanted."""
     yield from (f"{name} is missing" for name in wanted if name not in found)
     for name, tensor in found.items():
@@ -139,7 +139,7 @@ def _misfits_of_optimizer(
     found: Mapping[str, Tensor], memory: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
 ) -> Iterator[str]:
     """Yield what does not fit in the method's memory and the optimiser's tensors, each a number or like its parameter."""
-    yield from _misfits({name: found[name] for name in memory if name in found}, memory)
+    yield from misfits({name: found[name] for name in memory if name in found}, memory)
     kinds: dict[str, set[str]] = {}
     for name, tensor in found.items():
         kind, _, parameter = name.partition(":")

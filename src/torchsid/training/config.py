@@ -123,8 +123,10 @@ class TrainingConfig:
     """What NaN or infinity in inputs, losses or gradients does: end the run, or skip the step and count it."""
     checkpoint_every_seconds: NotNegative = 60.0
     """Seconds between checkpoints inside an epoch; 0 saves only at the end of each epoch."""
+    start_from: str = ""
+    """A run whose best weights this one starts from, by `torchsid train`; its vocabulary is taken over. Empty draws them."""
     patience: CountOrZero = 0
-    """Stop after so many epochs without a better validation, by accuracy and then by loss; 0 never stops early."""
+    """Stop after so many epochs without a better validation, by what the task is judged by; 0 never stops early."""
 
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -38,6 +38,7 @@ from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Progress, Session, begin, create_run, reopen_run
 from torchsid.training.setup import Setup, choose_device, set_up
 from torchsid.training.spread import on_lead, spread, workers
+from torchsid.training.start import of_start, start_from
 
 _CONFLICT_SAMPLES = 64
 _DESCENT_SAMPLES = 256
@@ -98,7 +99,12 @@ def train(
         random = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
         with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
-            setup = set_up(config, device, cut_by_graph=world is not None, divide=divide, reads=world is None or world.is_first)
+            goes_on = resume and checkpoint.exists(run.checkpoint("last"))  # without what it started from, if that has gone
+            start = None if goes_on else of_start(config)
+            like, reads = run.about() if goes_on else start and start.about, world is None or world.is_first
+            setup = set_up(config, device, cut_by_graph=world is not None, divide=divide, reads=reads, like=like)
+            if start:
+                start_from(start, setup.learner.module)
             stack.callback(setup.batches.close)
             if places:  # the data may have moved; the run keeps its configuration
                 setup = replace(setup, config=replace(config, data=replace(config.data, **places)))
@@ -203,7 +209,9 @@ def end_epoch(session: Session) -> None:
         write_scalars(session.board, record)
     if descent:
         heed_descent(session, descent)
-    improved = validation is not None and _is_better(validation["accuracy"][-1], validation["loss"], progress)
+    improved = validation is not None and _is_better(
+        validation["accuracy"][-1], validation["loss"], progress, by_loss=setup.batches.task.judged_by == "kl"
+    )
     if validation and improved:
         progress.best_epoch = progress.epoch
         progress.best_accuracy, progress.best_loss = validation["accuracy"][-1], validation["loss"]
@@ -214,8 +222,10 @@ def end_epoch(session: Session) -> None:
     session.save("last")
 
 
-def _is_better(accuracy: float, loss: float, best: Progress) -> bool:
-    """Return whether a validation is better than the best so far: by accuracy, and of equals by loss."""
+def _is_better(accuracy: float, loss: float, best: Progress, *, by_loss: bool = False) -> bool:
+    """Return whether a validation is better than the best so far: by loss, or by accuracy and of equals by loss."""
+    if by_loss:
+        return best.best_loss is None or loss < best.best_loss
     tied = accuracy == best.best_accuracy and best.best_loss is not None and loss < best.best_loss
     return accuracy > best.best_accuracy or tied
 

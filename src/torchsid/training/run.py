@@ -221,7 +221,7 @@ def load_network(run: Path | RunDirectory, which: Which = "best", *, device: str
 
     Args:
         run: the directory. While a run has no best weights yet, its last ones are taken.
-        which: `best` (by validation accuracy of the last stage) or `last`.
+        which: `best` (by the last stage's validation, see `Task.judged_by`) or `last`.
         device: `cpu`, `cuda` or `auto`.
 
     Raises:

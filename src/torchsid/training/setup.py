@@ -61,6 +61,7 @@ def set_up(
     cut_by_graph: bool = False,
     divide: Callable[[Splits], Splits] | None = None,
     reads: bool = True,
+    like: About | None = None,
 ) -> Setup:
     """Load the data and build the untrained network.
 
@@ -70,6 +71,7 @@ def set_up(
         cut_by_graph: make modules of its stages, whatever `model.by` says.
         divide: which of the samples are for training, validation and test, where that is not for the task to say.
         reads: whether this process needs the inputs; those of the batches are blank where it does not.
+        like: the data set by which the inputs are to be made; see `Task.like`.
 
     Raises:
         ConfigError: something does not fit the machine, the samples or the network.
@@ -77,7 +79,7 @@ def set_up(
     if config.training.capture == "on" and device.type != "cuda":
         why = "training.capture = 'on' needs CUDA, whose graphs capture a step"
         raise ConfigError([f"{why}, but trains on {device.type!r}: set training.capture = 'auto', or training.device = 'cuda'"])
-    task = build_task(config)
+    task = build_task(config) if like is None else build_task(config).like(like)
     loaded = task.load(config.training.seed)
     splits = divide(loaded) if divide else loaded
     torch.manual_seed(config.training.seed)

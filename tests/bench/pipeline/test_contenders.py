@@ -44,6 +44,7 @@ def test_what_a_schedule_cannot_do_is_left_out_with_the_reason() -> None:
 
 MLP = Workload(model="mlp", blocks=4, stages=(4,), width=32, batch_size=16, image_size=4)
 VIT = Workload(model="vit-blocks", blocks=4, stages=(4,), batch_size=8, image_size=8)
+GPT = Workload(model="gpt", blocks=4, stages=(4,), width=16, batch_size=8, context=4, vocabulary=7)
 RESNET = Workload(model="resnet-18", stages=(4,), width=2, batch_size=8, image_size=16)
 SETTINGS = PipelineSettings(stages=4)
 EVEN = {SID: [1.0] * 4, BACKPROP: [1.0] * 4}
@@ -70,7 +71,7 @@ def train(rank: int, workload: Workload, contenders: list[Procedure]) -> dict[st
     return seen
 
 
-@pytest.mark.parametrize("workload", [MLP, VIT], ids=lambda workload: workload.model)
+@pytest.mark.parametrize("workload", [MLP, VIT, GPT], ids=lambda workload: workload.model)
 def test_all_have_the_gradients_of_one_process(workload: Workload) -> None:
     compared = [Procedure(DATA_PARALLEL), *(Procedure(method, 4, micro_batches=4) for method in RIVALS)]
     both = in_workers(partial(train, workload=workload, contenders=compared))
@@ -105,10 +106,10 @@ def test_a_network_with_batch_norm_is_trained() -> None:
 
 
 def train_beside_a_rival(rank: int) -> dict[str, object]:
-    """Two models one after the other, each with a rival that uses the same workers."""
+    """Three models one after the other, each with a rival that uses the same workers."""
     kinds, sent = [], []
     with join() as world:
-        for workload in (RESNET, MLP):
+        for workload in (RESNET, GPT, MLP):
             pipeline, rival = (
                 build(workload, Procedure(method, 4, number), SETTINGS, world, EVEN)
                 for method, number in ((SID_PIPELINE, 1), (GPIPE, 2))
@@ -132,7 +133,7 @@ def train_beside_a_rival(rank: int) -> dict[str, object]:
 def test_a_pipeline_of_sid_trains_beside_others_as_one_process_does() -> None:
     first, last = in_workers(train_beside_a_rival)
     for worker in (first, last):
-        assert worker["kinds"] == 2 * [6 * ["forward", "backward", "update"]]
-    assert last["sent"] == [0, 0]
+        assert worker["kinds"] == 3 * [6 * ["forward", "backward", "update"]]
+    assert last["sent"] == [0, 0, 0]
     features, beliefs = 16 * 32 * 4, 3 * 16 * 10 * 4
-    assert first["sent"][1] > 3 * (features + beliefs)
+    assert first["sent"][-1] > 3 * (features + beliefs)

@@ -205,10 +205,10 @@ def best_of_each_method(contenders: Sequence[Procedure], turns: Mapping[str, Seq
 def pipeline_row(workload: Workload, contender: Procedure, turns: Mapping[str, Sequence[Turns]], best: Sequence[Procedure]) -> Row:
     """Return one contender's row, for JSON, from the turns of all, by name, and the best of each method.
 
-    Times and `images_per_second` are at the pace of a full pipeline, medians over the rounds, and over whole turns `with_fill`;
-    `speed_up` is over the same way of learning on one worker, `over_backprop` over backpropagation there, medians of the ratio
-    within a round; `efficiency` is the speed-up a worker; `idle` the share of time that each worker waits in a full pipeline;
-    `sent_bytes` are by all workers together, a step.
+    Times and `images_per_second` (texts, tokens) are at the pace of a full pipeline, medians over the rounds, and over whole turns
+    `with_fill`; `speed_up` is over the same way of learning on one worker, `over_backprop` over backpropagation there, medians of
+    the ratio within a round; `efficiency` is the speed-up a worker; `idle` the share of time that each worker waits in a full
+    pipeline; `sent_bytes` are by all workers together, a step.
     """
     own, baselines = turns[contender.name], {each.method: turns[each.name] for each in best}
     same = baselines[SID_ALONE if contender.method in (SID_ALONE, SID_PIPELINE) else BACKPROP_ALONE]
@@ -221,8 +221,8 @@ def pipeline_row(workload: Workload, contender: Procedure, turns: Mapping[str, S
         "workers": workers,
         "rounds": len(own),
         "best": contender in best,
-        "images_per_second": workload.batch_size / middle,
-        "images_per_second_with_fill": workload.batch_size / median(map(step_seconds, own)),
+        **workload.throughput(middle),
+        **{f"{unit}_with_fill": value for unit, value in workload.throughput(median(map(step_seconds, own))).items()},
         "step_ms": 1e3 * middle,
         "step_quartiles_ms": (1e3 * low, 1e3 * high),
         "speed_up": speed_up,

@@ -146,7 +146,7 @@ def _data_parallel(workload: Workload, world: World) -> Trainable:
     def step() -> None:
         nonlocal steps
         optimizer.zero_grad()
-        F.cross_entropy(parallel(x), target).backward()  # type: ignore[no-untyped-call]
+        cross_entropy(parallel(x), target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         steps += 1
 
@@ -198,7 +198,7 @@ def pipeline(workload: Workload, contender: Procedure, world: World, seconds: Se
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         with recorder.during(FORWARD):
-            return F.cross_entropy(logits, target)
+            return cross_entropy(logits, target)
 
     several = issubclass(RIVALS[contender.method], schedules.PipelineScheduleMulti)
     schedule = RIVALS[contender.method](stages if several else stages[0], contender.micro_batches, loss)
@@ -215,6 +215,11 @@ def pipeline(workload: Workload, contender: Procedure, world: World, seconds: Se
         optimizer.step()
 
     return Trainable(module=trained, step=step, recorder=recorder, sent_bytes=lambda: sum(stage.sent_bytes for stage in stages))
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over samples and positions, of logits `[B, ..., C]` and outcomes `[B, ...]`."""
+    return F.cross_entropy(logits.flatten(0, -2), target.flatten())
 
 
 class Chain(nn.Sequential):
@@ -257,7 +262,7 @@ def _forward_and_backward(stages: Sequence[nn.Module], x: Tensor, target: Tensor
         start = perf_counter()
         outputs = stage(*values)
         if isinstance(outputs, Tensor):
-            outputs = (F.cross_entropy(outputs, target),)
+            outputs = (cross_entropy(outputs, target),)
         torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
         seconds.append(perf_counter() - start)
         values = tuple(output.detach().requires_grad_() for output in outputs)

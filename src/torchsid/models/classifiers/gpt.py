@@ -1,6 +1,6 @@
 """A decoder-only language model: pre-norm blocks of causal attention, learned positions, a readout of its own."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, MultipleOf
@@ -27,6 +27,8 @@ class GPT(nn.Module):
     Raises:
         ValueError: the example holds no tokens, or the width is no multiple of `heads`.
     """
+
+    task: ClassVar[str] = "language"
 
     @checked
     def __init__(

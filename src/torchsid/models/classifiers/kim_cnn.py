@@ -1,5 +1,7 @@
 """Convolutions over the words of a text, each at its strongest place (Y. Kim, 2014)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,8 @@ class KimCNN(nn.Module):
     Raises:
         ValueError: the example holds no tokens.
     """
+
+    task: ClassVar[str] = "text"
 
     @checked
     def __init__(

@@ -1,6 +1,6 @@
 """A transformer encoder of texts: pre-norm blocks of attention, learned positions, the mean over the tokens."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, MultipleOf
@@ -27,6 +27,8 @@ class TextEncoder(nn.Module):
     Raises:
         ValueError: the example holds no tokens, or the width is no multiple of `heads`.
     """
+
+    task: ClassVar[str] = "text"
 
     @checked
     def __init__(

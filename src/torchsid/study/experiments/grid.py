@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torchsid.errors import ConfigError, some_of
 from torchsid.study.experiments.experiment import Experiment, Settings, slug
 from torchsid.study.frame import Case
 
 if TYPE_CHECKING:
+    from torchsid.tasks import Task
     from torchsid.training.config import RunConfig
 
 
@@ -89,6 +90,14 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
     above = {"optimizer.learning_rate": job.rate, "training.seed": job.seed, "data.path": data}
     settings = [*below.items(), *settings_of(experiment, job.cell), *above.items()]
     return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in settings])
+
+
+def judged_by(experiment: Experiment) -> str:
+    """Return what of a validation chooses a learning rate: `accuracy` or `kl`, as the task says."""
+    from torchsid.tasks import TASKS
+
+    name = configuration(experiment, tuning(experiment)[0], "").task
+    return cast("type[Task]", TASKS.load(name)).judged_by
 
 
 def check(experiment: Experiment, data: str) -> None:

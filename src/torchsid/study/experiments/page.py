@@ -12,7 +12,7 @@ from torchsid.show.page import Code, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.points import Point, points
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import MARKS, Cell, Table, duration, facts, percent, table
+from torchsid.show.tables import MARKS, Cell, Table, duration, facts, table
 from torchsid.study.experiments import grid
 from torchsid.study.experiments.runner import COLUMNS, SHOWN, Results
 from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures
@@ -27,12 +27,13 @@ _OF_ALL = ("torchsid", "versions", "hardware", "git", "data")  # what belongs to
 _OF_SEEDS = "Held-out data, means with Student's 95 % intervals over seeds"
 _OF_ONE = "Held-out data, one seed: accuracies have 95 % intervals over the samples, which say nothing of other seeds"
 _RESULTS = (
-    ". “Last” is the last epoch, “best” that with the best validation "
-    "accuracy. Differences are paired over the seeds; p is of the paired t-test, corrected by Holm's method for all of a column."
+    ". “Last” is the last epoch, “best” that with the best "
+    "validation. Differences are paired over the seeds; p is of the paired t-test, corrected by Holm's method for all of a column."
 )
 _TUNING = (
-    "Every contender was trained with the same rates on the first seed and keeps the one with the best validation accuracy after "
-    "the last epoch; test data selected nothing. An ablation takes over the rate of what it changes."
+    "Every contender was trained with the same rates on the first seed and keeps the one with the best validation after the last "
+    "epoch, by accuracy or, of a language model, by nats; test data selected nothing. An ablation takes over the rate of what it "
+    "changes."
 )
 
 
@@ -138,16 +139,19 @@ def difference_table(found: Results, metrics: Sequence[str]) -> Table:
 
 
 def tuning_table(found: Results) -> Table:
-    """Return one row a tuned cell: the validation accuracy with every rate, the chosen one marked."""
-    rows = []
+    """Return one row a tuned cell: the validation by which rates are chosen with every rate, the chosen one marked."""
+    rows, name = [], grid.judged_by(found.experiment)
+    metric = METRICS[name]
     for cell in found.cells:
         row: list[Cell | str] = _begin(found, cell)
         own = {job.rate: scores for job, scores in found.tried.items() if job.cell == cell}
         for rate in found.experiment.rates if own else ():
             scores, chosen = own.get(rate), "chosen" if found.rates[cell] == rate else ""
-            row.append(Cell(percent(scores.last("accuracy")) if scores else "diverged" if rate in own else "–", chosen))
+            row.append(Cell(metric.text(scores.last(name)) if scores else "diverged" if rate in own else "–", chosen))
         rows += [row] if own else []
-    return table([*_heads(found), *(f"{rate:g}" for rate in found.experiment.rates)], rows, "Validation accuracy by learning rate")
+    return table(
+        [*_heads(found), *(f"{rate:g}" for rate in found.experiment.rates)], rows, f"Validation by learning rate: {metric.title}"
+    )
 
 
 def limits_table(found: Results) -> Table:

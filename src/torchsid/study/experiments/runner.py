@@ -17,7 +17,7 @@ from typing import Any
 
 from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError
 from torchsid.study.experiments.experiment import Experiment
-from torchsid.study.experiments.grid import Job, cells, check, configuration, repeats, tuning
+from torchsid.study.experiments.grid import Job, cells, check, configuration, judged_by, repeats, tuning
 from torchsid.study.experiments.parallel import at_once, on_workers
 from torchsid.study.frame import Case, Difference, Frame, rows_of
 from torchsid.study.runs import RunRecord, Scores, load_run
@@ -197,7 +197,7 @@ def run(
 
     tries = tuning(experiment)
     make(tries)
-    rates = _choose(tries, finished, outcomes)
+    rates = _choose(tries, finished, outcomes, judged_by(experiment))
     chosen = repeats(experiment, rates)
     make(chosen)
 
@@ -225,12 +225,15 @@ def validation_of(run: RunRecord) -> Scores:
     raise RunError(f"{run.path} has no validation data to choose a learning rate by: set data.validation above 0")
 
 
-def _choose(tries: Sequence[Job], finished: Mapping[Job, RunRecord], outcomes: Mapping[Job, Outcome]) -> dict[Case, float]:
+def _choose(
+    tries: Sequence[Job], finished: Mapping[Job, RunRecord], outcomes: Mapping[Job, Outcome], judged_by: str
+) -> dict[Case, float]:
     """Return the best rate of every cell; one that was not tuned with all rates has had less of a chance, and gets none."""
     scores: dict[Case, dict[float, tuple[float, float]]] = {}
     for job in tries:
         if job in finished:
             validation = validation_of(finished[job])
-            scores.setdefault(job.cell, {})[job.rate] = (validation.last("accuracy"), -validation.last("kl"))
+            accuracy, kl = validation.last("accuracy"), -validation.last("kl")
+            scores.setdefault(job.cell, {})[job.rate] = (kl, accuracy) if judged_by == "kl" else (accuracy, kl)
     untuned = {job.cell for job in tries if job not in outcomes}
     return {cell: max(own, key=own.__getitem__) for cell, own in scores.items() if cell not in untuned}

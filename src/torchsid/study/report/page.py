@@ -90,8 +90,8 @@ def report_page(result: Comparison) -> Page:
 
 
 _SUMMARY = (
-    "“Best” is the epoch with the best validation accuracy, “last” the last one. KL is the mean KL(target ‖ belief) of the last "
-    "stage in nats and ECE its expected calibration error, both after the last epoch."
+    "“Best” is the epoch with the best validation, by accuracy or, of a language model, by nats; “last” the last one. KL is the "
+    "mean KL(target ‖ belief) of the last stage in nats and ECE its expected calibration error, both after the last epoch."
 )
 _CONFUSION = (
     "Rows are true classes, columns answers of the last stage; blue is right, red is wrong, the shade is the share of the row."

@@ -30,7 +30,9 @@ Known = dict[str, Any]
 """What the JSON file says."""
 
 
-def of_text(path: Path, setting: str, *, tokens: str, size: int, shares: tuple[float, float]) -> Corpus:
+def of_text(
+    path: Path, setting: str, *, tokens: str, size: int, shares: tuple[float, float], given: Vocabulary | None = None
+) -> Corpus:
     """Return a text as tokens.
 
     Args:
@@ -39,20 +41,21 @@ def of_text(path: Path, setting: str, *, tokens: str, size: int, shares: tuple[f
         tokens: `"characters"`, `"bytes"` or `"bpe"`; characters and pieces are those of the training part.
         size: V, of `"bpe"`.
         shares: of the characters that validation and test get, from the end.
+        given: a vocabulary of these tokens, instead of the training part's.
 
     Raises:
-        DataError: the file is missing, empty or no UTF-8 (names line and byte), or changes meanwhile; what is held out has unknown
-            characters (names the line); the cache cannot be written.
+        DataError: the file is missing, empty or no UTF-8 (names line and byte), or changes meanwhile; it has unknown characters
+            (names the line); the cache cannot be written.
     """
     try:
         (sha256,) = ledger.of_few(setting, "language", path.parent, [path])
-        key = json.dumps([_FORMAT, sha256, tokens, size if tokens == "bpe" else 0, *shares])
+        key = json.dumps([_FORMAT, sha256, tokens, size if tokens == "bpe" else 0, *shares, given and given.about()])
         entry = cache.entry(setting, "language", hashlib.sha256(key.encode()).hexdigest())
         if (known := _known(entry)) is None:
             text = _text(path, sha256)
             try:
                 with cache.locked(entry):
-                    known = _known(entry) or _encode(entry, path, text, tokens, size, shares)
+                    known = _known(entry) or _encode(entry, path, text, tokens, given or size, shares)
             except OSError as error:
                 there = printable(str(entry.parent))
                 raise DataError(f"tokens cannot be kept in {there} ({error.strerror}): set data.cache") from None
@@ -94,15 +97,15 @@ def _known(entry: Path) -> Known | None:
     return None
 
 
-def _encode(entry: Path, path: Path, text: str, tokens: str, size: int, shares: Sequence[float]) -> Known:
-    """Write the tokens of a text, and what is to be known of them."""
+def _encode(entry: Path, path: Path, text: str, tokens: str, wanted: int | Vocabulary, shares: Sequence[float]) -> Known:
+    """Write the tokens of a text, in a vocabulary or one of some size, and what is to be known of them."""
     held_out = [round(share * len(text)) for share in shares]
     ends = [len(text) - sum(held_out), len(text) - held_out[1], len(text)]
     if not text[: ends[0]].strip():
         raise DataError(
             f"{printable(str(path))} has no text to learn from: {len(text)} characters, {sum(held_out)} of them held out"
         )
-    vocabulary = _vocabulary(tokens, size, text[: ends[0]])
+    vocabulary = _vocabulary(tokens, wanted, text[: ends[0]]) if isinstance(wanted, int) else wanted
     dtype, ids = "uint16" if vocabulary.size <= 2**16 else "uint32", entry.with_suffix(".ids")
     progress, digest = Progress(f"encoding {printable(path.name)}", len(text)), hashlib.sha256()
     counts, lengths = [0, 0, 0], [0, 0, 0]
@@ -113,7 +116,8 @@ def _encode(entry: Path, path: Path, text: str, tokens: str, size: int, shares: 
                 try:
                     found = vocabulary.encode(chunk, line).astype(dtype)
                 except DataError as error:
-                    raise DataError(f"{printable(str(path))}, in what is held out, {error}") from None
+                    where = ", in what is held out" if isinstance(wanted, int) else ""
+                    raise DataError(f"{printable(str(path))}{where}, {error}") from None
                 digest.update(found.data)
                 file.write(found.data)
                 counts[part] += len(found)

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from html import escape
 from math import exp, log
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from torchsid.tasks.language.encoded import of_text
 from torchsid.tasks.language.ngram import n_gram
 from torchsid.tasks.language.windows import Windows
 from torchsid.tasks.stored import Draws, Stored
-from torchsid.tasks.vocabulary import Ids, remembered
+from torchsid.tasks.vocabulary import Ids, Vocabulary, remembered, taken_over
 
 _IGNORED = -100
 _COUNTED = 2**22  # tokens of a part, the last of training, from which and by which an n-gram is made
@@ -51,7 +52,19 @@ class Language(Task):
     cache: str = ""
     """Folder for encoded texts; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`."""
 
+    known: Vocabulary | None = field(default=None, init=False, repr=False)
+    """That of another data set, instead of one from the training part; see `like`."""
+
     positions = "tokens"
+    judged_by = "kl"
+
+    def like(self, about: About) -> "Language":
+        """Return the task with the vocabulary of another text; see `Task.like`."""
+        task = copy(self)
+        is_text = path_of(self.path).is_file()
+        if is_text or about["tokens"] != "given":
+            object.__setattr__(task, "known", taken_over(about, self.tokens if is_text else "given"))
+        return task
 
     def load(self, seed: int) -> Splits:
         """Return the parts of the text, the same for every seed."""
@@ -138,7 +151,7 @@ class Language(Task):
         shares = (self.validation, self.test)
         if sum(shares) >= 1:
             raise DataError(f"data.validation = {shares[0]} and data.test = {shares[1]} leave nothing to learn from: lower them")
-        return of_text(path, self.cache, tokens=self.tokens, size=self.vocabulary, shares=shares)
+        return of_text(path, self.cache, tokens=self.tokens, size=self.vocabulary, shares=shares, given=self.known)
 
 
 def _whole(part: Part, length: int) -> Samples:

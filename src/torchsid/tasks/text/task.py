@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +20,7 @@ from torchsid.settings import Count, Share, path_of
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.splitting import Labels, every_fifth, hold_out
 from torchsid.tasks.text.table import Row, files_of, read
-from torchsid.tasks.vocabulary import Bytes, Pieces, Vocabulary, remembered
+from torchsid.tasks.vocabulary import Bytes, Pieces, Vocabulary, remembered, taken_over
 
 _NAMED = 10  # rows in a message
 
@@ -52,7 +53,16 @@ class Text(Task):
     on_bad_sample: Literal["error", "skip"] = "error"
     """A text that is empty or no UTF-8, or has no label or one that training does not know: stop, or leave it out and say so."""
 
+    known: Vocabulary | None = field(default=None, init=False, repr=False)
+    """That of another data set, instead of one from the training part; see `like`."""
+
     reads_files = False
+
+    def like(self, about: About) -> "Text":
+        """Return the task with the vocabulary of another data set; see `Task.like`."""
+        task = copy(self)
+        object.__setattr__(task, "known", taken_over(about, self.tokens))
+        return task
 
     def load(self, seed: int) -> Splits:
         """Read the texts, find the pieces of words in all that is not for testing, hold out the validation part."""
@@ -69,7 +79,7 @@ class Text(Task):
             raise DataError(f"classes of the training part of {printable(self.path)}: {len(classes)}; a belief needs 2 or more")
         if not files["test"]:
             rows["train"], rows["test"] = _divided(rows["train"], every_fifth(_labels(rows["train"], classes)))
-        vocabulary = self._vocabulary([row.text for row in rows["train"]])
+        vocabulary = self.known or self._vocabulary([row.text for row in rows["train"]])
         if not files["validation"]:
             indices = hold_out(_labels(rows["train"], classes), self.validation, len(classes), seed)
             rows["train"], rows["validation"] = _divided(rows["train"], indices)
