@@ -51,7 +51,9 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
     assert not [name for name in public_names(module) if not re.search(rf"\b{name}\b", REFERENCE)]
 
 
-@pytest.mark.parametrize("registry", [LEARNERS, NETWORKS, EXTRACTORS, CLASSIFIERS, HEADS, TASKS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize(
+    "registry", [LEARNERS, NETWORKS, EXTRACTORS, CLASSIFIERS, HEADS, TASKS], ids=lambda registry: registry.kind
+)
 def test_every_setting_of_a_registry_is_described_in_the_reference(registry: Registry) -> None:
     for entry in registry.names():
         assert f"`{entry}`" in SETTINGS

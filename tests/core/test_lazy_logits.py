@@ -119,6 +119,7 @@ CASES = {
     "shared": {},
     "private": {"head_settings": {"shared": False}},
     "linear": {"head": "linear"},
+    "residual": {"residual": True},
     "window": {"window": 2},
     "end to end": {"window": 3},
     "smoothed": {"label_smoothing": 0.1, "temperature": 2.0},
@@ -129,7 +130,7 @@ CASES = {
 @pytest.mark.parametrize(("case", "by"), [*((case, "boundary") for case in CASES), ("shared", "graph")])
 def test_a_step_gives_the_gradients_of_one_that_makes_all_logits(case: str, by: str) -> None:
     settings: dict[str, Any] = dict(CASES[case])
-    made = {name: settings.pop(name) for name in ("head", "head_settings") if name in settings}
+    made = {name: settings.pop(name) for name in ("head", "head_settings", "residual") if name in settings}
     lazy, plain = (SID(language_model(by, **made), **{"alpha": "linear:0.3:0.8", **settings}) for _ in range(2))
     told: dict[str, Any] = {"weight": torch.rand(4, 8), "scale": torch.tensor([1.0, 2.0, 0.5])}
     with chunks_of(100):

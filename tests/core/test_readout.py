@@ -138,6 +138,29 @@ def test_the_model_keeps_its_state_dict_and_a_resumed_cascade_goes_on_to_the_bit
     assert torch.equal(resumed.log_beliefs(X), straight.log_beliefs(X))
 
 
+def test_residual_heads_add_vectors_in_the_basis_of_the_readout_and_begin_with_the_prior() -> None:
+    log_prior = torch.arange(20.0).log_softmax(-1)
+    cascade = language_model(residual=True, log_prior=log_prior)
+    assert torch.allclose(cascade.log_beliefs(X)[:-1], log_prior)
+    learner = SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.5))
+    for _ in range(5):  # within which a parameter that never moved would be a warning
+        learner.step(X, Y)
+    u, told, copy = torch.zeros(4, 8, 8), cascade.log_beliefs(X), cascade.readout
+    assert copy is not None
+
+    def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+        nonlocal u
+        if stage < 2:
+            u = u + cascade.heads[stage].hidden(tensors[0])  # type: ignore[operator]
+            expected = (log_prior + u @ copy.weight.T).log_softmax(-1)
+            torch.testing.assert_close(told[stage + 1], expected)
+        return tensors
+
+    cascade.run(X, close)
+    assert torch.equal(told[3], cascade.model(X).log_softmax(-1))
+    assert not torch.allclose(told[1], told[2], atol=1e-3)
+
+
 def test_later_tokens_change_no_earlier_answer() -> None:
     cascade, changed = language_model(), X.clone()
     nn.init.normal_(cascade.heads[0].body.blocks[0].attn.proj.weight)  # type: ignore[union-attr, index, arg-type]

@@ -42,11 +42,11 @@ class ReadoutCopy(nn.Module):
         """The layer that is copied."""
         return self._source[0]
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return `W h + b`, `[..., C]`, from `[..., D]`."""
+    def forward(self, hidden: Tensor, *, biased: bool = True) -> Tensor:
+        """Return `W h + b`, `[..., C]`, from `[..., D]`; or `W h` alone."""
         if hidden.dtype != self.weight.dtype and not torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(self.weight.dtype)
-        return F.linear(hidden, self.weight, self.bias)
+        return F.linear(hidden, self.weight, self.bias if biased else None)
 
     @property
     def held(self) -> list[tuple[Tensor, Tensor]]:

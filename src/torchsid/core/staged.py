@@ -25,8 +25,8 @@ from torchsid.core.readout import ReadoutCopy
 from torchsid.core.rows import Rows
 from torchsid.errors import CutError
 
-LazyAnswer = Callable[[int, list[Tensor]], LazyLogits]
-"""From a stage (from 0) and what crosses to it, to logits that are not computed yet."""
+LazyAnswer = Callable[[int, list[Tensor], LazyLogits], LazyLogits]
+"""From a stage (from 0), what crosses to it and the previous belief, to logits that are not computed yet."""
 
 
 class Segments(Protocol):
@@ -185,11 +185,16 @@ class StagedCascade(Cascade):
             read.append(hidden)
             return hidden.new_zeros(()).expand(*hidden.shape[:-1], layer.out_features)
 
-        def answer(stage: int, tensors: list[Tensor]) -> LazyLogits:
+        def answer(stage: int, tensors: list[Tensor], previous: LazyLogits) -> LazyLogits:
             head: Any = self.heads[stage]
             if isinstance(head, OwnHead):
                 return LazyLogits(read.pop(), layer.weight, layer.bias)
             hidden = head.hidden(self.axes[stage].batch_first(tensors[0]), **self._told_of(stage, tensors))
+            if getattr(
+                head, "residual", False
+            ):  # in the basis of one readout; at first the previous belief is the prior, a bias alone
+                so_far = hidden + previous.hidden if previous.hidden.shape[-1] else hidden
+                return LazyLogits(so_far, head.readout.weight, previous.bias)
             return LazyLogits(hidden, head.readout.weight, head.readout.bias)
 
         if layer:

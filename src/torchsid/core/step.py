@@ -177,8 +177,9 @@ class _Stages:
 
     def lazily(self, stage: int, tensors: list[Tensor]) -> tuple[list[Tensor], Learnt]:
         """Do so without any logits being made."""
-        step, previous, logits = self.step, self.belief, self.answer_lazily(stage, tensors)
+        step, previous = self.step, self.belief
         assert isinstance(previous, LazyLogits)
+        logits = self.answer_lazily(stage, tensors, previous)
         self.belief = logits.detach()
         if logits.weight.requires_grad and step.on_trained is not do_nothing and self.teaches(stage):
             self.belief = self.belief.clone()  # what it believed before its weights are updated

@@ -2,10 +2,10 @@
 
 A body is a module made from an example of the features. What else it needs it asks for by parameters of its constructor: `later`,
 the trunk's modules behind it; `readout`, a copy of the last stage's; `pool`, False to give every token a vector of its own (one
-that always does so says that it `pools` not); `factor`, by how much less of a map to read (maps are pooled for a body that does not
-ask). Its forward may ask for `mask`, which tokens count. It says its vectors' `width`, and may say which ranks of features it
-`reads`, by `max_side` how large the maps may be, and by `readouts` that a copy takes the place of a readout of its own. Its own
-settings are its keyword-only parameters.
+that always does so says that it `pools` not); `residual`; `factor`, by how much less of a map to read (maps are pooled for a body
+that does not ask). Its forward may ask for `mask`, which tokens count. It says its vectors' `width`, and may say which ranks of
+features it `reads`, by `max_side` how large the maps may be, and by `readouts` that a copy takes the place of a readout of its own.
+Its own settings are its keyword-only parameters.
 """
 
 import inspect
@@ -40,7 +40,8 @@ class BeliefHead(nn.Module):
 
     Where W is a copy of the last stage's readout, and where tokens are answered one by one among more outcomes than v has
     channels, g does not read the belief, `g(v) = W · v + b`: its C² weights would be most of the head's, 17 million for a
-    vocabulary of 4,096.
+    vocabulary of 4,096. A residual with the copy adds vectors in one basis, without b: `logits_i = log p_0 + W u_i` with
+    `u_i = u_{i−1} + v_i`, and `v = 0` at the start.
 
     Args:
         body: maps features to `v`, `[B, width]` or `[B, T, width]`, and leaves the features as they are; says its `width`.
@@ -71,11 +72,11 @@ class BeliefHead(nn.Module):
         self._shared: tuple[ReadoutCopy, ...] = getattr(body, "readouts", ())  # no submodule: the cascade holds it for all heads
         width, outputs = int(body.width), outputs_of(num_classes, positions)  # type: ignore[arg-type]
         self.reads_belief = not self._shared and (positions != "tokens" or num_classes <= width)
-        self.lazy = not (self.reads_belief or residual)
-        """Whether its logits are `readout(hidden(features, mask))`, so that they can wait."""
+        self.lazy = not self.reads_belief and (bool(self._shared) or not residual)
+        """Whether its logits follow from `hidden` and `readout`, and of a residual from the ones before, so that they can wait."""
         if not self._shared:
             self.output = nn.Linear(width + outputs * self.reads_belief, outputs)
-        if residual:
+        if residual and not self._shared:
             nn.init.zeros_(self.output.weight)
             nn.init.zeros_(self.output.bias)
 
@@ -101,7 +102,7 @@ class BeliefHead(nn.Module):
         """Return logits from features `[B, ...]` and the previous belief, both `[B, ..., C]`; the mask `[B, T]` is of tokens."""
         v = self.hidden(features, mask)
         if not self.reads_belief:
-            logits: Tensor = self.readout(v)
+            logits: Tensor = self.readout(v, biased=False) if self.residual and self._shared else self.readout(v)
             return log_belief + logits if self.residual else logits
         belief = log_belief.exp().to(v.dtype)
         correction: Tensor = self.output(torch.cat([v, belief.flatten(1) if self.slots else belief], -1))
@@ -158,7 +159,7 @@ def create(
         raise HeadError("; ".join(problems))
     where = example.shape[1:-1] if positions == "tokens" else positions
     log_belief = torch.zeros(1, *where, num_classes)
-    wishes: dict[str, Any] = {"later": later, "pool": positions != "tokens", "readout": readout}
+    wishes: dict[str, Any] = {"later": later, "pool": positions != "tokens", "readout": readout, "residual": residual}
     tried: list[tuple[int, int]] = []  # multiply-adds, and by how much less of a map was read
     state = torch.get_rng_state()
     for factor in _factors(body, example):

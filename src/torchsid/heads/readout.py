@@ -27,6 +27,7 @@ class ReadoutBody(nn.Module):
     Args:
         later: the trunk's modules behind the stage, for the number of their attention heads; where none tells, one for 64 channels.
         readout: the copy of the last stage's readout.
+        residual: whether what the copy makes of v is added to the previous belief: then τ is 0 at the start.
         blocks: Number of blocks; 2 cost twice as much.
         shared: Whether to read by the copy; otherwise the head has a readout of its own, which its loss trains.
         refresh: Steps S from one refresh of the copy to the next. Several workers then may be S steps apart before one waits.
@@ -46,6 +47,7 @@ class ReadoutBody(nn.Module):
         example: Tensor,
         later: Iterable[nn.Module] = (),
         readout: ReadoutCopy | None = None,
+        residual: bool = False,
         *,
         blocks: Annotated[int, Ge(1), Le(2)] = 1,
         shared: bool = True,
@@ -66,7 +68,7 @@ class ReadoutBody(nn.Module):
         heads = _attention_heads(width, later)
         self.blocks = nn.Sequential(*(Block(width, heads, 4 * width, 0.0, causal=causal) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.full((), float(not (residual and shared))))
         for name, parameter in self.blocks.named_parameters():
             if ".attn.proj." in name or ".mlp.fc2." in name:  # what is added to the features
                 nn.init.zeros_(parameter)
