@@ -132,7 +132,10 @@ class EarlyExit:
         return batch.result()
 
     def _run(self, cascade: StagedCascade, x: Inputs, batch: "_Batch", close: Close) -> None:
-        """Run the stages, which divide the batch at every cut where that is possible."""
+        """Run the stages, which divide a batch of several samples at every cut where that is possible."""
+        if cascade.rows is not None and cascade.rows.count(x) == 1:
+            cascade.run(x, close)
+            return
         known = self._pieces
         if known is None or (
             isinstance(known.segments, GraphSegments) and known.segments is not cascade.segments and not known.segments.takes(x)

@@ -140,3 +140,10 @@ def test_predicting_stops_at_the_first_sure_stage(runs: Path, digits: list[str],
         assert f"stage {stage}.00 of 2" in cost
         if stage == 2:
             assert [line.split()[:2] for line in images[1::2]] == [[row[0], row[-2]] for row in whole]
+
+
+def test_what_is_for_texts_is_refused_for_classes(runs: Path, capsys: Output) -> None:
+    assert main(["predict", str(runs / "digits"), "gone.png", "--temperature", "0", "--top-k", "3"]) == 2
+    error = capsys.readouterr().err
+    for option in ("--temperature 0.0", "--top-k 3"):
+        assert f"{option}: {runs / 'digits'} answers with a class, leave it out" in error

@@ -19,7 +19,6 @@ def test_texts_come_back_also_from_what_a_run_remembers(kind: str) -> None:
     assert 0 <= ids.min() <= ids.max() < made.size
     assert made.decode(ids) == TEXT
     again = remembered({"tokens": kind, **made.about()})
-    assert again is not None
     assert (again.size, again.encode(TEXT).tolist()) == (made.size, ids.tolist())
 
 
@@ -32,6 +31,14 @@ def test_any_text_of_known_characters_comes_back(text: str) -> None:
 def test_unknown_characters_are_named_with_their_line() -> None:
     with pytest.raises(DataError, match=r"line 2 has characters .* 'x', 'ä'; data.tokens = 'bytes'"):
         Characters("abc\n").encode("ab\ncäx")
+
+
+def test_given_tokens_are_numbers() -> None:
+    numbers = remembered({"tokens": "given", "num_classes": 20})
+    assert numbers.encode("15 7\n4").tolist() == [15, 7, 4]
+    assert numbers.decode(np.array([15, 7])) == "15 7"
+    with pytest.raises(DataError, match=r"'20', 'x', '-1': .* from 0 to 19"):
+        numbers.encode("3 20 x -1")
 
 
 def test_a_short_text_has_fewer_pieces() -> None:

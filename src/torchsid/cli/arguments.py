@@ -26,6 +26,14 @@ def positive(text: str, kind: Callable[[str], float] = int) -> float:
     raise argparse.ArgumentTypeError(f"{text[:40]!r} given; allowed is a{' whole' if kind is int else ''} number above 0")
 
 
+def from_zero(text: str, kind: Callable[[str], float] = float) -> float:
+    """Read a number of 0 or more, of this kind; an ArgumentTypeError where it is none."""
+    with suppress(ValueError):
+        if 0 <= (value := kind(text)) < inf:
+            return value
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} given; allowed is a{' whole' if kind is int else ''} number of 0 or more")
+
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "directory": {"type": Path, "metavar": "RUN", "help": "the run's directory"},
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "a run, or a directory of runs"},

@@ -1,21 +1,24 @@
-"""`torchsid predict`: classify files, folders and texts, and show how the belief grew from stage to stage, or until it was sure."""
+"""`torchsid predict`: classify files, folders and texts, stage by stage or until the belief is sure; continue texts."""
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchsid import training
+from torchsid.cli import continuation
 from torchsid.cli.arguments import about_run, add_shared, cascade_of, positive
 from torchsid.cli.console import Console, abridged, percent, stage_name, write_json
 from torchsid.cli.evaluate import print_cost
-from torchsid.errors import DataError, printable
+from torchsid.errors import ConfigError, DataError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _TABLES = 12  # images up to which each has a table of its own
 _CHUNK = 500  # samples in memory at a time
+_TOP = 3
 
 
 class Answer(NamedTuple):
@@ -32,60 +35,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "directory", "--weights", "--exit-when", "--json", "--csv")
     several = "an image file, or a folder: all images in it, and in the folders in it, in the order of their names; or a text"
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=several)
-    parser.add_argument("--top", type=positive, default=3, metavar="K", help="classes to show (default: %(default)s)")
+    parser.add_argument("--top", type=positive, metavar="K", help=f"classes to show (default: {_TOP})")
+    continuation.add_arguments(parser.add_argument_group("texts that a language model continues"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print for each image the most likely classes and the belief in them; of many a row each. Then a DataError names bad files."""
-    from torchsid.anytime import EarlyExit
-    from torchsid.study.early_exit import operations
+    """Print answers, or continuations; write the files that are asked for. Then a DataError names what could not be read."""
     from torchsid.study.files import write_csv
-    from torchsid.training.evaluation import refuse_diverged
 
     network, screen = training.load_network(args.directory, args.weights), Console()
-    exit_early = EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
+    continues = network.task.continues
+    _refuse(args, {"top": args.top} if continues else continuation.given(args), continues=continues)
     problems: dict[str, str] = {}
-    paths = _named(args.inputs, network, problems, screen)
-    answers: list[Answer] = []
-    computed: list[Tensor] = []
-    example: Tensor | None = None
-    for start in range(0, len(paths), _CHUNK):
-        names, samples = _read(paths[start : start + _CHUNK], network, problems)
-        if samples is None:
-            continue
-        if exit_early is None:
-            answers += _grown(names, samples, network)
-            continue
-        x = network.prepare(samples)
-        found = exit_early(x)  # a loaded network is in evaluation mode
-        refuse_diverged(found.log_belief[None])
-        for name, belief, depth in zip(names, found.log_belief.exp(), found.depth.tolist(), strict=True):
-            answers.append(Answer(name, [f"stage {depth} of {exit_early.cascade.depth}"], belief[None], depth))
-        computed, example = [*computed, found.computed], x[:2]
-    _show(answers, network.class_names, args.top, screen)
-    if exit_early is not None and example is not None:
-        import torch
-
-        average = sum(answer.settled for answer in answers) / len(answers)
-        cost = operations(exit_early.cascade, example).share(torch.cat(computed))
-        spared = {"average_depth": average, "whole_batches": exit_early.whole_batches, "operations": cost}
-        print_cost(screen, spared, exit_early.cascade.depth)
-    rows = [_row(answer, network.class_names) for answer in answers]
-    if args.json:
-        beliefs = [answer.beliefs[-1].tolist() for answer in answers]
-        images = [row | {"beliefs": each} for row, each in zip(rows, beliefs, strict=True)]
-        about = about_run(args) | {"class_names": network.class_names}
-        write_json(screen, args, "predictions", about | {"images": images, "problems": problems})
+    inputs = _named(args.inputs, network, problems, screen)
+    if continues:
+        about, rows, columns = continuation.continued(args, network, list(_read(inputs, network, problems)), screen)
+    else:
+        about, rows, columns = _classified(args, network, inputs, problems, screen)
+    write_json(screen, args, "predictions", about_run(args) | about | {"problems": problems})
     if args.csv:
-        write_csv(args.csv, [*rows, *({"name": name, "problem": problem} for name, problem in problems.items())], _COLUMNS)
+        bad = [{"name": name, "problem": problem} for name, problem in problems.items()]
+        write_csv(args.csv, [*rows, *bad], (*columns, "problem"))
         screen.file("predictions", args.csv)
     if problems:
         shown = "".join(f"\n  - {problem}" for problem in problems.values())
-        raise DataError(f"{len(problems)} of {len(problems) + len(answers)} inputs cannot be read:{shown}")
+        raise DataError(f"{len(problems)} of {len(problems) + len(rows)} inputs cannot be read:{shown}")
     return 0
 
 
-_COLUMNS = ("name", "answer", "belief", "second", "belief in the second", "from stage", "problem")
+_COLUMNS = ("name", "answer", "belief", "second", "belief in the second", "from stage")
+
+
+def _refuse(args: argparse.Namespace, unfit: dict[str, Any], *, continues: bool) -> None:
+    """Raise a ConfigError that names the options given which the network of RUN has no use for."""
+    does = "continues texts" if continues else "answers with a class"
+    told = [f"--{name.replace('_', '-')} {value}: {args.directory} {does}" for name, value in unfit.items() if value is not None]
+    if told:
+        raise ConfigError([f"{each}, leave it out" for each in told], source="command")
 
 
 def _named(given: Sequence[str], network: "training.LoadedNetwork", problems: dict[str, str], screen: Console) -> list[str]:
@@ -106,20 +92,63 @@ def _named(given: Sequence[str], network: "training.LoadedNetwork", problems: di
     return list(map(str, paths))
 
 
-def _read(names: Sequence[str], network: "training.LoadedNetwork", problems: dict[str, str]) -> "tuple[list[str], Tensor | None]":
-    """Return names and stored samples `[N, ...]` of those that can be read, and note the others."""
-    import torch
-
-    read, samples = [], []
+def _read(names: Sequence[str], network: "training.LoadedNetwork", problems: dict[str, str]) -> "Iterator[tuple[str, Tensor]]":
+    """Yield names and stored samples `[1, ...]` of those that can be read, and note the others."""
     for name in names:
         try:
-            if network.task.reads_files and (path := Path(name)).exists() and not path.is_file():  # a pipe would be waited for
+            is_file = exists = False
+            with suppress(OSError, ValueError):  # too long a name, or none
+                is_file, exists = Path(name).is_file(), Path(name).exists()
+            if network.task.reads_files and exists and not is_file:  # a pipe would be waited for
                 raise DataError(f"{name}: is no file")
-            samples.append(network.task.read(name, network.about))
-            read.append(printable(name))
+            if not network.task.reads_files and is_file:
+                raise DataError(f"{name!r} is a file: give the text itself, in quotes")
+            sample = network.task.read(name, network.about)
         except DataError as error:
             problems[printable(name)] = printable(str(error))
-    return read, torch.cat(samples) if samples else None
+        except UnicodeEncodeError:
+            problems[printable(name)] = printable(f"{name!r} is no UTF-8")
+        else:
+            yield printable(name), sample
+
+
+def _classified(
+    args: argparse.Namespace, network: "training.LoadedNetwork", paths: Sequence[str], problems: dict[str, str], screen: Console
+) -> tuple[dict[str, Any], list[dict[str, Any]], Sequence[str]]:
+    """Print for each image the most likely classes and the belief in them; of many a row each."""
+    import torch
+
+    from torchsid.anytime import EarlyExit
+    from torchsid.study.early_exit import operations
+    from torchsid.training.evaluation import refuse_diverged
+
+    exit_early = EarlyExit(cascade_of(network, args.directory), args.exit_when) if args.exit_when else None
+    answers: list[Answer] = []
+    computed: list[Tensor] = []
+    example: Tensor | None = None
+    for start in range(0, len(paths), _CHUNK):
+        read = dict(_read(paths[start : start + _CHUNK], network, problems))
+        if not read:
+            continue
+        names, samples = list(read), torch.cat(list(read.values()))
+        if exit_early is None:
+            answers += _grown(names, samples, network)
+            continue
+        x = network.prepare(samples)
+        found = exit_early(x)  # a loaded network is in evaluation mode
+        refuse_diverged(found.log_belief[None])
+        for name, belief, depth in zip(names, found.log_belief.exp(), found.depth.tolist(), strict=True):
+            answers.append(Answer(name, [f"stage {depth} of {exit_early.cascade.depth}"], belief[None], depth))
+        computed, example = [*computed, found.computed], x[:2]
+    _show(answers, network.class_names, args.top or _TOP, screen)
+    if exit_early is not None and example is not None:
+        average = sum(answer.settled for answer in answers) / len(answers)
+        cost = operations(exit_early.cascade, example).share(torch.cat(computed))
+        spared = {"average_depth": average, "whole_batches": exit_early.whole_batches, "operations": cost}
+        print_cost(screen, spared, exit_early.cascade.depth)
+    rows = [_row(answer, network.class_names) for answer in answers]
+    images = [row | {"beliefs": answer.beliefs[-1].tolist()} for row, answer in zip(rows, answers, strict=True)]
+    return {"class_names": network.class_names, "images": images}, rows, _COLUMNS
 
 
 def _grown(names: Sequence[str], samples: "Tensor", network: "training.LoadedNetwork") -> Iterator[Answer]:
@@ -151,4 +180,4 @@ def _row(answer: Answer, classes: Sequence[str]) -> dict[str, Any]:
     """Return the answer in a line, under the names of `_COLUMNS`."""
     beliefs, likely = (each.tolist() for each in answer.beliefs[-1].topk(2))
     said = [classes[likely[0]], beliefs[0], classes[likely[1]], beliefs[1], answer.settled]
-    return dict(zip(_COLUMNS, [answer.name, *said], strict=False))
+    return dict(zip(_COLUMNS, [answer.name, *said], strict=True))

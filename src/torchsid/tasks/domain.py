@@ -131,6 +131,8 @@ class Task(ABC):
     """Where a sample's beliefs are: one, `()`; M of them, `(M,)`; or one a token, `"tokens"`."""
     reads_files: bool = True
     """Whether `read` takes files; if not, what is named on the command line is the input itself, such as a text."""
+    continues: bool = False
+    """Whether an outcome is the token that follows, so that an input can be continued with it; then `write` is there."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
     judged_by: Literal["accuracy", "kl"] = "accuracy"
@@ -232,6 +234,10 @@ class Task(ABC):
             DataError: it cannot be read, or does not fit.
         """
         raise DataError(f"{type(self).__name__} cannot read {name!r}: it has no samples outside its data set")
+
+    def write(self, tokens: Tensor, about: About) -> str:
+        """Return tokens `[t]` as a user reads them, in a domain that `continues`: what `read` makes tokens of."""
+        raise NotImplementedError(f"{type(self).__name__} continues nothing")
 
 
 def machine_memory() -> int:

@@ -1,7 +1,8 @@
-"""From text to tokens and back: characters, bytes, or pieces of words that byte-pair encoding finds."""
+"""From text to tokens and back: characters, bytes, pieces of words that byte-pair encoding finds, or numbers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -140,20 +141,50 @@ class Pieces(Vocabulary):
         return {"tokenizer": self._tokenizer.to_str()}
 
 
-def remembered(about: Mapping[str, Any]) -> Vocabulary | None:
-    """Return the vocabulary that a data set was made with; None where it was given as tokens."""
+class Numbers(Vocabulary):
+    """Tokens that were given as such, by a tokenizer that nobody told: their text is their numbers."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """The size of their tokenizer."""
+        return self._size
+
+    def encode(self, text: str, line: int = 1) -> Ids:
+        """Return the numbers."""
+        if wrong := [word for word in text.split() if not (word.isdecimal() and int(word) < self._size)]:
+            advice = f"the model was trained on tokens that were given as numbers: give some from 0 to {self._size - 1}"
+            raise DataError(f"{', '.join(map(repr, wrong[:10]))}: {advice}, such as '15 7 4'")
+        return np.array([int(word) for word in text.split()], dtype=np.int64)
+
+    def decode(self, ids: Ids) -> str:
+        """Return the numbers."""
+        return " ".join(map(str, ids.tolist()))
+
+    def about(self) -> Mapping[str, Any]:
+        """Return their number."""
+        return {"num_classes": self._size}
+
+
+def remembered(about: Mapping[str, Any]) -> Vocabulary:
+    """Return the vocabulary that a data set was made with."""
     match about["tokens"]:
         case "characters":
             return Characters(about["characters"])
         case "bytes":
             return Bytes()
         case "bpe":
-            return Pieces.of(about["tokenizer"])
+            return _pieces(about["tokenizer"])
         case _:
-            return None
+            return Numbers(about["num_classes"])
 
 
-def taken_over(about: Mapping[str, Any], tokens: str) -> Vocabulary | None:
+_pieces = lru_cache(maxsize=4)(Pieces.of)
+
+
+def taken_over(about: Mapping[str, Any], tokens: str) -> Vocabulary:
     """Return the vocabulary of a data set, for another one with tokens of this kind; see `remembered`.
 
     Raises:

@@ -38,10 +38,35 @@ def test_the_commands_take_it(tmp_path: Path, settings: list[str], capsys: pytes
     table = capsys.readouterr().out.splitlines()
     assert "bits a byte" in table[0]
     assert [line.split()[0] for line in table[1:5]] == ["prior", "stage", "stage", floor["name"]]
+    _continue(run, tmp_path, capsys)
     assert main(["certify", str(run), "--split", "test"]) == 0
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
     assert any(f"<code>{TEXT[start : start + 16]}</code>" in page for start in range(len(TEXT) // 30))
+
+
+def _continue(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts are continued; by a rule, with the stage of every token below it."""
+    words = ["predict", str(run), "She sells sea shells", "by", "--tokens", "12"]
+    assert main([*words, "--json", str(tmp_path / "a.json"), "--csv", str(tmp_path / "a.csv")]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    long, short = (found := json.loads((tmp_path / "a.json").read_text()))["continuations"]
+    assert first == "She sells sea shells" + long["continuation"].partition("\n")[0]
+    assert "".join(token["text"] for token in short["tokens"]) == short["continuation"]
+    assert len(short["continuation"]) == len(short["tokens"]) == found["settings"]["tokens"] == 12
+    assert (tmp_path / "a.csv").read_text().startswith("name,continuation,tokens,average stage,operations,problem\n")
+    assert main([*words, "--temperature", "0", "--exit-when", "confidence>0", "--json", str(tmp_path / "a.json")]) == 0
+    text, marks, *_ = capsys.readouterr().out.splitlines()
+    assert marks == " " * len("She sells sea shells") + "1" * (len(text) - len("She sells sea shells"))
+    assert json.loads((tmp_path / "a.json").read_text())["continuations"][1]["operations"] < 1
+    for bad, told in (
+        (["she says ß", ""], ("2 of 2 inputs", "'ß'", "an empty text")),
+        ([str(tmp_path / "text.txt")], ("is a file: give the text",)),
+        (["by", "--top", "2"], ("--top 2", "continues texts")),
+    ):
+        assert main(["predict", str(run), *bad]) == 2
+        error = capsys.readouterr().err
+        assert all(each in error for each in told)
 
 
 class Interrupting(Reporter):

@@ -11,6 +11,7 @@ from torchsid.errors import DataError, printable
 from torchsid.tasks import cache, ledger
 from torchsid.tasks.domain import PARTS
 from torchsid.tasks.language.corpus import Corpus, Part
+from torchsid.tasks.vocabulary import Numbers
 
 _NAMES = ("train.bin", "val.bin")
 _CHUNK = 2**24  # tokens
@@ -48,7 +49,7 @@ def of_tokens(folder: Path, setting: str, *, size: int, validation: float) -> Co
     held_out = round(validation * counts[0])
     places = [(train, 0, counts[0] - held_out), (train, counts[0] - held_out, held_out), (test, 0, counts[1])]
     parts = {name: Part(*place, changed=time) for name, place, time in zip(PARTS, places, (times[0], *times), strict=True)}
-    return Corpus(parts, None, size, dict(zip(_NAMES, hashes, strict=True)), "")
+    return Corpus(parts, Numbers(size), dict(zip(_NAMES, hashes, strict=True)), "")
 
 
 def _check(file: Path, sha256: str, setting: str, size: int) -> None:

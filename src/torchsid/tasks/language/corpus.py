@@ -46,14 +46,12 @@ class Corpus:
 
     Attributes:
         parts: `train`, what is learnt from; `validation`, what comes after it; `test`, what comes last, or has a file of its own.
-        vocabulary: None where tokens were given.
-        size: V.
+        vocabulary: `Numbers` where tokens were given.
         files: SHA-256 of what was read.
         sha256: of all tokens.
     """
 
     parts: Mapping[str, Part]
-    vocabulary: Vocabulary | None
-    size: int
+    vocabulary: Vocabulary
     files: Mapping[str, str]
     sha256: str

@@ -69,7 +69,7 @@ def of_text(
         name: Part(ids, first, count, dtype, characters, size, changed=known["state"][1])
         for name, first, (count, characters, size) in zip(PARTS, firsts, counts, strict=False)
     }
-    return Corpus(parts, vocabulary, vocabulary.size, {path.name: sha256}, known["sha256"])
+    return Corpus(parts, vocabulary, {path.name: sha256}, known["sha256"])
 
 
 def _text(path: Path, sha256: str) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from math import exp, log
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
@@ -21,7 +22,7 @@ from torchsid.tasks.language.encoded import of_text
 from torchsid.tasks.language.ngram import n_gram
 from torchsid.tasks.language.windows import Windows
 from torchsid.tasks.stored import Draws, Stored
-from torchsid.tasks.vocabulary import Ids, Vocabulary, remembered, taken_over
+from torchsid.tasks.vocabulary import Ids, Numbers, Vocabulary, remembered, taken_over
 
 _IGNORED = -100
 _COUNTED = 2**22  # tokens of a part, the last of training, from which and by which an n-gram is made
@@ -56,6 +57,8 @@ class Language(Task):
     """That of another data set, instead of one from the training part; see `like`."""
 
     positions = "tokens"
+    reads_files = False
+    continues = True
     judged_by = "kl"
 
     def like(self, about: About) -> "Language":
@@ -76,19 +79,20 @@ class Language(Task):
         train = found.parts["train"]
         rows = torch.arange(train.count // length - 1)
         inputs, target = Stored(Windows(train, length + 1, length), rows), Stored(Windows(train, length, length, first=1), rows)
+        vocabulary = found.vocabulary
         about: dict[str, Any] = {
             "name": printable(path_of(self.path).name),
-            "num_classes": found.size,
+            "num_classes": vocabulary.size,
             "context": length,
-            "tokens": "given" if found.vocabulary is None else self.tokens,
+            "tokens": "given" if isinstance(vocabulary, Numbers) else self.tokens,
             "tokens_per": {name: part.tokens_per() for name, part in found.parts.items()},
+            **vocabulary.about(),
         }
-        if found.vocabulary:
-            about |= found.vocabulary.about()
-            if found.size <= _MANY:
-                about["class_names"] = [repr(found.vocabulary.decode(torch.tensor([i]).numpy()))[1:-1] for i in range(found.size)]
+        if vocabulary.size <= _MANY:
+            about["class_names"] = [repr(vocabulary.decode(np.array([i])))[1:-1] for i in range(vocabulary.size)]
         counts = [part.count for part in found.parts.values()]
-        digest = hashlib.sha256(repr((found.files, found.sha256, about["tokens"], found.size, length, counts)).encode()).hexdigest()
+        stated = (found.files, found.sha256, about["tokens"], vocabulary.size, length, counts)
+        digest = hashlib.sha256(repr(stated).encode()).hexdigest()
         return Splits(
             train=Samples(inputs, target),
             validation=_whole(found.parts["validation"], length),
@@ -137,8 +141,18 @@ class Language(Task):
 
     def show(self, inputs: Tensor, about: About) -> str:
         """Return the text of a window; of given tokens their numbers."""
-        known = remembered(about)
-        return f"<code>{escape(str(inputs.tolist()) if known is None else known.decode(inputs.to(torch.int64).numpy()))}</code>"
+        return f"<code>{escape(self.write(inputs, about))}</code>"
+
+    def read(self, name: str, about: About) -> Tensor:
+        """Return the tokens of a text, int64 `[1, t]`, which may be more than a window has."""
+        ids = remembered(about).encode(name)
+        if not len(ids):
+            raise DataError("an empty text cannot be continued: give some words, in quotes")
+        return torch.from_numpy(ids)[None]
+
+    def write(self, tokens: Tensor, about: About) -> str:
+        """Return the text of tokens, `[t]`; of given tokens their numbers."""
+        return remembered(about).decode(tokens.to(torch.int64).numpy())
 
     def _corpus(self) -> Corpus:
         if not self.path:

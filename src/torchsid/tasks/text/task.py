@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from html import escape
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -114,22 +113,13 @@ class Text(Task):
 
     def show(self, inputs: Tensor, about: About) -> str:
         """Return the text, as far as it is read."""
-        known = remembered(about)
-        assert known is not None  # texts are encoded here
-        return f"<code>{escape(known.decode(inputs[inputs != PADDING].to(torch.int64).numpy() - 1))}</code>"
+        return f"<code>{escape(remembered(about).decode(inputs[inputs != PADDING].to(torch.int64).numpy() - 1))}</code>"
 
     def read(self, name: str, about: About) -> Tensor:
         """Return a text as it is stored, int32 `[1, T]`."""
-        if _is_file(name):
-            raise DataError(f"{name!r} is a file: give the text itself, in quotes")
         if not name or name.isspace():
             raise DataError("an empty text has no class: give some words, in quotes")
-        known = remembered(about)
-        assert known is not None  # texts are encoded here
-        try:
-            return self._encode([name], known)[0]
-        except UnicodeEncodeError:
-            raise DataError(f"{name!r} is no UTF-8") from None
+        return self._encode([name], remembered(about))[0]
 
     def _columns(self, which: Literal["text", "label"]) -> Sequence[str]:
         usual: Mapping[str, Sequence[str]] = {"text": ("text", "sentence"), "label": ("coarse_label", "label")}
@@ -182,13 +172,6 @@ def _labels(rows: Sequence[Row], classes: Sequence[str]) -> Labels:
 def _divided(rows: Sequence[Row], indices: tuple[Labels, Labels]) -> tuple[list[Row], list[Row]]:
     first, second = ([rows[i] for i in index] for index in indices)
     return first, second
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # too long a name, or none
-        return False
 
 
 def _digest(samples: Samples) -> str:
