@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchsid import StagedCascade, staged_cascade
-from torchsid.anytime import ExitRule
+from torchsid.anytime import ExitRule, confidence
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.generation import Sampling, TextGenerator, Token
 from torchsid.models.classifiers.gpt import GPT
@@ -33,7 +33,8 @@ def cascade() -> StagedCascade:
 
 
 def test_each_token_is_of_the_first_stage_that_is_sure_at_the_last_place_and_later_ones_do_not_run(cascade: StagedCascade) -> None:
-    rule, seen = ExitRule.parse("confidence>0.4"), torch.tensor([3, 1])
+    some = cascade.log_beliefs(torch.randint(SIZE, (40, CONTEXT), generator=rng())).detach()
+    rule, seen = ExitRule("confidence", float(confidence(some[1, :, -1]).median())), torch.tensor([3, 1])
     ran: list[int] = []
     for stage, head in enumerate(cascade.heads, 1):
         head.register_forward_hook(lambda *_, stage=stage: ran.append(stage))
