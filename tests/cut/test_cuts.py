@@ -81,6 +81,13 @@ def test_as_many_stages_as_asked() -> None:
     assert [len(choose(found, stages, "memory")) for stages in (1, 2, 9)] == [1, 2, 9]
 
 
+def test_a_large_readout_is_no_stage_by_itself_unless_asked_for() -> None:
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(4)), nn.Linear(4, 1000))
+    found = profile(model, torch.zeros(2, 4))
+    assert [end.name for end in choose(found, 2, "work")] == ["2", ""]
+    assert [end.name for end in choose(found, 5, "work")] == ["0", "1", "2", "3", ""]
+
+
 def test_two_wrong_settings_are_told_at_once() -> None:
     with pytest.raises(CutError, match=r"unknown balance 'memry' \(did you mean 'memory'\?\).*; stages=0: this model can be cut"):
         choose(of("mlp"), 0, "memry")  # type: ignore[arg-type]
@@ -187,10 +194,10 @@ def test_a_lopsided_plan_says_so_and_names_cuts_that_even_it_out() -> None:
         "one of 2 stages has 80% of the work; 60% with stages=['1'], by='boundary'"
     )
     assert lopsided(u_shaped, choose(u_shaped, 2, "work"), list) == (
-        "one of 2 stages has 93% of the work; 51% with stages=['inner'], by='graph'"
+        "one of 2 stages has 95% of the work; 51% with stages=['inner'], by='graph'"
     )
     untraceable = lopsided(u_shaped, choose(u_shaped, 2, "work"), lambda names: GraphSegments(ControlFlow(), names))
-    assert untraceable == "one of 2 stages has 93% of the work, and no cuts even it out; this model can be cut after down, up"
+    assert untraceable == "one of 2 stages has 95% of the work, and no cuts even it out; this model can be cut after down, up"
     wide = profile(nn.Sequential(nn.Linear(4, 9), nn.Linear(9, 99), nn.AdaptiveAvgPool1d(9), nn.Linear(9, 5)), X)
     assert lopsided(wide, choose(wide, 2, "work"), list).endswith("no cuts even it out; this model can be cut after 0, 2")
 

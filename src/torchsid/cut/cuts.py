@@ -49,7 +49,7 @@ def choose(profile: Profile, stages: int, balance: Balance) -> list[Exit]:
     """Return the exits that end the `stages` stages, the model's own last; all that stands in the way is one CutError.
 
     * `"memory"`: the largest kept bytes of a stage are as small as can be;
-    * `"work"`: the same for operations;
+    * `"work"`: the same for operations, of stages that have more than the model's last layer, if there are enough others;
     * `"equal"`: the same for the number of pieces.
     """
     problems = []
@@ -62,6 +62,10 @@ def choose(profile: Profile, stages: int, balance: Balance) -> list[Exit]:
         problems.append(limit + _way_out(profile, stages))
     if problems:
         raise CutError("; ".join(problems))
+    if balance == "work" and 1 < stages < len(points):
+        behind = [profile.uses[name].parameter.dim() for name in profile.parameters(points[-2].index, points[-1].index)]
+        if sum(dim > 1 for dim in behind) == 1:
+            points.pop(-2)  # a readout of 50,000 words has the work of a stage, and learns no features
     ends = _balanced(profile, points, stages, balance)
     if ends is None:
         raise CutError(f"stages={stages}: some stage would have no parameter to train; ask for fewer stages")
