@@ -7,6 +7,7 @@ as it will be another tensor behind a cut: a shortcut past an `nn.Identity`, or 
 Fake tensors do as well as real ones, within a `FakeTensorMode`: shapes and storages are all that counts.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -131,6 +132,9 @@ def profile(model: nn.Module, example: Inputs) -> Profile:
         shape = f" of shape {list(example.shape)}" if isinstance(example, Tensor) else ""
         raise CutError(f"the model cannot run the example{shape}: {error}; give example, a small batch of inputs") from error
     logits = logits_of(output)
+    if getattr(output, "past_key_values", None) is not None:
+        kept = "the model returns past_key_values, so that keys and values of every stage are kept until the last is trained"
+        warnings.warn(f"{kept}: set model.config.use_cache = False", stacklevel=4)  # past a decorator
     if logits.grad_fn is None:
         raise CutError("no parameter of the model requires a gradient: nothing can be trained")
     edges = list(_edges(logits.grad_fn))
