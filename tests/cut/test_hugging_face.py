@@ -276,9 +276,7 @@ def test_heads_have_the_precision_of_what_they_read(dtype: torch.dtype) -> None:
 
 def test_what_is_in_the_way_of_stages_is_said() -> None:
     x, cut_in_two = sentences(), partial(staged_cascade, num_classes=hugging_face.VOCABULARY, stages=2, max_head_share=100.0)
-    with pytest.raises(
-        CutError, match=r"embed_tokens.weight, which is lm_head.weight as well, .*: untie them, model.lm_head.weight = "
-    ):
+    with pytest.raises(CutError, match=r"embed_tokens.weight, which is lm_head.weight as well, .*: untie them, "):
         cut_in_two(hugging_face.build("Llama", tie_word_embeddings=True), example=x)
     with pytest.warns(UserWarning, match=r"returns past_key_values.*: set model.config.use_cache = False"):
         cut_in_two(hugging_face.build("Llama", use_cache=True), example=x)
