@@ -1,5 +1,6 @@
 """Logits that wait give what logits give that are there."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from torchsid.core.beliefs import to_log_belief
 from torchsid.core.lazy_logits import LazyLogits, learn
 from torchsid.errors import TargetError
 from torchsid.models.classifiers.gpt import GPT
+from torchsid.tasks.domain import Samples
+from torchsid.training.evaluation import believed, descent_of, evaluate
 
 
 @contextmanager
@@ -192,3 +195,46 @@ def test_logits_that_no_linear_layer_returns_cannot_wait() -> None:
     cascade = staged_cascade(Capped(X, 20, width=8, blocks=3, heads=2), 20, 3, X, head="linear")
     assert cascade.own_readout == ""
     assert not cascade.can_wait
+
+
+def test_beliefs_that_wait_are_judged_as_those_that_are_there() -> None:
+    learner, samples = SID(language_model(), alpha=0.5), Samples(X, Y)
+    objective = LocalObjective(label_smoothing=0.1)
+
+    def judged() -> tuple[Any, ...]:
+        parts = list(believed(learner, samples, prepare=lambda x: x))
+        return evaluate(learner, samples, prepare=lambda x: x), descent_of(parts, objective, ""), type(parts[0][1])
+
+    (expected, descent, kind), there = judged(), learner.log_beliefs(X)
+    assert kind is Tensor
+    with chunks_of(60):
+        (found, lazy_descent, kind), waiting = judged(), learner.lazy_log_beliefs(X)
+    assert kind is list
+    torch.testing.assert_close(torch.stack([each.log_belief() for each in waiting]), there, rtol=1e-12, atol=1e-12)
+    assert found["answers"] == expected["answers"]
+    assert found["n"] == expected["n"] == 29
+    for name in ("accuracy", "kl", "ece"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-6)
+    assert lazy_descent.means == pytest.approx(descent.means, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "GPT2", "Gemma2"])
+def test_causal_models_of_hugging_face(kind: str) -> None:
+    """One that changes its logits before it returns them cannot wait."""
+    transformers = pytest.importorskip("transformers")
+    names = {"GPT2": ("n_embd", "n_layer", "n_head")}.get(kind, ("hidden_size", "num_hidden_layers", "num_attention_heads"))
+    about = dict(zip(names, (16, 2, 2), strict=True)) | {"vocab_size": 20, "tie_word_embeddings": False, "use_cache": False}
+    about |= {"GPT2": {"bos_token_id": 0, "eos_token_id": 0}}.get(kind, {"intermediate_size": 32, "num_key_value_heads": 2})
+    model = getattr(transformers, {"GPT2": "GPT2LMHeadModel"}.get(kind, f"{kind}ForCausalLM"))
+    found = []
+    for told in ({}, {"on_belief": lambda *belief: None}):
+        torch.manual_seed(0)
+        made = model(getattr(transformers, f"{kind}Config")(**about)).eval()
+        cascade = staged_cascade(made, 20, 2, {"input_ids": X}, head="readout", max_head_share=99.0).double()
+        learner = SID(cascade, alpha=[0.7, 0.6])
+        with chunks_of(100), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*in evaluation mode")
+            assert learner.logits_wait(Y) == (kind != "Gemma2")
+            learner.backward({"input_ids": X}, Y, **told)  # type: ignore[arg-type]
+        found.append([parameter.grad for parameter in cascade.parameters()])
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)

@@ -137,7 +137,7 @@ def of(to_target: list[list[float]], weight: list[float] | None = None) -> Desce
     right = (-torch.tensor(to_target)).exp()
     count = right.shape[1]
     samples = Samples(torch.zeros(count, 1), torch.zeros(count, dtype=torch.int64), torch.tensor(weight) if weight else None)
-    return descent_of(torch.stack([right, 1 - right], dim=-1).log(), samples, LocalObjective(), "some samples")
+    return descent_of([(samples, torch.stack([right, 1 - right], dim=-1).log())], LocalObjective(), "some samples")
 
 
 def test_shares_and_means_by_stage_and_rises_that_are_more_than_chance() -> None:

@@ -44,6 +44,8 @@ class Cascade(nn.Module, ABC):
     """
 
     log_prior: Tensor
+    can_wait: bool = False
+    """Whether its logits can be computed later, a few rows at a time."""
     overwritten: frozenset[int] = frozenset()
     """The stages (from 0) whose output is changed in place behind them."""
     rows: Rows | None = Rows()

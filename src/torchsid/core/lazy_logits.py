@@ -51,6 +51,15 @@ class LazyLogits:
         return self.hidden.shape[:-1]
 
     @property
+    def shape(self) -> torch.Size:
+        """What the logits would have, `[..., V]`."""
+        return torch.Size((*self.positions, len(self.weight)))
+
+    def __getitem__(self, index: Tensor | slice) -> "LazyLogits":
+        """Return those at some positions."""
+        return LazyLogits(self.hidden[index], self.weight, self.bias)
+
+    @property
     def parts(self) -> list[Tensor]:
         """h, W and b, if there is one."""
         return [self.hidden, self.weight] if self.bias is None else [self.hidden, self.weight, self.bias]

@@ -16,6 +16,7 @@ from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.lazy_logits import LazyLogits
 from torchsid.core.objective import LocalObjective
 from torchsid.core.pitfalls import Lookout
+from torchsid.core.staged import StagedCascade
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,17 @@ class Learner(ABC):
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the prior and the belief after every stage without gradients, `[L+1, B, ..., C]`; L = 1 for a plain network."""
         return log_beliefs_of(self.module, x)
+
+    @property
+    def beliefs_can_wait(self) -> bool:
+        """Whether `lazy_log_beliefs` can be called."""
+        return isinstance(self.module, Cascade) and self.module.can_wait
+
+    @torch.no_grad()
+    def lazy_log_beliefs(self, x: Inputs) -> list[LazyLogits]:
+        """Return the beliefs of `log_beliefs`, one after the other, not computed yet."""
+        assert isinstance(self.module, StagedCascade)
+        return self.module.lazy_log_beliefs(x)
 
     def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
         """Make what the training needs; called once, before the first step, with the network where it will train.

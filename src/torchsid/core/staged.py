@@ -164,13 +164,32 @@ class StagedCascade(Cascade):
         return {"mask": mask if mask is None else self.fit(stage, tensors[0], mask)}
 
     @property
-    def can_wait(self) -> bool:
+    def can_wait(self) -> bool:  # type: ignore[override]  # read alone
         """Whether `lazily` can be used: all heads are `lazy`, or the model's own with a plain linear layer at its end."""
         compiled = any(module._compiled_call_impl for module in self.segments.modules)
         return not compiled and all(
             _is_bare(self.model.get_submodule(self.own_readout)) if isinstance(head, OwnHead) else getattr(head, "lazy", False)
             for head in self.heads
         )
+
+    def lazy_log_beliefs(self, x: Inputs) -> list[LazyLogits]:
+        """Return the beliefs of `log_beliefs`, one after the other, not computed yet; where they `can_wait`."""
+        found: list[LazyLogits] = []
+
+        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+            if stage == 0:
+                found.append(self.lazy_prior(tensors[0]))
+            found.append(answer(stage, tensors, found[-1]).detach())
+            return tensors
+
+        with self.lazily() as answer:
+            self.run(x, close)
+        return found
+
+    def lazy_prior(self, features: Tensor) -> LazyLogits:
+        """Do as `prior`, not computed yet."""
+        prior = self.prior(features)
+        return LazyLogits.constant(prior[(0,) * (prior.dim() - 1)], prior.shape[:-1])
 
     @contextmanager
     def lazily(self) -> Iterator[LazyAnswer]:
@@ -190,9 +209,7 @@ class StagedCascade(Cascade):
             if isinstance(head, OwnHead):
                 return LazyLogits(read.pop(), layer.weight, layer.bias)
             hidden = head.hidden(self.axes[stage].batch_first(tensors[0]), **self._told_of(stage, tensors))
-            if getattr(
-                head, "residual", False
-            ):  # in the basis of one readout; at first the previous belief is the prior, a bias alone
+            if getattr(head, "residual", False):  # in the basis of one readout; the prior, before the first, is a bias alone
                 so_far = hidden + previous.hidden if previous.hidden.shape[-1] else hidden
                 return LazyLogits(so_far, head.readout.weight, previous.bias)
             return LazyLogits(hidden, head.readout.weight, head.readout.bias)

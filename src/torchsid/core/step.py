@@ -63,13 +63,11 @@ class Step:
 
     def first_belief(self, features: Tensor) -> Belief:
         """Return what the first stage refines, `[B, ..., C]`; the target must be for the same positions."""
-        belief = self.belief
+        cascade, belief = self.cascade, self.belief
         if belief is None:
-            prior = self.cascade.prior(features)
-            where = prior.shape[:-1]
-            belief = LazyLogits.constant(prior[(0,) * len(where)], where) if self.lazy else prior
+            belief = cascade.lazy_prior(features) if self.lazy and isinstance(cascade, StagedCascade) else cascade.prior(features)
         where = belief.positions if isinstance(belief, LazyLogits) else belief.shape[:-1]
-        check_positions(self.positions, where, self.cascade.num_classes)
+        check_positions(self.positions, where, cascade.num_classes)
         return belief
 
     def mean(self, losses: Tensor) -> Tensor:

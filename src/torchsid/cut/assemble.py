@@ -128,9 +128,9 @@ def staged_cascade(
         forms = [arranged(tensor, each.channels) for tensor, each in zip(read, axes, strict=True)]
         positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in forms) else where
     budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
-    own_readout, layer = _readout(model, found)
-    trained_last = not any(f"{own_readout}.weight" in names for names in owned[:-1])
-    readout = ReadoutCopy(layer) if layer and trained_last else None
+    layer, own_readout = _readout(model, found, num_classes)
+    earlier = {id(model.get_parameter(name)) for names in owned[:-1] for name in names}
+    readout = ReadoutCopy(layer) if layer and id(layer.weight) not in earlier else None
     built: list[tuple[str, nn.Module]] = []
     for stage, (end, tensor, each) in enumerate(zip(ends, read, axes, strict=False), 1):
         later = later_layers(model, found, points, end, axes_of) if isinstance(head, str) else []
@@ -198,13 +198,14 @@ def _head(
     return kinds[-1], make(kinds[-1], features, num_classes, channels=channels)
 
 
-def _readout(model: nn.Module, found: Profile) -> tuple[str, nn.Linear | None]:
-    """Return the linear layer whose output is the model's logits, with its name; an empty one where there is none."""
-    for exit_ in found.exits:
+def _readout(model: nn.Module, found: Profile, num_classes: int) -> tuple[nn.Linear | None, str]:
+    """Return the linear layer that runs last, if it has an output a class; and its name, if what it returns are the logits."""
+    for exit_ in reversed(found.exits):
         layer = model.get_submodule(exit_.name)
-        if isinstance(layer, nn.Linear) and exit_.returns == found.exits[-1].returns:
-            return exit_.name, layer
-    return "", None
+        if isinstance(layer, nn.Linear):
+            last = layer if layer.out_features == num_classes else None
+            return last, exit_.name if last and exit_.returns == found.exits[-1].returns else ""
+    return None, ""
 
 
 def _axes(model: nn.Module, found: Profile, end: Exit, channels: int | None = None, *, says: bool = False) -> Axes:

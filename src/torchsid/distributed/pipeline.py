@@ -64,6 +64,7 @@ class PipelinedSID(Learner):
         ValueError: a setting is out of range.
     """
 
+    beliefs_can_wait = False
     objective: LocalObjective
     optimizer: Optimizer
 

@@ -1,6 +1,6 @@
 """How good every stage's belief is on a set of samples, whether it improves on the one before, and a few samples to show."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from torchsid.core import propositions
 from torchsid.core.beliefs import kl, log_target
+from torchsid.core.lazy_logits import CHUNK, LazyLogits, pays
 from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
 from torchsid.core.side_effects import without_side_effects
@@ -21,8 +22,11 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
 MAX_CONFUSION = 1000  # outcomes; with more, the table of confusions is left out
 SHOWN = 12
-_FIRST = 16  # samples of the first pass, which shows how much a sample's beliefs are
-_VALUES = 2**23  # numbers of beliefs that are judged at once
+_FIRST = 16  # samples of the first pass, where only that shows how many outcomes there are
+_FIRST_POSITIONS = 2**10  # in them, unless it is one sample
+_VALUES = 2**21  # numbers of a belief about the samples of a pass
+_POSITIONS = 2**13  # of a pass whose beliefs are not computed yet
+_SHOWN_VALUES = 2**24  # numbers of a belief about all samples among which those to show are found
 _BEYOND_CHANCE = 2.0  # standard errors of the mean rise
 _CANDIDATES = 2000  # looked through for the samples that are shown; more would only take longer
 
@@ -50,6 +54,39 @@ def split(inputs: Tensor | Stored, batch_size: int) -> Iterator[Tensor]:
     return (inputs[start : start + batch_size] for start in range(0, len(inputs) or 1, batch_size))
 
 
+Beliefs = Tensor | list[LazyLogits]
+"""The belief about some samples after every stage, `[L+1, B, ..., C]`."""
+
+
+def believed(
+    predictor: Predictor, data: Samples, *, prepare: Prepare, batch_size: int = 500, lazy: bool = True
+) -> Iterator[tuple[Samples, Beliefs]]:
+    """Yield all samples in parts, each with the beliefs about it; modes, buffers and random numbers stay as they were.
+
+    Parts have `batch_size` samples, or fewer where the beliefs about so many are many numbers: then, if they can wait and `lazy`
+    is not false, they are not computed yet. Sizes are the same on all workers.
+    """
+    module: nn.Module = getattr(predictor, "module", None) or nn.Module()
+    answer: Any = getattr(predictor, "log_beliefs", predictor)
+    target = data.subset(slice(1)).target[:]
+    rows = target.is_floating_point()
+    outcomes = target.shape[-1] if rows else getattr(module, "num_classes", None)
+    positions = max(1, (target[..., 0] if rows else target).numel())
+    size = _VALUES // (positions * outcomes) if outcomes else min(_FIRST, _FIRST_POSITIONS // positions)
+    if lazy and outcomes and getattr(predictor, "beliefs_can_wait", False) and pays(positions * batch_size, outcomes):
+        answer, size = getattr(predictor, "lazy_log_beliefs"), _POSITIONS // positions  # noqa: B009 - a function has none
+    start = 0
+    while start < len(data):
+        part = data.take(slice(start, start := start + max(1, min(size, batch_size))))
+        with without_side_effects(module), torch.no_grad():
+            module.eval()
+            beliefs: Beliefs = answer(prepare(part.inputs[:]))
+        if isinstance(beliefs, Tensor):
+            beliefs = beliefs.float().cpu()
+            size = _VALUES // max(1, beliefs[0, 0].numel())
+        yield part, beliefs
+
+
 def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_size: int = 500) -> dict[str, Any]:
     """Return accuracy, divergence, calibration and confusion of every belief `p_0 … p_L`, as JSON can hold them.
 
@@ -74,13 +111,10 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
     """
     if not len(samples):
         raise ValueError("no samples to evaluate on: set data.validation above 0 or choose another split")
-    parts, outcomes, start, size = [], 0, 0, min(batch_size, _FIRST)
-    while start < len(samples):
-        part = samples.take(slice(start, start + size))
-        log_beliefs = predict(predictor, part.inputs, prepare=prepare, batch_size=size)
-        outcomes, start = log_beliefs.shape[-1], start + size
-        parts.append(_judge(log_beliefs, part))
-        size = max(1, min(batch_size, _VALUES * len(part) // log_beliefs.numel()))
+    parts, outcomes = [], 0
+    for part, beliefs in believed(predictor, samples, prepare=prepare, batch_size=batch_size):
+        outcomes = beliefs[0].shape[-1]
+        parts.append(_judge(beliefs, part))
     divergence, confidence, answer, truth, weight = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
@@ -102,18 +136,44 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
     }
 
 
-def _judge(log_beliefs: Tensor, samples: Samples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _judge(beliefs: Beliefs, samples: Samples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return divergence, confidence and answer `[L+1, M]`, true outcome and weight `[M]` of the M positions that count."""
-    weight = torch.ones(log_beliefs.shape[1:-1]) if samples.weight is None else samples.weight
+
+    def judge(believed: Tensor, target: Tensor) -> Sequence[Tensor]:
+        best = believed.max(dim=-1)
+        if target.is_floating_point():
+            divergence = kl(log_target(target.double(), believed.shape[-1]), believed)
+        else:
+            divergence = -believed.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        return divergence, best.values.exp(), best.indices
+
+    (divergence, confidence, answer), target, weight = _measured(beliefs, samples, judge)
+    return divergence, confidence, answer, outcome_of(target), weight
+
+
+def _measured(
+    beliefs: Beliefs, samples: Samples, measure: Callable[[Tensor, Tensor], Sequence[Tensor]]
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Return what is measured, `[L+1, M]` each, of beliefs `[n, C]`, float64, and targets; target and weight `[M]` besides.
+
+    The M positions that count are taken in chunks. A belief that is no distribution is a NonFiniteError.
+    """
+    target = samples.target[:]
+    where = target.shape[:-1] if target.is_floating_point() else target.shape
+    weight = torch.ones(where) if samples.weight is None else samples.weight
     counts = weight > 0  # [B, ...]
-    believed, target = log_beliefs[:, counts].double(), samples.target[counts]  # [L+1, M, C], [M] or [M, C]
-    refuse_diverged(believed)
-    best = believed.max(dim=-1)
-    if target.is_floating_point():
-        divergence = kl(log_target(target.double(), believed.shape[-1]), believed)
-    else:
-        divergence = -believed.gather(-1, target.expand(len(believed), -1).unsqueeze(-1)).squeeze(-1)
-    return divergence, best.values.exp(), best.indices, outcome_of(target), weight[counts].double()
+    target, found = target[counts], list[list[Tensor]]()
+    for belief in beliefs:
+        rows, size = belief[counts], max(1, CHUNK // belief.shape[-1])
+        parts = []
+        for start in range(0, len(target) or 1, size):
+            chunk = rows[start : start + size]
+            log_belief = (chunk if isinstance(chunk, Tensor) else chunk.log_belief().cpu()).double()
+            parts.append([log_belief.amax(-1), *measure(log_belief, target[start : start + size])])
+        found.append([torch.cat(each) for each in zip(*parts, strict=True)])
+    best, *measured = (torch.stack(each) for each in zip(*found, strict=True))
+    refuse_diverged(best.unsqueeze(-1))
+    return measured, target, weight[counts].double()
 
 
 def refuse_diverged(log_beliefs: Tensor) -> None:
@@ -171,14 +231,14 @@ class Descent:
     """How many samples of which split."""
 
 
-def descent_of(log_beliefs: Tensor, samples: Samples, objective: LocalObjective, name: str) -> Descent:
-    """Return the descent of beliefs `[L+1, N, ..., C]` towards the target of the samples, over all positions that count."""
-    counts = slice(None) if samples.weight is None else samples.weight > 0
-    log_target = objective.log_target(samples.target[counts], log_beliefs.shape[-1], dtype=torch.float64)
-    believed = log_beliefs[:, counts].double()
-    refuse_diverged(believed)
-    to_target = propositions.divergence(believed, log_target, objective)
-    to_target = to_target.flatten(1)  # [L+1, M] of the M positions
+def descent_of(parts: Iterable[tuple[Samples, Beliefs]], objective: LocalObjective, name: str) -> Descent:
+    """Return the descent of beliefs towards the targets of their samples, over all positions that count."""
+
+    def divergence(believed: Tensor, target: Tensor) -> Sequence[Tensor]:
+        log_target = objective.log_target(target, believed.shape[-1], dtype=torch.float64)
+        return [propositions.divergence(believed, log_target, objective)]
+
+    to_target = torch.cat([_measured(beliefs, part, divergence)[0][0] for part, beliefs in parts], dim=1)  # [L+1, M]
     rise = to_target.diff(dim=0)
     allowed = propositions.rounding(to_target)
     standard_error = rise.std(dim=1, correction=0) / rise.shape[1] ** 0.5
@@ -205,10 +265,16 @@ def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare, whol
     They are `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data. `whole` has
     the inputs that are blank in `data` because another worker reads them.
     """
-    candidates = data.subset(slice(_CANDIDATES))
-    log_beliefs = predict(predictor, candidates.inputs, prepare=prepare)
+    found: list[Tensor] = []
+    for _, beliefs in believed(predictor, data.subset(slice(_CANDIDATES)), prepare=prepare, lazy=False):
+        assert isinstance(beliefs, Tensor)
+        found.append(beliefs)
+        if sum(each[0].numel() for each in found) > _SHOWN_VALUES:
+            break
+    log_beliefs = torch.cat(found, dim=1)
     if len(log_beliefs) < 2:  # of several workers, all of which are needed to predict, one sees the beliefs
         return {}
+    candidates = data.subset(slice(log_beliefs.shape[1]))
     chosen = choose(log_beliefs, candidates, SHOWN)
     shown, beliefs = (whole or data).take(chosen), log_beliefs[:, chosen].contiguous()
     return {"inputs": shown.inputs[:], "target": shown.target[:], "log_beliefs": beliefs, "indices": chosen}

@@ -28,7 +28,7 @@ from torchsid.tasks.domain import Splits, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.evaluation import Descent, descent_of, evaluate, objective_of, predict, samples_to_show
+from torchsid.training.evaluation import Descent, believed, descent_of, evaluate, objective_of, samples_to_show
 from torchsid.training.interval import wilson_interval
 from torchsid.training.lock import locked, refuse_if_in_use
 from torchsid.training.measured import Sums
@@ -253,8 +253,9 @@ def measure_descent(setup: Setup) -> Descent | None:
     name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
     count = min(_DESCENT_SAMPLES, len(data))
     data = data.take(torch.arange(count) * len(data) // count)  # evenly from all of them: they may be sorted by outcome
-    log_beliefs = predict(setup.learner, data.inputs, prepare=setup.batches.prepare)
-    return on_lead(setup.world, lambda: descent_of(log_beliefs, data, objective_of(setup.learner), f"{count} {name} samples"))
+    parts = believed(setup.learner, data, prepare=setup.batches.prepare)
+    descent = descent_of(parts, objective_of(setup.learner), f"{count} {name} samples")
+    return on_lead(setup.world, lambda: descent)
 
 
 def heed_descent(session: Session, descent: Descent) -> None:
