@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torchsid.durable import sha256_of_json
 from torchsid.settings import path_of
 from torchsid.tasks.progress import say
 
@@ -26,9 +27,9 @@ def folder(setting: str) -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "torchsid"
 
 
-def entry(setting: str, name: str, digest: str) -> Path:
-    """Return where something of a data set is kept, by the SHA-256 of what it follows from; a name may have any characters."""
-    return folder(setting) / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{digest[:20]}"
+def entry(setting: str, name: str, *follows_from: object) -> Path:
+    """Return where something of a data set is kept, by what it follows from, which is JSON; any name will do."""
+    return folder(setting) / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{sha256_of_json(follows_from)[:20]}"
 
 
 @contextmanager

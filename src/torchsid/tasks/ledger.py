@@ -23,7 +23,7 @@ Hashes = NDArray[np.uint8]
 """SHA-256 of files, `[N, 32]`."""
 
 
-def sha256s(setting: str, name: str, root: Path, files: Files, chosen_by: str = "") -> Hashes:
+def sha256s(setting: str, name: str, root: Path, files: Files, chosen_by: object = "") -> Hashes:
     """Return the SHA-256 of the content of files below a folder.
 
     A file is not read where name, size and time are those of an earlier start. One that cannot be read has that of the reason.
@@ -35,9 +35,7 @@ def sha256s(setting: str, name: str, root: Path, files: Files, chosen_by: str = 
         files: in it.
         chosen_by: what says which files of it these are, if not all.
     """
-    words = "\0".join([str(root.absolute()), name, chosen_by])
-    digest = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
-    ledger = cache.entry(setting, f"{name}-files", digest).with_suffix(".npz")
+    ledger = cache.entry(setting, f"{name}-files", str(root.absolute()), chosen_by).with_suffix(".npz")
     hashes, known = _known(ledger, files)
     if known.all():
         return hashes
@@ -66,7 +64,7 @@ def of_few(setting: str, name: str, root: Path, paths: Sequence[Path]) -> list[s
         return File(path.relative_to(root).as_posix(), status.st_size, max(status.st_mtime_ns, status.st_ctime_ns))
 
     files = Files.of(map(known, paths))
-    return [bytes(digest).hex() for digest in sha256s(setting, name, root, files, chosen_by="\0".join(files.names))]
+    return [bytes(digest).hex() for digest in sha256s(setting, name, root, files, chosen_by=[*files.names])]
 
 
 def _read(name: str, root: Path, files: Files, hashes: Hashes, known: NDArray[np.bool_]) -> None:

@@ -4,8 +4,8 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.distributed.workers import exit_code
 from torchsid import durable
 from torchsid.errors import DataError
 from torchsid.tasks import Splits, ledger
@@ -144,33 +145,31 @@ def test_a_text_that_changes_or_a_disk_that_fills_while_it_is_encoded(language: 
         language.load(0)
 
 
-def test_a_killed_process_leaves_nothing_that_hinders_and_of_two_at_once_one_encodes(language: Language) -> None:
-    if not hasattr(os, "fork"):
-        pytest.skip("needs fork")
-    assert waited(begun(language, lambda: os.kill(os.getpid(), signal.SIGKILL))) == signal.SIGKILL
-    read, write = os.pipe()
-    children = [begun(language, lambda: os.write(write, b".")) for _ in range(2)]
-    assert [waited(child) for child in children] == [0, 0]
-    assert os.read(read, 99) == b"..."  # a part each, once
+def test_a_killed_process_leaves_nothing_that_hinders_and_of_two_at_once_one_encodes(language: Language, tmp_path: Path) -> None:
+    assert exit_code(encode, language, None) == -signal.SIGKILL
+    log = tmp_path / "log"
+    both = [get_context("forkserver").Process(target=encode, args=(language, log)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert log.read_bytes() == b"..."  # a part each, once
     assert language.load(0).about["num_classes"] == len(set(TEXT))
 
 
-def begun(language: Language, when_encoding: Callable[[], object]) -> int:
-    """Return the number of a process that loads a corpus."""
-    if (child := os.fork()) == 0:
-        status = 1
-        try:
-            encode = Characters.encode
-            Characters.encode = lambda *args: (when_encoding(), encode(*args))[1]  # type: ignore[method-assign]
-            language.load(0)
-            status = 0
-        finally:
-            os._exit(status)
-    return child
+def encode(language: Language, log: Path | None) -> None:
+    """Load a corpus, and write down whatever is encoded; without a log, be killed then."""
 
+    def told(*args: Any) -> Any:
+        if log is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            with log.open("ab") as file:
+                file.write(b".")
+        return encoded(*args)
 
-def waited(child: int) -> int:
-    return os.waitpid(child, 0)[1]
+    encoded, Characters.encode = Characters.encode, told  # type: ignore[method-assign]
+    language.load(0)
 
 
 def test_files_of_tokens_are_read_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ def _decoder(work: Decoding, shape: Shape, request: Request) -> Decoder:
 
 def _entry(work: Decoding, request: Request, key: str) -> Entry:
     way = "pixels" if work.keeps_pixels else "faults" if work.keeps_bad else "some"
-    path = cache.entry(request.cache, request.name, hashlib.sha256(f"{key} {way}".encode()).hexdigest())
+    path = cache.entry(request.cache, request.name, key, way)
     try:
         return store.stored(path, work)
     except OSError as error:

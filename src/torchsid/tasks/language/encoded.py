@@ -49,18 +49,22 @@ def of_text(
     """
     try:
         (sha256,) = ledger.of_few(setting, "language", path.parent, [path])
-        key = json.dumps([_FORMAT, sha256, tokens, size if tokens == "bpe" else 0, *shares, given and given.about()])
-        entry = cache.entry(setting, "language", hashlib.sha256(key.encode()).hexdigest())
-        if (known := _known(entry)) is None:
-            text = _text(path, sha256)
-            try:
-                with cache.locked(entry):
-                    known = _known(entry) or _encode(entry, path, text, tokens, given or size, shares)
-            except OSError as error:
-                there = printable(str(entry.parent))
-                raise DataError(f"tokens cannot be kept in {there} ({error.strerror}): set data.cache") from None
     except OSError as error:
         raise DataError(f"{printable(str(path))} (data.path) cannot be read: {error.strerror}") from None
+    follows_from = [_FORMAT, sha256, tokens, size if tokens == "bpe" else 0, *shares]
+    entry = cache.entry(setting, "language", *follows_from)
+    known, said = _known(entry), given and {"tokens": tokens, **given.about()}
+    if said and (known is None or known["vocabulary"] != said):
+        entry = cache.entry(setting, "language", *follows_from, said)
+        known = _known(entry)
+    if known is None:
+        text = _text(path, sha256)
+        try:
+            with cache.locked(entry):
+                known = _known(entry) or _encode(entry, path, text, tokens, given or size, shares)
+        except OSError as error:
+            there = printable(str(entry.parent))
+            raise DataError(f"tokens cannot be kept in {there} ({error.strerror}): set data.cache") from None
     ids, dtype, vocabulary = entry.with_suffix(".ids"), getattr(torch, known["dtype"]), remembered(known["vocabulary"])
     assert vocabulary is not None  # texts are encoded here
     counts = zip(known["counts"], known["characters"], known["bytes"], strict=True)
@@ -73,7 +77,10 @@ def of_text(
 
 
 def _text(path: Path, sha256: str) -> str:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} (data.path) cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise DataError(f"{printable(str(path))} has changed while it was read: start again when it stays as it is")
     try:

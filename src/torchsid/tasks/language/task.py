@@ -64,7 +64,7 @@ class Language(Task):
     def like(self, about: About) -> "Language":
         """Return the task with the vocabulary of another text; see `Task.like`."""
         task = copy(self)
-        is_text = path_of(self.path).is_file()
+        is_text = not path_of(self.path).is_dir()
         if is_text or about["tokens"] != "given":
             object.__setattr__(task, "known", taken_over(about, self.tokens if is_text else "given"))
         return task
@@ -72,10 +72,10 @@ class Language(Task):
     def load(self, seed: int) -> Splits:
         """Return the parts of the text, the same for every seed."""
         found, length = self._corpus(), self.context
-        needed = {name: part.count for name, part in found.parts.items() if part.count or name == "train"}
-        short = [f"{name} has {count}" for name, count in needed.items() if count < 2 * length]
-        if short:
-            raise DataError(f"data.context = {length} needs {2 * length} tokens in every part, but {'; '.join(short)}: lower it")
+        there = {name: part.count for name, part in found.parts.items() if part.count or name == "train"}
+        if short := [f"{name} has {count}" for name, count in there.items() if count < 2 * length]:
+            needed = f"data.context = {length} needs {2 * length} tokens in every part"
+            raise DataError(f"{printable(self.path)}: {needed}, but {'; '.join(short)}: lower it")
         train = found.parts["train"]
         rows = torch.arange(train.count // length - 1)
         inputs, target = Stored(Windows(train, length + 1, length), rows), Stored(Windows(train, length, length, first=1), rows)

@@ -119,6 +119,10 @@ class Text(Task):
         """Return a text as it is stored, int32 `[1, T]`."""
         if not name or name.isspace():
             raise DataError("an empty text has no class: give some words, in quotes")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{name!r} is no UTF-8") from None
         return self._encode([name], remembered(about))[0]
 
     def _columns(self, which: Literal["text", "label"]) -> Sequence[str]:

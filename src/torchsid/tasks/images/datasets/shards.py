@@ -1,6 +1,5 @@
 """Your own images in tar archives, in the layout of WebDataset: KEY.jpg with KEY.cls or KEY.json beside it."""
 
-import hashlib
 import json
 import re
 import time
@@ -54,7 +53,7 @@ def shards(request: Request) -> RawSet:
     names = [name for of_part in archives.values() for name in of_part]
     files = Files.of(map(scan.file, names))
     root = Path(scan.root)
-    listed = _remembered(root, files, cache.folder(request.cache))
+    listed = _remembered(root, files, request.cache)
     problems = listed.problems
     if problems and request.on_bad_sample == "error":
         shown = "".join(f"\n  - {printable(problem)}" for problem in problems[:_SHOWN])
@@ -125,10 +124,10 @@ class _Listed(NamedTuple):
     remarks: Sequence[str]
 
 
-def _remembered(root: Path, archives: Files, folder: Path) -> _Listed:
+def _remembered(root: Path, archives: Files, setting: str) -> _Listed:
     """Return what is in some archives, which is not looked for again as long as they do not change."""
-    told = json.dumps([_FORMAT, str(root.absolute()), [*archives.names], archives.sizes.tolist(), archives.times.tolist()])
-    path = folder / f"archives-{hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:20]}.npz"
+    told = [_FORMAT, str(root.absolute()), [*archives.names], archives.sizes.tolist(), archives.times.tolist()]
+    path = cache.entry(setting, "archives", *told).with_suffix(".npz")
     with suppress(Exception), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # absent, or damaged in any way
         images = TarImages(root, archives, Names(stored["text"].tobytes(), stored["spans"]), stored["places"])
         return _Listed(images, stored["codes"], *json.loads(stored["words"].tobytes()))
@@ -138,7 +137,7 @@ def _remembered(root: Path, archives: Files, folder: Path) -> _Listed:
     arrays: dict[str, Any] = {"spans": names.spans, "places": listed.images.places, "codes": listed.codes}
     if time.time_ns() - archives.times.max() > ledger.RECENT:
         with suppress(OSError):  # then they are looked for the next time
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with replaced(path, shared=True) as out:
                 np.savez(out, words=words, text=np.frombuffer(names.text, dtype=np.uint8), **arrays)
     return listed
