@@ -16,8 +16,9 @@ from slow_link.workers import run_workers
 from torchsid.bench.comparisons import PipelineSettings, plan_pipelines
 from torchsid.bench.pipeline.bench import Turn, sent_a_step, steady_step_seconds, step_seconds
 from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, SID_PIPELINE, seconds_of_stages
+from torchsid.bench.synthetic import UNITS
 from torchsid.bench.workload import Procedure as Method
-from torchsid.bench.workload import blocks_setting, network_of
+from torchsid.bench.workload import Workload, blocks_setting, network_of
 from torchsid.show.svg import standalone
 
 DELAYS_MS = (0.0, 25.0, 50.0, 100.0)
@@ -26,11 +27,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A way to train, with what only SID's pipeline has: how features travel, and how many messages may be under way."""
+    """A way to train, with what only SID's pipeline has: heads, how features travel, and how many messages may be under way."""
 
     name: str
     method: Method
     wire: str = "float32"
+    head: str = "auto"
     queue: int
     steps: int
     """In a turn, from an empty pipeline to an empty one."""
@@ -38,13 +40,14 @@ class Contender:
 
 def contenders(args: argparse.Namespace) -> list[Contender]:
     """Return all that take turns on every line."""
-    sid = partial(Contender, method=Method(SID_PIPELINE, args.stages), steps=args.steps)
-    found = [
-        sid(name=f"SID, queue {args.queue}", queue=args.queue),
-        sid(name=f"SID, queue {args.queue}, bfloat16", queue=args.queue, wire="bfloat16"),
-    ]
-    if args.queue > 1:
-        found.append(sid(name="SID, queue 1", queue=1))
+    found = []
+    for head in args.head:
+        sid = partial(Contender, method=Method(SID_PIPELINE, args.stages), steps=args.steps, head=head)
+        of = f", {head}" if head != "auto" else ""
+        found.append(sid(name=f"SID{of}, queue {args.queue}", queue=args.queue))
+        found.append(sid(name=f"SID{of}, queue {args.queue}, bfloat16", queue=args.queue, wire="bfloat16"))
+        if args.queue > 1:
+            found.append(sid(name=f"SID{of}, queue 1", queue=1))
     # Their pipeline is empty after every step, so that fewer steps tell as much.
     few = max(4, args.steps // 5)
     for schedule, title in ((GPIPE, "GPipe"), (ONE_F_ONE_B, "1F1B")):
@@ -56,9 +59,15 @@ def contenders(args: argparse.Namespace) -> list[Contender]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="vit-blocks")
+    parser.add_argument("--name", default="train", help="of the files")
     parser.add_argument("--blocks", type=int, default=8)
     parser.add_argument("--stages", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--context", type=int, help="of a language model")
+    parser.add_argument("--vocabulary", type=int, help="of a language model")
+    parser.add_argument("--head", nargs="+", default=("auto",), metavar="KIND", help="of SID's stages, such as readout:refresh=50")
+    parser.add_argument("--max-head-share", type=float, default=0.25)
     parser.add_argument("--queue", type=int, default=8, help="messages under way, of SID's pipeline")
     parser.add_argument("--micro-batches", type=int, nargs="+", default=(2, 4))
     parser.add_argument("--rates", type=float, nargs="*", default=(100.0, 25.0), metavar="MBIT", help="of the limited lines")
@@ -71,9 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     settings = PipelineSettings(stages=args.stages, micro_batches=tuple(args.micro_batches), rounds=args.rounds, threads=1)
     blocks = args.blocks if blocks_setting(network_of(args.model)) else None
-    (workload,) = plan_pipelines([args.model], settings, blocks=blocks, batch_size=args.batch_size)
+    names = ("batch_size", "width", "context", "vocabulary", "max_head_share")
+    sizes = {name: value for name in names if (value := getattr(args, name)) is not None}
+    workload, *_ = (plan_pipelines([args.model], settings, blocks=blocks, head=head, **sizes)[0] for head in args.head)
     torch.set_num_threads(1)
-    # Measured once: on every line each worker has the same stages.
+    # Measured once: on every line each worker has the same stages, whatever the head.
     job = {
         "workload": asdict(workload),
         "settings": asdict(settings),
@@ -89,8 +100,8 @@ def run(args: argparse.Namespace) -> None:
         for delay_ms, rate_bits in [*lines[first:], *lines[:first]]:
             rows += [{"pass": pass_, **row} for row in _measure(job, delay_ms, rate_bits)]
             print(f"pass {pass_ + 1} of {args.passes}, {line_name(delay_ms, rate_bits)}: done", flush=True)
-        write(args, "train", rows, text(rows, workload.title, args))
-        (args.out / "train.svg").write_text(standalone(throughput(summary(rows))))
+        write(args, args.name, rows, text(rows, workload, args))
+        (args.out / f"{args.name}.svg").write_text(standalone(throughput(summary(rows))))
 
 
 def _measure(job: dict[str, Any], delay_ms: float, rate_bits: float | None) -> list[Row]:
@@ -108,6 +119,7 @@ def _measure(job: dict[str, Any], delay_ms: float, rate_bits: float | None) -> l
                 "step_s": [step_seconds(each) for each in turns],
                 "steady_step_s": [steady_step_seconds(each) for each in turns],
                 "sent_bytes": sent_a_step(turns[0]),
+                "there_and_back_bytes": [sent_a_step([turn]) for turn in turns[0]],
                 "dropped": dropped,
             }
         )
@@ -132,15 +144,17 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     return result
 
 
-def text(rows: Sequence[Row], title: str, args: argparse.Namespace) -> str:
+def text(rows: Sequence[Row], workload: Workload, args: argparse.Namespace) -> str:
     """Return the table: a row a contender, a column a line; and what it says."""
     cells = {(row["contender"], row["delay_ms"], row["rate_bits"]): row for row in summary(rows)}
     lines = sorted({key[1:] for key in cells}, key=lambda line: (-(line[1] or float("inf")), line[0]))
-    sent = {row["contender"]: f"{row['sent_bytes'] / 1e6:.2f} MB" for row in rows}
+    samples = workload.samples
+    count, unit = workload.batch_size * samples.positions, UNITS[samples.task].removesuffix("s")
+    sent = {row["contender"]: " / ".join(f"{size / count:,.0f}" for size in row["there_and_back_bytes"]) for row in rows}
     body = [(name, *(_cell(cells[name, *line]) for line in lines), sent[name]) for name in sent]
-    return f"""{table(("", *(line_name(*line) for line in lines), "sent a step"), body)}
+    return f"""{table(("", *(line_name(*line) for line in lines), f"bytes a {unit}, there / back"), body)}
 Throughput over the same contender's without delay, median (least–most) of the passes, and time a step. Every turn starts and ends
-with an empty pipeline, and all of it counts. {title}, {args.stages} stages on two workers, batch of {args.batch_size}.
+with an empty pipeline, and all of it counts. {workload.title}, {args.stages} stages on two workers, batch of {args.batch_size}.
 """
 
 

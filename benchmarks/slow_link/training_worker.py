@@ -26,7 +26,8 @@ def main() -> None:
         contenders, steps = {}, {}
         for each in job["contenders"]:
             own_settings = replace(settings, wire=each["wire"], queue=each["queue"])
-            contenders[each["name"]] = build(workload, Procedure(**each["method"]), own_settings, world, job["seconds"])
+            of_head, method = replace(workload, head=each["head"]), Procedure(**each["method"])
+            contenders[each["name"]] = build(of_head, method, own_settings, world, job["seconds"])
             steps[each["name"]] = each["steps"]
         own = take_turns(list(contenders), lambda name: take_turn(contenders[name], steps[name]), settings.rounds)
         everyone = world.gather({name: [asdict(turn) for turn in turns] for name, turns in own.items()})

@@ -33,7 +33,7 @@ def run_workers(link: Link, module: str, job: dict[str, Any], *, timeout_s: floa
                 "MASTER_PORT": str(PORT),
                 "GLOO_SOCKET_IFNAME": end.device,
                 "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": str(Path(__file__).parents[1]),
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
             }
             command = end.inside(sys.executable, "-m", module, json.dumps(job))
             workers.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment))

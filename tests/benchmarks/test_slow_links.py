@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from slow_link.figure import throughput  # noqa: E402
 from slow_link.link import slow_link  # noqa: E402
 from slow_link.namespaces import TUN, LinkError, check, ends  # noqa: E402
 from slow_link.shaping import DelayLine, TokenBucket  # noqa: E402
-from slow_link.train import add_arguments, contenders, summary  # noqa: E402
+from slow_link.train import add_arguments, contenders, summary, text  # noqa: E402
+
+from torchsid.bench.workload import Workload  # noqa: E402
 
 NAME = "sidtest"  # not the name of the benchmark's own line
 ROUNDING = 1e-6
@@ -115,6 +117,14 @@ def test_throughput_is_relative_to_the_line_without_delay_of_the_same_pass() -> 
         (50.0, pytest.approx(0.375), (0.25, 0.5)),
         (25.0, 1.0, (1.0, 1.0)),
     ]
+
+
+def test_bytes_are_told_of_a_token_each_way() -> None:
+    workload = Workload(model="gpt", stages=(4,), batch_size=8, context=5)
+    rows = [{**row, "there_and_back_bytes": [4000.0, 400.0]} for row in ROWS]
+    shown = text(rows, workload, Namespace(stages=4, batch_size=8))
+    assert "bytes a token, there / back" in shown
+    assert " 100 / 10 |" in shown
 
 
 def test_contenders_have_names_of_their_own() -> None:

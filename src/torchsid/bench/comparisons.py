@@ -8,7 +8,7 @@ import torch
 
 from torchsid import heads, models
 from torchsid.bench.synthetic import SIZES_OF, Several
-from torchsid.bench.workload import OPTIONS, SHARED, VIT_BLOCKS, Workload, blocks_setting, network_of, task_of
+from torchsid.bench.workload import OPTIONS, SHARED, VIT_BLOCKS, Workload, blocks_setting, head_of, network_of, task_of
 from torchsid.cut.assemble import By
 from torchsid.distributed.channel import Wire
 from torchsid.errors import ConfigError, CutError, HeadError, unknown_name
@@ -201,7 +201,11 @@ def _wrong_variants(variants: Sequence[str], device: str) -> Iterator[str]:
 
 
 def _wrong_sizes(workload: Workload) -> list[str]:
-    return [*out_of_range(workload), *_unknown("head", [workload.head], ("auto", *heads.names()))]
+    try:
+        kinds = [head_of(workload.head)[0]]
+    except ValueError as error:
+        return [*out_of_range(workload), str(error)]
+    return [*out_of_range(workload), *_unknown("head", kinds, ("auto", *heads.names()))]
 
 
 def _wrong_stages(stages: Sequence[int] | None, blocks: Sequence[int]) -> Iterator[str]:

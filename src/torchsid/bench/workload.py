@@ -1,5 +1,6 @@
 """What is compared: a network and a batch, the same for every contender; and ways to train it, by name, before they are built."""
 
+import tomllib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from inspect import signature
@@ -15,7 +16,7 @@ from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
 from torchsid.cut.assemble import By, staged_cascade
 from torchsid.models.classifiers.vit_tiny import ViTTiny
-from torchsid.settings import Count
+from torchsid.settings import Count, Positive
 
 SHARED = "shared"  # the paper's network: an extractor, and stages that all read its features
 VIT_BLOCKS = "vit-blocks"  # a narrow vision transformer with as many equal blocks as asked for, width 64 by default
@@ -53,7 +54,8 @@ class Workload:
     classes: Several = 10
     context: Count = 64  # tokens of a text
     vocabulary: Several = 65
-    head: str = "auto"
+    head: str = "auto"  # a kind, or with settings `KIND:SETTING=VALUE,SETTING=VALUE`
+    max_head_share: Positive = 0.25  # of a head's operations in those of an even stage
     # Options joined by `+`, such as `bfloat16+channels-last`. `bfloat16` is autocast, weights stay float32; `compiled` compiles
     # each stage, or the whole model where it is not cut; `captured` replays the whole step as a CUDA graph.
     variant: str = "float32"
@@ -73,7 +75,9 @@ class Workload:
         """What it is: the model, or the extractor and the depth, and whatever else is not the usual."""
         name = f"{self.extractor} extractor, L = {self.stages[0]}" if self.shared else self.model
         blocks, width = f"{self.blocks} blocks" if self.blocks else "", f"width {self.width}" if self.width else ""
-        return ", ".join(filter(None, [name, blocks, width, self.variant if self.variant != "float32" else ""]))
+        tokens = "" if self.shared or task_of(network_of(self.model)) == "images" else f"{self.context} tokens of {self.vocabulary}"
+        head, variant = self.head if self.head != "auto" else "", self.variant if self.variant != "float32" else ""
+        return ", ".join(filter(None, [name, blocks, width, tokens, head, variant]))
 
     @property
     def samples(self) -> Synthetic:
@@ -113,7 +117,18 @@ class Workload:
             by = by or ("graph" if self.has("compiled") else "boundary")
             model = self.new_model()
             mask, example = getattr(model, "mask_of", None), self.batch()[0][:2]
-            cascade = staged_cascade(model, self.samples.outcomes, ends, example, by=by, head=self.head, mask=mask)
+            kind, settings = head_of(self.head)
+            cascade = staged_cascade(
+                model,
+                self.samples.outcomes,
+                ends,
+                example,
+                by=by,
+                head=kind,
+                head_settings=settings,
+                max_head_share=self.max_head_share,
+                mask=mask,
+            )
         self._laid_out(cascade)
         return cascade
 
@@ -144,6 +159,19 @@ class Workload:
 def network_of(name: str) -> Any:
     """Return the classifier of this name, or what `vit-blocks` is made of."""
     return ViTTiny if name == VIT_BLOCKS else models.CLASSIFIERS.load(name)
+
+
+def head_of(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the kind of a head and its settings, in TOML; a ValueError where they cannot be read.
+
+    >>> head_of("readout:refresh=50,shared=true")
+    ('readout', {'refresh': 50, 'shared': True})
+    """
+    kind, _, settings = text.partition(":")
+    try:
+        return kind, tomllib.loads(settings.replace(",", "\n"))
+    except tomllib.TOMLDecodeError:
+        raise ValueError(f"head {text!r}: give KIND, or KIND:SETTING=VALUE,SETTING=VALUE, such as readout:refresh=50") from None
 
 
 def task_of(network: Any) -> Any:

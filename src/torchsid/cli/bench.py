@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
 
-_SIZES = ("width", "image_size", "classes", "context", "vocabulary", "head", "batch_size")
+_SIZES = ("width", "image_size", "classes", "context", "vocabulary", "head", "max_head_share", "batch_size")
 _OF_TRUNKS = ("stages", "blocks", *_SIZES[:-1], "trace", "figure")
 
 Row = Mapping[str, Any]
@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--classes", type=positive, metavar="C", help="of images and texts (default: 10)")
         bench.add_argument("--context", type=positive, metavar="T", help="tokens of a text (default: 64)")
         bench.add_argument("--vocabulary", type=positive, metavar="V", help="that tokens are of (default: 65)")
-        bench.add_argument("--head", metavar="KIND", help="of the stages (default: auto)")
+        bench.add_argument("--head", metavar="KIND", help="of the stages, with settings KIND:SETTING=VALUE,… (default: auto)")
+        bench.add_argument("--max-head-share", type=float, metavar="X", help="of a head in an even stage's work (default: 0.25)")
         bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="samples (default: %(default)s)")
         bench.add_argument("--threads", type=positive, default=0, metavar="N", help="of PyTorch, in each process")
         add_shared(bench, "--json")
