@@ -110,28 +110,34 @@ def sid_seconds(
 ) -> list[dict[str, float]]:
     """Return the median seconds that SID takes on each stage: `forward`, `head` (forward and backward), `backward`, `update`.
 
-    They are those of real steps of the cascade, in train mode, which change the weights; one that warms up goes before.
+    They are those of real steps of the cascade, in train mode, which change the weights; one that warms up goes before. Where no
+    logits are made (`SID.logits_wait`), hooks do not see the last stage's loss and backward pass, and they count as forward.
     """
-    recorder = Recorder(FORWARD)
+    recorder, kinds = Recorder(FORWARD), (FORWARD, HEAD, BACKWARD, UPDATE)
     recorder.follow_updates(optimizer)
+    learner = SID(cascade, optimizer=optimizer)
+    waiting = learner.logits_wait(target)
 
-    def read(head: nn.Module, args: tuple[Tensor, Tensor]) -> None:
+    def read(head: nn.Module, args: tuple[Tensor, ...]) -> None:
         recorder.begin(HEAD)
         # When the features have their gradient, the head is done.
         args[0].register_hook(lambda gradient: recorder.begin(BACKWARD))  # type: ignore[no-untyped-call]
 
-    hooks = [head.register_forward_pre_hook(read) for head in cascade.heads]
-    learner, steps, kinds = SID(cascade, optimizer=optimizer), [], (FORWARD, HEAD, BACKWARD, UPDATE)
+    heads = [getattr(head, "body", head) if waiting else head for head in cascade.heads]
+    hooks = [head.register_forward_pre_hook(read) for head in heads]
+    steps = []
     for _ in range(1 + repeats):
         recorder.end()  # of waiting: the step begins
         learner.step(x, target)
-        intervals = recorder.take()[: len(kinds) * cascade.depth]
-        assert tuple(each.what for each in intervals) == kinds * cascade.depth
-        steps.append([each.end - each.start for each in intervals])
+        stages = [dict.fromkeys(kinds, 0.0)]
+        for what, start, end in recorder.take():
+            stages[-1][what] += end - start
+            if what == UPDATE:
+                stages.append(dict.fromkeys(kinds, 0.0))
+        steps.append(stages[: cascade.depth])
     for hook in hooks:
         hook.remove()
-    seconds = [median(column) for column in zip(*steps[1:], strict=True)]
-    return [dict(zip(kinds, seconds[first:], strict=False)) for first in range(0, len(seconds), len(kinds))]
+    return [{what: median(step[stage][what] for step in steps[1:]) for what in kinds} for stage in range(cascade.depth)]
 
 
 PARTS = (EXTRACTOR, TEACHERS, STAGES, UPDATE)
