@@ -100,15 +100,23 @@ class Pieces(Vocabulary):
         self._tokenizer = tokenizer
 
     @classmethod
-    def trained(cls, text: str, size: int) -> "Pieces":
+    def trained(cls, text: str, size: int, *, lowercase: bool = False, spaced: bool = False) -> "Pieces":
         """Return up to `size` pieces that a text is best written with; a short one has fewer.
+
+        Args:
+            text: what they are found in.
+            size: V, at most.
+            lowercase: whether capital letters are read as small ones.
+            spaced: whether a line's first word is read as the others are, behind a space, which then stands before what is decoded.
 
         Raises:
             DataError: the library is not installed.
         """
         library = require("tokenizers", extra="text", purpose="byte-pair encoding (data.tokens = 'bpe')")
         tokenizer = library.Tokenizer(library.models.BPE())
-        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if lowercase:
+            tokenizer.normalizer = library.normalizers.Lowercase()
+        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=spaced)
         tokenizer.decoder = library.decoders.ByteLevel()
         alphabet = library.pre_tokenizers.ByteLevel.alphabet()
         trainer = library.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)

@@ -39,6 +39,7 @@ class KimCNN(nn.Module):
         length_of(example)
         super().__init__()
         self.tokens = nn.Embedding(int(example.max()) + 1, width)
+        nn.init.normal_(self.tokens.weight, std=0.02)  # what is seldom read says little; PyTorch's 1 drowns what is learnt
         self.convolutions = nn.ModuleList(nn.Conv1d(width, filters, size, padding=size // 2) for size in WIDTHS)
         self.drop = nn.Dropout(dropout)
         self.classifier = nn.Linear(len(WIDTHS) * filters, num_classes)

@@ -45,6 +45,8 @@ class Text(Task):
     """What a text is cut into: pieces of words that byte-pair encoding finds in the training part, or its bytes."""
     vocabulary: Annotated[int, Ge(257)] = 4096
     """The most pieces of `bpe`."""
+    lowercase: bool = True
+    """Whether pieces of `bpe` are of small letters, and capital ones are read as such."""
     length: Count = 64
     """T, the tokens of a text that are read; what is longer is cut off, and counted."""
     validation: Share = 0.1
@@ -113,7 +115,7 @@ class Text(Task):
 
     def show(self, inputs: Tensor, about: About) -> str:
         """Return the text, as far as it is read."""
-        return f"<code>{escape(remembered(about).decode(inputs[inputs != PADDING].to(torch.int64).numpy() - 1))}</code>"
+        return f"<code>{escape(remembered(about).decode(inputs[inputs != PADDING].to(torch.int64).numpy() - 1).lstrip())}</code>"
 
     def read(self, name: str, about: About) -> Tensor:
         """Return a text as it is stored, int32 `[1, T]`."""
@@ -141,7 +143,9 @@ class Text(Task):
         return shown
 
     def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
-        return Bytes() if self.tokens == "bytes" else Pieces.trained("\n".join(texts), self.vocabulary)
+        if self.tokens == "bytes":
+            return Bytes()
+        return Pieces.trained("\n".join(texts), self.vocabulary, lowercase=self.lowercase, spaced=True)
 
     def _encode(self, texts: Sequence[str], vocabulary: Vocabulary) -> tuple[Tensor, int]:
         """Return texts as they are stored, int32 `[N, T]`, and how many were longer."""
