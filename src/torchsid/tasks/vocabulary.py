@@ -1,4 +1,4 @@
-"""From text to tokens and back: characters, bytes, pieces of words that byte-pair encoding finds, or numbers."""
+"""From text to tokens and back: characters, bytes, words, pieces of words that byte-pair encoding finds, or numbers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ from torchsid.errors import DataError
 from torchsid.tasks.packages import require
 
 Ids = NDArray[np.int64]
+
+_UNKNOWN = "[UNK]"
 
 
 class Vocabulary(ABC):
@@ -94,14 +96,16 @@ class Bytes(Vocabulary):
 
 
 class Pieces(Vocabulary):
-    """Byte-pair encoding by the `tokenizers` library: every text has tokens, since its bytes are among them (GPT-2's way)."""
+    """Words, or pieces of them, by the `tokenizers` library."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
     @classmethod
     def trained(cls, text: str, size: int, *, lowercase: bool = False, spaced: bool = False) -> "Pieces":
-        """Return up to `size` pieces that a text is best written with; a short one has fewer.
+        """Return up to `size` pieces that a text is best written with (byte-pair encoding); a short one has fewer.
+
+        Every text has tokens, since its bytes are among them (GPT-2's way).
 
         Args:
             text: what they are found in.
@@ -112,7 +116,7 @@ class Pieces(Vocabulary):
         Raises:
             DataError: the library is not installed.
         """
-        library = require("tokenizers", extra="text", purpose="byte-pair encoding (data.tokens = 'bpe')")
+        library = _library()
         tokenizer = library.Tokenizer(library.models.BPE())
         if lowercase:
             tokenizer.normalizer = library.normalizers.Lowercase()
@@ -124,10 +128,26 @@ class Pieces(Vocabulary):
         return cls(tokenizer)
 
     @classmethod
+    def words(cls, text: str, size: int, *, lowercase: bool) -> "Pieces":
+        """Return up to `size` words and marks that a text has twice or more; all others are one token, the first.
+
+        Raises:
+            DataError: the library is not installed.
+        """
+        library = _library()
+        tokenizer = library.Tokenizer(library.models.WordLevel(unk_token=_UNKNOWN))
+        if lowercase:
+            tokenizer.normalizer = library.normalizers.Lowercase()
+        tokenizer.pre_tokenizer = library.pre_tokenizers.Whitespace()
+        kept = {"vocab_size": size, "min_frequency": 2, "special_tokens": [_UNKNOWN]}
+        trainer = library.trainers.WordLevelTrainer(**kept, show_progress=False)
+        tokenizer.train_from_iterator(text.splitlines(), trainer)
+        return cls(tokenizer)
+
+    @classmethod
     def of(cls, saved: str) -> "Pieces":
         """Return pieces that `about` has saved."""
-        library = require("tokenizers", extra="text", purpose="byte-pair encoding (data.tokens = 'bpe')")
-        return cls(library.Tokenizer.from_str(saved))
+        return cls(_library().Tokenizer.from_str(saved))
 
     @property
     def size(self) -> int:
@@ -141,7 +161,7 @@ class Pieces(Vocabulary):
 
     def decode(self, ids: Ids) -> str:
         """Return the text of pieces; what is no UTF-8 as �."""
-        text: str = self._tokenizer.decode(ids.tolist())
+        text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
         return text
 
     def about(self) -> Mapping[str, Any]:
@@ -183,7 +203,7 @@ def remembered(about: Mapping[str, Any]) -> Vocabulary:
             return Characters(about["characters"])
         case "bytes":
             return Bytes()
-        case "bpe":
+        case "words" | "bpe":
             return _pieces(about["tokenizer"])
         case _:
             return Numbers(about["num_classes"])
@@ -202,6 +222,10 @@ def taken_over(about: Mapping[str, Any], tokens: str) -> Vocabulary:
         whose, why = f"data.tokens = {tokens!r}, but the network", "which is all that it can read"
         raise DataError(f"{whose} was trained on {about['tokens']!r}, {why}: set data.tokens = {about['tokens']!r}")
     return remembered(about)
+
+
+def _library() -> Any:
+    return require("tokenizers", extra="text", purpose="cutting texts into words (data.tokens = 'words' or 'bpe')")
 
 
 def _points(text: str) -> NDArray[np.uint32]:

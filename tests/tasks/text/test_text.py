@@ -68,14 +68,16 @@ def test_one_file_is_divided_and_pieces_of_words_are_those_of_training(tmp_path:
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_a_word_is_the_same_at_the_start_and_in_small_letters(tmp_path: Path, lowercase: bool) -> None:
+@pytest.mark.parametrize("tokens", ["words", "bpe"])
+def test_a_word_is_the_same_at_the_start_and_in_small_letters(tmp_path: Path, tokens: Any, lowercase: bool) -> None:
     write(tmp_path / "all.csv", [f"{'Who' if i % 2 else 'and who'} was it {i}" for i in range(30)], LABELS)
-    task = Text(path=str(tmp_path / "all.csv"), lowercase=lowercase)
+    task = Text(path=str(tmp_path / "all.csv"), tokens=tokens, lowercase=lowercase)
     about = task.load(0).about
     first, second = (task.read(text, about)[0] for text in ("who", "and who"))
     assert first[0] == second[1]
     assert torch.equal(task.read("WHO Was it", about), task.read("who was it", about)) == lowercase
-    assert task.show(task.read("and who", about)[0], about) == "<code>and who</code>"
+    shown = "and who [UNK]" if tokens == "words" else "and who zebra"
+    assert task.show(task.read("and who zebra", about)[0], about) == f"<code>{shown}</code>"
 
 
 @pytest.mark.parametrize(

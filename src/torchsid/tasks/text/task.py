@@ -41,12 +41,13 @@ class Text(Task):
     """Column of the texts; empty takes `text`, else `sentence`."""
     label: str = ""
     """Column of the labels; empty takes `coarse_label`, else `label`."""
-    tokens: Literal["bpe", "bytes"] = "bpe"
-    """What a text is cut into: pieces of words that byte-pair encoding finds in the training part, or its bytes."""
-    vocabulary: Annotated[int, Ge(257)] = 4096
-    """The most pieces of `bpe`."""
+    tokens: Literal["words", "bpe", "bytes"] = "words"
+    """What a text is cut into: words that the training part has twice or more, all others being one token; pieces of words that
+    byte-pair encoding finds there; or its bytes."""
+    vocabulary: Annotated[int, Ge(257)] = 8192
+    """The most words, or pieces of `bpe`."""
     lowercase: bool = True
-    """Whether pieces of `bpe` are of small letters, and capital ones are read as such."""
+    """Whether capital letters are read as small ones, in words and pieces of them."""
     length: Count = 64
     """T, the tokens of a text that are read; what is longer is cut off, and counted."""
     validation: Share = 0.1
@@ -145,7 +146,10 @@ class Text(Task):
     def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
         if self.tokens == "bytes":
             return Bytes()
-        return Pieces.trained("\n".join(texts), self.vocabulary, lowercase=self.lowercase, spaced=True)
+        whole = "\n".join(texts)
+        if self.tokens == "words":
+            return Pieces.words(whole, self.vocabulary, lowercase=self.lowercase)
+        return Pieces.trained(whole, self.vocabulary, lowercase=self.lowercase, spaced=True)
 
     def _encode(self, texts: Sequence[str], vocabulary: Vocabulary) -> tuple[Tensor, int]:
         """Return texts as they are stored, int32 `[N, T]`, and how many were longer."""
