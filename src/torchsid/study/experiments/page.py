@@ -14,7 +14,7 @@ from torchsid.show.plots.points import Point, points
 from torchsid.show.svg import Drawing
 from torchsid.show.tables import MARKS, Cell, Table, duration, facts, table
 from torchsid.study.experiments import grid
-from torchsid.study.experiments.runner import COLUMNS, SHOWN, Results
+from torchsid.study.experiments.runner import COLUMNS, Results
 from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures
 from torchsid.study.files import write_results
 from torchsid.study.frame import METRICS, Case, select
@@ -117,9 +117,9 @@ def experiment_page(found: Results, drawings: Mapping[str, Drawing]) -> Page:
     )
 
 
-def tables(found: Results, compared: Sequence[str] = SHOWN) -> list[Table]:
-    """Return the means, the differences in some metrics, and what limits the experiment: on a terminal those of accuracy."""
-    return [mean_table(found), difference_table(found, compared), limits_table(found)]
+def tables(found: Results, compared: Sequence[str] = ()) -> list[Table]:
+    """Return the means, the differences in some metrics, and what limits the experiment: on a terminal those always shown."""
+    return [mean_table(found), difference_table(found, compared or found.shown), limits_table(found)]
 
 
 def mean_table(found: Results) -> Table:

@@ -25,7 +25,7 @@ from torchsid.training import RunDirectory, train
 from torchsid.training.config import differences
 from torchsid.training.run import check_directory
 
-SHOWN = ("accuracy", "best")  # of every experiment: last epoch, and best epoch by validation
+SHOWN = {"accuracy": ("accuracy", "best"), "kl": ("kl", "best-kl")}  # last epoch, and best by validation; by what judges the task
 _RUN = {"contender": "string", "point": "string", "rate": "float64", "seed": "int64", "chosen": "bool_", "run": "string"}
 _WITHIN = {"weights": "string", "split": "string", "stage": "int64", "epoch": "int64"}
 COLUMNS = {**_RUN, **_WITHIN, "metric": "string", "value": "float64"}
@@ -126,7 +126,12 @@ class Results:
     @property
     def metrics(self) -> list[str]:
         """The metrics of the experiment, those that are always shown first."""
-        return list(dict.fromkeys((*SHOWN, *self.experiment.metrics)))
+        return list(dict.fromkeys((*self.shown, *self.experiment.metrics)))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The metrics of every experiment with such a task."""
+        return SHOWN[judged_by(self.experiment)]
 
     def differences(self, metric: str) -> dict[Case, Difference]:
         """Return every cell less its reference, with p-values corrected for all of them together."""
