@@ -32,7 +32,7 @@ from torchsid.tasks.language.encoded import of_text
 from torchsid.training.provenance import provenance
 
 VOCABULARY, CONTEXT, BATCH, WIDTH, BLOCKS = 256, 64, 8, 64, 4
-OLD_STEPS, NEW_STEPS, OLD_RATE = 4000, 400, 3e-3
+OLD_STEPS, NEW_STEPS, OLD_RATE = 3000, 300, 3e-3
 SEEDS, RATES = (0, 1, 2), (1e-3, 3e-4)
 RECONSTRUCTION = 10.0  # λ of LoPT
 COMMAND = "python benchmarks/retention.py --data DIR --out benchmarks/results/retention"
