@@ -116,8 +116,9 @@ class Trainer:
             setup.optimizer.step()
 
         answers = out.log_belief.argmax(dim=-1).unsqueeze(0) if out.answers is None else out.answers  # some methods do not say
-        right = answers == outcome_of(target)
-        weights = torch.ones_like(right[0], dtype=torch.float64) if weight is None else weight.double()
+        outcome = outcome_of(target)
+        right = answers == outcome
+        weights = torch.ones_like(outcome, dtype=torch.float64) if weight is None else weight.double()
         positions, left_out = weights.sum(), self.bad > 0
         counted = torch.stack([torch.full_like(positions, len(target)), positions]).masked_fill(left_out, 0.0)
         return Measured(
