@@ -11,6 +11,7 @@ class Cell(NamedTuple):
     value: str
     detail: str = ""
     mark: str = ""  # `▲` or `▼` where a difference is resolved: its interval excludes zero
+    shade: float = 0  # how strongly it is coloured, to 1
 
 
 class Table(NamedTuple):
@@ -19,7 +20,7 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
-    kind: str = "table"  # `facts` for texts that are broken into lines
+    kind: str = "table"  # `facts` for texts that are broken into lines, `passage` for narrow cells below the words of a text
 
     def lines(self) -> list[list[str]]:
         """Return the rows as plain text: value and mark, then the detail on a line of its own."""

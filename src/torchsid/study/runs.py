@@ -65,6 +65,15 @@ class Scores:
         return self.by_stage.get(metric, (float("nan"),))[-1]
 
 
+class Passage(NamedTuple):
+    """P held-out tokens in a row, and for every belief `p_0 … p_L` the likeliest token and the log-probabilities of both."""
+
+    target: "Tensor"  # `[P]`
+    guess: "Tensor"  # `[L+1, P]`, as are the others
+    log_guess: "Tensor"
+    log_target: "Tensor"
+
+
 class Named(NamedTuple):
     """What people call the samples of a split, and the class of each."""
 
@@ -130,20 +139,17 @@ class RunRecord:
 
     def samples(self) -> "tuple[Samples, Tensor] | None":
         """Read the held-out samples that the run kept, and log-beliefs `[L+1, n, ..., C]` about them; None where it kept none."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         from torchsid.tasks import Samples
 
         path = self.path / "samples.safetensors"
+        tensors = _tensors(path)
+        if tensors is None:
+            return None
         try:
-            tensors = load_file(path)
             inputs, target, log_beliefs = (tensors[name] for name in ("inputs", "target", "log_beliefs"))
             names = self.named.get("validation" if self.manifest["data"].get("validation") else "test")
             chosen = names and tuple(names.names[index] for index in tensors["indices"].tolist())
-        except FileNotFoundError:
-            return None
-        except (IndexError, KeyError, OSError, SafetensorError) as error:
+        except (IndexError, KeyError) as error:
             raise RunError(f"{path} is damaged: {type(error).__name__} at {error}") from None
         floats = log_beliefs.is_floating_point() and log_beliefs.dim() > 2
         if not floats or not inputs.dim() or not target.dim() or not len(inputs) == len(target) == log_beliefs.shape[1]:
@@ -152,6 +158,20 @@ class RunRecord:
         if len(target) and not target.is_floating_point() and target.max() >= (classes := log_beliefs.shape[-1]):
             raise RunError(f"{path} is damaged: target holds class {int(target.max())}, and there are {classes} classes")
         return Samples(inputs, target, names=chosen), log_beliefs
+
+    def passage(self) -> Passage | None:
+        """Read the held-out tokens that the run kept, with what was believed of them; None where it kept none."""
+        path = self.path / "passage.safetensors"
+        tensors = _tensors(path)
+        if tensors is None:
+            return None
+        if tensors.keys() != set(Passage._fields):
+            raise RunError(f"{path} is damaged: it holds {', '.join(sorted(tensors))}")
+        found = Passage(**tensors)
+        if found.target.dim() != 1 or any(each.shape[1:] != found.target.shape or len(each) < 2 for each in found[1:]):
+            shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+            raise RunError(f"{path} is damaged: {shapes} do not belong together")
+        return found
 
 
 def load_run(path: str | Path) -> RunRecord:
@@ -189,6 +209,19 @@ def load_run(path: str | Path) -> RunRecord:
         **_evaluated(run, finished=manifest["status"] == "finished"),
         named=_named(run.path / "names.json"),
     )
+
+
+def _tensors(path: Path) -> "dict[str, Tensor] | None":
+    """Return what a file of tensors holds; None where there is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} is damaged: {type(error).__name__} at {error}") from None
 
 
 def names_of_classes(record: RunRecord, count: int) -> Sequence[str]:

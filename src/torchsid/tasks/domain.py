@@ -118,10 +118,12 @@ class Floor:
 
     def missed(self, split: str, reached: Mapping[str, float]) -> list[str]:
         """Return a sentence for each number in which a network does worse; `reached` are those of its last stage."""
-        own = self.scores.get(split, {})
-        worse = {name: reached[name] - own[name] for name in own.keys() & reached.keys()}
-        worse = {name: gap for name, gap in worse.items() if (gap > 0 if name == "kl" else gap < 0)}
-        return [f"{name} {reached[name]:.4f} on {split} is worse than the {own[name]:.4f} of the {self.name}" for name in worse]
+        told = []
+        for name, own in self.scores.get(split, {}).items():
+            if name in reached and (reached[name] > own if name == "kl" else reached[name] < own):
+                said = f"{'KL' if name == 'kl' else name} {reached[name]:.4f} on {split}"
+                told.append(f"{said} is worse than the {own:.4f} of the {self.name}")
+        return told
 
 
 class Task(ABC):

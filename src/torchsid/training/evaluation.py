@@ -22,6 +22,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 15  # of confidence, equal in width: Guo et al. (arXiv 1706.04599)
 MAX_CONFUSION = 1000  # outcomes; with more, the table of confusions is left out
 SHOWN = 12
+PASSAGE = 48  # tokens
 _FIRST = 16  # samples of the first pass, where only that shows how many outcomes there are
 _FIRST_POSITIONS = 2**10  # in them, unless it is one sample
 _VALUES = 2**21  # numbers of a belief about the samples of a pass
@@ -278,6 +279,26 @@ def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare, whol
     chosen = choose(log_beliefs, candidates, SHOWN)
     shown, beliefs = (whole or data).take(chosen), log_beliefs[:, chosen].contiguous()
     return {"inputs": shown.inputs[:], "target": shown.target[:], "log_beliefs": beliefs, "indices": chosen}
+
+
+def passage_to_show(predictor: Predictor, data: Samples, *, prepare: Prepare, whole: Samples | None = None) -> dict[str, Tensor]:
+    """Return what was believed of the last tokens of a window in the middle; nothing where another worker has the beliefs.
+
+    They are `target`, the P tokens, and of every belief the likeliest token, `guess`, and the log-probabilities of both,
+    `log_guess` and `log_target`, each `[L+1, P]`: of 50,000 outcomes whole beliefs would be too much to keep.
+    """
+
+    def measure(believed: Tensor, target: Tensor) -> Sequence[Tensor]:
+        best = believed.max(dim=-1)
+        return best.indices, best.values, believed.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+    middle = (len(data) - 1) // 2
+    ((part, beliefs),) = believed(predictor, data.subset(slice(middle, middle + 1)), prepare=prepare)
+    if len(beliefs) < 2:
+        return {}
+    (guess, *logs), target, _ = _measured(beliefs, part, measure)
+    log_guess, log_target = (each[:, -PASSAGE:].float() for each in logs)
+    return {"target": target[-PASSAGE:], "guess": guess[:, -PASSAGE:], "log_guess": log_guess, "log_target": log_target}
 
 
 def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:

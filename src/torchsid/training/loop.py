@@ -28,7 +28,7 @@ from torchsid.tasks.domain import Splits, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.evaluation import Descent, believed, descent_of, evaluate, objective_of, samples_to_show
+from torchsid.training.evaluation import Descent, believed, descent_of, evaluate, objective_of, passage_to_show, samples_to_show
 from torchsid.training.interval import wilson_interval
 from torchsid.training.lock import locked, refuse_if_in_use
 from torchsid.training.measured import Sums
@@ -284,7 +284,7 @@ def _evaluate(setup: Setup, split: str) -> dict[str, Any] | None:
 
 
 def evaluate_run(session: Session) -> dict[str, Any]:
-    """Evaluate the last and the best weights, write evaluation.json and samples.safetensors, and return the evaluation.
+    """Evaluate the last and the best weights, write evaluation.json and samples to show, and return the evaluation.
 
     Test samples are looked at here, after training, and nowhere before. Without validation samples the last weights count as the
     best; a data set without test samples has null in their place.
@@ -309,14 +309,17 @@ def evaluate_run(session: Session) -> dict[str, Any]:
             session.warn(f"{told} points (95 %): raise data.validation, or quote the last weights")
     part = "validation" if len(splits.validation) else "test"
     held_out, whole = getattr(splits, part), getattr(setup.splits, part)
-    shown = samples_to_show(learner, held_out, prepare=setup.batches.prepare, whole=whole) if len(held_out) else None
+    name, show = ("passage", passage_to_show) if setup.batches.task.continues else ("samples", samples_to_show)
+    shown = show(learner, held_out, prepare=setup.batches.prepare, whole=whole) if len(held_out) else None
     evaluation = {"best": best, "last": last}
 
     def write() -> None:
         session.check_files()
         floor = setup.batches.task.floor(setup.splits)
         if shown:
-            replace_file(run.path / "samples.safetensors", safetensors.torch.save(shown))
+            replace_file(
+                run.path / f"{name}.safetensors", safetensors.torch.save({key: each.contiguous() for key, each in shown.items()})
+            )
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         named = {name: {"names": list(each.names), "target": each.target[:].tolist()} for name, each in parts.items() if each.names}
         if named:

@@ -55,6 +55,6 @@ def test_the_floor_is_of_the_parts_that_are_held_out(tmp_path: Path, validation:
     assert floor.scores.keys() == ({"validation", "test"} if validation else {"test"})
     assert floor.scores["test"]["kl"] < 0.01
     assert floor.missed("test", {"kl": 1.0, "accuracy": 0.0}) == [
-        f"kl 1.0000 on test is worse than the {floor.scores['test']['kl']:.4f} of the {floor.name}"
+        f"KL 1.0000 on test is worse than the {floor.scores['test']['kl']:.4f} of the {floor.name}"
     ]
     assert not floor.missed("test", {"kl": 0.0})

@@ -15,6 +15,7 @@ from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point
 from torchsid.show.svg import Drawing
 from torchsid.show.tables import Cell, Table, facts, minus, percent, table
+from torchsid.study import passage
 from torchsid.study.figures import (
     CALIBRATION,
     RIVERS,
@@ -32,6 +33,7 @@ from torchsid.study.positions import flatten
 from torchsid.study.report.compare import Comparison, MethodRuns, compare, cost_table, summary_table
 from torchsid.study.runs import RunRecord, Scores, names_of_classes
 from torchsid.study.statistics import proportion_interval
+from torchsid.tasks import Task
 from torchsid.training.config import dotted
 
 _CARDS = 12  # shared out over the methods
@@ -77,6 +79,7 @@ def report_page(result: Comparison) -> Page:
             Section("curves", "Learning curves", _learning(result), drawn),
             Section("stages", "What each stage adds", _held_out(result), side_by_side(stages)),
             Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
+            Section("passage", passage.TITLE, passage.MEANING, list(_passages(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
             Section("calibration", "Calibration", CALIBRATION, sure),
             Section("images", "The data, by name", _NAMES, list(_by_name(result))),
@@ -206,14 +209,30 @@ def _beliefs(result: Comparison) -> Iterator[Part]:
 
 def _show(run: RunRecord) -> Show:
     """Return how the task of a run shows a sample; not at all, where this version cannot read its settings."""
+    task = _task_of(run)
+    return (lambda sample: task.show(sample, run.manifest["data"])) if task else lambda _: ""
+
+
+def _task_of(run: RunRecord) -> Task | None:
+    """Return the task of a run; None where this version cannot read its settings."""
     from torchsid.training import open_run
     from torchsid.training.setup import build_task
 
     try:
-        task, about = build_task(open_run(run.path).config()), run.manifest["data"]
-        return lambda sample: task.show(sample, about)
+        return build_task(open_run(run.path).config())
     except (ConfigError, RunError):
-        return lambda _: ""
+        return None
+
+
+def _passages(result: Comparison) -> Iterator[Part]:
+    from torch import tensor
+
+    for method in result.methods:
+        run, task = method.example, _task_of(method.example)
+        if found := run.passage():
+            about = run.manifest["data"]
+            write = str if task is None else lambda token, task=task, about=about: task.write(tensor([token]), about)
+            yield from passage.passage_tables(f"{method.name}, seed {run.seed}", found, write)
 
 
 def _confusion(result: Comparison) -> list[Part]:
