@@ -297,8 +297,8 @@ def passage_to_show(predictor: Predictor, data: Samples, *, prepare: Prepare, wh
     if len(beliefs) < 2:
         return {}
     (guess, *logs), target, _ = _measured(beliefs, part, measure)
-    log_guess, log_target = (each[:, -PASSAGE:].float() for each in logs)
-    return {"target": target[-PASSAGE:], "guess": guess[:, -PASSAGE:], "log_guess": log_guess, "log_target": log_target}
+    guess, log_guess, log_target = (each[:, -PASSAGE:].contiguous() for each in (guess, *(log.float() for log in logs)))
+    return {"target": target[-PASSAGE:], "guess": guess, "log_guess": log_guess, "log_target": log_target}
 
 
 def choose(log_beliefs: Tensor, data: Samples, count: int) -> Tensor:

@@ -317,9 +317,7 @@ def evaluate_run(session: Session) -> dict[str, Any]:
         session.check_files()
         floor = setup.batches.task.floor(setup.splits)
         if shown:
-            replace_file(
-                run.path / f"{name}.safetensors", safetensors.torch.save({key: each.contiguous() for key, each in shown.items()})
-            )
+            replace_file(run.path / f"{name}.safetensors", safetensors.torch.save(shown))
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         named = {name: {"names": list(each.names), "target": each.target[:].tolist()} for name, each in parts.items() if each.names}
         if named:
