@@ -60,7 +60,7 @@ def _differentiate(step: Step, heads: list[MLPHead], z: Tensor, *, wanted: bool)
         for stage, mean, log_belief in zip(range(start, len(heads)), step.mean(loss), log_beliefs[1:], strict=False):
             losses.append(mean)
             answers.append(log_belief.argmax(-1))
-            step.on_loss(stage, mean)
+            step.on_loss(stage, mean, answers[-1])
             step.on_belief(stage, log_belief)
         block.differentiate(heads[stages], delta.mul_(factors[stages]), step.combiner if wanted else None)
     return StepOutput(torch.stack(losses), block.log_belief, torch.stack(answers))

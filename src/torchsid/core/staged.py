@@ -164,6 +164,11 @@ class StagedCascade(Cascade):
         return {"mask": mask if mask is None else self.fit(stage, tensors[0], mask)}
 
     @property
+    def shares_readout(self) -> bool:
+        """Whether all heads but the last read by the copy of the last stage's readout."""
+        return self.readout is not None and all(getattr(head, "readout", None) is self.readout for head in self.heads[:-1])
+
+    @property
     def can_wait(self) -> bool:  # type: ignore[override]  # read alone
         """Whether `lazily` can be used: all heads are `lazy`, or the model's own with a plain linear layer at its end."""
         compiled = any(module._compiled_call_impl for module in self.segments.modules)
@@ -172,13 +177,13 @@ class StagedCascade(Cascade):
             for head in self.heads
         )
 
-    def lazy_log_beliefs(self, x: Inputs) -> list[LazyLogits]:
-        """Return the beliefs of `log_beliefs`, one after the other, not computed yet; where they `can_wait`."""
+    def lazy_log_beliefs(self, x: Inputs, belief: LazyLogits | None = None) -> list[LazyLogits]:
+        """Do as `log_beliefs`, one belief after the other, not computed yet; where they `can_wait`."""
         found: list[LazyLogits] = []
 
         def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
             if stage == 0:
-                found.append(self.lazy_prior(tensors[0]))
+                found.append(self.lazy_prior(tensors[0]) if belief is None else belief)
             found.append(answer(stage, tensors, found[-1]).detach())
             return tensors
 

@@ -47,7 +47,7 @@ class Step:
     belief: Belief | None = None  # that the first stage refines, `[B, ..., C]`; the cascade's prior when None
     teachers: Tensor | None = None  # `p_0 … p_{L−1}`, `[L, B, ..., C]`; when None, each stage's output teaches the next
     window: int = 1  # stages that a loss reaches back over in a staged cascade; 1 is SID
-    on_loss: Callable[[int, Tensor], None] = do_nothing  # the mean loss of a stage, before it is differentiated
+    on_loss: Callable[[int, Tensor, Tensor], None] = do_nothing  # a stage's mean loss and answers `[B, ...]`, still to be learnt
     on_belief: Callable[[int, Any], None] = do_nothing  # after it the stage's belief, `[B, ..., C]`, or what will be its logits
     on_trained: Callable[[int], None] = do_nothing  # its gradient is complete, its graph gone; L: a shared extractor, which is last
 
@@ -153,7 +153,7 @@ class _Stages:
         tensors, learnt = self.lazily(stage, tensors) if step.lazy else self.at_once(stage, tensors)
         self.losses.append(loss := step.mean(learnt.losses))
         self.answers.append(learnt.answers)
-        step.on_loss(stage, loss)
+        step.on_loss(stage, loss, learnt.answers)
         step.on_belief(stage, self.belief)
         if learnt.gradients:  # not so for a frozen stage on a frozen extractor
             try:

@@ -8,7 +8,7 @@ worker slows the others, and memory does not grow.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -33,10 +33,12 @@ class Handover:
 
     Attributes:
         values: what crosses: tensors, and plain numbers, texts and None.
-        log_beliefs: `p_0 … p_i`, `[i+1, B, ..., C]`; empty, `[0]`, where no stage has run.
+        log_beliefs: `p_0 … p_i`, `[i+1, B, ..., C]`; empty, `[0]`, where no stage has run. Where logits wait, the hidden states
+            `h_1 … h_i` that they follow from, `[i, B, ..., D]`, and in training the newest alone, or none if nobody learns from it.
         stage_losses: of the stages so far, `[i]`; empty outside training.
         trains: whether it belongs to a training step.
         request: travels with a batch from the first worker to the last.
+        answers: the likeliest outcomes after the stages so far, int32 `[i, B, ...]`, where no beliefs tell them; else empty.
     """
 
     values: tuple[Any, ...]
@@ -44,12 +46,16 @@ class Handover:
     stage_losses: Tensor
     trains: bool = False
     request: int = 0
+    answers: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    def followed_by(self, log_beliefs: Sequence[Tensor], stage_losses: Sequence[Tensor]) -> "Handover":
-        """Return this without values, after more stages: each has a belief `[B, ..., C]` and in training a loss."""
+    def followed_by(
+        self, log_beliefs: Sequence[Tensor], stage_losses: Sequence[Tensor], answers: Sequence[Tensor] = ()
+    ) -> "Handover":
+        """Return this without values, after more stages: each has a belief `[B, ..., C]` and in training a loss and answers."""
         beliefs = torch.cat([self.log_beliefs, *(each.unsqueeze(0) for each in log_beliefs)])
         losses = torch.cat([self.stage_losses, *(each.view(1) for each in stage_losses)])
-        return replace(self, values=(), log_beliefs=beliefs, stage_losses=losses)
+        said = torch.cat([self.answers.int(), *(each.int().unsqueeze(0) for each in answers)])
+        return replace(self, values=(), log_beliefs=beliefs, stage_losses=losses, answers=said)
 
 
 class _End:
@@ -171,7 +177,7 @@ def _encode(handover: Handover, wire: Wire, device: torch.device) -> tuple[list[
         for value in handover.values
         if isinstance(value, Tensor)
     ]
-    tensors += [handover.log_beliefs, handover.stage_losses]
+    tensors += [handover.log_beliefs, handover.stage_losses, handover.answers]
     if handover.trains:
         tensors += [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
     return tensors, {"values": values, "trains": handover.trains, "request": handover.request}
@@ -180,7 +186,8 @@ def _encode(handover: Handover, wire: Wire, device: torch.device) -> tuple[list[
 def _decode(tensors: Sequence[Tensor], facts: Mapping[str, Any], device: torch.device) -> Handover:
     left = iter(tensors)
     values = tuple(next(left).to(getattr(torch, each["dtype"])) if "dtype" in each else each["value"] for each in facts["values"])
-    handover = Handover(values, next(left), next(left), facts["trains"], facts["request"])
+    beliefs, losses, answers = next(left), next(left), next(left)
+    handover = Handover(values, beliefs, losses, facts["trains"], facts["request"], answers)
     if handover.trains:
         torch.set_rng_state(next(left).cpu().clone())
     for state in left:

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, do_nothing
+from torchsid.core.lazy_logits import LazyLogits
 from torchsid.core.learner import Learner, StepOutput
 from torchsid.core.objective import LocalObjective
 from torchsid.core.shared import SharedCascade
@@ -64,7 +65,6 @@ class PipelinedSID(Learner):
         ValueError: a setting is out of range.
     """
 
-    beliefs_can_wait = False
     objective: LocalObjective
     optimizer: Optimizer
 
@@ -106,7 +106,8 @@ class PipelinedSID(Learner):
         self._rows = cascade.rows
         batch = self._rows.take(example, torch.arange(self._samples) % self._rows.count(example))
         under_way = max(queue, staleness + 1)
-        layout = Layout(world=world, assignment=self.assignment, batch=batch, queue=under_way, wire=wire)
+        lazy = isinstance(cascade, StagedCascade) and learner.logits_can_wait and cascade.shares_readout
+        layout = Layout(world=world, assignment=self.assignment, batch=batch, queue=under_way, wire=wire, lazy=lazy)
         self._own = layout.own
         if isinstance(cascade, StagedCascade):
             self._place: Place = Piece(cascade, layout)
@@ -146,9 +147,14 @@ class PipelinedSID(Learner):
         """Train this worker's part on one batch; arguments, result and errors otherwise as `SID.step`.
 
         Raises:
-            ValueError: `scale` is neither one number nor one a stage, or `weight` not one number a position.
+            ValueError: `scale` is neither one number nor one a stage, or `weight` not one number a position; or beliefs are so many
+                numbers that they travel as hidden states, and `on_belief` or probability rows ask for all.
             WorkerError: another worker hangs or has gone.
         """
+        lazy = self._place.lazy
+        if lazy and (on_belief is not do_nothing or target.is_floating_point()):
+            why = f"beliefs over {self._whole.module.num_classes} outcomes travel between workers as hidden states"
+            raise ValueError(f"{why}: leave on_belief out, StepOutput.answers has the answers, and give targets as classes")
         depth, scales = self.assignment[-1].stop, torch.as_tensor(scale, dtype=torch.float64)
         if scales.shape not in ((), (1,), (depth,)):
             raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a stage, [{depth}]")
@@ -165,9 +171,9 @@ class PipelinedSID(Learner):
 
         def train(part: slice, of_rows: float) -> Handover:
             weights, places = (None if each is None else each[part] for each in (weight, samples))
-            given: dict[str, Any] = {"weight": weights, "scale": scales * of_rows, "samples": places}
+            given: dict[str, Any] = {"weight": weights, "scale": scales * of_rows, "samples": places, "lazy": lazy}
 
-            def new_step(values: Inputs, on_belief: Callable[[int, Tensor], None]) -> Step:
+            def new_step(values: Inputs, on_belief: Callable[[int, Any], None]) -> Step:
                 step = self._sid.new_step(values, target[part], **given, on_belief=on_belief)
                 return replace(step, on_trained=self._update if len(parts) == 1 else do_nothing)
 
@@ -181,8 +187,11 @@ class PipelinedSID(Learner):
         if len(parts) > 1:
             self._update_all()
         losses = torch.stack([each.stage_losses * of_rows for each, (_, of_rows) in zip(found, parts, strict=True)]).sum(0)
-        log_beliefs = torch.cat([each.log_beliefs for each in found], dim=1)
-        losses, log_beliefs = self._replicas.join(losses, log_beliefs, len(target), share)
+        losses = self._replicas.mean(losses, share)
+        if lazy:
+            answers = self._replicas.join(torch.cat([each.answers for each in found], dim=1), len(target))
+            return StepOutput(losses, self._newest, answers.long())
+        log_beliefs = self._replicas.join(torch.cat([each.log_beliefs for each in found], dim=1), len(target))
         for stage, log_belief in enumerate(log_beliefs[1:]):
             on_belief(stage, log_belief)
         return StepOutput(losses, log_beliefs[-1], log_beliefs[1:].argmax(-1))
@@ -201,16 +210,27 @@ class PipelinedSID(Learner):
         arrived = place.receive(x, Handover((), nothing, nothing, trains=new_step is not None, request=self.request))
         before = cache(lambda: place.before(arrived))
         begins, remembers = not len(arrived.log_beliefs), new_step and self._sid.memory
-        first = None if begins or remembers else before().log_beliefs[-1]
-        log_beliefs: list[Tensor] = []
+        first: Tensor | LazyLogits | None = None if begins or remembers else before().log_beliefs[-1]
+        if place.lazy and isinstance(first, Tensor):
+            first = place.belief(first)
+        log_beliefs: list[Tensor] = []  # or hidden states
         losses: list[Tensor] = []
+        answers: list[Tensor] = []
 
         @cache
         def found() -> Handover:
-            return before().followed_by(log_beliefs, losses)
+            if not (place.lazy and new_step):
+                return before().followed_by(log_beliefs, losses)
+            asked = log_beliefs[-1:] if self._teaches() else []
+            return replace(before(), log_beliefs=nothing).followed_by(asked, losses, answers)
 
-        def believe(stage: int, log_belief: Tensor) -> None:
-            if stage == 0 and begins:
+        def learn(stage: int, loss: Tensor, said: Tensor) -> None:
+            losses.append(loss)
+            answers.append(said)
+
+        def believe(stage: int, belief: Tensor | LazyLogits) -> None:
+            log_belief = belief.hidden if isinstance(belief, LazyLogits) else belief
+            if stage == 0 and begins and not place.lazy:
                 log_beliefs.append(to_log_belief(place.cascade.log_prior).expand_as(log_belief))
             if stage >= 0:
                 log_beliefs.append(log_belief)
@@ -219,8 +239,14 @@ class PipelinedSID(Learner):
 
         if new_step and self._own:
             step, so_far = new_step(arrived.values, believe), Continued(lambda: before().values)
-            local_pass(replace(step, belief=first, combiner=so_far, on_loss=lambda stage, loss: losses.append(loss)))
+            self._newest = local_pass(replace(step, belief=first, combiner=so_far, on_loss=learn)).belief
+        elif self._own and place.lazy:
+            assert isinstance(place.cascade, StagedCascade)
+            assert not isinstance(first, Tensor)
+            for stage, belief in enumerate(place.cascade.lazy_log_beliefs(arrived.values, first)[1:]):
+                believe(stage, belief)
         elif self._own:
+            assert not isinstance(first, LazyLogits)
             place.cascade.refine(arrived.values, first, on_belief=believe)
         if not place.sends_before_backward:
             place.send(arrived, found())
@@ -234,6 +260,13 @@ class PipelinedSID(Learner):
         """
         raise ScheduleError("a pipeline updates every stage at once: call step, which takes the optimiser's step as well")
 
+    def _teaches(self) -> bool:
+        """Return whether the next worker learns from the last belief here, or adds to it."""
+        alphas, behind = self.objective.alphas(self.assignment[-1].stop), self._own.stop
+        whole = self._whole.module
+        assert isinstance(whole, StagedCascade)
+        return behind < len(alphas) and (alphas[behind] < 1 or getattr(whole.heads[behind], "residual", False))
+
     @torch.no_grad()
     def log_beliefs(self, x: Inputs) -> Tensor:
         """Return the belief after every stage, `[L+1, B, ..., C]`, on the last worker; on others up to their own stages.
@@ -241,12 +274,33 @@ class PipelinedSID(Learner):
         Raises:
             WorkerError: another worker hangs or has gone.
         """
+        if self._place.lazy:
+            return torch.stack([each.log_belief() for each in self.lazy_log_beliefs(x)])
+        return self._answers(x)
+
+    @property
+    def beliefs_can_wait(self) -> bool:
+        """Whether `lazy_log_beliefs` can be called."""
+        return self._place.lazy
+
+    @torch.no_grad()
+    def lazy_log_beliefs(self, x: Inputs) -> list[LazyLogits]:
+        """Do as `log_beliefs`, one belief after the other, not computed yet."""
+        hidden, cascade = self._answers(x), self._place.cascade
+        found = [LazyLogits.constant(to_log_belief(cascade.log_prior), hidden.shape[1:-1])]
+        found += [self._place.belief(each) for each in hidden]
+        if self.world.is_last:
+            layer: Any = self._whole.module.get_submodule(f"model.{cascade.own_readout}")
+            found[-1] = LazyLogits(hidden[-1], layer.weight, layer.bias)
+        return found
+
+    def _answers(self, x: Inputs) -> Tensor:
+        """Return what handovers have of the beliefs after every stage, `[k, B, ..., C or D]`."""
         self.settle()
         self._replicas.share_buffers(self.module)
         found = []
-        for size, rows, share in self._parts(self._rows.count(x)):
-            log_beliefs = self._pass(self._rows.take(x, rows)).log_beliefs
-            found.append(self._replicas.join(torch.empty(0), log_beliefs, size, share)[1])
+        for size, rows, _ in self._parts(self._rows.count(x)):
+            found.append(self._replicas.join(self._pass(self._rows.take(x, rows)).log_beliefs, size))
         return torch.cat(found, dim=1)
 
     def own_rows(self, count: int) -> list[slice]:

@@ -15,6 +15,7 @@ the last one sends the sum back:
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, ClassVar, cast
@@ -23,9 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade
 from torchsid.core.combine import Sum
+from torchsid.core.lazy_logits import LazyLogits, pays
+from torchsid.core.readout import ReadoutCopy
 from torchsid.core.shared import SharedCascade, Stage
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
@@ -52,6 +56,8 @@ class Layout:
     """The most messages under way between two workers."""
     wire: Wire
     """How features travel."""
+    lazy: bool = False
+    """Whether logits can wait, so that beliefs travel as the hidden states that they follow from, where that is less."""
 
     @property
     def own(self) -> range:
@@ -74,8 +80,14 @@ class Place(ABC):
     """The stages here as a cascade of their own; where the extractor is, the whole, of which nothing else is left."""
     outgoing: Sequence[Outgoing]
     """The channels to other workers."""
+    lazy: bool = False
+    """Whether logits wait, and beliefs travel as hidden states."""
     sends_before_backward: ClassVar[bool] = False
     """Whether all that goes on is known as soon as the last stage here has its belief."""
+
+    def belief(self, hidden: Tensor) -> LazyLogits:
+        """Return the belief of a stage that is not the last, of its hidden state `[B, ..., D]`, where logits wait."""
+        raise NotImplementedError
 
     @abstractmethod
     def receive(self, x: Inputs, empty: Handover) -> Handover:
@@ -111,7 +123,8 @@ class Piece(Place):
     sends_before_backward = True
 
     def __init__(self, cascade: StagedCascade, layout: Layout) -> None:
-        crossing, own, world = _crossing(cascade, layout), layout.own, layout.world
+        (crossing, self.lazy), own, world = _crossing(cascade, layout), layout.own, layout.world
+        self._residual = bool(getattr(cascade.heads[0], "residual", False))
         segments = cast(GraphSegments, cascade.segments)
         self._bind, self._piece = segments.bind, segments.piece(own.start, own.stop)
         self.cascade = StagedCascade(
@@ -125,8 +138,9 @@ class Piece(Place):
             log_prior=cascade.log_prior,
             axes=cascade.axes[own.start : own.stop],
             mask=itemgetter(-1),
+            own_readout=cascade.own_readout,
         )
-        self._mask_of = cascade.mask_of
+        self._copy, self._mask_of = cascade.readout, cascade.mask_of
         self._readout = SharedReadout(cascade.readout, world) if cascade.readout else None
         shared = [cascade.readout] if cascade.readout else []
         _drop_others(cascade, (self.cascade.heads, *self._piece.modules, *shared))
@@ -143,6 +157,12 @@ class Piece(Place):
         for channel in self._onward:
             channel.send(replace(found, values=(*self._piece.handed_on, arrived.values[-1])))
         self._piece.handed_on = ()
+
+    def belief(self, hidden: Tensor) -> LazyLogits:
+        """Read a hidden state by the readout that heads share; see `Place.belief`."""
+        assert self._copy  # or it would not be in hidden states that beliefs travel
+        bias = to_log_belief(self.cascade.log_prior) if self._residual else self._copy.bias
+        return LazyLogits(hidden, self._copy.weight, bias)
 
     def begin_step(self) -> None:
         """Refresh the readout that heads share, if that is due."""
@@ -286,14 +306,14 @@ def _drop_others(cascade: Cascade, kept: Iterable[nn.Module]) -> None:
                     tensors[name] = None
 
 
-def _crossing(cascade: StagedCascade, layout: Layout) -> list[Handover]:
-    """Return the largest handover behind every position but the last.
+def _crossing(cascade: StagedCascade, layout: Layout) -> tuple[list[Handover], bool]:
+    """Return the largest handover behind every position but the last, and whether logits wait, as the largest batch says.
 
     Raises:
         CutError: the stages are no modules, or a value is neither a tensor nor a plain number, text or None.
     """
     segments, found, problems = cascade.segments, [], []
-    priors: list[Tensor] = []  # of the first stage alone
+    priors, lazy = list[Tensor](), False  # of the first stage alone
     if not isinstance(segments, GraphSegments):
         raise CutError("stages of a cascade cut by='boundary' cannot live on different workers: build it with by='graph'")
 
@@ -302,13 +322,14 @@ def _crossing(cascade: StagedCascade, layout: Layout) -> list[Handover]:
             priors.append(cascade.prior(tensors[0]))
         return tensors
 
-    with without_side_effects(cascade), torch.no_grad():
+    with without_side_effects(cascade), torch.no_grad(), cascade.lazily() if layout.lazy else nullcontext():
         values, mask = segments.bind(layout.batch), cascade.mask_of(layout.batch)
-        for own in layout.assignment[:-1]:
+        for own in layout.assignment if layout.lazy else layout.assignment[:-1]:  # the last tells of positions alone
             piece = segments.piece(own.start, own.stop)
             piece.run(cascade.model, values, close)
             values = piece.handed_on
-            found.append(_largest((*values, mask), own.stop, priors[0]))
+            lazy = layout.lazy and pays(priors[0][..., 0].numel(), cascade.num_classes)
+            found.append(_largest((*values, mask), own.stop, priors[0], cascade.readout if lazy else None))
             problems += [
                 f"a {type(value).__name__} crosses the cut after stage {own.stop}, which no message can hold: cut elsewhere"
                 for value in values
@@ -316,7 +337,7 @@ def _crossing(cascade: StagedCascade, layout: Layout) -> list[Handover]:
             ]
     if problems:
         raise CutError("; ".join(problems))
-    return found
+    return found, lazy
 
 
 def _messages(cascade: SharedCascade, layout: Layout) -> tuple[Handover, list[Handover]]:
@@ -337,7 +358,13 @@ def _messages(cascade: SharedCascade, layout: Layout) -> tuple[Handover, list[Ha
     return _largest((z,), 0, prior), [_largest((z,), own.stop, prior) for own in layout.assignment]
 
 
-def _largest(values: tuple[Any, ...], depth: int, prior: Tensor) -> Handover:
-    """Return the largest handover behind stage `depth`: in double precision, which beliefs and losses have in such a network."""
-    beliefs = torch.empty(depth + 1, *prior.shape, dtype=torch.float64, device="meta")
-    return Handover(values, beliefs, torch.empty(depth, dtype=torch.float64, device="meta"), trains=True)
+def _largest(values: tuple[Any, ...], depth: int, prior: Tensor, readout: ReadoutCopy | None = None) -> Handover:
+    """Return the largest handover behind stage `depth`: in double precision, which beliefs and losses have in such a network.
+
+    With a readout there are answers, and what it reads in the place of beliefs.
+    """
+    where = prior.shape[:-1]
+    made = (depth + 1, *prior.shape) if readout is None else (depth, *where, readout.weight.shape[1])
+    beliefs, losses = (torch.empty(shape, dtype=torch.float64, device="meta") for shape in (made, (depth,)))
+    answers = torch.empty((0,) if readout is None else (depth, *where), dtype=torch.int32, device="meta")
+    return Handover(values, beliefs, losses, trains=True, answers=answers)

@@ -37,6 +37,7 @@ class SharedReadout:
         if not world.is_last:
             self._incoming = Incoming(world, largest, queue=1, step=position - last, tag=_TAG, device=_PROCESSOR)
         self._expects = False  # the message that is the coming one here
+        self._coming = [coming for _, coming in copy.held]  # an evaluation, which settles, has copies in their place meanwhile
 
     def begin_step(self) -> None:
         """Take notice that a step begins; send or receive what is due."""
@@ -56,7 +57,7 @@ class SharedReadout:
     def settle(self) -> None:
         """Receive what the last worker has sent in the present period, so that all workers hold the same."""
         if self._incoming and self._expects:
-            for (_, coming), newest in zip(self._copy.held, self._incoming.receive().values, strict=True):
+            for coming, newest in zip(self._coming, self._incoming.receive().values, strict=True):
                 coming.copy_(newest)
             self._expects = False
 

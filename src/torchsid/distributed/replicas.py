@@ -65,19 +65,25 @@ class Replicas:
             for buffer in module.buffers():
                 finish(dist.broadcast(buffer, self._first, group=self._group, async_op=True), self._world, _OTHERS)
 
-    def join(self, losses: Tensor, log_beliefs: Tensor, batch: int, share: float) -> tuple[Tensor, Tensor]:
-        """Return losses `[i]` and beliefs `[i+1, B, ..., C]` of the whole batch, on every replica."""
+    def mean(self, losses: Tensor, share: float) -> Tensor:
+        """Return losses `[i]` of the whole batch, on every replica."""
         if self._count == 1:
-            return losses, log_beliefs
+            return losses
         losses = losses * share
         finish(dist.all_reduce(losses, group=self._group, async_op=True), self._world, _OTHERS)
-        sizes = [rows.stop - rows.start for rows, _ in shares(slice(0, batch), self._count)]
-        own, (stages, _, *shape) = sizes[self._index], log_beliefs.shape
-        padded = log_beliefs.new_zeros(stages, max(sizes), *shape)
-        padded[:, :own] = log_beliefs[:, :own]
+        return losses / self._count
+
+    def join(self, rows: Tensor, batch: int) -> Tensor:
+        """Return beliefs or answers of the whole batch, `[i, B, ...]`, on every replica, from those of its rows."""
+        if self._count == 1:
+            return rows
+        sizes = [own.stop - own.start for own, _ in shares(slice(0, batch), self._count)]
+        own, (stages, _, *shape) = sizes[self._index], rows.shape
+        padded = rows.new_zeros(stages, max(sizes), *shape)
+        padded[:, :own] = rows[:, :own]
         parts = [torch.empty_like(padded) for _ in sizes]
         finish(dist.all_gather(parts, padded, group=self._group, async_op=True), self._world, _OTHERS)
-        return losses / self._count, torch.cat([part[:, :size] for part, size in zip(parts, sizes, strict=True)], dim=1)
+        return torch.cat([part[:, :size] for part, size in zip(parts, sizes, strict=True)], dim=1)
 
 
 def shares(rows: slice, count: int, weight: Tensor | None = None) -> list[tuple[slice, float]]:

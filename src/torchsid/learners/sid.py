@@ -20,7 +20,6 @@ from torchsid.core.objective import Alpha, Direction, LocalObjective, alphas_of
 from torchsid.core.pitfalls import Lookout, check_optimizer
 from torchsid.core.schedules import Schedule
 from torchsid.core.shared import SharedCascade
-from torchsid.core.staged import StagedCascade
 from torchsid.core.step import Step
 from torchsid.core.weighting import counted
 from torchsid.learners.predictions import BeliefMemory
@@ -166,7 +165,8 @@ class SID(Learner):
             NonFiniteError: a parameter holds NaN or infinity from the start.
             ValueError: nothing would be trained, `weight` or `scale` has another shape, or the memory has no such samples.
         """
-        step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief)
+        lazy = self.logits_wait(target, on_belief)
+        step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief, lazy=lazy)
         self.module.begin_step()
         out = self.schedule(step)
         self.lookout.end()
@@ -192,7 +192,8 @@ class SID(Learner):
         """
         if self.optimizer is None:
             raise ValueError("step needs an optimiser: SID(cascade, optimizer=torch.optim.SGD(cascade.parameters(), lr=0.1))")
-        step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief)
+        lazy = self.logits_wait(target, on_belief)
+        step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief, lazy=lazy)
         self.optimizer.zero_grad()
         self.module.begin_step()
         out = self.schedule(replace(step, on_trained=self.update_stage))
@@ -221,12 +222,12 @@ class SID(Learner):
         weight: Tensor | None = None,
         scale: float | Tensor = 1.0,
         samples: Tensor | None = None,
-        on_belief: Callable[[int, Tensor], None] = do_nothing,
+        on_belief: Callable[[int, Any], None] = do_nothing,
+        lazy: bool = False,
     ) -> Step:
-        """Return what `backward` hands to the schedule, checked; arguments and errors as there."""
+        """Return what `backward` hands to the schedule, checked; arguments and errors as there, and `lazy` if logits shall wait."""
         self.lookout.begin()
         weight = counted(target, weight)
-        lazy = self.logits_wait(target, on_belief)
         aim = classes_of(target, self.module.num_classes, weight) if lazy else self.log_target(target, weight)
         like = self.module.log_prior.to(self._dtype)
         depth = self.module.depth
@@ -275,9 +276,13 @@ class SID(Learner):
 
         So it is where they would be many numbers, targets are classes, all heads can do without, and nobody asks for beliefs.
         """
-        cascade, asked = self.module, on_belief is not do_nothing or self.remembers_samples
-        able = self.objective.direction == "forward" and isinstance(cascade, StagedCascade) and cascade.can_wait
-        return able and not asked and not target.is_floating_point() and pays(target.numel(), cascade.num_classes)
+        few = on_belief is not do_nothing or target.is_floating_point() or not pays(target.numel(), self.module.num_classes)
+        return not few and self.logits_can_wait
+
+    @property
+    def logits_can_wait(self) -> bool:
+        """Whether the method and all heads can do without logits."""
+        return self.objective.direction == "forward" and not self.remembers_samples and self.module.can_wait
 
     def of_part(self, part: Cascade, stages: range, optimizer: Optimizer) -> "SID":
         """Return this method for some neighbouring stages (from 0) alone, which are a cascade of their own."""
