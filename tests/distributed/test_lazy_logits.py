@@ -20,9 +20,8 @@ from torchsid.training.evaluation import evaluate, samples_to_show
 
 D = 8
 CASES: dict[str, dict[str, Any]] = {
-    "a stage each": {"size": 3, "alpha": [1.0, 0.7, 0.6]},
-    "in parts": {"size": 2, "alpha": "ends:1:0.5", "micro_batches": 2},
-    "residual": {"size": 2, "alpha": 0.5, "residual": True},
+    "exact": {"size": 2, "alpha": [1.0, 0.7, 0.6]},
+    "residual, in parts": {"size": 2, "alpha": 0.5, "residual": True, "micro_batches": 2},
 }
 
 
