@@ -36,6 +36,7 @@ def page() -> str:
         "### `model.extractor`",
         _joined(EXTRACTORS),
         "### `model.trunk`",
+        "Besides these, `transformers:KIND` and `transformers:FOLDER`; see [Hugging Face models](hugging-face.md).",
         _joined(CLASSIFIERS),
         "### `model.head`",
         _joined(HEADS, "model.head_"),

@@ -2,7 +2,7 @@
 
 `learners/self_distillation.py` with a class `SelfDistillation` is the learner `self-distillation`; an entry of several files is a
 folder, whose main file bears the name of the kind, as `tasks/images/task.py`. An entry may also come from outside the package, as
-`"package.module:Object"`. Names and descriptions are read without importing anything.
+`"package.module:Object"`, or be one of a family, `"FAMILY:NAME"`. Names and descriptions are read without importing anything.
 """
 
 import ast
@@ -28,6 +28,8 @@ class Registry:
     """What an entry is called in messages, and the main file of an entry that is a folder."""
     suffix: str = ""
     """What the name of the object ends in, after that of its file: `ConvBody` in `conv.py`."""
+    family: str = ""
+    """What makes the entries `"FAMILY:NAME"` of their names, `"package.module:FAMILY"`."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the folder's entries, in alphabetical order."""
@@ -37,12 +39,20 @@ class Registry:
         """Return name and one-line description of every entry, without importing it."""
         return {name: entry.documentation.partition("\n")[0].rstrip(".") for name, entry in self._entries.items()}
 
+    def forms(self) -> list[str]:
+        """Return what else than one of `names()` names an entry."""
+        return [*([f"{self.family.partition(':')[2]}:NAME"] if self.family else []), "package.module:Object"]
+
     def load(self, name: str) -> Callable[..., Any]:
         """Return the class or function of an entry: one of `names()`, or `"package.module:Object"` for one from outside.
 
         Raises:
             ConfigError: there is no such entry, or it cannot be imported.
         """
+        first, _, rest = name.partition(":")
+        if self.family and first == self.family.partition(":")[2]:
+            made: Callable[..., Any] = resolve_name(self.family)(rest)
+            return made
         if ":" in name:
             return self._from_outside(name)
         if name not in self._entries:

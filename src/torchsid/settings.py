@@ -190,7 +190,7 @@ def allowed(annotation: Any) -> str:
     """Return in words what a setting can be: its type, names or range."""
     origin = get_origin(annotation)
     if one_of := OneOf.within(annotation):
-        return " | ".join([*filter(None, one_of.also), *one_of.registry.names(), "package.module:Object"])
+        return " | ".join([*filter(None, one_of.also), *one_of.registry.names(), *one_of.registry.forms()])
     if origin is Annotated:
         bounds = [f"{_BOUNDS[type(bound)][0]} {astuple(bound)[0]:g}" for bound in annotation.__metadata__ if type(bound) in _BOUNDS]
         return ", ".join([allowed(annotation.__origin__), *(each for each in bounds if not each.endswith("inf"))])

@@ -9,21 +9,25 @@ Listing them needs no torch. An entry is called with an example, of which only s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING
 
 from torchsid.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from torchsid.core.cascade import Positions
 
 EXTRACTORS = Registry("torchsid.models.extractors", "extractor")
-CLASSIFIERS = Registry("torchsid.models.classifiers", "classifier")
+CLASSIFIERS = Registry("torchsid.models.classifiers", "classifier", family="torchsid.models.hugging_face:transformers")
 NETWORKS = Registry("torchsid.models.networks", "network")
 
 names = EXTRACTORS.names
 classifier_names = CLASSIFIERS.names
 
-__all__ = ["CLASSIFIERS", "EXTRACTORS", "NETWORKS", "classifier", "classifier_names", "create", "names"]
+__all__ = ["CLASSIFIERS", "EXTRACTORS", "NETWORKS", "classifier", "classifier_names", "create", "names", "trunk_for"]
 
 
 def create(name: str, *, in_channels: int, image_size: int, feature_dim: int) -> nn.Module:
@@ -55,6 +59,16 @@ def classifier(name: str, *, num_classes: int, in_channels: int, image_size: int
     settings = {} if width is None else {"width": width}
     module: nn.Module = CLASSIFIERS.load(name)(_images(in_channels, image_size), num_classes, **settings)
     return module
+
+
+def trunk_for(trunk: Callable[..., nn.Module], example: Tensor, num_classes: int, positions: Positions) -> nn.Module:
+    """Return a whole classifier for inputs like `example`, `trunk(example, num_classes)`.
+
+    One whose third parameter is `positions` is told where a sample's beliefs are.
+    """
+    third = list(signature(trunk).parameters.values())[2:3]
+    asks = bool(third) and third[0].name == "positions" and third[0].kind is Parameter.POSITIONAL_OR_KEYWORD
+    return trunk(example, num_classes, positions) if asks else trunk(example, num_classes)
 
 
 def _images(in_channels: int, image_size: int) -> object:

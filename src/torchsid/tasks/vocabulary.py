@@ -1,14 +1,15 @@
 """From text to tokens and back: characters, bytes, words, pieces of words that byte-pair encoding finds, or numbers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchsid.errors import DataError
+from torchsid.errors import DataError, did_you_mean, printable
+from torchsid.settings import path_of
 from torchsid.tasks.packages import require
 
 Ids = NDArray[np.int64]
@@ -169,6 +170,49 @@ class Pieces(Vocabulary):
         return {"tokenizer": self._tokenizer.to_str()}
 
 
+class FromFile(Pieces):
+    """A tokenizer that somebody made, such as a model's own `tokenizer.json`; a text is encoded as a whole.
+
+    Args:
+        tokenizer: of the library.
+        special: whether to add the tokens that it sets around a text.
+    """
+
+    def __init__(self, tokenizer: Any, *, special: bool) -> None:
+        super().__init__(tokenizer)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._special = special
+
+    @classmethod
+    def read(cls, setting: str, *, special: bool) -> "FromFile":
+        """Return the tokenizer of a file.
+
+        Raises:
+            DataError: it cannot be read, or is none; or the library is not installed.
+        """
+        library = _library()
+        try:
+            text = path_of(setting).read_text("utf-8")
+            return cls(library.Tokenizer.from_str(text), special=special)
+        except Exception as error:  # of the library's own kinds as well
+            why = getattr(error, "strerror", None) or error
+            raise DataError(f"{printable(setting)} (data.tokens) is no tokenizer that can be read: {why}") from None
+
+    @property
+    def size(self) -> int:
+        """One more than its highest token."""
+        return 1 + max(self._tokenizer.get_vocab().values(), default=0)
+
+    def encode(self, text: str, line: int = 1) -> Ids:
+        """Return the tokens of a text."""
+        return np.array(self._tokenizer.encode(text, add_special_tokens=self._special).ids, dtype=np.int64)
+
+    def about(self) -> Mapping[str, Any]:
+        """Return the tokenizer as its library writes it, and how it is used."""
+        return {**super().about(), "special_tokens": self._special}
+
+
 class Numbers(Vocabulary):
     """Tokens that were given as such, by a tokenizer that nobody told: their text is their numbers."""
 
@@ -205,11 +249,32 @@ def remembered(about: Mapping[str, Any]) -> Vocabulary:
             return Bytes()
         case "words" | "bpe":
             return _pieces(about["tokenizer"])
+        case "file":
+            return _pieces_of_file(about["tokenizer"], about["special_tokens"])
         case _:
             return Numbers(about["num_classes"])
 
 
+def kind_of(tokens: str, names: Sequence[str]) -> str:
+    """Return which kind of tokens a setting asks for: one of some names, or `"file"`.
+
+    Raises:
+        ValueError: it is neither such a name nor a JSON file's.
+    """
+    if tokens in names:
+        return tokens
+    if path_of(tokens).suffix != ".json":
+        near = did_you_mean(tokens, names)
+        raise ValueError(f"tokens = {tokens!r}{near}: allowed are {', '.join(names)}, and the path of a tokenizer.json")
+    return "file"
+
+
 _pieces = lru_cache(maxsize=4)(Pieces.of)
+
+
+@lru_cache(maxsize=4)
+def _pieces_of_file(saved: str, special: bool) -> FromFile:
+    return FromFile(_library().Tokenizer.from_str(saved), special=special)
 
 
 def taken_over(about: Mapping[str, Any], tokens: str) -> Vocabulary:

@@ -1,7 +1,7 @@
-"""What a model of `transformers` is to its stages: its outcomes, what its labels mean, and weights that are used twice."""
+"""What a model of `transformers` is to its stages: its outcomes, and what its labels mean."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,26 +13,8 @@ from torchsid.core.weighting import IGNORED
 from torchsid.errors import CutError, TargetError
 
 Batch = Mapping[str, Any]
-Model = TypeVar("Model", bound=nn.Module)
 
 _LABELS = ("labels", "shift_labels")
-
-
-def untie(model: Model) -> Model:
-    """Give the readout a copy of its own of the embedding's weights, where both are one tensor, and return the model.
-
-    Cut into stages, the first would own what the last trains. The model is saved with both from then on.
-    """
-    parts: Any = model
-    embedding, readout = parts.get_input_embeddings(), parts.get_output_embeddings()
-    if readout is None or readout.weight is not embedding.weight:
-        return model
-    readout.weight = nn.Parameter(embedding.weight.detach().clone(), embedding.weight.requires_grad)
-    parts.config.get_text_config(decoder=True).tie_word_embeddings = parts.config.tie_word_embeddings = False
-    own = {name for name, parameter in model.named_parameters() if parameter is readout.weight}
-    for name in own & parts.all_tied_weights_keys.keys():  # or it would not be saved
-        del parts.all_tied_weights_keys[name]
-    return model
 
 
 def problems_of(model: nn.Module) -> Iterator[str]:

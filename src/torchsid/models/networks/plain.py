@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from torchsid.core.cascade import Positions
 from torchsid.core.shared import output_width
-from torchsid.models import CLASSIFIERS, EXTRACTORS
+from torchsid.models import CLASSIFIERS, EXTRACTORS, trunk_for
 from torchsid.settings import OneOf
 
 
@@ -28,8 +28,7 @@ def plain(
         extractor: From an input to features, which one linear layer reads.
     """
     if trunk:
-        network: nn.Module = trunk(example, num_classes)
-        return network
+        return trunk_for(trunk, example, num_classes, positions)
     features = extractor(example)
     width = output_width(features, example, positions)
     assert width is not None  # seen from the example

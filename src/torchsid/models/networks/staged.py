@@ -9,7 +9,7 @@ from torchsid.core.cascade import Positions
 from torchsid.core.staged import StagedCascade
 from torchsid.cut.assemble import staged_cascade
 from torchsid.heads import HEADS
-from torchsid.models import CLASSIFIERS
+from torchsid.models import CLASSIFIERS, trunk_for
 from torchsid.settings import Depth, OneOf, Positive, checked
 
 
@@ -52,7 +52,7 @@ def staged(
     """
     if cuts and len(cuts) + 1 != depth:
         raise ValueError(f"cuts names {len(cuts)} cuts for depth = {depth}: set depth = {len(cuts) + 1}, or leave cuts out")
-    model = trunk(example, num_classes)
+    model = trunk_for(trunk, example, num_classes, positions)
     return staged_cascade(
         model,
         num_classes,

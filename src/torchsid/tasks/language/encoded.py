@@ -38,7 +38,8 @@ def of_text(
     Args:
         path: a file in UTF-8.
         setting: where the cache is; see `cache.folder`.
-        tokens: `"characters"`, `"bytes"` or `"bpe"`; characters and pieces are those of the training part.
+        tokens: `"characters"`, `"bytes"` or `"bpe"`, where characters and pieces are those of the training part; or another kind,
+            of which the vocabulary is given.
         size: V, of `"bpe"`.
         shares: of the characters that validation and test get, from the end.
         given: a vocabulary of these tokens, instead of the training part's.

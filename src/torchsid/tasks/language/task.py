@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from html import escape
 from math import exp, log
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torchsid.tasks.language.encoded import of_text
 from torchsid.tasks.language.ngram import n_gram
 from torchsid.tasks.language.windows import Windows
 from torchsid.tasks.stored import Draws, Stored
-from torchsid.tasks.vocabulary import Ids, Numbers, Vocabulary, remembered, taken_over
+from torchsid.tasks.vocabulary import FromFile, Ids, Numbers, Vocabulary, kind_of, remembered, taken_over
 
 _IGNORED = -100
 _COUNTED = 2**22  # tokens of a part, the last of training, from which and by which an n-gram is made
@@ -40,8 +40,9 @@ class Language(Task):
 
     path: str = ""
     """A text file in UTF-8, or a folder with nanoGPT's `train.bin` and `val.bin`."""
-    tokens: Literal["characters", "bytes", "bpe"] = "characters"
-    """What a text is cut into: its characters, its bytes, or pieces of words that byte-pair encoding finds in the training part."""
+    tokens: str = "characters"
+    """What a text is cut into: its `characters`, its `bytes`, pieces of words that byte-pair encoding finds in the training part
+    (`bpe`), or those of a `tokenizer.json`, by its path."""
     vocabulary: Annotated[int, Ge(2)] = 4096
     """V, for `bpe` and for `.bin` files."""
     context: Count = 128
@@ -61,12 +62,19 @@ class Language(Task):
     continues = True
     judged_by = "kl"
 
+    def __post_init__(self) -> None:
+        assert self._kind  # or it is a ValueError
+
+    @property
+    def _kind(self) -> str:
+        return kind_of(self.tokens, ("characters", "bytes", "bpe"))
+
     def like(self, about: About) -> "Language":
         """Return the task with the vocabulary of another text; see `Task.like`."""
         task = copy(self)
         is_text = not path_of(self.path).is_dir()
         if is_text or about["tokens"] != "given":
-            object.__setattr__(task, "known", taken_over(about, self.tokens if is_text else "given"))
+            object.__setattr__(task, "known", taken_over(about, self._kind if is_text else "given"))
         return task
 
     def load(self, seed: int) -> Splits:
@@ -84,7 +92,7 @@ class Language(Task):
             "name": printable(path_of(self.path).name),
             "num_classes": vocabulary.size,
             "context": length,
-            "tokens": "given" if isinstance(vocabulary, Numbers) else self.tokens,
+            "tokens": "given" if isinstance(vocabulary, Numbers) else self._kind,
             "tokens_per": {name: part.tokens_per() for name, part in found.parts.items()},
             **vocabulary.about(),
         }
@@ -165,7 +173,8 @@ class Language(Task):
         shares = (self.validation, self.test)
         if sum(shares) >= 1:
             raise DataError(f"data.validation = {shares[0]} and data.test = {shares[1]} leave nothing to learn from: lower them")
-        return of_text(path, self.cache, tokens=self.tokens, size=self.vocabulary, shares=shares, given=self.known)
+        given = self.known or (FromFile.read(self.tokens, special=False) if self._kind == "file" else None)
+        return of_text(path, self.cache, tokens=self._kind, size=self.vocabulary, shares=shares, given=given)
 
 
 def _whole(part: Part, length: int) -> Samples:

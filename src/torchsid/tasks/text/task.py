@@ -19,7 +19,7 @@ from torchsid.settings import Count, Share, path_of
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.splitting import Labels, every_fifth, hold_out
 from torchsid.tasks.text.table import Row, files_of, read
-from torchsid.tasks.vocabulary import Bytes, Pieces, Vocabulary, remembered, taken_over
+from torchsid.tasks.vocabulary import Bytes, FromFile, Pieces, Vocabulary, kind_of, remembered, taken_over
 
 _NAMED = 10  # rows in a message
 
@@ -41,9 +41,10 @@ class Text(Task):
     """Column of the texts; empty takes `text`, else `sentence`."""
     label: str = ""
     """Column of the labels; empty takes `coarse_label`, else `label`."""
-    tokens: Literal["words", "bpe", "bytes"] = "words"
-    """What a text is cut into: words that the training part has twice or more, all others being one token; pieces of words that
-    byte-pair encoding finds there; or its bytes."""
+    tokens: str = "words"
+    """What a text is cut into: `words` that the training part has twice or more, all others being one token; pieces of words that
+    byte-pair encoding finds there (`bpe`); its `bytes`; or the pieces of a `tokenizer.json`, by its path, with the tokens that it
+    sets around a text."""
     vocabulary: Annotated[int, Ge(257)] = 8192
     """The most words, or pieces of `bpe`."""
     lowercase: bool = True
@@ -60,10 +61,17 @@ class Text(Task):
 
     reads_files = False
 
+    def __post_init__(self) -> None:
+        assert self._kind  # or it is a ValueError
+
+    @property
+    def _kind(self) -> str:
+        return kind_of(self.tokens, ("words", "bpe", "bytes"))
+
     def like(self, about: About) -> "Text":
         """Return the task with the vocabulary of another data set; see `Task.like`."""
         task = copy(self)
-        object.__setattr__(task, "known", taken_over(about, self.tokens))
+        object.__setattr__(task, "known", taken_over(about, self._kind))
         return task
 
     def load(self, seed: int) -> Splits:
@@ -99,7 +107,7 @@ class Text(Task):
             "class_names": list(classes),
             "length": self.length,
             "vocabulary": vocabulary.size,
-            "tokens": self.tokens,
+            "tokens": self._kind,
             **vocabulary.about(),
         }
         fingerprint = {file.name: file_sha256(file) for part in PARTS for file in files[part]}
@@ -144,6 +152,8 @@ class Text(Task):
         return shown
 
     def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
+        if self._kind == "file":
+            return FromFile.read(self.tokens, special=True)
         if self.tokens == "bytes":
             return Bytes()
         whole = "\n".join(texts)
@@ -156,6 +166,8 @@ class Text(Task):
         stored, longer = torch.full((len(texts), self.length), PADDING, dtype=torch.int32), 0
         for row, text in zip(stored, texts, strict=True):
             ids = vocabulary.encode(text)
+            if not len(ids):
+                raise DataError(f"{text!r} has no token that data.tokens = {self.tokens!r} knows: leave it out, or take 'bpe'")
             longer += len(ids) > self.length
             row[: len(ids)] = torch.from_numpy(ids[: self.length] + 1)
         return stored, longer
