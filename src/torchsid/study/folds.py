@@ -21,6 +21,7 @@ from torchsid.training.loop import train
 from torchsid.training.reporter import Reporter
 from torchsid.training.run import open_run
 from torchsid.training.setup import build_task
+from torchsid.training.start import of_start
 
 
 def joined(parts: Sequence[Samples]) -> Samples:
@@ -76,7 +77,8 @@ def train_folds(
         Interrupted: a signal came; the same call goes on.
     """
     config = replace(config, training=replace(config.training, patience=0))
-    splits, count = build_task(config).load(config.training.seed), int(folds.max()) + 1
+    task, start, count = build_task(config), of_start(config), int(folds.max()) + 1
+    splits = (task.like(start.about) if start else task).load(config.training.seed)
     runs = {}
     for fold in range(count):
         runs[fold] = out / f"fold-{fold + 1}"

@@ -17,7 +17,7 @@ from torchsid.settings import Count, Share, checked
 class TextEncoder(nn.Module):
     """From tokens `[B, T]`, int64, to logits `[B, num_classes]`; padding, token 0, is neither attended to nor part of the mean.
 
-    A convolution of three tokens stands in front of the blocks: from a few thousand texts attention alone hardly learns their order.
+    A convolution of three tokens stands in front of the blocks: from a few thousand texts attention alone hardly learns order.
 
     Args:
         example: a batch of tokens; the model reads up to as many as it has, and none above its highest.
