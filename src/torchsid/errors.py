@@ -17,10 +17,8 @@ class ConfigError(ValueError):
     def __init__(self, problems: Sequence[str], *, source: str = "configuration") -> None:
         half = _LONGEST // 2
         self.problems = tuple(each if len(each) <= _LONGEST else f"{each[:half]} … {each[-half:]}" for each in problems)
-        count, more = len(self.problems), len(self.problems) - _SHOWN
-        shown = [*self.problems[:_SHOWN], *([f"… and {more} more"] if more > 0 else [])]
-        lines = "".join(f"\n  - {problem}" for problem in shown)
-        super().__init__(f"{count} problem{'s' * (count != 1)} in the {source}:{lines}")
+        count = len(self.problems)
+        super().__init__(f"{count} problem{'s' * (count != 1)} in the {source}:{bullets(self.problems, _SHOWN)}")
 
 
 class DataError(ValueError):
@@ -74,6 +72,17 @@ def some_of(names: Sequence[str], most: int = 3) -> str:
     'a, b, c and 1 more'
     """
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def bullets(problems: Iterable[str], most: int = 10) -> str:
+    r"""Return the first of some problems, a line each, for the end of a sentence, and how many there are besides.
+
+    >>> bullets(["a", "b", "c", "d"], 2)
+    '\n  - a\n  - b\n  - and 2 more'
+    """
+    found = list(problems)
+    shown = [*found[:most], *([f"and {len(found) - most} more"] if len(found) > most else [])]
+    return "".join(f"\n  - {problem}" for problem in shown)
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from torchsid.cli import continuation
 from torchsid.cli.arguments import about_run, add_shared, cascade_of, positive
 from torchsid.cli.console import Console, abridged, percent, stage_name, write_json
 from torchsid.cli.evaluate import print_cost
-from torchsid.errors import ConfigError, DataError, printable
+from torchsid.errors import ConfigError, DataError, bullets, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
         write_csv(args.csv, [*rows, *bad], (*columns, "problem"))
         screen.file("predictions", args.csv)
     if problems:
-        shown = "".join(f"\n  - {problem}" for problem in problems.values())
-        raise DataError(f"{len(problems)} of {len(problems) + len(rows)} inputs cannot be read:{shown}")
+        found = f"{len(problems)} of {len(problems) + len(rows)} inputs cannot be read"
+        raise DataError(f"{found}:{bullets(problems.values(), len(problems))}")
     return 0
 
 

@@ -65,6 +65,14 @@ class Samples:
         """Return the samples at `index`, int64 `[n]` or a slice; inputs that are not in memory are not read."""
         return self._at(self.inputs.subset(index) if isinstance(self.inputs, Stored) else self.inputs[index], index)
 
+    def sha256(self, key: str = "") -> str:
+        """Return the SHA-256 of inputs and targets, or of what the inputs follow from, which rows they are and their targets."""
+        digest = sha256((key or repr(tuple(self.inputs.shape))).encode())
+        for tensor in (self.rows if key else self.inputs[:], self.target[:]):
+            assert tensor is not None  # rows of files have numbers
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
     def _at(self, inputs: Tensor | Stored, index: Tensor | slice) -> "Samples":
         weight, clean, rows = (None if part is None else part[index] for part in (self.weight, self.clean_target, self.rows))
         names = self.names and Names.of(self.names)[index if isinstance(index, slice) else index.numpy()]

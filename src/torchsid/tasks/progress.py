@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
+from torchsid.show.tables import duration
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -35,15 +37,6 @@ class Progress:
             self._said = now
             left = (now - self._began) * (self.total - self.done) / self.done
             say("%s: %d %%, about %s left", self.what, 100 * self.done // self.total, duration(left))
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people.
-
-    >>> duration(5), duration(150), duration(9000)
-    ('5 s', '2 min', '2.5 h')
-    """
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def volume(count: int) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchsid import __version__
 from torchsid.core.learner import Learner
 from torchsid.durable import os_errors, replace_file, sha256_of_json
-from torchsid.errors import CheckpointError, ConfigError, RunError
+from torchsid.errors import CheckpointError, ConfigError, RunError, bullets
 from torchsid.tasks.domain import About, Task
 from torchsid.training import checkpoint
 from torchsid.training.config import RunConfig, config_sha256, differences, to_toml
@@ -172,9 +172,9 @@ def check_directory(run: RunDirectory, config: RunConfig, *, resume: bool) -> di
     begun = open_run(run.path).config()
     known = run.about().get("fingerprint")
     may_differ = ("distributed.", *(f"data.{name}:" for name in _PLACES if known))
-    if changed := [f"\n  - {change}" for change in differences(begun, config) if not change.startswith(may_differ)]:
+    if changed := [change for change in differences(begun, config) if not change.startswith(may_differ)]:
         advice = "resume it with its own, or start a new run in another directory"
-        raise CheckpointError(f"{run.path} was begun under another configuration; {advice}:{''.join(changed)}")
+        raise CheckpointError(f"{run.path} was begun under another configuration; {advice}:{bullets(changed)}")
     return {name: value for name in _PLACES if (value := getattr(begun.data, name, None)) is not None}
 
 

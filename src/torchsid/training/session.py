@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from torchsid.core.peak_memory import peak_memory_mib
 from torchsid.durable import append, os_errors, previous, replace_file
-from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError
+from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError, bullets
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256, to_toml
@@ -223,8 +223,8 @@ def create_run(run: RunDirectory, config: RunConfig, manifest: dict[str, Any]) -
 def reopen_run(run: RunDirectory, manifest: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Write the manifest of a resumed run, which keeps the time of its first start, and return it; refuse other data."""
     if changes := data_changes(run.about(), manifest["data"]):
-        shown = "".join(f"\n  - {change}" for change in changes)
-        raise CheckpointError(f"the data have changed since {run.path} began: restore them, or start a new run{shown}")
+        advice = "restore them, or start a new run"
+        raise CheckpointError(f"the data have changed since {run.path} began: {advice}{bullets(changes)}")
     before = run.manifest()
     then = before["versions"]
     if changed := [f"{name} {then.get(name)} -> {now}" for name, now in manifest["versions"].items() if then.get(name) != now]:

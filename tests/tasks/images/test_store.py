@@ -10,7 +10,7 @@ import pytest
 from tests.distributed.workers import ready
 from torchsid.tasks.images import store
 from torchsid.tasks.images.raw import sums_of
-from torchsid.tasks.images.store import Chunk, Colour, Shape, in_memory, stored
+from torchsid.tasks.images.store import Chunk, Colour, Shape, Work, in_memory, stored
 from torchsid.tasks.splitting import Labels
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4), dtype=np.uint8)
@@ -18,7 +18,7 @@ CHUNK = 7 * 48  # six chunks of seven images at most
 FILES = {"pixels.u8", "sums.i64", "index.jsonl"}
 
 
-class Images:
+class Images(Work):
     """Made-up images, of which some may be bad; counts how often each is decoded."""
 
     name, keeps_pixels, channels = "made-up", True, None
@@ -28,7 +28,7 @@ class Images:
         self.asked: list[int] = []
 
     @property
-    def rows(self) -> Labels:
+    def rows(self) -> Labels:  # type: ignore[override]
         return np.arange(self.count)
 
     def shape(self) -> Shape:

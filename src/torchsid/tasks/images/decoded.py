@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from torchsid.errors import DataError
+from torchsid.errors import DataError, bullets
 from torchsid.tasks import cache
 from torchsid.tasks.images import store
 from torchsid.tasks.images.decode import named, opened, pixels, problem_of
@@ -23,7 +23,7 @@ from torchsid.tasks.images.encoded import Catalogue, ChangedError, Encoded
 from torchsid.tasks.images.raw import Pixels, RawPart, RawSet, sums_of
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import listing
-from torchsid.tasks.images.store import Bad, Chunk, Colour, Entry, Shape
+from torchsid.tasks.images.store import Bad, Chunk, Colour, Entry, Shape, Work
 from torchsid.tasks.names import Names
 from torchsid.tasks.progress import cores, volume
 from torchsid.tasks.splitting import Labels
@@ -32,7 +32,6 @@ from torchsid.tasks.stored import Reader, RowFile, Stored, Windowed
 _FORMAT = 4  # raise it when what is stored, or how images are decoded, changes
 _PROBED = 1_000  # images that decide upon the usual shape
 _MEASURED = 2_000  # images whose pixels are added up where none are kept
-_SHOWN = 10
 
 
 def decoded(catalogue: Catalogue, request: Request) -> RawSet:
@@ -92,16 +91,12 @@ def decoded(catalogue: Catalogue, request: Request) -> RawSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoding:
+class Decoding(Work):
     """How images are decoded; see `store.Work`.
 
     Attributes:
-        name: of the data set.
         images: that are to be decoded.
-        channels: that every image gets; None leaves grey ones grey.
         size: side in pixels that every image gets, 0 leaves all as they are.
-        keeps_pixels: whether pixels are kept.
-        keeps_bad: whether bad images are left out; if so, every image is tried.
     """
 
     name: str
@@ -112,12 +107,12 @@ class Decoding:
     keeps_bad: bool
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """N, the number of images."""
         return len(self.images)
 
     @property
-    def rows(self) -> Labels:
+    def rows(self) -> Labels:  # type: ignore[override]
         """Which images are decoded: all, but where neither pixels nor faults of all are asked for, some evenly spread."""
         return np.arange(self.count) if self.keeps_pixels or self.keeps_bad else _spread(self.count, _MEASURED)
 
@@ -227,9 +222,7 @@ def _sentences(images: Encoded, bad: Bad, usual: Shape) -> list[str]:
 
 def _bad_samples(images: Encoded, bad: Bad, usual: Shape, among: str, *, to_skip: bool = False) -> DataError:
     """Return the error that names the first bad images, and what to do."""
-    shown = "".join(f"\n  - {sentence}" for sentence in _sentences(images, dict([*bad.items()][:_SHOWN]), usual))
-    more = f"\n  - and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     advice = "; data.on_bad_sample = 'skip' leaves them out" if to_skip else ""
     if not all(isinstance(what, str) for what in bad.values()):
         advice += ", data.size = 128 would make all 128 pixels high and wide"
-    return DataError(f"{len(bad)} of {among} cannot be used{advice}:{shown}{more}")
+    return DataError(f"{len(bad)} of {among} cannot be used{advice}:{bullets(_sentences(images, bad, usual))}")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchsid.errors import DataError
+from torchsid.errors import DataError, bullets
 from torchsid.tasks.images import crop
 from torchsid.tasks.images.decode import decode, named, problem_of
 from torchsid.tasks.images.encoded import Encoded
@@ -82,9 +82,7 @@ class Decoder(Reader):
         rows, draws = wanted
         crops: Iterable[list[float] | None] = [None] * len(rows) if draws is None else draws.tolist()
         if problems := [problem for problem in run(self._decode, found.numpy(), rows.tolist(), crops) if problem]:
-            more = f"\n  - and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            shown = "".join(f"\n  - {problem}" for problem in problems[:_SHOWN])
-            raise DataError(f"{len(problems)} of a batch of {len(rows)} images cannot be used:{shown}{more}")
+            raise DataError(f"{len(problems)} of a batch of {len(rows)} images cannot be used:{bullets(problems, _SHOWN)}")
 
     def stream(self, wanted: Iterable[Wanted]) -> Iterator[Tensor]:
         """Yield what `read` returns for every batch; processes decode them ahead, and are kept for the next stream.

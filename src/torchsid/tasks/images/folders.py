@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from torchsid.errors import DataError, did_you_mean, printable
+from torchsid.errors import DataError, bullets, did_you_mean, printable
 from torchsid.tasks.domain import PARTS
 from torchsid.tasks.files import File, Files
 from torchsid.tasks.images.lists import listed
@@ -96,7 +96,7 @@ def find(root: Path, lists: str, *, lenient: bool) -> Found:
     problems = [*_problems(classes, scan, lenient=lenient)]
     problems += [f"class {name.rpartition('/')[2]!r} has no image in {root / name}" for name in empty]
     if problems:
-        raise DataError("the image folder cannot be used:" + "".join(f"\n  - {printable(problem)}" for problem in problems))
+        raise DataError(f"the image folder cannot be used:{bullets(map(printable, problems), len(problems))}")
     names = tuple(sorted(classes["train"]))
     order = {name: number for number, name in enumerate(names)}
     return Found(

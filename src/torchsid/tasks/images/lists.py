@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchsid.errors import DataError, printable
+from torchsid.errors import DataError, bullets, printable
 from torchsid.tasks.images.scan import Scan, listing
 from torchsid.tasks.parts import NAMES_OF, PART_OF, part_of
 
@@ -49,8 +49,8 @@ def listed(scan: Scan, file: str) -> tuple[list[str], dict[str, dict[str, str]],
                 problems.append(f"{source.name}, line {number}: {name} a second time")
             parts[part or "train"][path] = label
     if problems:
-        shown = "".join(f"\n  - {printable(problem)}" for problem in problems[:10])
-        raise DataError(f"{len(problems)} lines of data.files = {file!r} cannot be used, the first:{shown}")
+        shown = bullets(map(printable, problems))
+        raise DataError(f"{len(problems)} lines of data.files = {file!r} cannot be used:{shown}")
     if not parts["test"]:
         parts["test"] = parts.pop("validation")
     read = [os.path.relpath(path, root) for path in files]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from torchsid.errors import DataError
+from torchsid.errors import DataError, bullets
 from torchsid.tasks.names import Names
 from torchsid.tasks.splitting import Labels
 from torchsid.tasks.stored import Stored
@@ -82,7 +82,7 @@ class RawSet:
             problems.append("two classes have the same name")
         problems += empty_classes(self.train.labels, self.class_names)
         if problems:
-            raise DataError(f"{name} cannot be used:" + "".join(f"\n  - {problem}" for problem in problems))
+            raise DataError(f"{name} cannot be used:{bullets(problems)}")
 
     def _problems_of(self, part: RawPart, which: str) -> Iterator[str]:
         count, channels, height, width = part.images.shape

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torchsid.errors import DataError, printable
+from torchsid.errors import DataError, bullets, printable
 from torchsid.settings import path_of
 from torchsid.tasks import ledger
 from torchsid.tasks.images.decoded import decoded
@@ -64,10 +64,10 @@ def read_files(request: Request, *sources: Source, advice: str = "") -> RawSet:
             read = source.read(files)
             return decoded(replace(read, files=hashes), request) if isinstance(read, Catalogue) else replace(read, files=hashes)
         found += [path.name for path in paths]
-    looked_for = "".join(f"\n  - {each}" for source in sources for part in source.patterns().values() for each in part)
+    looked_for = [each for source in sources for part in source.patterns().values() for each in part]
     advice = f"; {advice}" if advice else ""
     what = f"no complete {request.name}, only {', '.join(found)}," if found else f"no files of {request.name}"
-    raise DataError(f"{what} in {root} (data.path){advice}; looked for:{looked_for}")
+    raise DataError(f"{what} in {root} (data.path){advice}; looked for:{bullets(looked_for, len(looked_for))}")
 
 
 def root_of(request: Request, advice: str = "") -> Path:

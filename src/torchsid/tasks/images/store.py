@@ -17,20 +17,22 @@ import shutil
 import time
 import warnings
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from torchsid.durable import replaced
+from torchsid.show.tables import duration
 from torchsid.tasks.cache import locked
 from torchsid.tasks.images.raw import Pixels, Sums
-from torchsid.tasks.progress import Progress, bounded, cores, duration, say, volume
+from torchsid.tasks.progress import Progress, bounded, cores, say, volume
 from torchsid.tasks.splitting import Labels
 
 Shape = tuple[int, int, int]
@@ -56,36 +58,27 @@ class Chunk(NamedTuple):
     """Which images are the first of several pictures."""
 
 
-class Work(Protocol):
+class Work(ABC):
     """How an entry is made."""
 
-    @property
-    def count(self) -> int:
-        """N, the number of images."""
+    name: str
+    """What the images are called."""
+    count: int
+    """N, the number of images."""
+    rows: Labels
+    """Those that are decoded, int64, increasing."""
+    channels: int | None
+    """What is decoded to; None: to grey as long as nothing has colours."""
+    keeps_pixels: bool
+    """Whether pixels are kept, or only what is found out about them."""
+    keeps_bad: bool
+    """Whether bad images are left blank, so that all are tried, or tried again the next time."""
 
-    @property
-    def rows(self) -> Labels:
-        """Those that are decoded, int64, increasing."""
-
-    @property
-    def keeps_pixels(self) -> bool:
-        """Whether pixels are kept, or only what is found out about them."""
-
-    @property
-    def keeps_bad(self) -> bool:
-        """Whether bad images are left blank, or tried again the next time."""
-
-    @property
-    def name(self) -> str:
-        """What the images are called."""
-
-    @property
-    def channels(self) -> int | None:
-        """What is decoded to; None: to grey as long as nothing has colours."""
-
+    @abstractmethod
     def shape(self) -> Shape:
         """Return the shape that images must have; looks at some of them."""
 
+    @abstractmethod
     def decode(self, rows: Labels, shape: Shape) -> Chunk:
         """Decode some images.
 
@@ -103,22 +96,21 @@ class Full(OSError):  # noqa: N818 - it says what is wrong
 
 
 class Record(NamedTuple):
-    """What the index says of a chunk."""
+    """What the index says of a chunk, in a line."""
 
+    number: int
     crc: int
     bad: Bad
     several: Sequence[int]
 
-    def listed(self, number: int) -> list[object]:
-        """Return it as JSON can hold it."""
-        return [number, self.crc, {str(i): what for i, what in self.bad.items()}, [*self.several]]
+    def line(self) -> bytes:
+        """Return it as JSON."""
+        return _line([self.number, self.crc, [*self.bad.items()], [*self.several]])
 
     @staticmethod
-    def of(line: Any) -> "tuple[int, Record]":
-        """Return a chunk's number and what was written of it; damage raises errors of every kind."""
-        number, crc, words, several = line
-        bad = {int(i): what if isinstance(what, str) else tuple(what) for i, what in words.items()}
-        return int(number), Record(crc, bad, several)
+    def of(number: int, crc: int, bad: Sequence[tuple[int, Any]], several: Sequence[int]) -> "Record":
+        """Return what was written."""
+        return Record(number, crc, {i: what if isinstance(what, str) else tuple(what) for i, what in bad}, several)
 
 
 @dataclass(frozen=True)
@@ -183,7 +175,7 @@ def in_memory(work: Work) -> Entry:
         if pixels is not None:
             pixels[chunks[number]] = chunk.pixels
         sums[chunks[number]] = chunk.sums
-        index.done[number] = Record(0, chunk.bad, chunk.several)
+        index.done[number] = Record(number, 0, chunk.bad, chunk.several)
     return Entry(index, sums, pixels)
 
 
@@ -243,7 +235,7 @@ def _build(part: Path, work: Work) -> Index:
     index = Index(index.shape, {number: index.done[number] for number in there if number not in damaged})
     missing = {number: rows for number, rows in enumerate(chunks) if number not in index.done}
     _announce(part, work, index.shape, missing)
-    lines = [_line([*index.shape]), *(_line(record.listed(number)) for number, record in index.done.items())]
+    lines = [_line([*index.shape]), *(record.line() for record in index.done.values())]
     with replaced(part / _INDEX) as journal:
         journal.writelines(lines)
     widths = _files(work, index.shape)
@@ -258,9 +250,9 @@ def _build(part: Path, work: Work) -> Index:
                 file.seek(number * _chunk_size(index.shape) * width)
                 file.write(content)
                 file.flush()
-            index.done[number] = record = Record(_crc(contents), chunk.bad, chunk.several)
+            index.done[number] = record = Record(number, _crc(contents), chunk.bad, chunk.several)
             if work.keeps_bad or not record.bad:
-                lines.append(_line(record.listed(number)))
+                lines.append(record.line())
                 journal.write(lines[-1])
                 journal.flush()
         for file in files:
@@ -334,8 +326,8 @@ def _read(path: Path) -> tuple[Index, bool] | None:
             elif isinstance(record, dict):
                 complete = record["sha256"] == digest.hexdigest()
             else:
-                number, found = Record.of(record)
-                index.done[number], complete = found, False
+                found = Record.of(*record)
+                index.done[found.number], complete = found, False
             digest.update(line)
     except Exception:  # absent, cut off, or damaged in any way
         complete = False

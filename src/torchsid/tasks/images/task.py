@@ -1,7 +1,6 @@
 """Pictures, each of one class."""
 
 import base64
-import hashlib
 import io
 import math
 from dataclasses import dataclass, field, fields, replace
@@ -132,7 +131,7 @@ class Images(Task):
         return Splits(
             **parts,
             about=self._about(raw, kept, noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
-            fingerprint=files | {f"arrays/{name}": _digest(part, raw.key) for name, part in parts.items()},
+            fingerprint=files | {f"arrays/{name}": part.sha256(raw.key) for name, part in parts.items()},
             skipped=raw.skipped,
         )
 
@@ -251,12 +250,3 @@ def _statistics(part: RawPart, index: Labels) -> tuple[list[float], list[float]]
     if constant := [str(channel) for channel, std in enumerate(stds) if std == 0.0]:
         raise DataError(f"all training images are the same in channel {', '.join(constant)}: nothing can be learnt from it")
     return means, stds
-
-
-def _digest(part: Samples, key: str) -> str:
-    """Return the SHA-256 of samples: of all that they have, or of what their pixels follow from."""
-    digest = hashlib.sha256((key or repr(tuple(part.inputs.shape))).encode())
-    assert part.rows is not None
-    for tensor in (part.rows if key else part.inputs[:], part.target[:]):
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """Texts, each of one class."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from torchsid.core.masks import PADDING
 from torchsid.durable import file_sha256
-from torchsid.errors import DataError, printable
+from torchsid.errors import DataError, bullets, printable
 from torchsid.settings import Count, Share, path_of
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.splitting import Labels, every_fifth, hold_out
@@ -111,7 +110,7 @@ class Text(Task):
             **vocabulary.about(),
         }
         fingerprint = {file.name: file_sha256(file) for part in PARTS for file in files[part]}
-        fingerprint |= {f"arrays/{part}": _digest(samples) for part, samples in parts.items()}
+        fingerprint |= {f"arrays/{part}": samples.sha256() for part, samples in parts.items()}
         return Splits(**parts, about=about, fingerprint=fingerprint, skipped=tuple(notes))
 
     def example(self, about: About) -> Tensor:
@@ -143,13 +142,11 @@ class Text(Task):
 
     def _left_out(self, bad: Sequence[Row]) -> list[str]:
         """Return a sentence for each of the first bad rows, and one for the others; or stop at them."""
-        shown = [f"{row.where}: {row.problem}" for row in bad[:_NAMED]]
-        if len(bad) > _NAMED:
-            shown.append(f"and {len(bad) - _NAMED} more rows")
+        problems = [f"{row.where}: {row.problem}" for row in bad]
         if bad and self.on_bad_sample == "error":
             advice = "correct the rows, or set data.on_bad_sample = 'skip' to leave them out"
-            raise DataError("\n  - ".join([f"{len(bad)} row{'s' * (len(bad) > 1)} cannot be used; {advice}:", *shown]))
-        return shown
+            raise DataError(f"{len(bad)} row{'s' * (len(bad) > 1)} cannot be used; {advice}:{bullets(problems)}")
+        return problems[:_NAMED] + [f"and {len(bad) - _NAMED} more rows"] * (len(bad) > _NAMED)
 
     def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
         if self._kind == "file":
@@ -196,10 +193,3 @@ def _labels(rows: Sequence[Row], classes: Sequence[str]) -> Labels:
 def _divided(rows: Sequence[Row], indices: tuple[Labels, Labels]) -> tuple[list[Row], list[Row]]:
     first, second = ([rows[i] for i in index] for index in indices)
     return first, second
-
-
-def _digest(samples: Samples) -> str:
-    digest = hashlib.sha256(repr(tuple(samples.inputs.shape)).encode())
-    for tensor in (samples.inputs[:], samples.target[:]):
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from torchsid.durable import replaced
-from torchsid.errors import DataError, printable
+from torchsid.errors import DataError, bullets, printable
 from torchsid.tasks import cache, ledger
 from torchsid.tasks.domain import PARTS
 from torchsid.tasks.files import Files
@@ -33,7 +33,6 @@ from torchsid.tasks.splitting import Labels
 
 _CLASSES = ("classes.txt", "classnames.txt", "labels.txt")
 _PACKED = re.compile(r".*\.(tar\.(gz|bz2|xz|zst|lz4|Z)|t[gbx]z2?)", re.IGNORECASE)
-_SHOWN = 10
 _FORMAT = 1  # raise it when something else is found in archives, or written of them
 
 
@@ -56,10 +55,8 @@ def shards(request: Request) -> RawSet:
     listed = _remembered(root, files, request.cache)
     problems = listed.problems
     if problems and request.on_bad_sample == "error":
-        shown = "".join(f"\n  - {printable(problem)}" for problem in problems[:_SHOWN])
-        more = f"\n  - and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        advice = "data.on_bad_sample = 'skip' leaves them out"
-        raise DataError(f"{len(problems)} samples or archives of {printable(scan.root)} cannot be used; {advice}:{shown}{more}")
+        what = f"{len(problems)} samples or archives of {printable(scan.root)} cannot be used"
+        raise DataError(f"{what}; data.on_bad_sample = 'skip' leaves them out:{bullets(map(printable, problems))}")
     if not len(listed.images):
         wanted = "KEY.jpg with KEY.cls or KEY.json beside it"
         raise DataError(f"the archives in {printable(scan.root)} (data.path) have no image with a label; looked for: {wanted}")
