@@ -1,12 +1,14 @@
 """The folder where what data sets were made into is kept, such as decoded images and encoded texts."""
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from torchsid.durable import sha256_of_json
+from torchsid.durable import replaced, sha256_of_json
 from torchsid.settings import path_of
 from torchsid.tasks.progress import say
 
@@ -30,6 +32,21 @@ def folder(setting: str) -> Path:
 def entry(setting: str, name: str, *follows_from: object) -> Path:
     """Return where something of a data set is kept, by what it follows from, which is JSON; any name will do."""
     return folder(setting) / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{sha256_of_json(follows_from)[:20]}"
+
+
+def remember(path: Path, what: Mapping[str, Any]) -> None:
+    """Write what JSON can hold; an OSError where that cannot be."""
+    with replaced(path, shared=True) as file:
+        file.write(json.dumps([what, sha256_of_json(what)]).encode())
+
+
+def remembered(path: Path) -> dict[str, Any] | None:
+    """Return what was written, or None where it is not there or damaged."""
+    try:
+        what, digest = json.loads(path.read_bytes())
+        return what if digest == sha256_of_json(what) and isinstance(what, dict) else None
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
 
 
 @contextmanager

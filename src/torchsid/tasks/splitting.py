@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from torchsid.errors import DataError
 from torchsid.tasks.domain import generator_at
 
 Labels = NDArray[np.int64]
@@ -39,6 +40,20 @@ def every_fifth(labels: Labels) -> tuple[Labels, Labels]:
     """
     test = _rank_in_class(labels) % 5 == 4
     return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def a_fifth(labels: Labels, *, num_classes: int, by_lot: bool) -> tuple[Labels, Labels]:
+    """Return the indices to train on and those to test with, a fifth of each class, by lot or every fifth.
+
+    By lot they are the same whatever a run's seed.
+
+    Raises:
+        DataError: there are too few to keep any.
+    """
+    kept, out = hold_out(labels, 0.2, num_classes, seed=0) if by_lot else every_fifth(labels)
+    if not len(out):
+        raise DataError(f"{len(labels)} images are too few to keep some for testing: add images, or a test set (test/ or a list)")
+    return kept, out
 
 
 def _rank_in_class(labels: Labels) -> Labels:

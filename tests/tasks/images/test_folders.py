@@ -255,11 +255,12 @@ def test_what_is_wrong_with_a_list_is_named_with_its_line(write: Write, text: st
 
 def test_files_come_in_the_order_of_their_paths_with_size_and_time(write: Write) -> None:
     root = write(*(f"train/{name}.png" for name in ("b/2", "b/a-x/1", "b/a/1", "b/a/0", "b/a", "b/10", "a-b/1", "a/1")))
-    found = folders.find(root, "", lenient=False)
-    paths = sorted(root.rglob("*.png"))
-    assert [root / name for name in found.files.names] == paths
-    assert found.files.sizes.tolist() == [path.stat().st_size for path in paths]
-    assert found.files.times.tolist() == [path.stat().st_mtime_ns for path in paths]
+    found = folders.find(Request(name="folder", path=str(root)))
+    assert isinstance(found.images, folders.ImageFiles)
+    files, paths = found.images.files, sorted(root.rglob("*.png"))
+    assert [root / name for name in files.names] == paths
+    assert files.sizes.tolist() == [path.stat().st_size for path in paths]
+    assert files.times.tolist() == [path.stat().st_mtime_ns for path in paths]
     assert [found.class_names[label] for label in found.labels] == [path.relative_to(root).parts[1] for path in paths]
 
 

@@ -4,59 +4,41 @@ import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from torchsid.errors import DataError, bullets, did_you_mean, printable
+from torchsid.tasks import ledger
 from torchsid.tasks.domain import PARTS
 from torchsid.tasks.files import File, Files
+from torchsid.tasks.images.encoded import Catalogue, Encoded, unchanged
 from torchsid.tasks.images.lists import listed
+from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Scan, listing
+from torchsid.tasks.images.sources import root_of
 from torchsid.tasks.parts import PART_OF, part_of
+from torchsid.tasks.splitting import a_fifth
 
 _EMPTY = "folders without an image"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The images below a folder.
-
-    Attributes:
-        root: the folder.
-        files: all images, part by part, and after them the lists that were read.
-        labels: of every image, int64 `[N]`.
-        parts: how many images each part has, in order.
-        class_names: of the labels.
-        bare: whether nobody said what is for training and what for testing.
-        notes: what was left out, or read otherwise than it may seem, a sentence each.
-    """
-
-    root: Path
-    files: Files
-    labels: NDArray[np.int64]
-    parts: Mapping[str, int]
-    class_names: tuple[str, ...]
-    bare: bool
-    notes: tuple[str, ...]
 
 
 Labelled = Iterator[tuple[File, str]]
 """Images with the names of their classes."""
 
 
-def find(root: Path, lists: str, *, lenient: bool) -> Found:
+def find(request: Request) -> Catalogue:
     """Find the images below a folder, whatever is nested in the class folders; classes and files in the order of their names.
 
-    Args:
-        root: the folder.
-        lists: a file in it that says which images are meant; see `lists.listed`. Empty goes by the folders.
-        lenient: leave out class folders without an image.
+    Which they are is said by the folders, or by a file in it (`request.files`, see `lists.listed`). Without a test set a fifth of
+    each class is kept for one: every fifth image where there is a `train/`, else images drawn by lot. Class folders without an
+    image are left out where bad samples are.
 
     Raises:
         DataError: there are none; names what was looked for, or all that is in the way.
     """
+    root, lists, lenient = root_of(request), request.files, request.on_bad_sample == "skip"
     scan, empty = Scan(root), list[str]()
     sources: Sequence[str] = ()
     if lists:
@@ -99,15 +81,40 @@ def find(root: Path, lists: str, *, lenient: bool) -> Found:
         raise DataError(f"the image folder cannot be used:{bullets(map(printable, problems), len(problems))}")
     names = tuple(sorted(classes["train"]))
     order = {name: number for number, name in enumerate(names)}
-    return Found(
-        root=root,
-        files=files,
-        labels=np.array([order[name] for name in codes], dtype=np.int64)[np.array(numbers, dtype=np.int64)],
+    labels = np.array([order[name] for name in codes], dtype=np.int64)[np.array(numbers, dtype=np.int64)]
+    sha256s = ledger.sha256s(request.cache, request.name, root, files, lists)
+    return Catalogue(
+        images=ImageFiles(root, files, len(labels)),
+        labels=labels,
         parts={part: count for part, count in counts.items() if count},
+        names=files.names[: len(labels)],
         class_names=names,
-        bare=bare,
         notes=tuple(scan.notes),
+        files={f"{len(labels)} images": ledger.of_all(files, sha256s)},
+        divide=partial(a_fifth, num_classes=len(names), by_lot=bare),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles(Encoded):
+    """Images in files of their own, below a folder."""
+
+    root: Path
+    files: Files
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, i: int) -> bytes:
+        """See `Encoded`."""
+        path = os.path.join(self.root, self.files.names[i])  # noqa: PTH118 - for each of millions
+        with unchanged(path, self.files.sizes[i], self.files.times[i]) as file:
+            return file.read()
+
+    def where(self, i: int) -> str:
+        """See `Encoded`."""
+        return printable(self.files.names[i])
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[str]]:

@@ -1,12 +1,10 @@
 """Tokens that somebody else has made: nanoGPT's `train.bin` and `val.bin`, taken as they are."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from torchsid.durable import replaced
 from torchsid.errors import DataError, printable
 from torchsid.tasks import cache, ledger
 from torchsid.tasks.domain import PARTS
@@ -55,9 +53,8 @@ def of_tokens(folder: Path, setting: str, *, size: int, validation: float) -> Co
 def _check(file: Path, sha256: str, setting: str, size: int) -> None:
     """Look at all tokens, unless that was done; the cache knows the largest of a file's content."""
     entry = cache.entry(setting, "tokens", sha256).with_suffix(".json")
-    with suppress(OSError, ValueError, TypeError, KeyError):  # absent, or damaged
-        if json.loads(entry.read_bytes())["largest"] < size:
-            return
+    if (known := cache.remembered(entry)) and known["largest"] < size:
+        return
     name, largest, every_second = printable(str(file)), -1, 0
     with file.open("rb") as opened:
         for start, what in _HEADERS.items():
@@ -75,5 +72,5 @@ def _check(file: Path, sha256: str, setting: str, size: int) -> None:
             place += len(ids)
     if largest > every_second == 0 and place > 2:
         raise DataError(f"{name}: every second token is 0, as if they were stored as uint32: {_WANTED}")
-    with suppress(OSError), cache.locked(entry), replaced(entry, shared=True) as known:  # else it is looked at again
-        known.write(json.dumps({"largest": largest}).encode())
+    with suppress(OSError), cache.locked(entry):  # else it is looked at again
+        cache.remember(entry, {"largest": largest})

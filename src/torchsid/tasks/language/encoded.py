@@ -5,7 +5,6 @@ CACHE/language-<20 hex>.json  written last: their SHA-256, size and time, how ma
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torchsid.durable import file_sha256, replaced, sha256_of_json
+from torchsid.durable import file_sha256, replaced
 from torchsid.errors import DataError, printable
 from torchsid.tasks import cache, ledger
 from torchsid.tasks.domain import PARTS
@@ -23,7 +22,7 @@ from torchsid.tasks.language.corpus import Corpus, Part
 from torchsid.tasks.progress import Progress
 from torchsid.tasks.vocabulary import Bytes, Characters, Pieces, Vocabulary, remembered
 
-_FORMAT = 3  # raise it when what is stored changes
+_FORMAT = 4  # raise it when what is stored changes
 _CHUNK = 2**22  # characters that are encoded at once
 
 Known = dict[str, Any]
@@ -94,14 +93,11 @@ def _text(path: Path, sha256: str) -> str:
 
 def _known(entry: Path) -> Known | None:
     """Return what is known of a text's tokens, if they are there and undamaged."""
-    ids = entry.with_suffix(".ids")
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):  # absent, or damaged
-        known: Known = json.loads(entry.with_suffix(".json").read_bytes())
-        whole = known.pop("signature") == sha256_of_json(known)
-        if whole and known["state"] != _state(ids):  # copied, maybe
-            whole, known["state"] = known["sha256"] == file_sha256(ids), _state(ids)
-        if whole:
-            return known
+    ids, known = entry.with_suffix(".ids"), cache.remembered(entry.with_suffix(".json"))
+    with suppress(OSError):
+        if known and known["state"] != _state(ids):  # copied, maybe
+            return {**known, "state": _state(ids)} if known["sha256"] == file_sha256(ids) else None
+        return known
     return None
 
 
@@ -141,8 +137,7 @@ def _encode(entry: Path, path: Path, text: str, tokens: str, wanted: int | Vocab
         "bytes": lengths,
         "vocabulary": {"tokens": tokens, **vocabulary.about()},
     }
-    with replaced(entry.with_suffix(".json"), shared=True) as file:
-        file.write(json.dumps({**known, "signature": sha256_of_json(known)}).encode())
+    cache.remember(entry.with_suffix(".json"), known)
     return known
 
 

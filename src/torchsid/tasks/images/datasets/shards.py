@@ -18,7 +18,6 @@ from torchsid.tasks import cache, ledger
 from torchsid.tasks.domain import PARTS
 from torchsid.tasks.files import Files
 from torchsid.tasks.images import tars
-from torchsid.tasks.images.datasets.folder import divided
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.encoded import Catalogue
 from torchsid.tasks.images.raw import RawSet
@@ -29,7 +28,7 @@ from torchsid.tasks.images.tars import TarImages
 from torchsid.tasks.names import Names
 from torchsid.tasks.parts import part_of
 from torchsid.tasks.progress import Progress
-from torchsid.tasks.splitting import Labels
+from torchsid.tasks.splitting import Labels, a_fifth
 
 _CLASSES = ("classes.txt", "classnames.txt", "labels.txt")
 _PACKED = re.compile(r".*\.(tar\.(gz|bz2|xz|zst|lz4|Z)|t[gbx]z2?)", re.IGNORECASE)
@@ -73,7 +72,7 @@ def shards(request: Request) -> RawSet:
         files={
             f"{len(names)} archives": ledger.of_all(files, ledger.sha256s(request.cache, request.name, root, files, request.files))
         },
-        divide=partial(divided, num_classes=len(class_names), by_lot=not any(map(_part, names))),
+        divide=partial(a_fifth, num_classes=len(class_names), by_lot=not any(map(_part, names))),
     )
     return decoded(catalogue, request)
 
