@@ -23,6 +23,7 @@ def changed(before: str, after: str) -> set[str]:
 def test_the_recipes_that_others_refer_to_are_shipped() -> None:
     shared = {"digits", "cifar10-paper", "cifar100-paper", "mnist-paper", "fashion-mnist"}
     staged = {"cifar10-resnet18", "cifar10-vgg11", "cifar10-vit-tiny", "digits-staged"}
+    staged |= {"trec", "sst2", "shakespeare", "shakespeare-bpe", "language-demo"}
     assert {f"{name}{twin}" for name in shared for twin in ("", "-bp", "-bp-plain")} <= set(NAMES)
     assert {f"{name}{twin}" for name in staged for twin in ("", "-bp")} <= set(NAMES)
     images = [resolve(name) for name in NAMES if resolve(name).task == "images"]

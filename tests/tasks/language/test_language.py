@@ -88,6 +88,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def test_a_text_of_the_package_needs_no_path_and_gives_way_to_one(language: Language, tmp_path: Path) -> None:
+    demo = Language(name="romeo-and-juliet", cache=str(tmp_path / "cache"))
+    splits = demo.load(0)
+    assert splits.about["name"] == "romeo-and-juliet.txt"
+    assert demo.write(demo.read("ROMEO:", splits.about)[0], splits.about) == "ROMEO:"
+    assert replace(demo, path=language.path, context=16).load(0).about["name"] == "text.txt"
+
+
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])
 def test_a_text_is_encoded_once_and_then_not_even_read(language: Language, read: list[str], tokens: Any) -> None:
     if tokens == "bpe":

@@ -6,7 +6,8 @@ from copy import copy
 from dataclasses import dataclass, field
 from html import escape
 from math import exp, log
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -40,6 +41,9 @@ class Language(Task):
 
     path: str = ""
     """A text file in UTF-8, or a folder with nanoGPT's `train.bin` and `val.bin`."""
+    name: Literal["", "romeo-and-juliet"] = ""
+    """A text that is part of the package, where no path is given: the first three quarters of W. Shakespeare's play, in the public
+    domain, as A. Karpathy's Tiny Shakespeare has them."""
     tokens: str = "characters"
     """What a text is cut into: its `characters`, its `bytes`, pieces of words that byte-pair encoding finds in the training part
     (`bpe`), or those of a `tokenizer.json`, by its path."""
@@ -72,7 +76,7 @@ class Language(Task):
     def like(self, about: About) -> "Language":
         """Return the task with the vocabulary of another text; see `Task.like`."""
         task = copy(self)
-        is_text = not path_of(self.path).is_dir()
+        is_text = not self._place.is_dir()
         if is_text or about["tokens"] != "given":
             object.__setattr__(task, "known", taken_over(about, self._kind if is_text else "given"))
         return task
@@ -83,13 +87,13 @@ class Language(Task):
         there = {name: part.count for name, part in found.parts.items() if part.count or name == "train"}
         if short := [f"{name} has {count}" for name, count in there.items() if count < 2 * length]:
             needed = f"data.context = {length} needs {2 * length} tokens in every part"
-            raise DataError(f"{printable(self.path)}: {needed}, but {'; '.join(short)}: lower it")
+            raise DataError(f"{printable(str(self._place))}: {needed}, but {'; '.join(short)}: lower it")
         train = found.parts["train"]
         rows = torch.arange(train.count // length - 1)
         inputs, target = Stored(Windows(train, length + 1, length), rows), Stored(Windows(train, length, length, first=1), rows)
         vocabulary = found.vocabulary
         about: dict[str, Any] = {
-            "name": printable(path_of(self.path).name),
+            "name": printable(self._place.name),
             "num_classes": vocabulary.size,
             "context": length,
             "tokens": "given" if isinstance(vocabulary, Numbers) else self._kind,
@@ -162,12 +166,16 @@ class Language(Task):
         """Return the text of tokens, `[t]`; of given tokens their numbers."""
         return remembered(about).decode(tokens.to(torch.int64).numpy())
 
+    @property
+    def _place(self) -> Path:
+        return path_of(self.path) if self.path or not self.name else Path(__file__).with_name(f"{self.name}.txt")
+
     def _corpus(self) -> Corpus:
-        if not self.path:
+        if not self.path and not self.name:
             raise DataError(
                 "a language model is trained on a text: set data.path to a file, or to a folder with train.bin and val.bin"
             )
-        path = path_of(self.path)
+        path = self._place
         if path.is_dir():
             return of_tokens(path, self.cache, size=self.vocabulary, validation=self.validation)
         shares = (self.validation, self.test)
