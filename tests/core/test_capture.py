@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.core.recorder import CountedCudaGraphs, ProcessorGraphs
+from tests.core.test_readout import X, Y, language_model
 from tests.core.test_step import deep
 from tests.cut.classifiers import cut, images
 from tests.networks import restless_extractor, small_batch, small_cascade
@@ -138,6 +139,20 @@ def test_step_of_a_learner_that_updates_by_itself() -> None:
     assert (graphs.recorded, graphs.replays) == (2, 3)
     assert_equal(learner.module, twin.module)
     assert all(parameter.grad is None for parameter in learner.module.parameters())
+
+
+def test_a_shared_readout_is_refreshed() -> None:
+    captured, eager = (language_model(head_settings={"refresh": 3}) for _ in range(2))
+    graphs, steps = ProcessorGraphs(), list[Any]()
+    for cascade in (captured, eager):
+        optimizer = torch.optim.SGD(cascade.parameters(), lr=0.5, fused=True)
+        learner = SID(cascade, optimizer=optimizer)
+        steps.append(CapturedStep(learner.step, learner, recorder=graphs) if cascade is captured else learner.step)
+    for _ in range(WARM_UP + 7):
+        outs = [step(X, Y) for step in steps]
+        assert torch.equal(outs[0].stage_losses, outs[1].stage_losses)
+    assert graphs.replays == 7
+    assert int(captured.readout.steps) == WARM_UP + 7  # type: ignore[union-attr]
 
 
 def test_backward_adds_to_the_gradients_that_are_there() -> None:

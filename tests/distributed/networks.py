@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from torchsid import SID, SharedCascade, StagedCascade, shared_cascade, staged_cascade
 from torchsid.core.cascade import Cascade
+from torchsid.core.side_effects import without_side_effects
 from torchsid.distributed.pipeline import PipelinedSID
 from torchsid.distributed.world import World, join
 
@@ -105,9 +106,10 @@ def pipelined(
 def trained(
     learner: SID | PipelinedSID, data: Batches, *, autocast: bool = False, new_alpha: float | None = None
 ) -> dict[str, Any]:
-    """Train for two epochs; return weights, the losses `[T, L]`, the beliefs of every batch and those of all samples.
+    """Train for two epochs, and evaluate between.
 
-    After the first step all stages learn with `new_alpha` if there is one.
+    Return weights, the losses `[T, L]`, the beliefs of every batch and those of all samples. After the first step all stages learn
+    with `new_alpha` if there is one.
     """
     losses, beliefs = [], []
     sizes = [len(target) for _, target in data]
@@ -115,6 +117,9 @@ def trained(
     for number, (x, target) in enumerate([*data, *data]):
         epoch, step = divmod(number, len(data))
         if step == 0:
+            if epoch and isinstance(learner.module, StagedCascade):
+                with without_side_effects(learner.module.eval()):
+                    learner.log_beliefs(x)
             learner.begin_epoch(epoch + 1)
             learner.module.train()
         torch.manual_seed(100 + number)

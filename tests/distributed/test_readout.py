@@ -21,11 +21,11 @@ V, T = 20, 6
 EXAMPLE = torch.zeros(2, T, dtype=torch.int64)
 
 
-def language_model(refresh: int) -> StagedCascade:
+def language_model(refresh: int, residual: bool = False) -> StagedCascade:
     """Three stages, the same at every call."""
     torch.manual_seed(0)
     settings: dict[str, Any] = {"head": "readout", "head_settings": {"refresh": refresh}, "max_head_share": 9.0, "by": "graph"}
-    return staged_cascade(GPT(EXAMPLE, V, width=8, blocks=3, heads=2), V, 3, EXAMPLE, **settings)
+    return staged_cascade(GPT(EXAMPLE, V, width=8, blocks=3, heads=2), V, 3, EXAMPLE, residual=residual, **settings)
 
 
 def texts() -> Batches:
@@ -36,7 +36,7 @@ def texts() -> Batches:
 
 @pytest.mark.parametrize(("size", "refresh", "parts"), [(2, 1, 1), (3, 5, 1), (2, 5, 2)])
 def test_workers_are_one_process_to_the_bit(size: int, refresh: int, parts: int) -> None:
-    build = partial(language_model, refresh)
+    build = partial(language_model, refresh, residual=size == 3)
     settings: dict[str, Any] = {"batch_size": 4, "example": EXAMPLE, "micro_batches": parts}
     workers = in_workers(partial(train_in_worker, build=build, data=texts, **settings), size)
     if parts == 1:

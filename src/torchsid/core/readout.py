@@ -15,7 +15,7 @@ class ReadoutCopy(nn.Module):
     """A read-only copy of a linear layer, one for all heads: buffers for what they read now, and for what they will read next.
 
     A step is one of the optimiser. Batches whose gradients add up belong to one: a step begins where the layer has no gradient, or
-    has been changed since.
+    has been changed since. A captured `backward` alone cannot see that, and counts every call.
 
     Args:
         source: the layer; it stays where it is, and is no submodule here.
