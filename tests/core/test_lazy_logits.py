@@ -10,6 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.strategies import alphas, temperatures
 from torchsid import SID, LocalObjective, StagedCascade, staged_cascade
@@ -162,6 +164,29 @@ def test_weights_after_steps_at_once_are_those_of_steps_that_make_all_logits(sha
     with pytest.raises(ValueError, match="the weights have been updated since: give on_belief"):
         _ = out.log_belief
     assert torch.equal(cascades[0](X), cascades[0].model(X))  # which makes its logits as ever
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest storage that anything computes, in bytes."""
+
+    found = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        sizes = [each.untyped_storage().nbytes() for each in tree_leaves(out) if isinstance(each, Tensor)]
+        self.found = max(self.found, *sizes, 0)
+        return out
+
+
+def test_nothing_of_the_size_of_all_logits_is_made() -> None:
+    torch.manual_seed(0)
+    model = GPT(X, 400, width=8, blocks=2, heads=2)
+    cascade = staged_cascade(model, 400, ["blocks.0"], X, head="readout", max_head_share=9.0)
+    learner, logits = SID(cascade, alpha=0.5), Y.numel() * 400 * 4
+    for told, least, most in (({}, 0, logits // 2), ({"on_belief": lambda *belief: None}, logits, None)):
+        with chunks_of(2000), Largest() as largest:
+            learner.backward(X, Y, **told)  # type: ignore[arg-type]
+        assert least <= largest.found <= (most or largest.found)
 
 
 def test_logits_are_made_where_they_are_few_or_somebody_needs_them() -> None:

@@ -93,7 +93,8 @@ def set_up(
     setup = Setup(config=config, device=device, splits=splits, batches=batches, learner=learner, optimizer=optimizer)
     with without_side_effects(learner.module):
         learner.module.eval()
-        answer = learner.log_beliefs(batches.first(2).x).shape[2:]
+        x = batches.first(2).x
+        answer = learner.lazy_log_beliefs(x)[-1].shape[1:] if learner.beliefs_can_wait else learner.log_beliefs(x).shape[2:]
     learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
     return setup
 
