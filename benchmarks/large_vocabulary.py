@@ -117,12 +117,18 @@ def main() -> None:
     ]
     if hasattr(torch.nn, "LinearCrossEntropyOptions"):
         contenders.insert(-2, ("linear_cross_entropy", 1.0))
-    rows = [in_fresh_processes(objective, name, alpha, sizes, calls) for name, alpha in contenders]
+    rows = []
+    for name, alpha in contenders:
+        print(f"objective: {name}, α = {alpha}", flush=True)
+        rows.append(in_fresh_processes(objective, name, alpha, sizes, calls))
     positions, width, outcomes = sizes
     context = min(256, positions // 8)
     given = {"batch_size": positions // context, "context": context, "vocabulary": outcomes, "width": width}
     (workload,), _ = plan_workloads(["gpt"], [2], head="readout", max_head_share=9.0, device="cpu", **given)
-    steps = [in_fresh_processes(step, workload, contender, calls) for contender in (Procedure(BACKPROP), Procedure(SID, 2))]
+    steps = []
+    for contender in (Procedure(BACKPROP), Procedure(SID, 2)):
+        print(f"step: {contender.name}", flush=True)
+        steps.append(in_fresh_processes(step, workload, contender, calls))
     record = {"command": "python benchmarks/large_vocabulary.py", **provenance(), "sizes": sizes, "workload": asdict(workload)}
     args.out.with_suffix(".json").write_text(json.dumps({**record, "objective": rows, "step": steps}, indent=1) + "\n")
     args.out.with_suffix(".md").write_text(f"{table(rows)}\n{table(steps)}")
