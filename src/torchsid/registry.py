@@ -29,7 +29,7 @@ class Registry:
     suffix: str = ""
     """What the name of the object ends in, after that of its file: `ConvBody` in `conv.py`."""
     family: str = ""
-    """What makes the entries `"FAMILY:NAME"` of their names, `"package.module:FAMILY"`."""
+    """The function that makes further entries, each of its name, with its module; in a setting they stand behind its name."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the folder's entries, in alphabetical order."""
