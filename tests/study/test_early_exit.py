@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from torchsid import shared_cascade, staged_cascade
-from torchsid.anytime import EarlyExit, ExitRule
+from torchsid.anytime import EarlyExit, ExitRule, confidence
+from torchsid.models.classifiers.gpt import GPT
 from torchsid.study.early_exit import LOSSES, Operations, exit_curve, exit_depth, measure_exits, operations, sweep
 from torchsid.tasks import Samples
 
@@ -120,3 +121,23 @@ def test_a_measurement_is_what_the_cascade_does() -> None:
     for wrong, message in ((data.take(slice(0)), "no samples"), (Samples(data.inputs, torch.zeros(50, 2)), "one outcome")):
         with pytest.raises(ValueError, match=message):
             measure_exits(EarlyExit(cascade, rule), wrong, prepare=lambda inputs: inputs)
+
+
+def test_each_position_leaves_at_the_stage_that_is_sure_of_it() -> None:
+    torch.manual_seed(0)
+    example = torch.zeros(2, 6, dtype=torch.int64)
+    cascade = staged_cascade(GPT(example, 5, width=8, blocks=3, heads=2), 5, 3, example)
+    tokens, target = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
+    target[1, 4:] = -100
+    log_beliefs = cascade.eval().log_beliefs(tokens).detach()[:, target >= 0]  # [L+1, M, 5]
+    rule = ExitRule("confidence", float(confidence(log_beliefs[1]).median()))
+    found, depth = (
+        measure_exits(EarlyExit(cascade, rule), Samples(tokens, target), prepare=lambda x: x),
+        exit_depth(log_beliefs, rule),
+    )
+    answers, truth = log_beliefs[depth, torch.arange(22)], target[target >= 0]
+    assert found["n"] == len(depth) == 22
+    assert found["average_depth"] == pytest.approx(float(depth.double().mean()))
+    assert len(depth.unique()) > 1
+    assert found["accuracy"] == pytest.approx(float((answers.argmax(-1) == truth).double().mean()))
+    assert found["kl"] == pytest.approx(float(torch.nn.functional.nll_loss(answers, truth)), rel=1e-5)

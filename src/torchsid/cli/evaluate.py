@@ -32,6 +32,9 @@ def run(args: argparse.Namespace) -> int:
         problem = f"--split {args.split}: --exit-curve chooses on validation images and measures on test images, leave --split out"
         raise ConfigError([problem], source="command")
     screen, network = Console(), training.load_network(args.directory, args.weights)
+    if args.exit_curve and network.task.positions != ():
+        problem = f"--exit-curve: {args.directory} answers at many positions of a sample; measure one rule, with --exit-when"
+        raise ConfigError([problem], source="command")
     cascade = cascade_of(network, args.directory) if args.exit_when or args.exit_curve else None
     exit_early = EarlyExit(cascade, args.exit_when) if cascade and args.exit_when else None
     splits = load_splits(network, args)
@@ -68,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:
     """Print what early exit spared, in the words of `measure_exits`, and why no more where batches cannot be divided."""
     right = {"accuracy": percent(found["accuracy"])} if "accuracy" in found else {}
+    right |= {"KL": f"{found['kl']:.4f}"} if "kl" in found else {}
     depth, operations = f"stage {found['average_depth']:.2f} of {stages}", percent(found["operations"])
     screen.rows([right | {"average exit": depth, "multiply-adds": operations}])
     if found["whole_batches"]:
@@ -77,7 +81,7 @@ def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:
 def _print_exits(screen: Console, found: dict[str, Any]) -> None:
     """Print what `measure_exits` found: where images left, how right they were, and what it cost."""
     rows = [(stage_name(row["stage"]), percent(row["share"]), percent(row["accuracy"])) for row in found["exits"]]
-    screen.table([f"exit when {found['rule']}", "images", "accuracy"], rows)
+    screen.table([f"exit when {found['rule']}", "share", "accuracy"], rows)
     emit()
     print_cost(screen, found, len(rows))
 

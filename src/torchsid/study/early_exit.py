@@ -15,7 +15,7 @@ from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, StagedCascade
 from torchsid.heads.cost import multiply_adds
 from torchsid.tasks import Samples
-from torchsid.training.evaluation import split
+from torchsid.training.evaluation import at_positions, believed, split
 
 LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of accuracy on the validation samples, that a threshold may cost
 
@@ -58,31 +58,40 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
 def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500) -> dict[str, Any]:
     """Run early exit on samples and return what came of it, as JSON can hold it; the cascade is in evaluation mode meanwhile.
 
+    Of samples with several positions each is one of its own, as when a text is continued: what was computed for one does not help
+    the others.
+
     Returns:
-        `rule`, `n`, `accuracy`; `average_depth` (stage of exit) and `average_computed` (stages that ran); `exits`, for each stage
-        the share of samples that left there, and their accuracy (None where there is none); `operations`, the share of the
-        multiply-adds of ordinary inference; `whole_batches`, see `EarlyExit`.
+        `rule`, `n`, `accuracy`, at positions `kl` in nats; `average_depth` (stage of exit) and `average_computed` (stages that
+        ran); `exits`, for each stage the share of samples that left there, and their accuracy (None where there is none);
+        `operations`, the share of the multiply-adds of ordinary inference; `whole_batches`, see `EarlyExit`.
 
     Raises:
-        ValueError: there are no samples, or they have several positions.
+        ValueError: there are no samples, or their targets are probabilities.
     """
     if not len(data.target):
         raise ValueError("no samples to measure early exit on: choose another split")
-    _check_single(data.target[:])
-    cascade, parts = early.cascade, []
+    if data.target[:1].is_floating_point():
+        _check_single(data.target[:])
+    cascade, parts, kl = early.cascade, [], dict[str, float]()
     with without_side_effects(cascade):
         cascade.eval()
-        for inputs in split(data.inputs, batch_size):
-            answer = early(prepare(inputs))
-            parts.append(torch.stack([answer.log_belief.argmax(-1), answer.depth, answer.computed]).cpu())
+        if data.target[:1].ndim > 1:
+            right, depth, loss = _at_positions(early, data, prepare)
+            computed, kl = depth, {"kl": float(loss.mean())}
+        else:
+            for inputs in split(data.inputs, batch_size):
+                answer = early(prepare(inputs))
+                parts.append(torch.stack([answer.log_belief.argmax(-1), answer.depth, answer.computed]).cpu())
+            predictions, depth, computed = torch.cat(parts, dim=1)
+            right = (predictions == data.target).double()
         cost = operations(cascade, prepare(data.inputs[:2]))
-    predictions, depth, computed = torch.cat(parts, dim=1)
-    right = (predictions == data.target).double()
     here = [depth == stage for stage in range(1, cascade.depth + 1)]
     return {
         "rule": str(early.rule),
         "n": len(right),
         "accuracy": float(right.mean()),
+        **kl,
         "average_depth": float(depth.double().mean()),
         "average_computed": float(computed.double().mean()),
         "exits": [
@@ -92,6 +101,23 @@ def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor]
         "operations": cost.share(computed),
         "whole_batches": early.whole_batches,
     }
+
+
+def _at_positions(early: EarlyExit, data: Samples, prepare: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return of each of the M positions that count whether its answer is right, the stage that gave it, and its loss, `[M]`."""
+
+    def measure(log_belief: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        right = log_belief.argmax(-1) == target
+        return early.rule(log_belief), right, -log_belief.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+    parts = [
+        at_positions(beliefs, part, measure)[0] for part, beliefs in believed(early.cascade.log_beliefs, data, prepare=prepare)
+    ]
+    sure, right, loss = (torch.cat(each, dim=1)[1:] for each in zip(*parts, strict=True))  # [L, M]
+    sure[-1] = True
+    depth = sure.int().argmax(0)
+    place = torch.arange(len(depth))
+    return right[depth, place].double(), depth + 1, loss[depth, place]
 
 
 def _check_single(target: Tensor) -> None:

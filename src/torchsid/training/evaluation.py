@@ -148,11 +148,11 @@ def _judge(beliefs: Beliefs, samples: Samples) -> tuple[Tensor, Tensor, Tensor, 
             divergence = -believed.gather(-1, target.unsqueeze(-1)).squeeze(-1)
         return divergence, best.values.exp(), best.indices
 
-    (divergence, confidence, answer), target, weight = _measured(beliefs, samples, judge)
+    (divergence, confidence, answer), target, weight = at_positions(beliefs, samples, judge)
     return divergence, confidence, answer, outcome_of(target), weight
 
 
-def _measured(
+def at_positions(
     beliefs: Beliefs, samples: Samples, measure: Callable[[Tensor, Tensor], Sequence[Tensor]]
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """Return what is measured, `[L+1, M]` each, of beliefs `[n, C]`, float64, and targets; target and weight `[M]` besides.
@@ -239,7 +239,7 @@ def descent_of(parts: Iterable[tuple[Samples, Beliefs]], objective: LocalObjecti
         log_target = objective.log_target(target, believed.shape[-1], dtype=torch.float64)
         return [propositions.divergence(believed, log_target, objective)]
 
-    to_target = torch.cat([_measured(beliefs, part, divergence)[0][0] for part, beliefs in parts], dim=1)  # [L+1, M]
+    to_target = torch.cat([at_positions(beliefs, part, divergence)[0][0] for part, beliefs in parts], dim=1)  # [L+1, M]
     rise = to_target.diff(dim=0)
     allowed = propositions.rounding(to_target)
     standard_error = rise.std(dim=1, correction=0) / rise.shape[1] ** 0.5
@@ -296,7 +296,7 @@ def passage_to_show(predictor: Predictor, data: Samples, *, prepare: Prepare, wh
     ((part, beliefs),) = believed(predictor, data.subset(slice(middle, middle + 1)), prepare=prepare)
     if len(beliefs) < 2:
         return {}
-    (guess, *logs), target, _ = _measured(beliefs, part, measure)
+    (guess, *logs), target, _ = at_positions(beliefs, part, measure)
     guess, log_guess, log_target = (each[:, -PASSAGE:].contiguous() for each in (guess, *(log.float() for log in logs)))
     return {"target": target[-PASSAGE:], "guess": guess, "log_guess": log_guess, "log_target": log_target}
 

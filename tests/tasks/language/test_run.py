@@ -40,6 +40,13 @@ def test_the_commands_take_it(tmp_path: Path, settings: list[str], capsys: pytes
     assert "bits a byte" in table[0]
     assert [line.split()[0] for line in table[1:5]] == ["prior", "stage", "stage", floor["name"]]
     _continue(run, tmp_path, capsys)
+    rule = ["--weights", "last", "--exit-when", "entropy<0", "--json", str(tmp_path / "found.json")]
+    assert main(["evaluate", str(run), *rule]) == 0
+    early = json.loads((tmp_path / "found.json").read_text())["early_exit"]
+    assert (early["n"], early["average_depth"]) == (evaluation["n"], 2)
+    assert early["kl"] == pytest.approx(evaluation["kl"][-1], rel=1e-5)
+    assert main(["evaluate", str(run), "--exit-curve"]) == 2
+    assert "measure one rule, with --exit-when" in capsys.readouterr().err
     assert main(["certify", str(run), "--split", "test"]) == 0
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
