@@ -84,7 +84,7 @@ def speed_up(spec: ModelSpec, batch: int, measured: dict[str, float]) -> dict[st
     rates = {}
     for ranks in (1, 2):
         found = forecast(planned.trace, planned.speed, replace(planned.mesh, ranks=ranks))
-        rates[str(ranks)] = found[NAME].images_per_second
+        rates[str(ranks)] = found[NAME].samples_per_second
     return {"model": spec.name, "foreseen": rates, "measured": measured}
 
 

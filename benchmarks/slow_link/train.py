@@ -16,7 +16,6 @@ from slow_link.workers import run_workers
 from torchsid.bench.comparisons import PipelineSettings, plan_pipelines
 from torchsid.bench.pipeline.bench import Turn, sent_a_step, steady_step_seconds, step_seconds
 from torchsid.bench.pipeline.contenders import GPIPE, ONE_F_ONE_B, SID_PIPELINE, seconds_of_stages
-from torchsid.bench.synthetic import UNITS
 from torchsid.bench.workload import Procedure as Method
 from torchsid.bench.workload import Workload, blocks_setting, network_of
 from torchsid.show.svg import standalone
@@ -149,7 +148,7 @@ def text(rows: Sequence[Row], workload: Workload, args: argparse.Namespace) -> s
     cells = {(row["contender"], row["delay_ms"], row["rate_bits"]): row for row in summary(rows)}
     lines = sorted({key[1:] for key in cells}, key=lambda line: (-(line[1] or float("inf")), line[0]))
     samples = workload.samples
-    count, unit = workload.batch_size * samples.positions, UNITS[samples.task].removesuffix("s")
+    count, unit = workload.batch_size * samples.positions, samples.unit.removesuffix("s")
     sent = {row["contender"]: " / ".join(f"{size / count:,.0f}" for size in row["there_and_back_bytes"]) for row in rows}
     body = [(name, *(_cell(cells[name, *line]) for line in lines), sent[name]) for name in sent]
     return f"""{table(("", *(line_name(*line) for line in lines), f"bytes a {unit}, there / back"), body)}

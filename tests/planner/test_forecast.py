@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchsid.bench.synthetic import Synthetic
 from torchsid.core.staged import StagePlan
 from torchsid.planner.devices import Device, Link, Mesh
 from torchsid.planner.forecast import FSDP, METHODS, ONE_F_ONE_B, SID, ZB_H1, Forecast, assign, forecast, holding
@@ -32,7 +33,7 @@ def even_trace(pieces: int, *, kept: int = 100, crossing: int = 10) -> Trace:
         head_operations=5000,
     )
     last = replace(piece, head="own", head_operations=0)
-    return Trace((*[piece] * (pieces - 1), last), 48, 10, (of(2), of(4)))
+    return Trace((*[piece] * (pieces - 1), last), Synthetic(task="images", image_size=4), (of(2), of(4)))
 
 
 def mesh(**changes: Any) -> Mesh:
@@ -96,7 +97,7 @@ def test_the_step_of_an_even_model_by_hand() -> None:
     found = planned(mesh())
     update, trunk, head = 4 * 2010 * 7 / 1e12, 64 * 2 * 6e-6, 64 * 6e-8
     assert found[SID].seconds == pytest.approx(trunk + head + update)
-    assert found[SID].efficiency == pytest.approx(found[SID].images_per_second / (4 / (8 * 6e-6)))
+    assert found[SID].efficiency == pytest.approx(found[SID].samples_per_second / (4 / (8 * 6e-6)))
     assert found[ONE_F_ONE_B].seconds == pytest.approx((16 + 4 - 1) / 16 * trunk + 4 * 2000 * 7 / 1e12, rel=1e-3)
     assert found[ONE_F_ONE_B].limit == "bubble"
     assert found[ONE_F_ONE_B].ranks[0].memory["kept"] == 4 * 4 * 2 * 100  # under way, samples of a micro-batch, pieces, bytes
@@ -115,7 +116,7 @@ def test_replicas_share_the_batch_and_exchange_gradients() -> None:
         assert after.memory == before.memory
         assert after.step["gradients"] > 0
         assert after.sent > before.sent
-        assert after.images_per_second < 2 * before.images_per_second
+        assert after.samples_per_second < 2 * before.samples_per_second
     assert "gradients" not in twice[FSDP].step
 
 
@@ -130,4 +131,4 @@ def test_nothing_is_more_efficient_than_the_work_alone(pieces: int, ranks: int, 
 
 def test_sid_needs_no_backward_traffic() -> None:
     found = planned(mesh(link=Link(2e7, 0.0)), even_trace(8, crossing=100))
-    assert found[SID].images_per_second > found[ONE_F_ONE_B].images_per_second
+    assert found[SID].samples_per_second > found[ONE_F_ONE_B].samples_per_second

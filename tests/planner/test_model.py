@@ -4,7 +4,6 @@ from functools import cache
 
 import pytest
 import torch
-from tests.models.test_classifier_conformance import READ_TOKENS
 from torch.optim import SGD
 
 from torchsid.core.peak_memory import kept_bytes
@@ -19,6 +18,7 @@ SPECS = {
     "resnet-18": ModelSpec(name="resnet-18", classes=10, image_size=16, width=8),
     "vit-tiny": ModelSpec(name="vit-tiny", classes=10, image_size=16, width=64, depth=3),
     "mlp": ModelSpec(name="mlp", classes=10, image_size=8, width=64, depth=2),
+    "gpt": ModelSpec(name="gpt", context=8, vocabulary=11, width=32, depth=3),
 }
 BATCH = 6
 every_model = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -35,9 +35,10 @@ def parameters(spec: ModelSpec) -> int:
 def test_the_vision_transformers_have_their_published_sizes() -> None:
     published = {"small": 22_050_664, "base": 86_567_656, "large": 304_326_632, "huge": 632_045_800, "giant": 1_844_440_680}
     assert {size: parameters(ModelSpec(name=f"vit-{size}")) for size in published} == published
+    assert parameters(ModelSpec(name="gpt2")) == 124_439_808 + 50257 * 768  # of a readout that is not tied
 
 
-@pytest.mark.parametrize("name", sorted({*model_names()} - {*READ_TOKENS}))
+@pytest.mark.parametrize("name", model_names())
 def test_its_own_sizes_change_nothing(name: str) -> None:
     spec = ModelSpec(name=name, image_size=112)
     sized = ModelSpec(name=name, image_size=112, width=spec.own("width"), depth=spec.own("depth"))
@@ -53,16 +54,16 @@ def test_depth_and_width_scale_a_preset() -> None:
     assert halved.build().blocks[0].mlp.fc1.out_features == 4096  # in proportion
 
 
-def images(spec: ModelSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randn(BATCH, 3, spec.image_size, spec.image_size), torch.randint(spec.classes, (BATCH,))
+def batch(spec: ModelSpec) -> tuple[torch.Tensor, torch.Tensor]:
+    return spec.samples.batch(BATCH)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @every_model
 def test_sid_keeps_what_was_foreseen(spec: ModelSpec, precision: Precision) -> None:
     found = traced(spec, stages=3, precision=precision)
-    x, target = images(spec)
-    cascade = staged_cascade(spec.build().train(), spec.classes, 3, x[:2])
+    x, target = batch(spec)
+    cascade = staged_cascade(spec.build().train(), spec.samples.outcomes, 3, x[:2])
     assert cascade.plan is not None
     names = [piece.cut for piece in found.pieces]
     ends = [names.index(stage.cut) + 1 for stage in cascade.plan.stages]
@@ -79,9 +80,11 @@ def test_sid_keeps_what_was_foreseen(spec: ModelSpec, precision: Precision) -> N
 @every_model
 def test_backpropagation_keeps_what_was_foreseen_to_the_byte(spec: ModelSpec) -> None:
     found = traced(spec, stages=3, precision="float32")
-    x, target = images(spec)
+    x, target = batch(spec)
     model = spec.build().train()
-    loss = BATCH * (spec.classes * 4 + 8)  # the log-probabilities and the classes, which the loss keeps
+    loss = (
+        BATCH * spec.samples.positions * (spec.samples.outcomes * 4 + 8)
+    )  # the log-probabilities and the classes, which the loss keeps
     measured = kept_bytes(model, lambda: Backprop(model).backward(x, target))
     assert 0 <= measured - found.kept_bytes(0, len(found.pieces), BATCH, local=False) <= 2 * loss + 64
 
@@ -89,7 +92,7 @@ def test_backpropagation_keeps_what_was_foreseen_to_the_byte(spec: ModelSpec) ->
 def test_pieces_and_heads_are_those_of_the_real_cascade() -> None:
     spec = ModelSpec(name="simple-cnn", classes=10, image_size=8, width=16)
     found = trace(spec)
-    x, _ = images(spec)
+    x, _ = batch(spec)
     cascade = staged_cascade(spec.build(), spec.classes, [piece.cut for piece in found.pieces[:-1]], x[:2])
     assert cascade.plan is not None
     for foreseen, real in zip(found.pieces, cascade.plan.stages, strict=True):

@@ -122,5 +122,5 @@ def test_the_model_or_the_batch_from_a_quarter_to_four_times(axis: str, values: 
     assert list(points) == values
     # One block is too shallow for four stages.
     assert [note.partition(":")[0] for note in left_out] == (["depth 1"] if axis == "depth" else [])
-    rates = [methods["SID"].images_per_second for methods in points.values()]
+    rates = [methods["SID"].samples_per_second for methods in points.values()]
     assert axis == "batch" or rates == sorted(rates, reverse=True)

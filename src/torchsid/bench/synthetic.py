@@ -17,7 +17,6 @@ SIZES_OF = {
 }
 """The sizes of a sample of each task whose networks can be measured."""
 UNITS = {"images": "images", "text": "texts", "language": "tokens"}
-"""What is counted a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +39,11 @@ class Synthetic:
     def positions(self) -> int:
         """The beliefs of a sample."""
         return self.context if self.task == "language" else 1
+
+    @property
+    def unit(self) -> str:
+        """What is counted a second."""
+        return UNITS[self.task]
 
     @property
     def shape(self) -> tuple[int, ...]:

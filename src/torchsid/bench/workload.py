@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid import models
-from torchsid.bench.synthetic import UNITS, Several, Synthetic
+from torchsid.bench.synthetic import Several, Synthetic
 from torchsid.core import schedules
 from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
@@ -142,7 +142,7 @@ class Workload:
     def throughput(self, step_seconds: float) -> dict[str, float]:
         """Return the images or texts a second, or of a language model the tokens, under their names in a row."""
         samples = self.samples
-        return {f"{UNITS[samples.task]}_per_second": self.batch_size * samples.positions / step_seconds}
+        return {f"{samples.unit}_per_second": self.batch_size * samples.positions / step_seconds}
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return the context that forward and backward run in."""

@@ -8,6 +8,7 @@ torchsid plan --model resnet-18 --image-size 32 --devices 2xmeasured --measure -
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,25 +17,29 @@ from torchsid.cli.console import Console, draw, write_json
 from torchsid.planner.devices import Bytes, Count, Seconds, Share
 
 if TYPE_CHECKING:
+    from torchsid.bench.synthetic import Synthetic
     from torchsid.planner.forecast import Forecast, Rank
     from torchsid.planner.request import Planned, Points
     from torchsid.show.svg import Drawing
 
 OPTIONS = (  # flag, how it is read, default, what stands for its value, help
     ("--width", positive, None, "W", "of the model, instead of its own"),
-    ("--depth", positive, None, "N", "blocks of a vit or an mlp, instead of its own"),
+    ("--depth", positive, None, "N", "blocks of a vit, a gpt or an mlp, instead of its own"),
     ("--image-size", positive, 224, "S", "pixels a side"),
-    ("--classes", positive, 1000, "C", "that it tells apart"),
+    ("--classes", positive, 1000, "C", "of images and texts"),
+    ("--context", positive, 1024, "T", "tokens of a text"),
+    ("--vocabulary", positive, 50257, "V", "that tokens are of"),
     ("--devices", str, "1xH100", "NxNAME", "16xH100, 2xmeasured, or 4xflops=50T,memory=12GiB,bandwidth=300GB/s"),
     ("--stages", positive, None, "N", "to cut the model into, instead of one a device"),
     ("--data", positive, None, "D", "replicas of the pipeline, instead of devices over stages"),
     ("--link", str, "50GB/s", "RATE", "of a device, each way: 50GB/s, 100Mbit/s"),
     ("--latency", str, "10us", "TIME", "of the link: 10us, 100ms"),
-    ("--batch-size", positive, 256, "B", "images, over all replicas"),
+    ("--batch-size", positive, 256, "B", "samples, over all replicas"),
     ("--micro-batches", positive, None, "M", "of 1F1B and ZB-H1, instead of four a device"),
     ("--optimizer", str, "adamw", "NAME", "sgd, momentum or adamw"),
     ("--precision", str, "bfloat16", "NAME", "float32, tf32 or bfloat16"),
     ("--queue", positive, 2, "N", "messages under way on a link"),
+    ("--refresh", positive, 1, "S", "steps from one refresh of a readout that heads share to the next"),
     ("--utilisation", float, None, "U", "share of the peak that training reaches, instead of 0.4"),
     ("--images", positive, None, "N", "of the training set: adds what the whole training takes, and the bytes of the data"),
     ("--epochs", positive, 90, "N", "of the whole training"),
@@ -45,7 +50,9 @@ OPTIONS = (  # flag, how it is read, default, what stands for its value, help
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    parser.add_argument("--model", required=True, metavar="NAME", help="a classifier, or vit-small … vit-giant, mlp-64, mlp-256")
+    parser.add_argument(
+        "--model", required=True, metavar="NAME", help="a classifier, vit-small … vit-giant, gpt2 … gpt2-xl, mlp-64, mlp-256"
+    )
     for flag, read, default, metavar, help_ in OPTIONS:
         shown = "" if default is None else " (default: %(default)s)"
         parser.add_argument(flag, type=read, default=default, metavar=metavar, help=help_ + shown)
@@ -59,25 +66,27 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.planner.model import ModelSpec
     from torchsid.planner.request import PlanRequest, end_of_scaling, resolve, sweep
 
-    model = ModelSpec(name=args.model, classes=args.classes, image_size=args.image_size, width=args.width, depth=args.depth)
+    sizes = ("classes", "image_size", "context", "vocabulary", "width", "depth")
+    model = ModelSpec(name=args.model, **{size: getattr(args, size) for size in sizes})
     asked: dict[str, Any] = {name: getattr(args, name) for name in PlanRequest.__dataclass_fields__ if name != "model"}
     problems = ["figure: it draws a sweep; add --sweep devices"] if args.figure and not args.sweep else []
     planned, screen = resolve(PlanRequest(model=model, **asked), problems), Console()
-    methods = forecast(planned.trace, planned.speed, planned.mesh)
+    methods, samples = forecast(planned.trace, planned.speed, planned.mesh), planned.trace.samples
     found: dict[str, Sequence[Mapping[str, object]]] = {
         "plan": [_plan(planned, methods[SID])],
         "ranks": [_rank(planned, place, rank) for place, rank in enumerate(methods[SID].ranks, 1)],
-        "methods": [_method(name, method) for name, method in methods.items()],
+        "methods": [_method(name, method, samples) for name, method in methods.items()],
     }
     if args.images:
-        found["whole"] = [_whole(name, method, planned.trace.image, args) for name, method in methods.items()]
+        size = prod(samples.shape)
+        found["whole"] = [_whole(name, method, size, args) for name, method in methods.items()]
     if args.sweep:
         points, left_out = sweep(planned, progress=screen.note)
-        along = [{args.sweep: value, **_method(name, point[name])} for name in METHODS for value, point in points.items()]
+        along = [{args.sweep: value, **_method(name, point[name], samples)} for name in METHODS for value, point in points.items()]
         ends = [{"method": name, "keeps half of the ideal throughput": end_of_scaling(points, name)} for name in METHODS if along]
         found |= {"sweep": along, "ends": ends, "left out": [{"left out": note} for note in left_out]}
         if args.figure:
-            draw(screen, args.figure, *_drawings(points, args.sweep, model.name))
+            draw(screen, args.figure, *_drawings(points, args.sweep, model.name, samples))
     for rows in found.values():
         screen.rows(rows)
     learnt = {"mesh": planned.mesh, "pieces": planned.trace.pieces, "seconds a sample": planned.speed}
@@ -91,15 +100,17 @@ def _plan(planned: "Planned", sid: "Forecast") -> dict[str, object]:
 
     model, mesh, sent = planned.request.model, planned.mesh, [rank.sent for rank in sid.ranks]
     step = sid.seconds - sid.step.get("gradients", 0.0)
+    samples = planned.trace.samples
     sizes = [f"{what} {size}" for what, size in (("width", model.width), ("depth", model.depth)) if size]
+    reads = f"{model.image_size} pixels" if samples.task == "images" else f"{model.context} tokens of {model.vocabulary:,}"
     return {
-        "model": ", ".join([model.name, *sizes, f"{model.image_size} pixels"]),
+        "model": ", ".join([model.name, *sizes, reads]),
         "parameters": Count(planned.trace.parameters),
         "multiply-adds": Count(sum(piece.operations for piece in planned.trace.pieces)),
         "pieces": len(planned.trace.pieces),
         "device": mesh.device.name,
         "its memory": Bytes(mesh.device.memory),
-        "images a step": mesh.batch,
+        f"{samples.unit} a step": mesh.batch * samples.positions,
         "micro-batches": mesh.micro_batches,
         "precision": mesh.precision,
         "optimizer": mesh.optimizer,
@@ -124,14 +135,14 @@ def _rank(planned: "Planned", place: int, rank: "Rank") -> dict[str, object]:
     }
 
 
-def _method(name: str, method: "Forecast") -> dict[str, object]:
+def _method(name: str, method: "Forecast", samples: "Synthetic") -> dict[str, object]:
     """Return one way to train."""
     return {
         "method": name,
         "ranks": method.mesh.ranks,
         "replicas": method.mesh.data,
         "step": Seconds(method.seconds),
-        "images/s": Count(method.images_per_second),
+        f"{samples.unit}/s": Count(method.samples_per_second * samples.positions),
         "efficiency": Share(method.efficiency),
         "memory": Bytes(method.memory),
         "fits": "yes" if method.fits else "no",
@@ -150,16 +161,17 @@ def _whole(name: str, method: "Forecast", size: int, args: argparse.Namespace) -
         "training": Seconds(steps * method.seconds),
         "sends": Bytes(steps * method.sent),
         "data": Bytes(args.images * size),
-        "data a second": Bytes(method.images_per_second * size),
+        "data a second": Bytes(method.samples_per_second * size),
     }
 
 
-def _drawings(points: "Points", axis: str, model: str) -> "Iterator[Drawing]":
+def _drawings(points: "Points", axis: str, model: str, samples: "Synthetic") -> "Iterator[Drawing]":
     from torchsid.planner.forecast import METHODS
     from torchsid.show.plots.curves import Line, curves
 
     values, ticks = list(points), {float(value): str(value) for value in points}
-    panels = (("images a second", "images_per_second", 1, "xy"), ("efficiency, %", "efficiency", 100, "x"))
+    rate = (f"{samples.unit} a second", "samples_per_second", samples.positions, "xy")
+    panels = (rate, ("efficiency, %", "efficiency", 100, "x"))
     for title, name, scale, logarithmic in panels:
         lines = []
         for method in METHODS:

@@ -134,6 +134,7 @@ class Mesh:
     optimizer: Optimizer
     precision: Precision
     queue: int  # messages that may be under way on a link of SID
+    refresh: int = 1  # steps from one refresh of a readout that heads share to the next
 
     @property
     def devices(self) -> int:

@@ -140,7 +140,7 @@ class Forecast:
         return sum(self.step.values())
 
     @property
-    def images_per_second(self) -> float:
+    def samples_per_second(self) -> float:
         """Over all replicas."""
         return self.mesh.batch / self.seconds
 
@@ -223,20 +223,22 @@ def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
     ends = [sum(heads[b - 1] for _, b in inside) for inside in groups]
     updates: list[float] = []
     ranks: list[Rank] = []
-    received, beliefs = FLOAT * samples * trace.image, 1  # the prior
+    received, before = samples * trace.samples.sample_bytes, 0
     for place, inside in enumerate(groups):
-        end, beliefs = inside[-1][1], beliefs + len(inside)
+        end, before = inside[-1][1], before + len(inside)
         sizes = [sum(piece.parameters for piece in pieces[a:b]) + pieces[b - 1].head_parameters for a, b in inside]
         updates.append(mesh.update_bytes(sum(sizes)) / speed.bandwidth)
-        # What crosses the cut, the beliefs so far in float32, a header.
-        message = samples * (mesh.wire * trace.crossing[end - 1] + FLOAT * beliefs * trace.classes) + _HEADER
-        sent = message if end < len(pieces) else 0.0
+        # What crosses the cut, what is known of the beliefs so far, a header; the last one sends back a readout that heads share.
+        told = trace.belief_bytes(samples, before, taught=before + 1 < mesh.stages)  # the last stage has α = 1
+        message = samples * mesh.wire * trace.crossing[end - 1] + told + _HEADER
+        ends_here, back = end == len(pieces), FLOAT * trace.readout * (mesh.ranks > 1)
+        sent = back * place / mesh.refresh if ends_here else message
         memory = holding(
             mesh,
             sum(sizes),
             gradients=max(sizes),  # a stage is updated before the next one runs
             kept=max(trace.kept_bytes(a, b, samples, local=True) for a, b in inside),
-            messages=mesh.queue * sent + received,
+            messages=received + (back * place if ends_here else mesh.queue * sent + back),
         )
         seconds = trunk[place] + ends[place] + updates[place]
         ranks.append(Rank(parameters=sum(sizes), memory=memory, sent=sent, stages=inside, seconds=seconds))
@@ -262,7 +264,7 @@ def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Forecast]:
             mesh,
             parameters,
             kept=fixed + under_way * (trace.kept_bytes(a, b, micro, local=False) - fixed),
-            messages=2 * both_ways or FLOAT * micro * trace.image,  # activations and their gradients
+            messages=2 * both_ways or micro * trace.samples.sample_bytes,  # activations and their gradients
         )
         ranks.append(Rank(parameters=parameters, memory=memory, sent=count * both_ways))
     updates = [mesh.update_bytes(rank.parameters) / speed.bandwidth for rank in ranks]

@@ -16,28 +16,38 @@ from torch.optim import SGD, AdamW
 from torchsid import models
 from torchsid.bench.recorder import BACKWARD, FORWARD, HEAD, UPDATE, sid_seconds
 from torchsid.bench.steps import median_seconds
+from torchsid.bench.synthetic import Synthetic
+from torchsid.bench.workload import blocks_setting, task_of
 from torchsid.core.beliefs import to_log_belief
+from torchsid.core.lazy_logits import pays
 from torchsid.core.side_effects import threads
 from torchsid.core.staged import StagedCascade, StagePlan
 from torchsid.cut.assemble import staged_cascade
 from torchsid.cut.cuts import candidates
 from torchsid.cut.profile import profile, storage_id
 from torchsid.errors import ConfigError, unknown_name
+from torchsid.models.classifiers.gpt import GPT
 from torchsid.models.classifiers.mlp import MLP
 from torchsid.models.classifiers.vit_tiny import ViTTiny
 from torchsid.planner.devices import MEASURED, PRECISIONS, Device, Mesh, Precision
 
 # Beside every classifier, large ones that only a plan can afford:
-# arXiv 2010.11929 (base, large, huge), 2012.12877 (small), 2106.04560 (giant: its G/14, 1.84 billion parameters)
+# arXiv 2010.11929 (base, large, huge), 2012.12877 (small), 2106.04560 (giant: its G/14, 1.84 billion parameters), and the sizes of
+# GPT-2, with a readout of its own
 PRESETS: dict[str, dict[str, Any]] = {
     "vit-small": {"width": 384, "depth": 12, "patch_size": 16},
     "vit-base": {"width": 768, "depth": 12, "patch_size": 16},
     "vit-large": {"width": 1024, "depth": 24, "patch_size": 16},
     "vit-huge": {"width": 1280, "depth": 32, "patch_size": 14, "heads": 16},
     "vit-giant": {"width": 1664, "depth": 48, "patch_size": 14, "heads": 16, "mlp_ratio": 8192 / 1664},
+    "gpt2": {"width": 768, "blocks": 12, "heads": 12},
+    "gpt2-medium": {"width": 1024, "blocks": 24, "heads": 16},
+    "gpt2-large": {"width": 1280, "blocks": 36, "heads": 20},
+    "gpt2-xl": {"width": 1600, "blocks": 48, "heads": 25},
     "mlp-64": {"width": 1024, "depth": 64},
     "mlp-256": {"width": 1024, "depth": 256},
 }
+_FAMILIES = {"vit": ViTTiny, "gpt": GPT, "mlp": MLP}  # what the presets are made of
 _SMALL, _LARGE = 2, 4  # batches that are traced; BatchNorm needs two samples
 _MAX_HEAD_SHARE = 0.25  # of an even stage, as `staged_cascade` has it
 
@@ -49,35 +59,48 @@ class ModelSpec:
     name: str
     classes: int = 1000
     image_size: int = 224
+    context: int = 1024
+    vocabulary: int = 50257
     width: int | None = None
     depth: int | None = None
 
     def own(self, size: Literal["width", "depth"]) -> int | None:
         """Return the width or the number of blocks that it is built with; None where it cannot be set."""
-        default = signature(self._network).parameters.get(size)
-        return getattr(self, size) or PRESETS.get(self.name, {}).get(size, default and default.default)
+        name = size if size == "width" else blocks_setting(self._network)
+        default = signature(self._network).parameters.get(name or "")
+        return getattr(self, size) or PRESETS.get(self.name, {}).get(name, default and default.default)
+
+    @property
+    def samples(self) -> Synthetic:
+        """What it reads and is to answer."""
+        sizes = {"image_size": self.image_size, "context": self.context, "vocabulary": self.vocabulary}
+        return Synthetic(task=task_of(self._network), classes=self.classes, **sizes)
 
     @property
     def _network(self) -> Any:
-        return ViTTiny if self.name.startswith("vit") else MLP if self.name in PRESETS else models.CLASSIFIERS.load(self.name)
+        family = next((made for prefix, made in _FAMILIES.items() if self.name.startswith(prefix)), None)
+        return family if family and self.name in PRESETS else models.CLASSIFIERS.load(self.name)
 
     def problems(self) -> Iterator[str]:
         """Yield what can be found to be wrong without building."""
         if self.name not in model_names() and ":" not in self.name:
             yield unknown_name("model", self.name, model_names())
-        elif self.depth and "depth" not in signature(self._network).parameters:
-            yield f"depth {self.depth}: {self.name} has a fixed one; it can be set for a vit or an mlp"
-        if self.classes < 2:
-            yield f"classes {self.classes}: a belief needs 2 or more"
+        elif self.depth and blocks_setting(self._network) is None:
+            yield f"depth {self.depth}: {self.name} has a fixed one; it can be set for a vit, a gpt or an mlp"
+        for what, count in (("classes", self.classes), ("vocabulary", self.vocabulary)):
+            if count < 2:
+                yield f"{what} {count}: a belief needs 2 or more"
 
     def build(self) -> nn.Module:
         """Return the classifier, in the mode and on the device of the moment; a ValueError where it cannot be of these sizes."""
         own = PRESETS.get(self.name, {})
-        settings = own | {size: value for size in ("width", "depth") if (value := getattr(self, size)) is not None}
+        settings = own | ({"width": self.width} if self.width is not None else {})
+        if self.depth is not None and (name := blocks_setting(self._network)):
+            settings |= {name: self.depth}
         if settings.get("width") != own.get("width"):
             settings.pop("heads", None)  # then one for every 64 of the width
-        images = torch.empty(2, 3, self.image_size, self.image_size, device="meta")
-        model: nn.Module = self._network(images, self.classes, **settings)
+        samples = self.samples
+        model: nn.Module = self._network(samples.inputs(2), samples.outcomes, **settings)
         return model
 
 
@@ -99,9 +122,9 @@ class Trace:
     """A model on paper."""
 
     pieces: tuple[StagePlan, ...]  # the trunk between neighbouring points of a cut, and the head that would read the end of each
-    image: int  # elements of an input sample
-    classes: int
+    samples: Synthetic  # what it reads and is to answer
     kept: tuple[Sequence[Kept], Sequence[Kept]]  # by the pieces, of a small and of a larger batch
+    readout: int = 0  # numbers of the last stage's readout, where all heads share it
 
     @property
     def parameters(self) -> int:
@@ -112,6 +135,17 @@ class Trace:
     def crossing(self) -> list[int]:
         """Elements a sample that cross the end of each piece; nothing is behind the last."""
         return [*(prod(piece.features) for piece in self.pieces[:-1]), 0]
+
+    def belief_bytes(self, samples: float, stages: int, *, taught: bool) -> float:
+        """Return what a message tells of the beliefs after so many stages: all of them and the prior, in float32.
+
+        Where heads share a readout, and a step makes no logits, they are the likeliest outcomes, and if the next stage is
+        `taught` by the last belief, the hidden state that it follows from.
+        """
+        positions, outcomes = samples * self.samples.positions, self.samples.outcomes
+        if self.readout and pays(int(positions), outcomes):
+            return 4 * positions * (stages + self.readout / outcomes * taught)
+        return 4 * positions * outcomes * (stages + 1)
 
     def kept_bytes(self, start: int, end: int, batch: float, *, local: bool) -> float:
         """Return what the pieces start … end−1 keep for backward, each storage once; if `local`, as a stage of SID with its head.
@@ -141,19 +175,21 @@ def trace(spec: ModelSpec, *, stages: int | None = None, precision: Precision = 
     # On the meta device alone, attention would keep its weights, and autocast would do nothing.
     with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         cascade.to_empty(device="cpu").train()
-        small, large = (_kept(cascade, torch.empty(batch, 3, spec.image_size, spec.image_size)) for batch in (_SMALL, _LARGE))
-    return Trace(cascade.plan.stages, 3 * spec.image_size**2, spec.classes, (small, large))
+        small, large = (_kept(cascade, spec.samples.inputs(batch)) for batch in (_SMALL, _LARGE))
+    readout = sum(each.numel() for each in cascade.readout.newest) if cascade.readout and cascade.shares_readout else 0
+    return Trace(cascade.plan.stages, spec.samples, (small, large), readout)
 
 
 def cut_everywhere(spec: ModelSpec, stages: int | None = None) -> StagedCascade:
     """Return the model, cut at every point at which it can be, with the heads of a cascade of so many stages; see `trace`."""
-    example = torch.zeros(_SMALL, 3, spec.image_size, spec.image_size)
     try:
-        model = spec.build()
+        model, samples = spec.build(), spec.samples
+        example = samples.inputs(_SMALL, str(torch.get_default_device()))
         points = candidates(profile(model, example))
         share = _MAX_HEAD_SHARE * len(points) / min(stages or len(points), len(points))
         cuts = [point.name for point in points[:-1]]
-        return staged_cascade(model, spec.classes, cuts or 1, example, max_head_share=share)
+        mask = None if example.is_meta else getattr(model, "mask_of", None)  # without numbers there is none to read
+        return staged_cascade(model, samples.outcomes, cuts or 1, example, max_head_share=share, mask=mask)
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
@@ -169,7 +205,7 @@ def _kept(cascade: StagedCascade, x: Tensor) -> list[Kept]:
 
 def _storages(cascade: StagedCascade, x: Tensor, *, stop: bool) -> list[dict[int, int]]:
     """Return what a piece keeps, its head, the next piece …; `stop` cuts the graph behind every piece."""
-    log_belief = cascade.prior(x)
+    log_belief = torch.empty(0)
     own = {storage_id(tensor) for tensor in (*cascade.parameters(), *cascade.buffers())}
     parts: list[dict[int, int]] = [{}]
     alive: list[Tensor] = []  # so that no storage's id is used again
@@ -183,6 +219,7 @@ def _storages(cascade: StagedCascade, x: Tensor, *, stop: bool) -> list[dict[int
     def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
         nonlocal log_belief
         parts.append({})
+        log_belief = log_belief if stage else cascade.prior(tensors[0])
         log_belief = to_log_belief(cascade.heads[stage](tensors[0], log_belief).detach())
         parts.append({})
         return [tensor.detach() for tensor in tensors] if stop else tensors
@@ -223,8 +260,7 @@ def measure(spec: ModelSpec, mesh: Mesh) -> Speed:
     samples = mesh.batch // mesh.data
     with torch.random.fork_rng(devices=[]), threads(max(torch.get_num_threads() // mesh.devices, 1)):
         cascade = cut_everywhere(spec, mesh.stages).train()
-        x = torch.randn(samples, 3, spec.image_size, spec.image_size)
-        target = torch.randint(spec.classes, (samples,))
+        x, target = spec.samples.batch(samples)
         momentum = 0.9 if mesh.optimizer == "momentum" else 0.0
         optimizer = AdamW if mesh.optimizer == "adamw" else lambda parameters: SGD(parameters, momentum=momentum)
         with torch.autocast("cpu", torch.bfloat16, enabled=mesh.precision == "bfloat16"):

@@ -36,6 +36,7 @@ class PlanRequest:
     optimizer: Optimizer = "adamw"
     precision: Precision = "bfloat16"
     queue: int = 2
+    refresh: int = 1
     utilisation: float | None = None
     measure: bool = False
     sweep: Axis | None = None  # what `sweep` is to vary
@@ -111,6 +112,7 @@ def _mesh(request: PlanRequest, problems: Sequence[str]) -> Mesh:
         optimizer=request.optimizer,
         precision=precision,
         queue=request.queue,
+        refresh=request.refresh,
     )
 
 
@@ -167,6 +169,6 @@ def _on_devices(planned: Planned, devices: int) -> Mapping[str, Forecast]:
         found.append(forecast(planned.trace, planned.speed, here))
 
     def merit(method: Forecast) -> tuple[bool, float]:
-        return method.fits, method.images_per_second if method.fits else -method.memory
+        return method.fits, method.samples_per_second if method.fits else -method.memory
 
     return {name: max((forecasts[name] for forecasts in found), key=merit) for name in METHODS}
