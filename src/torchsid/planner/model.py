@@ -66,8 +66,8 @@ class ModelSpec:
 
     def own(self, size: Literal["width", "depth"]) -> int | None:
         """Return the width or the number of blocks that it is built with; None where it cannot be set."""
-        name = size if size == "width" else blocks_setting(self._network)
-        default = signature(self._network).parameters.get(name or "")
+        name = (size if size == "width" else blocks_setting(self._network)) or ""
+        default = signature(self._network).parameters.get(name)
         return getattr(self, size) or PRESETS.get(self.name, {}).get(name, default and default.default)
 
     @property
