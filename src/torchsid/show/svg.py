@@ -74,12 +74,14 @@ def finish(figure: "Figure", title: str, description: str) -> Drawing:
 
     The title says what it shows, the description is read to those who cannot see it.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = StringIO()
     layout = figure.get_layout_engine()
     assert layout is not None
-    layout.execute(figure)  # by itself: `savefig` would draw everything once more for it
+    layout.execute(figure)
     figure.set_layout_engine("none")
-    figure.savefig(buffer, metadata={"Date": None})
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # `savefig` would draw everything twice
     body = buffer.getvalue().partition("<svg")[2]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", f"<svg{body}", flags=re.DOTALL)
     prefix = "f" + sha256((title + description + body).encode()).hexdigest()[:8]
