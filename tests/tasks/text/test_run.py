@@ -25,7 +25,6 @@ def test_the_commands_take_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["train", "trec", *(f"--set={each}" for each in given), "--out", run]) == 0
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["last"]["test"]["n"] == 30
     assert main(["evaluate", run]) == 0
-    assert main(["report", run]) == 0
     assert "how many are there ?" in (tmp_path / "run" / "report.html").read_text()
     capsys.readouterr()
     assert main(["predict", run, "who was it?", "x" * 300, " ", str(tmp_path / "trec-test.parquet")]) == 2
