@@ -81,7 +81,8 @@ def finish(figure: "Figure", title: str, description: str) -> Drawing:
     assert layout is not None
     layout.execute(figure)
     figure.set_layout_engine("none")
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # `savefig` would draw everything twice
+    # `savefig` would draw everything twice.
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
     body = buffer.getvalue().partition("<svg")[2]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", f"<svg{body}", flags=re.DOTALL)
     prefix = "f" + sha256((title + description + body).encode()).hexdigest()[:8]
