@@ -1,5 +1,6 @@
-"""Which weights each method of benchmarks/retention.py trains."""
+"""Which weights each method of benchmarks/retention.py trains, and that its table is made of what is recorded."""
 
+import json
 import runpy
 from copy import deepcopy
 from pathlib import Path
@@ -32,3 +33,8 @@ def test_only_backpropagation_brings_the_last_loss_below_the_cut(method: str) ->
     if "LoPT" in method:  # reads no target
         torch.testing.assert_close(*found)
     assert all(parameter.grad is None for parameter in old.parameters())
+
+
+def test_the_table_is_made_of_what_is_recorded() -> None:
+    recorded = BENCHMARKS / "results" / "retention.json"
+    assert SCRIPT["table"](json.loads(recorded.read_text())["runs"]) == recorded.with_suffix(".md").read_text()
