@@ -181,7 +181,7 @@ def create(
             return head
     least, factor = min(tried)
     pooling = f" with maps read {factor} times smaller" if factor > 1 else ""
-    linear = (width_of(example) + num_classes) * num_classes
+    linear = 0 if positions == "tokens" else (width_of(example) + num_classes) * num_classes
     cheaper = f", choose a cheaper head (linear takes {linear:,})" if kind != "linear" else ""
     takes = f"takes {least:,} multiply-adds a sample{pooling}, over the budget of {budget:,}"
     way_out = f"raise budget{cheaper}, or cut the trunk where it has fewer channels"
