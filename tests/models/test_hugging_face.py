@@ -13,6 +13,7 @@ from torchsid.cli.main import main
 from torchsid.errors import ConfigError
 from torchsid.learners.sid import SID
 from torchsid.models import CLASSIFIERS, NETWORKS
+from torchsid.models.hugging_face import untie
 from torchsid.settings import build, settings_of
 from torchsid.training import resolve
 
@@ -128,3 +129,16 @@ def test_a_causal_model_of_a_folder_has_its_weights_and_a_readout_of_its_own(tmp
     ours = trunk(folder)(x, 14, "tokens")
     assert ours.model.lm_head.weight is not ours.model.transformer.wte.weight
     assert torch.equal(ours.eval()(x), theirs(x).logits)
+
+
+def test_a_model_that_is_untied_is_saved_whole(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 20}
+    model = transformers.BertForMaskedLM(transformers.BertConfig(**sizes))
+    readout = untie(model).get_output_embeddings()
+    assert readout.weight is not model.get_input_embeddings().weight
+    torch.nn.init.normal_(readout.weight)
+    torch.nn.init.normal_(readout.bias)
+    model.save_pretrained(tmp_path)
+    loaded = transformers.BertForMaskedLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(model.state_dict()), rtol=0, atol=0)
+    assert untie(loaded) is loaded

@@ -94,11 +94,12 @@ def untie(model: Model) -> Model:
     embedding, readout = parts.get_input_embeddings(), parts.get_output_embeddings()
     if readout is None or readout.weight is not embedding.weight:
         return model
-    readout.weight = nn.Parameter(embedding.weight.detach().clone(), embedding.weight.requires_grad)
+    for name, source in parts.all_tied_weights_keys.items():  # others as well, which the configuration ties with these
+        owner, _, own = name.rpartition(".")
+        shared = model.get_parameter(source)
+        setattr(model.get_submodule(owner), own, nn.Parameter(shared.detach().clone(), shared.requires_grad))
+    parts.all_tied_weights_keys.clear()  # or they would not be saved
     parts.config.get_text_config(decoder=True).tie_word_embeddings = parts.config.tie_word_embeddings = False
-    own = {name for name, parameter in model.named_parameters() if parameter is readout.weight}
-    for name in own & parts.all_tied_weights_keys.keys():  # or it would not be saved
-        del parts.all_tied_weights_keys[name]
     return model
 
 
