@@ -50,17 +50,20 @@ def remembered(path: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process makes what is kept at `path`, and let no other do so; an OSError where nothing can be written."""
+def locked(path: Path) -> Iterator[bool]:
+    """Wait until no other process makes what is kept at `path`, and let no other do so; an OSError where nothing can be written.
+
+    Yields whether that is certain: some file systems have no locks, and who builds there at the same time writes the same.
+    """
     lock = path.with_name(f"{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _wait(descriptor, lock)
+            alone = _wait(descriptor, lock)
             if os.fstat(descriptor).st_nlink:
                 try:
-                    yield
+                    yield alone
                 finally:
                     lock.unlink(missing_ok=True)
                 return
@@ -68,12 +71,13 @@ def locked(path: Path) -> Iterator[None]:
             os.close(descriptor)  # who held it before has removed the file that we opened, or we are done
 
 
-def _wait(descriptor: int, lock: Path) -> None:
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another process prepares the same data: waiting for it (%s)", lock)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: who builds at the same time writes the same
-            pass
+def _wait(descriptor: int, lock: Path) -> bool:
+    """Lock a file, and return whether the system can."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another process prepares the same data: waiting for it (%s)", lock)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except (OSError, AttributeError):
+        return False
+    return True

@@ -162,6 +162,7 @@ def test_a_killed_process_leaves_nothing_that_hinders_and_of_two_at_once_one_enc
     for process in both:
         process.join()
     assert log.read_bytes() == b"..."  # a part each, once
+    assert {path.suffix for path in Path(language.cache).iterdir()} == {".ids", ".json", ".npz"}  # nothing half-written
     assert language.load(0).about["num_classes"] == len(set(TEXT))
 
 

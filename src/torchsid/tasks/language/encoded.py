@@ -60,8 +60,8 @@ def of_text(
     if known is None:
         text = _text(path, sha256)
         try:
-            with cache.locked(entry):
-                known = _known(entry) or _encode(entry, path, text, tokens, given or size, shares)
+            with cache.locked(entry) as alone:
+                known = _known(entry) or _encode(entry, path, text, tokens, given or size, shares, shared=not alone)
         except OSError as error:
             there = printable(str(entry.parent))
             raise DataError(f"tokens cannot be kept in {there} ({error.strerror}): set data.cache") from None
@@ -101,7 +101,9 @@ def _known(entry: Path) -> Known | None:
     return None
 
 
-def _encode(entry: Path, path: Path, text: str, tokens: str, wanted: int | Vocabulary, shares: Sequence[float]) -> Known:
+def _encode(
+    entry: Path, path: Path, text: str, tokens: str, wanted: int | Vocabulary, shares: Sequence[float], *, shared: bool
+) -> Known:
     """Write the tokens of a text, in a vocabulary or one of some size, and what is to be known of them."""
     held_out = [round(share * len(text)) for share in shares]
     ends = [len(text) - sum(held_out), len(text) - held_out[1], len(text)]
@@ -113,7 +115,7 @@ def _encode(entry: Path, path: Path, text: str, tokens: str, wanted: int | Vocab
     dtype, ids = "uint16" if vocabulary.size <= 2**16 else "uint32", entry.with_suffix(".ids")
     progress, digest = Progress(f"encoding {printable(path.name)}", len(text)), hashlib.sha256()
     counts, lengths = [0, 0, 0], [0, 0, 0]
-    with replaced(ids, shared=True) as file:
+    with replaced(ids, shared=shared) as file:
         line = 1
         for part, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             for chunk in _chunks(text, start, end):
