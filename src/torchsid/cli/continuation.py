@@ -58,7 +58,8 @@ class Continuation(NamedTuple):
         for line in text.splitlines(keepends=True):
             for begin in range(start, start + len(line), width):
                 end = min(begin + width, start + len(line))
-                yield from filter(str.strip, (text[begin:end].rstrip("\n"), marks[begin:end].rstrip()))
+                yield text[begin:end].rstrip("\n")
+                yield from filter(None, [marks[begin:end].rstrip()])
             start += len(line)
 
 
