@@ -21,7 +21,7 @@ def main() -> None:
     for verb in (line, train):
         under = verbs.add_parser(verb.__name__.rpartition(".")[2], help=verb.__doc__.splitlines()[0])
         under.add_argument("--out", type=Path, default=Path("benchmarks/results/slow-links"))
-        under.add_argument("--delays", type=float, nargs="+", default=verb.DELAYS_MS, metavar="MS", help="one way")
+        under.add_argument("--delays", type=float, nargs="*", default=verb.DELAYS_MS, metavar="MS", help="one way")
         verb.add_arguments(under)
         under.set_defaults(run=verb.run)
     args = parser.parse_args()

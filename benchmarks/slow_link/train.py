@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -118,7 +118,7 @@ def _measure(job: dict[str, Any], delay_ms: float, rate_bits: float | None) -> l
                 "step_s": [step_seconds(each) for each in turns],
                 "steady_step_s": [steady_step_seconds(each) for each in turns],
                 "sent_bytes": sent_a_step(turns[0]),
-                "there_and_back_bytes": [sent_a_step([turn]) for turn in turns[0]],
+                "there_and_back_bytes": [mean(sent_a_step([turn]) for turn in own) for own in zip(*turns, strict=True)],
                 "dropped": dropped,
             }
         )
