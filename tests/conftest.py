@@ -39,7 +39,7 @@ def _sendable(value: Any) -> Any:
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
         return {key: _sendable(each) for key, each in value.items()}
-    return [_sendable(each) for each in value] if isinstance(value, list | tuple) else value
+    return type(value)(map(_sendable, value)) if isinstance(value, list | tuple) else value
 
 
 TOLERANCES = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5)}  # relative and absolute, as PyTorch's own
