@@ -143,7 +143,7 @@ def test_beliefs_at_the_positions_of_the_models_logits(slots: int, head: str, by
     )
     expected = gradients(cascade)
     cascade.zero_grad()
-    output = SID(cascade, temperature=0.5).backward(x, target, weight=weight)
+    output = SID(cascade, temperature=0.5, alpha="step:0.5:1").backward(x, target, weight=weight)
     assert_same_gradients(cascade, expected, 1e-10)
     torch.testing.assert_close(output.stage_losses, losses)
 

@@ -224,7 +224,7 @@ CASES = {
 def test_padding_moves_no_belief_of_a_text_model(name: str) -> None:
     case = CASES[name]
     torch.manual_seed(0)
-    config = getattr(transformers, f"{case.model}Config")(vocab_size=30, **case.settings())
+    config = getattr(transformers, f"{case.model}Config")(vocab_size=30, use_cache=False, **case.settings())
     model = getattr(transformers, f"{case.model}ForSequenceClassification")(config).eval()
     cascade = cut(model, padded(SHORT, case.left))
     assert_padding_moves_nothing(cascade, padded(SHORT, case.left), padded(LONG, case.left))

@@ -31,7 +31,7 @@ def conflict(cascade: SharedCascade, schedule: str = "streaming") -> Tensor:
 def test_cosines_are_those_of_the_losses_gradients(schedule: str, positions: Positions) -> None:
     cascade = small_cascade(5, positions=positions)
     x, target, weight = batch_at(positions)
-    learner = SID(cascade, schedule=schedule)  # type: ignore[arg-type]
+    learner = SID(cascade, schedule=schedule, alpha=0.5)  # type: ignore[arg-type]
     cosines = gradient_conflict(learner, x, target, weight=weight)
     z = cascade.extractor(x).detach().requires_grad_()
     teachers, log_target = cascade.log_beliefs(x).detach(), learner.log_target(target, weight)

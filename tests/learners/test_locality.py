@@ -133,10 +133,10 @@ def leaky(step: Step) -> StepOutput:
     """A schedule that forgets to detach the belief."""
     cascade, objective = step.cascade, step.objective
     assert isinstance(cascade, SharedCascade)
-    features, log_beliefs, losses = cascade.features(step.x), [cascade.prior(step.log_target)], []
+    features, log_beliefs, losses = cascade.features(step.x), [cascade.prior(step.target)], []
     for stage, alpha in zip(cascade.stages, objective.alphas(cascade.depth), strict=True):
         log_belief = to_log_belief(stage(features, log_beliefs[-1])[1])
-        losses.append(objective(log_belief, step.log_target, log_beliefs[-1], alpha).mean())
+        losses.append(objective(log_belief, step.target, log_beliefs[-1], alpha).mean())
         log_beliefs.append(log_belief)
     (step.scales * torch.stack(losses)).sum().backward()
     return StepOutput(torch.stack(losses).detach(), log_beliefs[-1].detach())

@@ -276,8 +276,9 @@ class SID(Learner):
 
         So it is where they would be many numbers, targets are classes, all heads can do without, and nobody asks for beliefs.
         """
-        few = on_belief is not do_nothing or target.is_floating_point() or not pays(target.numel(), self.module.num_classes)
-        return not few and self.logits_can_wait
+        if not isinstance(target, Tensor) or target.is_floating_point() or on_belief is not do_nothing:
+            return False
+        return pays(target.numel(), self.module.num_classes) and self.logits_can_wait
 
     @property
     def logits_can_wait(self) -> bool:
