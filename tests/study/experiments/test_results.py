@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 from scipy import stats
-from tests.study.experiments.samples import experiment, results
+from tests.study.experiments.samples import experiment, record, results
 from tests.study.fake import maker
 
 from torchsid.errors import RunError
 from torchsid.study.experiments.experiment import ContenderConfig
 from torchsid.study.experiments.grid import Job
-from torchsid.study.experiments.runner import COLUMNS, Results, validation_of
+from torchsid.study.experiments.runner import COLUMNS, Outcome, Results, validation_of
+from torchsid.study.experiments.runner import _choose as choose_rates
 from torchsid.study.frame import Case
 from torchsid.study.runs import load_run
 
@@ -39,6 +40,17 @@ def test_the_reference_may_stand_beside_the_axis() -> None:
 
 def test_last_and_best_are_always_there() -> None:
     assert results(SCORES, of=experiment(metrics=["kl", "best"])).metrics == ["accuracy", "best", "kl"]
+
+
+def test_what_judges_the_task_is_shown_first_and_chooses_the_rate() -> None:
+    cell = Case("SID", "4")
+    right, likely = Job(cell, 0.001, 0), Job(cell, 0.002, 0)
+    runs = {right: record(0, 0.9), likely: record(0, 0.8)}
+    runs[likely].scores["last", "validation"].by_stage["kl"] = (2.3, 0.5, 0.3)  # type: ignore[index]  # less than the other's
+    done = dict.fromkeys(runs, Outcome())
+    assert [choose_rates(list(runs), runs, done, judge)[cell] for judge in ("accuracy", "kl")] == [right.rate, likely.rate]
+    about = experiment(recipe="language-demo", axis=None, contenders={"SID": ContenderConfig()}, metrics=["accuracy"])
+    assert results({("SID", ""): A}, of=about).metrics == ["kl", "best-kl", "accuracy"]
 
 
 def test_a_row_for_every_number_and_of_rates_that_were_not_chosen_validation_alone(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def difference_table(found: Results, metrics: Sequence[str]) -> Table:
 
 def tuning_table(found: Results) -> Table:
     """Return one row a tuned cell: the validation by which rates are chosen with every rate, the chosen one marked."""
-    rows, name = [], grid.judged_by(found.experiment)
+    rows, name = [], found.judged_by
     metric = METRICS[name]
     for cell in found.cells:
         row: list[Cell | str] = _begin(found, cell)

@@ -131,7 +131,12 @@ class Results:
     @property
     def shown(self) -> tuple[str, ...]:
         """The metrics of every experiment with such a task."""
-        return SHOWN[judged_by(self.experiment)]
+        return SHOWN[self.judged_by]
+
+    @cached_property
+    def judged_by(self) -> str:
+        """What of a validation has chosen the rates, see `grid.judged_by`."""
+        return judged_by(self.experiment)
 
     def differences(self, metric: str) -> dict[Case, Difference]:
         """Return every cell less its reference, with p-values corrected for all of them together."""
