@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from tests.fuzz import data_sets
 from tests.fuzz.accidents import damage
 from tests.fuzz.case import Answer, BrokenPromiseError, command, without_reports
-from tests.training.conftest import checkpoint_bytes
+from tests.training.conftest import checkpoint_digests
 from torchsid.training import Interrupted, loop, resolve, train
 from torchsid.training.reporter import Reporter
 
@@ -140,7 +140,7 @@ def _damaged(files: list[Path], count: int, random: Random) -> str:
 
 def _resumed(made: Template, run: Path, config: Path, done: str) -> str:
     answer = trained(config, "--resume", "--out", run)
-    if answer.code == 0 and checkpoint_bytes(run) != checkpoint_bytes(made.run):
+    if answer.code == 0 and checkpoint_digests(run) != checkpoint_digests(made.run):
         raise BrokenPromiseError(f"{done}: resumed to other weights without a word: {answer}")
     return f"resume: {_outcome(answer)}"
 

@@ -17,7 +17,7 @@ from torchsid.tasks import Samples
 from torchsid.training import RunConfig, RunDirectory, train
 from torchsid.training.evaluation import Descent, calibration, choose, descent_of, evaluate, expected_calibration_error, unbroken
 
-from .conftest import Recorder, checkpoint_bytes, lasting
+from .conftest import Recorder, checkpoint_digests, lasting
 
 Small = Callable[..., RunConfig]
 CLASSES, COUNT = 4, 103
@@ -154,7 +154,7 @@ def test_the_shares_are_in_the_record_and_training_is_the_same(small: Small, tmp
     run = train(small("watch.certify=true"), tmp_path / "run")
     assert all(len(record["descent"]) == 2 and all(0 <= share <= 1 for share in record["descent"]) for record in lasting(run))
     assert lasting(finished.path)[0]["descent"] is None
-    assert checkpoint_bytes(run) == checkpoint_bytes(finished.path)
+    assert checkpoint_digests(run) == checkpoint_digests(finished.path)
     other = ["training.epochs=1", "data.validation=0.0", "learner.label_smoothing=0.1", "learner.direction=reverse"]
     assert len(lasting(train(small("watch.certify=true", *other), tmp_path / "reverse"))[0]["descent"]) == 2
     plain = small("watch.certify=true", "training.epochs=1", recipe="digits-bp-plain")

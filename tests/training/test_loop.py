@@ -14,7 +14,7 @@ from torchsid.errors import CheckpointError, ConfigError, NonFiniteError, RunErr
 from torchsid.learners import LEARNERS
 from torchsid.training import Interrupted, RunConfig, RunDirectory, checkpoint, loop, open_run, session, to_toml, train
 
-from .conftest import Recorder, assert_same_result, checkpoint_bytes, events, lasting
+from .conftest import Recorder, assert_same_result, checkpoint_digests, events, lasting
 
 Small = Callable[..., RunConfig]
 TOYS = "tests.training.toys"
@@ -229,10 +229,10 @@ def test_the_files_of_a_run(small: Small, finished: RunDirectory) -> None:
     assert evaluation["best"]["epoch"] == best["epoch"]
     assert evaluation["best"]["validation"]["accuracy"] == best["validation"]["accuracy"]
     assert evaluation["last"]["validation"]["kl"] == last["validation"]["kl"]
-    before, recorder = checkpoint_bytes(finished.path), Recorder()
+    before, recorder = checkpoint_digests(finished.path), Recorder()
     train(small(), finished.path, resume=True, reporter=recorder)
     assert "finished already" in recorder.warnings[0]
-    assert checkpoint_bytes(finished.path) == before
+    assert checkpoint_digests(finished.path) == before
 
 
 def test_who_listens_and_what_the_caller_does_change_nothing(small: Small, tmp_path: Path, finished: RunDirectory) -> None:
@@ -268,7 +268,7 @@ def test_without_validation_the_last_weights_are_the_best(small: Small, tmp_path
     evaluation = open_run(run).evaluation()
     assert evaluation["best"] == evaluation["last"]
     assert (evaluation["best"]["validation"], evaluation["best"]["test"]["n"]) == (None, 355)
-    assert checkpoint_bytes(run, "best") == checkpoint_bytes(run, "last") != checkpoint_bytes(other)
+    assert checkpoint_digests(run, "best") == checkpoint_digests(run, "last") != checkpoint_digests(other)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(small: Small, tmp_path: Path) -> None:

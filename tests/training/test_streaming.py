@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from torchsid.errors import DataError
 from torchsid.training import Interrupted, RunConfig, open_run, resolve, train
@@ -86,6 +87,7 @@ def test_a_file_that_vanishes_ends_a_run_that_is_saved(photos: Photos, folder: P
 
 
 def test_a_run_whose_decoding_process_is_killed_goes_on_with_fewer(photos: Photos, reference: Path, tmp_path: Path) -> None:
+    list(DataLoader(range(2), num_workers=1))  # as programs do; PyTorch has its handler of dead processes from now on
     before = children()
 
     def kill(epoch: int, step: int) -> None:

@@ -156,7 +156,7 @@ class _Processes:
     def decoded(self, wanted: Iterable[Wanted]) -> Iterator[Tensor]:
         self.asked.begin(wanted)
         try:
-            self.found = _in_thread(lambda: iter(self.loader))
+            self.found = _in_thread(self._start)
             for images in self.found:
                 if isinstance(images, str):
                     raise DataError(images)
@@ -166,6 +166,13 @@ class _Processes:
             first = f" while the batch of {self.decoder.images.where(self.asked.open[0])} was awaited" if self.asked.open else ""
             what = f"a process that decodes images has died{first} ({' '.join(str(error).split())[:200]})"
             raise DataError(f"{what}; {_MEMORY}") from error
+
+    def _start(self) -> Any:
+        found: Any = iter(self.loader)
+        if found._worker_pids_set:  # a program with a loader of its own has PyTorch's handler, which would raise as well
+            torch._C._remove_worker_pids(id(found))
+            found._worker_pids_set = False
+        return found
 
     def end(self) -> None:
         if self.found is not None:
