@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from torchsid.learners import LEARNERS
 from torchsid.training import recipe_names, resolve
 from torchsid.training.config import differences
 from torchsid.training.setup import build_learner, build_task
@@ -29,6 +30,10 @@ def test_the_recipes_that_others_refer_to_are_shipped() -> None:
     images = [resolve(name) for name in NAMES if resolve(name).task == "images"]
     noisy = {config.recipe for config in images if config.data.noise.kind != "none"}
     assert noisy == {"digits-noise", *(f"digits-noise-{method}" for method in NOISE_METHODS)}
+
+
+def test_every_method_has_a_recipe() -> None:
+    assert {resolve(name).learner.name for name in NAMES} == set(LEARNERS.names())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ from torchsid.lazy import lazy_names
 if TYPE_CHECKING:
     from torchsid.core.capture import CapturedStep as CapturedStep
     from torchsid.core.cascade import Cascade as Cascade
+    from torchsid.core.layers import Layered as Layered
     from torchsid.core.learner import Learner as Learner
     from torchsid.core.learner import StepOutput as StepOutput
     from torchsid.core.objective import LocalObjective as LocalObjective

@@ -71,6 +71,8 @@ class Learner(ABC):
     """Whether every stage has a loss of its own, so that its belief can be used: to stop early, or to audit labels."""
     runs_on_workers: ClassVar[bool] = False
     """Whether its stages can be trained by several processes."""
+    takes_positions: ClassVar[bool] = True
+    """Whether it can answer at several positions of a sample."""
     needs_whole_samples: ClassVar[bool] = False
     """Whether it cannot follow augmentation that blends several samples into one."""
     window: int | None = None

@@ -95,6 +95,8 @@ class StagedCascade(Cascade):
         self.segments = segments
         self.owned = tuple(map(tuple, owned))
         self.overwritten = frozenset(overwritten)
+        self.independent = False
+        """Whether every stage answers for itself, its head being told the prior and not the previous belief."""
         self.plan: Plan | None = None
         """What each stage keeps, computes and trains, and what its head adds; `print(cascade.plan)`."""
         self.axes = tuple(axes) or (Axes(),) * self.depth
@@ -154,6 +156,8 @@ class StagedCascade(Cascade):
 
     def answer(self, stage: int, tensors: list[Tensor], log_belief: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the tensors as they are, and the logits of the stage's head; see `Cascade.answer`."""
+        if self.independent:
+            log_belief = self.prior(tensors[0], stage)
         return tensors, self.heads[stage](self.axes[stage].batch_first(tensors[0]), log_belief, **self._told_of(stage, tensors))
 
     def _told_of(self, stage: int, tensors: list[Tensor]) -> dict[str, Tensor | None]:

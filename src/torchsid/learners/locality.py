@@ -8,6 +8,7 @@ stages of its window and no other.
 """
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade
 from torchsid.core.combine import PCGrad
+from torchsid.core.layers import Layered
 from torchsid.core.learner import Learner
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import LocalityError
@@ -44,7 +46,7 @@ def check_locality(learner: Learner, x: Inputs, target: Tensor, *, weight: Tenso
     The network, its gradients and the random number generators are left as they were.
 
     Args:
-        learner: one whose losses reach back over a `window` of stages, as those of `SID`.
+        learner: one whose losses reach back over a `window` of stages, or layers, as those of `SID`.
         x: a small batch.
         target: its targets.
         weight: of each position, if they do not all count the same; see `Learner.backward`.
@@ -55,8 +57,7 @@ def check_locality(learner: Learner, x: Inputs, target: Tensor, *, weight: Tenso
     """
     if learner.window is None:
         raise ValueError(f"{type(learner).__name__} has one loss for the whole network, which is not local: give a SID learner")
-    cascade, window = learner.module, learner.window
-    assert isinstance(cascade, Cascade)
+    cascade, window = cast("Cascade | Layered", learner.module), learner.window
 
     def leaks(mask: Tensor) -> list[tuple[int, str]]:
         """Return stage and name of every parameter with a gradient though no loss that reaches its stage is on."""

@@ -1,0 +1,209 @@
+"""Methods that train a network by a rule of their own, without one loss that is differentiated through all of it."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from torchsid.core.beliefs import check_positions, forward_kl, log_target, share, to_log_belief
+from torchsid.core.calling import Inputs
+from torchsid.core.cascade import do_nothing
+from torchsid.core.layers import Layered
+from torchsid.core.learner import Learner, StepOutput
+from torchsid.core.pitfalls import Lookout
+from torchsid.core.staged import StagedCascade
+from torchsid.core.weighting import counted
+from torchsid.errors import TargetError
+
+Lock = Literal["forward", "update", "backward"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a rule learns from."""
+
+    x: Any
+    log_target: Tensor
+    """`p_y` as log-probabilities, `[B, C]`; of a cascade that answers at positions `[B, ..., C]`."""
+    share: Tensor
+    """The part of each sample in a mean, `w / Σ w`, `[B, ...]`: `1/B` where all count the same."""
+    scales: Tensor
+    """What each loss is multiplied by where it is differentiated, `[losses]`."""
+
+    @cached_property
+    def target(self) -> Tensor:
+        """`p_y` as probabilities, `[B, C]`; one-hot for classes."""
+        return self.log_target.exp()
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """Return `Σ w·l / Σ w` of one loss a sample, `[B, ...]`; one where `w = 0` counts nothing, whatever it is."""
+        return (losses.masked_fill(self.share == 0, 0.0) * self.share).sum()
+
+    def error(self, logits: Tensor) -> Tensor:
+        """Return `e = (p − p_y) · share`, `[B, C]`: the gradient of the mean cross-entropy with respect to the logits."""
+        return (logits.detach().softmax(-1) - self.target.to(logits.dtype)) * self.share.unsqueeze(-1).to(logits.dtype)
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Return the mean of `KL(p_y ‖ p)`, a scalar: the cross-entropy less the target's entropy."""
+        return self.mean(forward_kl(to_log_belief(logits), self.log_target))
+
+
+class Rule(Learner):
+    """A method with a rule of its own: a subclass says in `learn` what it adds to the gradients.
+
+    Ideas of the reviews stand in the class: which of the three locks of Jaderberg et al. (2017) it has, and whether the backward
+    pass of one layer needs the weights of the next.
+    """
+
+    locks: ClassVar[frozenset[Lock]] = frozenset()
+    """What a layer waits for: `forward`, the layers before it; `update`, the forward pass of the layers behind it; `backward`,
+    their backward pass."""
+    transports_weights: ClassVar[bool] = False
+    """Whether the weights of a layer are used to compute the gradients of another."""
+    needs_classes: ClassVar[bool] = False
+    """Whether it cannot learn from probability rows."""
+    answers_in_training: ClassVar[bool] = True
+    """Whether the belief that a step tells is what the network answers; if not, it is one that the method comes by."""
+    module: Any
+    """A network that says its `num_classes`; with losses of its own for each part, also its `depth`."""
+    lookout: Lookout
+
+    @property
+    def losses(self) -> int:
+        """The number of losses, each of which may be scaled by itself: one a layer in a local method, else 1."""
+        return 1 if self.window is None else self.module.depth
+
+    @abstractmethod
+    def learn(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Add what a batch teaches to `.grad`; return the mean losses, `[losses]`, and the logits `[B, ..., C]` of all that answer.
+
+        Every gradient is multiplied by `batch.scales`, the losses are not. Samples of share 0 must not count.
+        """
+
+    def backward(
+        self,
+        x: Inputs,
+        target: Tensor,
+        *,
+        weight: Tensor | None = None,
+        scale: float | Tensor = 1.0,
+        samples: Tensor | None = None,
+        on_belief: Callable[[int, Tensor], None] = do_nothing,
+    ) -> StepOutput:
+        """Add what the rule says to `.grad` of every parameter; step nothing. See `Learner.backward`.
+
+        Raises:
+            TargetError: the target does not fit, or is of a kind that the method cannot learn from.
+            NonFiniteError: a parameter holds NaN or infinity from the start.
+            ValueError: nothing would be trained; `scale` is neither one number nor one a loss, or `weight` not one a position.
+        """
+        self.lookout.begin()
+        losses, answers = self.learn(self.batch(x, target, weight=weight, scale=scale))
+        beliefs = [to_log_belief(logits.detach()) for logits in answers]
+        for stage, log_belief in enumerate(beliefs):
+            on_belief(stage, log_belief)
+        self.lookout.end()
+        answered = torch.stack([log_belief.argmax(-1) for log_belief in beliefs])
+        return StepOutput(torch.stack(list(losses)).detach(), beliefs[-1], answered)
+
+    def batch(self, x: Any, target: Tensor, *, weight: Tensor | None, scale: float | Tensor) -> Batch:
+        """Return a batch with its targets and what each counts, checked; errors as of `backward`."""
+        name = type(self).__name__
+        if self.needs_classes and isinstance(target, Tensor) and target.is_floating_point():
+            raise TargetError(f"{name} learns from classes, not from probability rows: give integers [B], target.argmax(-1)")
+        weight, like = counted(target, weight), next(self.module.parameters())
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        log_p_y = log_target(target, self.module.num_classes, weight=weight, dtype=dtype).to(like.device)
+        if not self.takes_positions:
+            check_positions(log_p_y.shape[:-1], x.shape[:1], self.module.num_classes)
+        scales = torch.as_tensor(scale).to(log_p_y)
+        if scales.shape not in ((), (1,), (self.losses,)):
+            raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a loss, [{self.losses}]")
+        counts = torch.ones_like(log_p_y[..., 0]) if weight is None else weight.to(log_p_y)
+        return Batch(x=x, log_target=log_p_y, share=share(counts), scales=scales.expand(self.losses))
+
+    def prepare_training(self, *, samples: int, epochs: int, optimizer: Optimizer, answer: torch.Size) -> None:
+        """See `Learner.prepare_training`; a ValueError says as well that the method cannot answer at several positions."""
+        if len(answer) > 1 and not self.takes_positions:
+            what = f"{type(self).__name__} answers once a sample, and the task at {answer[0]} positions"
+            raise ValueError(f"{what}: take another method")
+        super().prepare_training(samples=samples, epochs=epochs, optimizer=optimizer, answer=answer)
+
+
+class LayerRule(Rule):
+    """A rule for a sequence of layers.
+
+    Args:
+        network: the layers.
+
+    Raises:
+        ValueError: it is no `Layered`, or has a single layer.
+    """
+
+    networks: ClassVar[tuple[str, ...]] = ("layered",)
+    takes_positions: ClassVar[bool] = False
+    module: Layered
+
+    def __init__(self, network: Layered) -> None:
+        name = type(self).__name__
+        if not isinstance(network, Layered):
+            raise ValueError(f"{name} trains a sequence of layers, not a {type(network).__name__}: give Layered(model, example)")
+        if network.depth < 2:
+            raise ValueError(f"{name} trains two layers or more, and the network has one: take a deeper one")
+        self.module = network
+        self.lookout = Lookout(network)
+
+
+class StageRule(Rule):
+    """A rule for the stages of a cut classifier: each has a loss of its own, and no gradient crosses a cut.
+
+    Every stage answers for itself: its head is told the prior instead of the previous belief, which SID alone hands on.
+
+    Args:
+        cascade: a staged cascade.
+
+    Raises:
+        ValueError: it is no staged cascade.
+    """
+
+    networks: ClassVar[tuple[str, ...]] = ("staged",)
+    trains_stages: ClassVar[bool] = True
+    locks: ClassVar[frozenset[Lock]] = frozenset({"forward"})
+    module: StagedCascade
+    window: int | None = 1
+
+    def __init__(self, cascade: StagedCascade) -> None:
+        if not isinstance(cascade, StagedCascade):
+            way = "cut a classifier, staged_cascade(model, num_classes, stages, example)"
+            raise ValueError(f"{type(self).__name__} trains a StagedCascade, not a {type(cascade).__name__}: {way}")
+        self.module = cascade
+        cascade.independent = True
+        self.lookout = Lookout(cascade)
+
+    @abstractmethod
+    def loss(self, stage: int, features: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the mean loss of stage `stage` (from 0), a scalar, by what its head reads `[B, ...]` and says `[B, ..., C]`."""
+
+    def learn(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Let one stage after the other learn, and hand on what it makes without its graph."""
+        cascade, losses, answers = self.module, list[Tensor](), list[Tensor]()
+
+        def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
+            if stage == 0:
+                where = cascade.prior(tensors[0]).shape[:-1]
+                check_positions(batch.log_target.shape[:-1], where, cascade.num_classes)
+            tensors, logits = cascade.answer(stage, tensors, cascade.prior(tensors[0], stage))
+            loss = self.loss(stage, cascade.axes[stage].batch_first(tensors[0]), logits, batch)
+            if loss.requires_grad:  # not so for a frozen stage
+                (batch.scales[stage] * loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            answers.append(logits.detach())
+            return [tensor.detach() for tensor in tensors]
+
+        cascade.run(batch.x, close)
+        return losses, answers

@@ -1,0 +1,36 @@
+"""A multi-layer perceptron: linear layers with an activation between them, on the flattened input."""
+
+from collections import OrderedDict
+from typing import Literal
+
+from torch import Tensor, nn
+
+from torchsid.settings import Count, checked
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+@checked
+def perceptron(
+    example: Tensor,
+    num_classes: int,
+    *,
+    width: Count = 256,
+    hidden_layers: Count = 2,
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu",
+) -> nn.Sequential:
+    """Return `flatten`, then `linear_i` and `activation_i` for each hidden layer, and a linear `head`: `[B, ...]` to `[B, C]`.
+
+    Args:
+        example: a batch of inputs.
+        num_classes: C.
+        width: Width of the hidden layers.
+        hidden_layers: Their number.
+        activation: What stands behind each.
+    """
+    parts = OrderedDict[str, nn.Module](flatten=nn.Flatten())
+    inputs = example[0].numel()
+    for i in range(1, hidden_layers + 1):
+        parts |= {f"linear_{i}": nn.Linear(inputs, width), f"activation_{i}": ACTIVATIONS[activation]()}
+        inputs = width
+    return nn.Sequential(parts | {"head": nn.Linear(inputs, num_classes)})
