@@ -53,6 +53,13 @@ class Batch:
         return self.mean(forward_kl(to_log_belief(logits), self.log_target))
 
 
+def send_back(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Add to `.grad` of what made each output what its gradient says, shaped like it; one that nothing trained made is left out."""
+    pairs = [(h, gradient) for h, gradient in zip(outputs, gradients, strict=True) if h.requires_grad]
+    if pairs:
+        torch.autograd.backward([h for h, _ in pairs], [gradient for _, gradient in pairs])
+
+
 class Rule(Learner):
     """A method with a rule of its own: a subclass says in `learn` what it adds to the gradients.
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from torchsid.core.layers import Layered
-from torchsid.core.rule import Batch, LayerRule, Lock
+from torchsid.core.rule import Batch, LayerRule, Lock, send_back
 
 
 class DirectFeedbackAlignment(LayerRule):
@@ -26,11 +25,13 @@ class DirectFeedbackAlignment(LayerRule):
     """
 
     locks: ClassVar[frozenset[Lock]] = frozenset({"forward", "update"})
+    gain: ClassVar[float] = 1.0
+    """What the matrices are drawn from: `U(±gain/√n_l)`."""
 
     def __init__(self, network: Layered) -> None:
         super().__init__(network)
         for i, size in enumerate(network.sizes[1:-1]):
-            bound = size.numel() ** -0.5
+            bound = self.gain * size.numel() ** -0.5
             feedback = next(network.parameters()).new_empty(network.num_classes, size.numel()).uniform_(-bound, bound)
             network.register_buffer(f"feedback_{i}", feedback.detach())
 
@@ -39,11 +40,11 @@ class DirectFeedbackAlignment(LayerRule):
         h, outputs = batch.x, []
         for layer in self.module.layers:
             outputs.append(h := layer(h.detach()))
-        e = batch.scales[0] * batch.error(h)
-        arriving = [self.arriving(i, e).view_as(h) for i, h in enumerate(outputs[:-1])]
-        torch.autograd.backward(outputs, [*arriving, e])
+        signal = self.signal(batch, h)
+        arriving = [(signal @ self.module.get_buffer(f"feedback_{i}")).view_as(h) for i, h in enumerate(outputs[:-1])]
+        send_back(outputs, [batch.scales[0] * gradient for gradient in (*arriving, batch.error(h))])
         return [batch.cross_entropy(h)], [h]
 
-    def arriving(self, layer: int, e: Tensor) -> Tensor:
-        """Return what stands for `∂L/∂h` behind a hidden layer (from 0), `[B, n]`, given the error `[B, C]`."""
-        return e @ self.module.get_buffer(f"feedback_{layer}")
+    def signal(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Return what every hidden layer gets through its matrix, `[B, C]`; already multiplied by the shares."""
+        return batch.error(logits)
