@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from torchsid.core.lazy_logits import LazyLogits
 from torchsid.core.objective import LocalObjective
 from torchsid.core.pitfalls import Lookout
 from torchsid.core.staged import StagedCascade
+
+Lock = Literal["forward", "update", "backward"]
+"""What a layer waits for: the layers before it; the forward pass of those behind it; their backward pass (arXiv 1608.05343)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Learner(ABC):
     """Whether every stage has a loss of its own, so that its belief can be used: to stop early, or to audit labels."""
     runs_on_workers: ClassVar[bool] = False
     """Whether its stages can be trained by several processes."""
+    locks: ClassVar[frozenset[Lock]] = frozenset({"forward", "update", "backward"})
+    """What a layer, or a stage, waits for in training."""
+    transports_weights: ClassVar[bool] = True
+    """Whether the weights of a layer, or a stage, serve to compute the gradients of another."""
     takes_positions: ClassVar[bool] = True
     """Whether it can answer at several positions of a sample."""
     needs_whole_samples: ClassVar[bool] = False

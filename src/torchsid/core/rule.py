@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,13 +14,11 @@ from torchsid.core.beliefs import check_positions, forward_kl, log_target, share
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import do_nothing
 from torchsid.core.layers import Layered
-from torchsid.core.learner import Learner, StepOutput
+from torchsid.core.learner import Learner, Lock, StepOutput
 from torchsid.core.pitfalls import Lookout
 from torchsid.core.staged import StagedCascade
 from torchsid.core.weighting import counted
 from torchsid.errors import TargetError
-
-Lock = Literal["forward", "update", "backward"]
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,11 @@ def send_back(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
 class Rule(Learner):
     """A method with a rule of its own: a subclass says in `learn` what it adds to the gradients.
 
-    Ideas of the reviews stand in the class: which of the three locks of Jaderberg et al. (2017) it has, and whether the backward
-    pass of one layer needs the weights of the next.
+    It says which `locks` it has, and whether it `transports_weights`.
     """
 
-    locks: ClassVar[frozenset[Lock]] = frozenset()
-    """What a layer waits for: `forward`, the layers before it; `update`, the forward pass of the layers behind it; `backward`,
-    their backward pass."""
+    locks: ClassVar[frozenset[Lock]] = frozenset({"forward"})
     transports_weights: ClassVar[bool] = False
-    """Whether the weights of a layer are used to compute the gradients of another."""
     needs_classes: ClassVar[bool] = False
     """Whether it cannot learn from probability rows."""
     answers_in_training: ClassVar[bool] = True
@@ -180,7 +174,6 @@ class StageRule(Rule):
 
     networks: ClassVar[tuple[str, ...]] = ("staged",)
     trains_stages: ClassVar[bool] = True
-    locks: ClassVar[frozenset[Lock]] = frozenset({"forward"})
     module: StagedCascade
     window: int | None = 1
 

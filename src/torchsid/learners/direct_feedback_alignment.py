@@ -6,7 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from torchsid.core.layers import Layered
-from torchsid.core.rule import Batch, LayerRule, Lock, send_back
+from torchsid.core.learner import Lock
+from torchsid.core.rule import Batch, LayerRule, send_back
 
 
 class DirectFeedbackAlignment(LayerRule):

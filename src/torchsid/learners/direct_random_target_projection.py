@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from torchsid.core.rule import Batch, Lock
+from torchsid.core.learner import Lock
+from torchsid.core.rule import Batch
 from torchsid.learners.direct_feedback_alignment import DirectFeedbackAlignment
 
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from torchsid.core.beliefs import check_positions
 from torchsid.core.calling import Inputs, call, logits_of
+from torchsid.core.learner import Lock
 from torchsid.core.pitfalls import Lookout
-from torchsid.core.rule import Batch, Lock, Rule
+from torchsid.core.rule import Batch, Rule
 from torchsid.errors import some_of
 
 Mixing = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

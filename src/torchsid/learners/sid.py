@@ -15,7 +15,7 @@ from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade, as_cascade, do_nothing
 from torchsid.core.combine import COMBINERS, Combine
 from torchsid.core.lazy_logits import pays
-from torchsid.core.learner import Learner, StepOutput
+from torchsid.core.learner import Learner, Lock, StepOutput
 from torchsid.core.objective import Alpha, Direction, LocalObjective, alphas_of
 from torchsid.core.pitfalls import Lookout, check_optimizer
 from torchsid.core.schedules import Schedule
@@ -66,6 +66,8 @@ class SID(Learner):
     """
 
     networks: ClassVar[tuple[str, ...]] = ("cascade", "staged")
+    locks: ClassVar[frozenset[Lock]] = frozenset({"forward"})
+    transports_weights: ClassVar[bool] = False
     trains_stages: ClassVar[bool] = True
     runs_on_workers: ClassVar[bool] = True
     module: Cascade

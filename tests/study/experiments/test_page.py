@@ -13,7 +13,18 @@ from torchsid.show.tables import Table
 from torchsid.study.experiments import page
 from torchsid.study.experiments.experiment import Axis, ContenderConfig
 from torchsid.study.experiments.grid import Job
-from torchsid.study.experiments.page import difference_table, experiment_page, figures, limits_table, mean_table, tuning_table
+from torchsid.study.experiments.page import (
+    as_json,
+    cost_table,
+    difference_table,
+    experiment_page,
+    figures,
+    limits_table,
+    mean_table,
+    method_table,
+    tuning_table,
+)
+from torchsid.study.experiments.steps import StepCost
 from torchsid.study.files import write_parquet
 from torchsid.study.frame import Case
 
@@ -58,6 +69,26 @@ def test_means_and_differences_have_a_row_a_cell() -> None:
     assert differences["BP", "4"]["accuracy, last epoch, %"].startswith("−1.50 ")
     sure = results({("SID", "4"): [96.0, 97.5, 96.5], ("BP", "4"): [95.0, 96.4, 95.6]})
     assert "▼" in rows(difference_table(sure, ["accuracy"]))["BP", "4"]["accuracy, last epoch, %"]
+
+
+def test_what_steps_cost_and_methods_wait_for_is_shown_where_it_was_measured_and_they_differ() -> None:
+    contenders = {
+        "BP": ContenderConfig(settings={"learner.name": "backprop"}),
+        "FA": ContenderConfig(settings={"learner.name": "feedback-alignment", "model.network": "plain"}),
+        "SID": ContenderConfig(),
+    }
+    about = experiment(axis=None, contenders=contenders, step_rounds=4)
+    costs = {Case("BP"): StepCost((20.0, 18.0, 24.0), (1.0, 1.0, 1.0)), Case("SID"): StepCost((30.0, 29.0, 40.0), (1.5, 1.4, 1.6))}
+    reached = {(name, ""): [96.0, 97.0] for name in contenders}
+    found = results(reached, of=about, costs=costs)
+    assert [[cell.value for cell in row] for row in cost_table(found).rows] == [["BP", "20.0", "1.00"], ["SID", "30.0", "1.50"]]
+    waits = {row[0].value: [cell.value for cell in row[3:5]] for row in method_table(found).rows}
+    every = "forward, update, backward"
+    assert waits == {"BP": [every, "yes"], "FA": [every, "no"], "SID": ["forward", "no"]}
+    page = experiment_page(found, {})
+    assert [section.anchor for section in page.sections] == ["figures", "results", "methods", "tuning", "repeat"]
+    assert [row["contender"] for row in as_json(found)["steps"]] == ["BP", "SID"]
+    assert not method_table(results(SCORES)).rows
 
 
 def test_the_tuning_shows_every_rate_and_marks_the_chosen() -> None:

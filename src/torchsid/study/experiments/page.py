@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
+from torchsid.core.learner import Learner, Lock
 from torchsid.errors import RunError
+from torchsid.learners import LEARNERS
 from torchsid.show.page import Code, Folded, Page, Part, Section
 from torchsid.show.plots.curves import Line, curves
 from torchsid.show.plots.points import Point, points
 from torchsid.show.svg import Drawing
-from torchsid.show.tables import MARKS, Cell, Table, duration, facts, table
+from torchsid.show.tables import MARKS, Cell, Table, duration, facts, number, table
 from torchsid.study.experiments import grid
 from torchsid.study.experiments.runner import COLUMNS, Results
+from torchsid.study.experiments.steps import StepCost
 from torchsid.study.figures import side_by_side, stage_figure, tradeoff_figures
 from torchsid.study.files import write_results
 from torchsid.study.frame import METRICS, Case, select
@@ -29,6 +32,10 @@ _OF_ONE = "Held-out data, one seed: accuracies have 95 % intervals over the samp
 _RESULTS = (
     ". “Last” is the last epoch, “best” that with the best "
     "validation. Differences are paired over the seeds; p is of the paired t-test, corrected by Holm's method for all of a column."
+)
+_METHODS = (
+    "A part is a layer or a stage. It waits for the forward pass of those before it (“forward”), of those behind it (“update”) or "
+    "their backward pass. Losses are “local” where a run has proven that none reaches the parameters of another part."
 )
 _TUNING = (
     "Every contender was trained with the same rates on the first seed and keeps the one with the best validation after the last "
@@ -72,6 +79,7 @@ def as_json(found: Results) -> dict[str, Any]:
             {**_named(cell), "rate": found.rates[cell], "metrics": {name: _summary(found, cell, name) for name in found.metrics}}
             for cell in found.cells
         ],
+        "steps": [{**_named(cell), **asdict(cost)} for cell, cost in found.costs.items()],
         "differences": [asdict(each) for name in found.metrics for each in found.differences(name).values()],
         "units": {name: METRICS[name].title for name in found.metrics},
     }
@@ -111,6 +119,7 @@ def experiment_page(found: Results, drawings: Mapping[str, Drawing]) -> Page:
         sections=[
             Section("figures", "Figures", "", side_by_side(drawings.values())),
             Section("results", "Results", (_OF_SEEDS if several else _OF_ONE) + _RESULTS, tables(found, found.metrics)),
+            *([Section("methods", "Methods", _METHODS, [methods])] if (methods := method_table(found)).rows else []),
             Section("tuning", "Learning rates", _TUNING, [tuning_table(found)]),
             Section("repeat", "To repeat it", "", repeat),
         ],
@@ -118,8 +127,38 @@ def experiment_page(found: Results, drawings: Mapping[str, Drawing]) -> Page:
 
 
 def tables(found: Results, compared: Sequence[str] = ()) -> list[Table]:
-    """Return the means, the differences in some metrics, and what limits the experiment: on a terminal those always shown."""
-    return [mean_table(found), difference_table(found, compared or found.shown), limits_table(found)]
+    """Return the means, the differences in some metrics, what a step costs, if that was measured, and what limits the experiment.
+
+    On a terminal the differences are in the metrics that are always shown.
+    """
+    costs = [cost_table(found)] if found.costs else []
+    return [mean_table(found), difference_table(found, compared or found.shown), *costs, limits_table(found)]
+
+
+def cost_table(found: Results) -> Table:
+    """Return one row a cell: a training step in milliseconds, and as a multiple of the first contender's."""
+    caption = f"A training step: medians of {found.experiment.step_rounds} rounds in turns, with quartiles; one thread"
+    rows = [[*_begin(found, cell), *_cost(found.costs[cell])] for cell in found.cells if cell in found.costs]
+    return table([*_heads(found), "Step, ms", "Over the first"], rows, caption)
+
+
+def _cost(cost: StepCost) -> list[Cell]:
+    parts = (cost.milliseconds, cost.over_first)
+    return [Cell(number(middle), f"{number(low)}–{number(high)}") for middle, low, high in parts]
+
+
+def method_table(found: Results) -> Table:
+    """Return one row a contender: method, network, what a part of it waits for, how far its losses reach; none of two methods."""
+    rows, experiment = [], found.experiment
+    for job, run in {job.cell.method: (job, run) for job, run in found.runs.items()}.values():
+        config = grid.configuration(experiment, job, "")
+        method = cast("type[Learner]", LEARNERS.load(config.learner.name))
+        waits = ", ".join(lock for lock in get_args(Lock) if lock in method.locks) or "nothing"
+        proven = run.manifest.get("locality") or {}
+        about = [config.learner.name, config.model.network, waits, "yes" if method.transports_weights else "no"]
+        rows.append([job.cell.method, *about, str(proven.get("verdict", "–"))])
+    heads = ["Contender", "Method", "Network", "A part waits for", "Uses weights of others", "Losses"]
+    return facts(heads, rows if len({row[1] for row in rows}) > 2 else [])
 
 
 def mean_table(found: Results) -> Table:

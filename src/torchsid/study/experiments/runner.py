@@ -7,7 +7,7 @@ how an experiment is resumed. Runs are made in the order of their importance, so
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, takewhile
 from math import inf
@@ -19,6 +19,7 @@ from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError
 from torchsid.study.experiments.experiment import Experiment
 from torchsid.study.experiments.grid import Job, cells, check, configuration, judged_by, repeats, tuning
 from torchsid.study.experiments.parallel import at_once, on_workers
+from torchsid.study.experiments.steps import StepCost, step_costs
 from torchsid.study.frame import Case, Difference, Frame, rows_of
 from torchsid.study.runs import RunRecord, Scores, load_run
 from torchsid.training import RunDirectory, train
@@ -93,6 +94,7 @@ class Results:
     no_data: Mapping[Case, str]  # why the data of a cell cannot be read
     not_run: Mapping[Case, int]  # runs that the time did not allow; a cell that was tuned in part has no rate, and no results
     command: str = ""  # what was typed, the folder of the data named DIR
+    costs: Mapping[Case, StepCost] = field(default_factory=dict)  # of a training step, where the experiment asks for it
 
     @cached_property
     def runs(self) -> dict[Job, RunRecord]:
@@ -225,6 +227,7 @@ def run(
         no_data=no_data,
         not_run=Counter(job.cell for job in every if job not in outcomes),
         command=command,
+        costs=step_costs(experiment, data) if experiment.step_rounds else {},
     )
 
 
