@@ -12,6 +12,7 @@ SHAPES = {"vectors": (BATCH, CHANNELS), "tokens": (BATCH, 5, CHANNELS), "maps": 
 READS = {
     "linear": ("vectors", "tokens", "maps"),
     "mlp": ("vectors", "tokens", "maps"),
+    "mlp-sr": ("vectors", "tokens", "maps"),
     "conv": ("maps",),
     "pyramid": ("maps",),
     "attention": ("tokens", "maps"),

@@ -26,7 +26,7 @@ from tests.networks import (
     small_batch,
     small_cascade,
 )
-from torchsid import SID, Backprop, Learner, SharedCascade, StepOutput, staged_cascade
+from torchsid import SID, Backprop, Learner, SharedCascade, StepOutput, check_locality, staged_cascade
 from torchsid.core.layers import Layered
 from torchsid.core.pitfalls import Lookout
 from torchsid.errors import NonFiniteError, TargetError
@@ -243,6 +243,13 @@ WRONG = [
     {"weight": torch.ones(BATCH, CLASSES)},
     {"scale": torch.ones(7)},
 ]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.network in ("staged", "layered")], ids=str)
+def test_losses_reach_as_far_as_the_method_says(case: Case) -> None:
+    learner = case.learner()
+    if learner.window is not None:
+        assert check_locality(learner, *small_batch()).window == learner.window
 
 
 @every_method

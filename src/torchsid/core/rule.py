@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.core.beliefs import check_positions, forward_kl, log_target, share, to_log_belief
@@ -17,6 +17,7 @@ from torchsid.core.layers import Layered
 from torchsid.core.learner import Learner, Lock, StepOutput
 from torchsid.core.pitfalls import Lookout
 from torchsid.core.staged import StagedCascade
+from torchsid.core.step import explained
 from torchsid.core.weighting import counted
 from torchsid.errors import TargetError
 
@@ -161,49 +162,98 @@ class LayerRule(Rule):
 
 
 class StageRule(Rule):
-    """A rule for the stages of a cut classifier: each has a loss of its own, and no gradient crosses a cut.
+    """A rule for the stages of a cut classifier, each of which has a loss of its own.
 
-    Every stage answers for itself: its head is told the prior instead of the previous belief, which SID alone hands on.
+    With a `window` of 1 no gradient crosses a cut. With a larger one, the number of stages, nothing is detached: every loss reaches
+    the input, and is differentiated when all stages have answered. Every stage answers for itself: its head is told the prior
+    instead of the previous belief, which SID alone hands on.
 
     Args:
         cascade: a staged cascade.
 
     Raises:
-        ValueError: it is no staged cascade.
+        ValueError: it is no staged cascade, or has other heads than the method's.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("staged",)
     trains_stages: ClassVar[bool] = True
+    head: ClassVar[str] = ""
+    """The value of `model.head` without which it would be another method; empty where any head will do."""
     module: StagedCascade
     window: int | None = 1
 
     def __init__(self, cascade: StagedCascade) -> None:
+        name = type(self).__name__
         if not isinstance(cascade, StagedCascade):
             way = "cut a classifier, staged_cascade(model, num_classes, stages, example)"
-            raise ValueError(f"{type(self).__name__} trains a StagedCascade, not a {type(cascade).__name__}: {way}")
+            raise ValueError(f"{name} trains a StagedCascade, not a {type(cascade).__name__}: {way}")
+        found = {stage.head for stage in cascade.plan.stages[:-1]} if cascade.plan else {"unknown"}
+        if self.head and cascade.depth > 1 and found != {self.head}:
+            shown = ", ".join(map(repr, sorted(found)))
+            raise ValueError(f"{name} is a method of the head {self.head!r}, not of {shown}: set model.head = {self.head!r}")
         self.module = cascade
         cascade.independent = True
         self.lookout = Lookout(cascade)
 
+    def add_to_heads(self, name: str, make: Callable[[torch.Size], nn.Module]) -> None:
+        """Give every head but the last a submodule that is trained with it, made for the shape of a sample of what the head reads.
+
+        Raises:
+            ValueError: the cascade has no plan, which tells those shapes.
+        """
+        cascade = self.module
+        if cascade.plan is None:
+            raise ValueError(f"{type(self).__name__} needs the shapes of the features: make the cascade by staged_cascade")
+        for head, axes, stage in zip(cascade.heads[:-1], cascade.axes, cascade.plan.stages, strict=False):
+            shape = axes.arranged(torch.empty(1, *stage.features, device="meta").movedim(0, axes.batch)).shape[1:]
+            like = next(head.parameters(), next(cascade.model.parameters()))
+            head.add_module(name, make(shape).to(like.device, like.dtype))
+
     @abstractmethod
     def loss(self, stage: int, features: Tensor, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the mean loss of stage `stage` (from 0), a scalar, by what its head reads `[B, ...]` and says `[B, ..., C]`."""
+        """Return the mean loss of stage `stage` (from 0), a scalar.
+
+        Args:
+            stage: which one; they come in order.
+            features: what its head reads: vectors, tokens or maps, `[B, ...]`; of the last stage the logits.
+            logits: what its head says, `[B, ..., C]`.
+            batch: the targets.
+        """
+
+    def losses_together(self, features: Sequence[Tensor], logits: Sequence[Tensor], batch: Batch) -> list[Tensor]:
+        """Return the losses of all stages, where `window` is larger than 1 and all have answered; arguments as of `loss`."""
+        return [self.loss(stage, *read, batch) for stage, read in enumerate(zip(features, logits, strict=True))]
+
+    def answer(self, stage: int, tensors: list[Tensor]) -> Tensor:
+        """Return the logits of a stage's head, `[B, ..., C]`, from what crosses the cut behind it."""
+        return self.module.answer(stage, tensors, self.module.prior(tensors[0], stage))[1]
 
     def learn(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Let one stage after the other learn, and hand on what it makes without its graph."""
-        cascade, losses, answers = self.module, list[Tensor](), list[Tensor]()
+        """Let one stage after the other learn, and hand on what it makes without its graph; or all of them at the end."""
+        cascade, read, answers, losses = self.module, list[Tensor](), list[Tensor](), list[Tensor]()
 
         def close(stage: int, tensors: list[Tensor]) -> list[Tensor]:
             if stage == 0:
                 where = cascade.prior(tensors[0]).shape[:-1]
                 check_positions(batch.log_target.shape[:-1], where, cascade.num_classes)
-            tensors, logits = cascade.answer(stage, tensors, cascade.prior(tensors[0], stage))
-            loss = self.loss(stage, cascade.axes[stage].batch_first(tensors[0]), logits, batch)
+            features, logits = cascade.axes[stage].arranged(tensors[0]), self.answer(stage, tensors)
+            if self.window != 1:
+                read.append(features)
+                answers.append(logits)
+                return [tensor.clone() for tensor in tensors] if stage in cascade.overwritten else tensors
+            loss = self.loss(stage, features, logits, batch)
             if loss.requires_grad:  # not so for a frozen stage
-                (batch.scales[stage] * loss).backward()  # type: ignore[no-untyped-call]
+                try:
+                    (batch.scales[stage] * loss).backward()  # type: ignore[no-untyped-call]
+                except RuntimeError as error:
+                    raise explained(error, stage) from None
             losses.append(loss.detach())
             answers.append(logits.detach())
             return [tensor.detach() for tensor in tensors]
 
+        cascade.begin_step()
         cascade.run(batch.x, close)
+        if read:
+            losses = self.losses_together(read, answers, batch)
+            (batch.scales * torch.stack(losses)).sum().backward()  # type: ignore[no-untyped-call]
         return losses, answers

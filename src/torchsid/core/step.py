@@ -159,7 +159,7 @@ class _Stages:
             try:
                 self.differentiate(stage, learnt.gradients)
             except RuntimeError as error:
-                raise _explained(error, stage) from None
+                raise explained(error, stage) from None
         del learnt  # and with it the graph of the head
         return self.go_on(stage, tensors)
 
@@ -256,7 +256,7 @@ def _take(leaves: list[Tensor]) -> dict[int, Tensor]:
     return gradients
 
 
-def _explained(error: RuntimeError, stage: int) -> Exception:
+def explained(error: RuntimeError, stage: int) -> Exception:
     """Return what an error of a backward pass means, if it is about a graph that is gone."""
     if "backward through the graph a second time" not in str(error):
         return error
