@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from torchsid.core.cascade import Cascade
 from torchsid.learners import LEARNERS
 from torchsid.training import recipe_names, resolve
 from torchsid.training.config import differences
@@ -54,7 +55,8 @@ def test_every_recipe_builds(name: str) -> None:
     learner.module.eval()
     log_beliefs = learner.log_beliefs(example)
     positions = example.shape[1:2] if task.positions == "tokens" else ()
-    assert log_beliefs.shape == (1 + getattr(config.model, "depth", 1), 2, *positions, 10)
+    depth = learner.module.depth if isinstance(learner.module, Cascade) else getattr(config.model, "depth", 1)
+    assert log_beliefs.shape == (1 + depth, 2, *positions, 10)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if f"{name}-bp" in NAMES])

@@ -152,13 +152,17 @@ class LayerRule(Rule):
     module: Layered
 
     def __init__(self, network: Layered) -> None:
-        name = type(self).__name__
-        if not isinstance(network, Layered):
-            raise ValueError(f"{name} trains a sequence of layers, not a {type(network).__name__}: give Layered(model, example)")
-        if network.depth < 2:
-            raise ValueError(f"{name} trains two layers or more, and the network has one: take a deeper one")
-        self.module = network
+        self.module = check_layers(network, type(self).__name__)
         self.lookout = Lookout(network)
+
+
+def check_layers(network: Layered, method: str) -> Layered:
+    """Return the network, if it is a `Layered` of two layers or more; else a ValueError says what to give the method."""
+    if not isinstance(network, Layered):
+        raise ValueError(f"{method} trains a sequence of layers, not a {type(network).__name__}: give Layered(model, example)")
+    if network.depth < 2:
+        raise ValueError(f"{method} trains two layers or more, and the network has one: take a deeper one")
+    return network
 
 
 class StageRule(Rule):
