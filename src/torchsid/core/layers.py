@@ -39,6 +39,18 @@ class Layered(nn.Module):
         """The number of layers L."""
         return len(self.layers)
 
+    @property
+    def not_linear(self) -> list[str]:
+        """The names and kinds of the modules with parameters that are no linear layers from vectors to vectors."""
+        sized = zip(self.layers, self.sizes[1:], strict=True)
+        made = ((module, size.numel()) for layer, size in sized for module in layer)
+        linear = {id(module) for module, width in made if isinstance(module, nn.Linear) and module.out_features == width}
+        return [
+            f"{name} ({type(module).__name__})"
+            for name, module in self.model.named_modules()
+            if id(module) not in linear and any(True for _ in module.parameters(recurse=False))
+        ]
+
     def named_stage_parameters(self, stage: int) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters of layer `stage` (from 0), under their names here."""
         own = {id(parameter) for parameter in self.layers[stage].parameters()}

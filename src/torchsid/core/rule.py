@@ -19,7 +19,7 @@ from torchsid.core.pitfalls import Lookout
 from torchsid.core.staged import StagedCascade
 from torchsid.core.step import explained
 from torchsid.core.weighting import counted
-from torchsid.errors import TargetError
+from torchsid.errors import TargetError, some_of
 
 
 @dataclass(frozen=True)
@@ -144,15 +144,20 @@ class LayerRule(Rule):
         network: the layers.
 
     Raises:
-        ValueError: it is no `Layered`, or has a single layer.
+        ValueError: it is no `Layered`, has a single layer, or one that the method cannot train.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("layered",)
     takes_positions: ClassVar[bool] = False
+    linear_only: ClassVar[bool] = False
+    """Whether each layer must be a linear one on vectors; no other part has parameters, such as a normalisation."""
     module: Layered
 
     def __init__(self, network: Layered) -> None:
         self.module = check_layers(network, type(self).__name__)
+        if self.linear_only and (others := network.not_linear):
+            what = f"{type(self).__name__} trains linear layers on vectors, and the network has {some_of(others)}"
+            raise ValueError(f"{what}: take a perceptron, or another method")
         self.lookout = Lookout(network)
 
 
