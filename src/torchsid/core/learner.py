@@ -80,6 +80,12 @@ class Learner(ABC):
     """Whether the weights of a layer, or a stage, serve to compute the gradients of another."""
     takes_positions: ClassVar[bool] = True
     """Whether it can answer at several positions of a sample."""
+    needs_classes: ClassVar[bool] = False
+    """Whether it cannot learn from probability rows."""
+    answers_in_training: ClassVar[bool] = True
+    """Whether the belief that a step tells is what the network answers; if not, it is one that the method comes by."""
+    draws_noise: ClassVar[bool] = False
+    """Whether what a sample teaches depends on random numbers that are drawn for it."""
     needs_whole_samples: ClassVar[bool] = False
     """Whether it cannot follow augmentation that blends several samples into one."""
     window: int | None = None

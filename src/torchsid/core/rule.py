@@ -52,6 +52,12 @@ class Batch:
         return self.mean(forward_kl(to_log_belief(logits), self.log_target))
 
 
+def differentiate(loss: Tensor, scale: Tensor) -> None:
+    """Add the gradient of `scale · loss` to `.grad` of what made it; nothing where all of that is frozen."""
+    if loss.requires_grad:
+        (scale * loss).backward()  # type: ignore[no-untyped-call]
+
+
 def send_back(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
     """Add to `.grad` of what made each output what its gradient says, shaped like it; one that nothing trained made is left out."""
     pairs = [(h, gradient) for h, gradient in zip(outputs, gradients, strict=True) if h.requires_grad]
@@ -67,10 +73,6 @@ class Rule(Learner):
 
     locks: ClassVar[frozenset[Lock]] = frozenset({"forward"})
     transports_weights: ClassVar[bool] = False
-    needs_classes: ClassVar[bool] = False
-    """Whether it cannot learn from probability rows."""
-    answers_in_training: ClassVar[bool] = True
-    """Whether the belief that a step tells is what the network answers; if not, it is one that the method comes by."""
     module: Any
     """A network that says its `num_classes`; with losses of its own for each part, also its `depth`."""
     lookout: Lookout
@@ -123,7 +125,7 @@ class Rule(Learner):
         log_p_y = log_target(target, self.module.num_classes, weight=weight, dtype=dtype).to(like.device)
         if not self.takes_positions:
             check_positions(log_p_y.shape[:-1], x.shape[:1], self.module.num_classes)
-        scales = torch.as_tensor(scale).to(log_p_y)
+        scales = torch.as_tensor(scale, dtype=dtype, device=log_p_y.device)
         if scales.shape not in ((), (1,), (self.losses,)):
             raise ValueError(f"scale has shape {list(scales.shape)}: give one number, or one a loss, [{self.losses}]")
         counts = torch.ones_like(log_p_y[..., 0]) if weight is None else weight.to(log_p_y)
