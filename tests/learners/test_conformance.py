@@ -155,6 +155,9 @@ def test_every_method_takes_some_network() -> None:
 @every_target
 def test_backward_gives_every_parameter_a_gradient_and_steps_nothing(case: Case, target: Tensor) -> None:
     learner = case.learner()
+    for _ in range(learner.idle_steps):
+        take_step(learner)
+    learner.module.zero_grad()
     before = copy.deepcopy(learner.module.state_dict())
     learner.backward(small_batch()[0], target, samples=SAMPLES)
     found = {name: each.grad for name, each in learner.module.named_parameters() if each.requires_grad}

@@ -101,6 +101,11 @@ class Learner(ABC):
     optimizer: Optimizer | None = None
     """Over the parameters of `module`, in a learner that updates them itself, by `step`; None where `backward` is to be called."""
 
+    @property
+    def idle_steps(self) -> int:
+        """The number of first steps in which parts of the network have no gradient yet, or one of zero, since it is under way."""
+        return 0
+
     @classmethod
     def problems(cls, settings: Mapping[str, Any], *, network: str, depth: int, epochs: int) -> list[str]:
         """Return which settings clash with each other or with the network, each problem beginning with a setting's name.

@@ -45,10 +45,15 @@ def check_optimizer(optimizer: Optimizer, module: nn.Module) -> None:
 
 
 class Lookout:
-    """Follows the training of a network from step to step."""
+    """Follows the training of a network from step to step.
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
+    Args:
+        module: the network.
+        idle_steps: how many first steps do not move all of it.
+    """
+
+    def __init__(self, module: nn.Module, *, idle_steps: int = 0) -> None:
+        self._module, self._few_updates = module, idle_steps + _FEW_UPDATES
         self._told_mode = False
         self._parameters: dict[str, nn.Parameter] | None = None  # the trainable ones, until all is known of them
         self._calls = self._updates = 0
@@ -111,7 +116,7 @@ class Lookout:
         self._calls += 1
         self._updates += not torch.equal(norms, self._last)
         self._last, still = norms, [each for each, same in zip(self._parameters, norms == self._first, strict=True) if same]
-        if still and self._updates == _FEW_UPDATES:
+        if still and self._updates == self._few_updates:
             if optimizer is None:  # else the gradients are gone
                 self._tell(still)
         elif not self._updates and self._calls == _MANY_CALLS[optimizer is not None]:
