@@ -18,6 +18,8 @@ READS = {
     "attention": ("tokens", "maps"),
     "thin": ("vectors", "tokens", "maps"),
     "trunk": ("vectors", "tokens", "maps"),
+    "augmented": ("vectors", "tokens", "maps"),
+    "momentum": ("vectors", "tokens", "maps"),
 }
 ONE_BY_ONE = ("readout",)
 """Kinds that answer at each token alone."""

@@ -78,7 +78,7 @@ def test_other_ranks_are_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(("kind", "form"), [("attention", "tokens"), ("linear", "maps"), ("mlp", "vectors")])
 def test_who_cannot_answer_at_each_token_says_who_can(kind: str, form: str) -> None:
-    with pytest.raises(HeadError, match="choose from linear, mlp, readout, thin, trunk"):
+    with pytest.raises(HeadError, match="choose from augmented, linear, mlp, readout, thin, trunk"):
         create(kind, form, positions="tokens")
 
 

@@ -134,7 +134,7 @@ def test_layers_that_cannot_follow() -> None:
     ],
 )
 def test_layers_that_will_not_do(modules: list[nn.Module], problem: str) -> None:
-    with pytest.raises(HeadError, match=rf"head 'trunk' on maps \[B, 8, 12, 12\]: .*{problem}.*another head"):
+    with pytest.raises(HeadError, match=rf"a head of the trunk's modules on maps \[B, 8, 12, 12\]: .*{problem}.*another head"):
         heads.create("trunk", features("maps"), CLASSES, later=modules)
 
 

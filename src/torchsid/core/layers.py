@@ -80,7 +80,7 @@ def _layers_of(model: nn.Module) -> tuple[nn.Sequential, ...]:
         raise CutError(f"{type(model).__name__} is no sequence, whose layers could be trained one by one: {wanted}")
     layers: list[list[nn.Module]] = [[]]
     for module in _flat(model):
-        if _mixes(module) and any(map(_mixes, layers[-1])):
+        if mixes(module) and any(map(mixes, layers[-1])):
             layers.append([])
         layers[-1].append(module)
     if not isinstance(last := layers[-1][-1], nn.Linear):
@@ -96,5 +96,6 @@ def _flat(model: nn.Sequential) -> Iterator[nn.Module]:
             yield module
 
 
-def _mixes(module: nn.Module) -> bool:
+def mixes(module: nn.Module) -> bool:
+    """Return whether a module has weights of two axes or more."""
     return any(parameter.dim() > 1 for parameter in module.parameters())

@@ -84,6 +84,10 @@ class Learner(ABC):
     """Whether it cannot learn from probability rows."""
     answers_in_training: ClassVar[bool] = True
     """Whether the belief that a step tells is what the network answers; if not, it is one that the method comes by."""
+    moves_buffers: bool = False
+    """Whether `backward` changes buffers that follow what it has seen, even where no layer has running statistics."""
+    counts_by_weight: bool = True
+    """Whether a sample of weight 2 is as good as two samples, and not where samples are compared with each other."""
     draws_noise: ClassVar[bool] = False
     """Whether what a sample teaches depends on random numbers that are drawn for it."""
     needs_whole_samples: ClassVar[bool] = False

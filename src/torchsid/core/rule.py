@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchsid.core.axes import arranged
 from torchsid.core.beliefs import check_positions, forward_kl, log_target, share, to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import do_nothing
@@ -123,7 +124,7 @@ class Rule(Learner):
         weight, like = counted(target, weight), next(self.module.parameters())
         dtype = torch.promote_types(like.dtype, torch.float32)
         log_p_y = log_target(target, self.module.num_classes, weight=weight, dtype=dtype).to(like.device)
-        if not self.takes_positions:
+        if not self.takes_positions and isinstance(x, Tensor):
             check_positions(log_p_y.shape[:-1], x.shape[:1], self.module.num_classes)
         scales = torch.as_tensor(scale, dtype=dtype, device=log_p_y.device)
         if scales.shape not in ((), (1,), (self.losses,)):
@@ -206,8 +207,12 @@ class StageRule(Rule):
         cascade.independent = True
         self.lookout = Lookout(cascade)
 
-    def add_to_heads(self, name: str, make: Callable[[torch.Size], nn.Module]) -> None:
-        """Give every head but the last a submodule that is trained with it, made for the shape of a sample of what the head reads.
+    def add_to_heads(self, name: str, make: Callable[[int, torch.Size], nn.Module | None]) -> list[Any]:
+        """Give the heads but the last a submodule each, which is trained with them, and return those.
+
+        Args:
+            name: of the submodule.
+            make: from a stage (from 0) and the shape of a sample of what its head reads to the submodule; None for none.
 
         Raises:
             ValueError: the cascade has no plan, which tells those shapes.
@@ -215,10 +220,14 @@ class StageRule(Rule):
         cascade = self.module
         if cascade.plan is None:
             raise ValueError(f"{type(self).__name__} needs the shapes of the features: make the cascade by staged_cascade")
-        for head, axes, stage in zip(cascade.heads[:-1], cascade.axes, cascade.plan.stages, strict=False):
-            shape = axes.arranged(torch.empty(1, *stage.features, device="meta").movedim(0, axes.batch)).shape[1:]
-            like = next(head.parameters(), next(cascade.model.parameters()))
-            head.add_module(name, make(shape).to(like.device, like.dtype))
+        made = list[nn.Module | None]()
+        for stage, (head, axes, plan) in enumerate(zip(cascade.heads[:-1], cascade.axes, cascade.plan.stages, strict=False)):
+            features = arranged(torch.empty(1, *plan.features, device="meta"), axes.channels)
+            made.append(module := make(stage, features.shape[1:]))
+            if module:
+                like = next(head.parameters(), next(cascade.model.parameters()))
+                head.add_module(name, module.to(like.device, like.dtype))
+        return made
 
     @abstractmethod
     def loss(self, stage: int, features: Tensor, logits: Tensor, batch: Batch) -> Tensor:

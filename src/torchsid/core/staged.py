@@ -281,6 +281,7 @@ class Plan:
 
     stages: tuple[StagePlan, ...]
     note: str = ""  # that one stage has most of the work, if so, and cuts that would be more even
+    inputs: tuple[int, ...] = ()  # shape of what the model reads, without the batch, where that is one tensor of floating point
 
     @property
     def head_share(self) -> float:

@@ -135,7 +135,7 @@ def staged_cascade(
     for stage, (end, tensor, each) in enumerate(zip(ends, read, axes, strict=False), 1):
         later = later_layers(model, found, points, end, axes_of) if isinstance(head, str) else []
         make = partial(heads.create, residual=residual, later=later, readout=readout, budget=budget, positions=positions)
-        make = partial(make, settings=head_settings)
+        make = partial(make, place=(stage - 1, len(ends)), settings=head_settings)
         try:
             built.append(_head(head, tensor, num_classes, each.channels, positions, make))
         except HeadError as error:
@@ -160,7 +160,8 @@ def staged_cascade(
     _follow_mask(cascade, features, example, own_mask=mask is not None)
     kinds = [*(kind for kind, _ in built), "the model's own"]
     rows = zip(spans, (*cuts, ""), features, kinds, strict=True)
-    cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)), note)
+    inputs = tuple(example.shape[1:]) if isinstance(example, Tensor) and example.is_floating_point() else ()
+    cascade.plan = Plan(tuple(_row(cascade, found, stage, *row) for stage, row in enumerate(rows)), note, inputs)
     return cascade
 
 

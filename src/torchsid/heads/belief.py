@@ -1,10 +1,11 @@
 """Heads on any features: a body from features to a vector, and what is added to every body alike.
 
 A body is a module made from an example of the features. What else it needs it asks for by parameters of its constructor: `later`,
-the trunk's modules behind it; `readout`, a copy of the last stage's; `pool`, False to give every token a vector of its own (one
-that always does so says that it `pools` not); `residual`; `factor`, by how much less of a map to read (maps are pooled for a body
-that does not ask). Its forward may ask for `mask`, which tokens count. It says its vectors' `width`, and may say which ranks of
-features it `reads`, by `max_side` how large the maps may be, and by `readouts` that a copy takes the place of a readout of its own.
+the trunk's modules behind it; `place`, its stage, from 0, and the number of stages; `readout`, a copy of the last stage's; `pool`,
+False to give every token a vector of its own (one that always does so says that it `pools` not); `residual`; `factor`, by how much
+less of a map to read (maps are pooled for a body that does not ask). Its forward may ask for `mask`, which tokens count. It says
+its vectors' `width`, and may say which ranks of features it `reads`, by `max_side` how large the maps may be, and by `readouts`
+that a copy takes the place of a readout of its own.
 Its own settings are its keyword-only parameters.
 """
 
@@ -121,6 +122,7 @@ def create(
     positions: Positions = (),
     channels: int | None = None,
     readout: ReadoutCopy | None = None,
+    place: tuple[int, int] = (0, 2),
     settings: Mapping[str, Any] = {},
 ) -> BeliefHead:
     """Build a head that maps a stage's features and the previous belief `[B, ..., C]` to logits of its shape.
@@ -134,7 +136,7 @@ def create(
         num_classes: C.
         residual: add the head's correction to the previous log-belief and start with none, so that the stage begins as the
             identity on beliefs.
-        later: the trunk's modules after this stage, in order. Read by `thin` and `trunk`.
+        later: the trunk's modules after this stage, in order. Read by `thin`, `trunk`, `augmented` and `momentum`.
         budget: the most multiply-adds a sample that a forward pass of the head may take. `conv`, `attention`, `thin` and `trunk`
             pool maps by the smallest of 1, 2, 4, 8, ... that fits, no further than to 2x2. Where each token is answered, what
             makes logits of its vector is not counted: no answer does without it.
@@ -143,6 +145,7 @@ def create(
         channels: the axis of the features that has the channels, where it is another than this: 1 of `[B, C, T]`, −1 of
             `[B, H, W, C]`.
         readout: a copy of the readout that the last stage trains, for `readout`.
+        place: the stage, from 0, and the number of stages, for `augmented`.
         settings: of the kind, such as `{"width": 0.5}` of `thin`.
 
     Raises:
@@ -159,7 +162,8 @@ def create(
         raise HeadError("; ".join(problems))
     where = example.shape[1:-1] if positions == "tokens" else positions
     log_belief = torch.zeros(1, *where, num_classes)
-    wishes: dict[str, Any] = {"later": later, "pool": positions != "tokens", "readout": readout, "residual": residual}
+    pool = positions != "tokens"
+    wishes: dict[str, Any] = {"later": later, "pool": pool, "readout": readout, "residual": residual, "place": place}
     tried: list[tuple[int, int]] = []  # multiply-adds, and by how much less of a map was read
     state = torch.get_rng_state()
     for factor in _factors(body, example):

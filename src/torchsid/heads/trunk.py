@@ -6,6 +6,7 @@ is judged by layers like those which will read its features learns features that
 
 from collections.abc import Iterable
 from copy import deepcopy
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -28,17 +29,24 @@ class TrunkBody(nn.Module):
     def __init__(self, example: Tensor, later: Iterable[nn.Module], pool: bool = True) -> None:
         super().__init__()
         self.pool = pool
-        self.layers = nn.Sequential(*map(_reinitialised, _choose(example, later)))
+        self.layers = nn.Sequential(*map(reinitialised, self.choose(followed(example, later))))
+        if not len(self.layers):
+            raise refusal(example, "later holds no module to copy: give the trunk's modules after this stage")
         version = example._version
         out = _run(self.layers, example)
         if example._version != version:
             why = "changes its input in place, and the next stage reads the same features"
             advice = "make its first operation return a new tensor"
-            raise _refusal(example, f"{type(self.layers[0]).__name__} {why}: {advice}")
+            raise refusal(example, f"{type(self.layers[0]).__name__} {why}: {advice}")
         if not pool and out.shape[:-1] != example.shape[:-1]:
-            raise _refusal(example, f"the later modules make {describe(out)} of it: keep the positions")
+            raise refusal(example, f"the later modules make {describe(out)} of it: keep the positions")
         self.width = channels(out)
         self.train()
+
+    def choose(self, later: list[tuple[nn.Module, bool]]) -> list[nn.Module]:
+        """Return which copies of the later modules to take; beside each stands whether it changes the shape."""
+        keeping = (module for module, changes in later if not changes and next(module.parameters(), None) is not None)
+        return [module for module, changes in later if changes] or [*islice(keeping, 1)]
 
     def forward(self, features: Tensor) -> Tensor:
         """Return `v`, `[B, width]`, or `[B, T, width]`."""
@@ -46,26 +54,23 @@ class TrunkBody(nn.Module):
         return mean_over_positions(made) if self.pool else made
 
 
-def _choose(example: Tensor, later: Iterable[nn.Module]) -> list[nn.Module]:
-    """Return copies of the later modules that change the shape, or else of one that does not; all in evaluation mode."""
-    x = example
-    changing: list[nn.Module] = []
-    keeping: list[nn.Module] = []
+def followed(example: Tensor, later: Iterable[nn.Module]) -> list[tuple[nn.Module, bool]]:
+    """Return a copy of every later module, in evaluation mode, and whether it changes the shape of what it reads.
+
+    Raises:
+        HeadError: one cannot read what those before it make of the example.
+    """
+    x, found = example, list[tuple[nn.Module, bool]]()
     for module in later:
         copy = _copy(module)
         try:
             y = _run(copy, x.clone())
         except Exception as error:  # the modules are the user's, so any error may come
             why = f"the later module {type(module).__name__} cannot read {describe(x)} ({error})"
-            raise _refusal(example, f"{why}: give in later the trunk's modules after this stage, in order") from error
-        if y.shape != x.shape:
-            changing.append(copy)
-        elif next(copy.parameters(), None) is not None:
-            keeping.append(copy)
+            raise refusal(example, f"{why}: give in later the trunk's modules after this stage, in order") from error
+        found.append((copy, y.shape != x.shape))
         x = y
-    if not changing and not keeping:
-        raise _refusal(example, "later holds no module to copy: give the trunk's modules after this stage")
-    return changing or keeping[:1]
+    return found
 
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:
@@ -85,7 +90,8 @@ def _copy(module: nn.Module) -> nn.Module:
     return copy.requires_grad_().eval()
 
 
-def _reinitialised(module: nn.Module) -> nn.Module:
+def reinitialised(module: nn.Module) -> nn.Module:
+    """Return a module with weights as its submodules set them at their start."""
     for each in reversed(list(module.modules())):  # children first: a parent may set theirs its own way
         for name in ("reset_parameters", "_reset_parameters"):  # MultiheadAttention has the latter
             if callable(reset := getattr(each, name, None)):
@@ -93,5 +99,6 @@ def _reinitialised(module: nn.Module) -> nn.Module:
     return module
 
 
-def _refusal(example: Tensor, why: str) -> HeadError:
-    return HeadError(f"head 'trunk' on {describe(example)}: {why}, or choose another head")
+def refusal(example: Tensor, why: str) -> HeadError:
+    """Return the error that says why the trunk's modules make no head."""
+    return HeadError(f"a head of the trunk's modules on {describe(example)}: {why}, or choose another head")
