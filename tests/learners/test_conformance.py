@@ -50,11 +50,13 @@ def restless(network: str, *, linear_only: bool, head: str = "auto") -> nn.Modul
     """A network of a kind, with dropout and, unless it shall be linear, running statistics; None if that kind has none."""
     if network == "cascade":
         return small_cascade(extractor=restless_extractor())
+    if network == "layered":
+        first, *behind = layers()
+        norm = nn.Identity() if linear_only else nn.BatchNorm1d(8)
+        return Layered(nn.Sequential(first, norm, nn.Dropout(0.3), *behind), torch.zeros(2, INPUTS)).double()
     trunk = nn.Sequential(restless_extractor(), nn.Linear(FEATURES, CLASSES))
     if linear_only:
         trunk[0][1] = nn.Identity()
-    if network == "layered":
-        return Layered(trunk, torch.zeros(2, INPUTS)).double()
     if network == "hopfield":
         return None
     if network == "noprop":
@@ -209,11 +211,13 @@ def test_positions_count_as_samples_do(case: Case) -> None:
 @every_method
 def test_the_scale_multiplies_what_is_added_to_the_gradients_and_nothing_else(case: Case, scale: float | Tensor) -> None:
     plain, scaled = case.learner(), case.learner()
-    for parameter in scaled.module.parameters():
+    for parameter in trainable(scaled.module):
         parameter.grad = torch.ones_like(parameter)
     expected = backward(plain, *small_batch(), samples=SAMPLES)
     out = backward(scaled, *small_batch(), samples=SAMPLES, scale=scale)
-    assert_same_gradients(scaled.module, {key: 1 + scale * g for key, g in gradients(plain.module).items()}, 1e-12)
+    assert_same_gradients(
+        scaled.module, {key: None if g is None else 1 + scale * g for key, g in gradients(plain.module).items()}, 1e-12
+    )
     assert torch.equal(out.stage_losses, expected.stage_losses)
     torch.testing.assert_close(state_of(scaled), state_of(plain), rtol=0, atol=0)
 
@@ -230,11 +234,12 @@ def test_a_weight_counts_a_sample_so_often_and_zero_nowhere(case: Case, target: 
         parts = [(share, (x, target, SAMPLES), alone[i]) for i, share in enumerate(shares) if share]
     else:
         parts = [(1.0, [each.repeat_interleave(often, 0) for each in (x, target, SAMPLES)], None)]
-    losses = [
-        share * backward(expected, *batch, samples=samples, weight=weight, scale=share).stage_losses
-        for share, (*batch, samples), weight in parts
-    ]
-    torch.testing.assert_close(out.stage_losses, torch.stack(losses).sum(0))
+    losses, kept = torch.zeros_like(out.stage_losses), copy.deepcopy(list(expected.module.buffers()))
+    for share, (*batch, samples), weight in parts:
+        losses += share * backward(expected, *batch, samples=samples, weight=weight, scale=share).stage_losses
+        for buffer, before in zip(expected.module.buffers(), kept, strict=True):
+            buffer.copy_(before)
+    torch.testing.assert_close(out.stage_losses, losses)
     assert_same_gradients(weighted.module, gradients(expected.module), 1e-10)
 
 
@@ -249,7 +254,7 @@ def test_an_ignored_target_counts_nowhere_and_nothing_but_such_has_no_loss(case:
     assert_same_gradients(learner.module, gradients(expected.module), 0)
     none = backward(without, x, torch.full_like(target, -100), samples=SAMPLES)
     assert none.stage_losses.tolist() == [0.0] * len(none.stage_losses)
-    assert not any(gradient is None or gradient.any() for gradient in gradients(without.module).values())
+    assert not any(parameter.grad is None or parameter.grad.any() for parameter in trainable(without.module))
 
 
 @pytest.mark.parametrize("learner", [Backprop(NETWORKS["plain"]()), SID(small_cascade(1), alpha=1.0)], ids=["backprop", "sid"])
