@@ -28,10 +28,12 @@ from tests.networks import (
 )
 from torchsid import SID, Backprop, Learner, SharedCascade, StepOutput, check_locality, staged_cascade
 from torchsid.core.layers import Layered
+from torchsid.core.learner import fill
 from torchsid.core.pitfalls import Lookout
 from torchsid.core.rule import Rule
 from torchsid.errors import NonFiniteError, TargetError
 from torchsid.learners import LEARNERS
+from torchsid.models.classifiers.revnet import revnet
 from torchsid.models.networks.hopfield import hopfield
 from torchsid.models.networks.noprop import noprop
 from torchsid.settings import build, settings_of
@@ -55,10 +57,10 @@ def restless(network: str, *, linear_only: bool, head: str = "auto") -> nn.Modul
         norm = nn.Identity() if linear_only else nn.BatchNorm1d(8)
         return Layered(nn.Sequential(first, norm, nn.Dropout(0.3), *behind), torch.zeros(2, INPUTS)).double()
     trunk = nn.Sequential(restless_extractor(), nn.Linear(FEATURES, CLASSES))
-    if linear_only:
-        trunk[0][1] = nn.Identity()
     if network == "hopfield":
         return None
+    if network == "reversible":
+        return revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks=1).double()
     if network == "noprop":
         return noprop(torch.zeros(2, INPUTS), CLASSES, steps=3, width=2).double()
     cut = partial(staged_cascade, trunk, CLASSES, ["0.3"], torch.zeros(2, INPUTS), head=head, max_head_share=100.0)
@@ -77,6 +79,7 @@ NETWORKS = {
     "plain": lambda: nn.Sequential(nn.Linear(INPUTS, 8), nn.Tanh(), nn.Linear(8, CLASSES)).double(),
     "layered": lambda: Layered(layers(), torch.zeros(2, INPUTS)).double(),
     "hopfield": lambda: hopfield(torch.zeros(2, INPUTS), CLASSES, width=8, hidden_layers=2).double(),
+    "reversible": lambda: revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks=1, norm="layer").double(),
     "noprop": lambda: noprop(torch.zeros(2, INPUTS), CLASSES, steps=3, embedding=5, width=2, norm="layer", dropout=0.0).double(),
 }
 
@@ -386,7 +389,7 @@ def test_an_autocast_around_the_loop_does_as_one_within(case: Case) -> None:
 
 def warnings_of(learner: Learner, optimizer: torch.optim.Optimizer, steps: int) -> list[str]:
     """What is said in a loop of one's own, whose optimiser nobody has seen."""
-    learner.lookout = Lookout(learner.module)
+    learner.lookout = Lookout(learner.module, idle_steps=learner.idle_steps)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         for _ in range(steps):
@@ -399,7 +402,7 @@ def warnings_of(learner: Learner, optimizer: torch.optim.Optimizer, steps: int) 
 def test_what_stands_still_while_the_rest_learns_is_named_once(case: Case) -> None:
     learner = case.learner()
     names, parameters = zip(*((name, each) for name, each in learner.module.named_parameters() if each.requires_grad), strict=True)
-    (told,) = warnings_of(learner, torch.optim.SGD(parameters[1:], lr=0.1), 6)
+    (told,) = warnings_of(learner, torch.optim.SGD(parameters[1:], lr=0.1), 6 + learner.idle_steps)
     assert told.startswith(f"1 of {len(names)} trainable parameters have gradients and never move, {names[0]}: make the optimiser")
     assert not warnings_of(learner, torch.optim.Adam(parameters, fused=True), 6)
 
@@ -443,13 +446,13 @@ def take_step(learner: Learner) -> StepOutput:
 @every_method
 def test_its_state_is_all_that_it_remembers(case: Case) -> None:
     learner, other = case.learner(), case.learner()
-    assert bool(learner.state()) == learner.remembers_samples
+    assert bool(learner.state()) == (learner.remembers_samples or learner.delays_gradients)
     assert all(":" in name for name in learner.state())  # which tells them from weights
     for _ in range(2):
         take_step(learner)
     other.module.load_state_dict(learner.module.state_dict())
     for name, held in other.state().items():
-        held.copy_(learner.state()[name])
+        fill(held, learner.state()[name])
     learner.module.zero_grad()
     outputs = [backward(each, *small_batch(), samples=SAMPLES) for each in (learner, other)]
     assert torch.equal(*(out.stage_losses for out in outputs))

@@ -90,6 +90,8 @@ class Learner(ABC):
     """Whether a sample of weight 2 is as good as two samples, and not where samples are compared with each other."""
     draws_noise: ClassVar[bool] = False
     """Whether what a sample teaches depends on random numbers that are drawn for it."""
+    delays_gradients: ClassVar[bool] = False
+    """Whether `backward` adds, to a part of the network, gradients of earlier batches; what is under way is in `state`."""
     needs_whole_samples: ClassVar[bool] = False
     """Whether it cannot follow augmentation that blends several samples into one."""
     window: int | None = None
@@ -189,8 +191,13 @@ class Learner(ABC):
         """Take notice that an epoch begins, counted from 1; what it sets follows from the number alone, so that runs can resume."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must hold besides the weights; it is filled in place. Names have a colon."""
+        """Return what a checkpoint must hold besides the weights; it is filled in place by `fill`. Names have a colon."""
         return {}
+
+
+def fill(held: Tensor, found: Tensor) -> None:
+    """Copy a tensor into one of the same shape, or one that is empty, which gets it."""
+    (held if held.numel() else held.resize_(found.shape)).copy_(found)
 
 
 def log_beliefs_of(module: nn.Module, x: Inputs) -> Tensor:

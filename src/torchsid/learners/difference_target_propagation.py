@@ -10,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from torchsid.core.layers import Layered
 from torchsid.core.learner import Lock
-from torchsid.core.rule import Batch, LayerRule, send_back
+from torchsid.core.rule import Batch, LayerRule, differentiate, send_back
 from torchsid.settings import NotNegative, Positive, checked
 
 
@@ -65,8 +65,8 @@ class DifferenceTargetPropagation(LayerRule):
         gaps = [h.detach() - target for h, target in zip(hidden, self.targets(hidden, e), strict=True)]
         send_back(outputs, [batch.scales[0] * gradient for gradient in (*(2 * share * gap for gap in gaps), batch.error(logits))])
         losses = [batch.mean(each) for each in self.inverse_losses(hidden)]
-        if any(loss.requires_grad for loss in losses):
-            (batch.scales[0] * torch.stack(losses).sum()).backward()  # type: ignore[no-untyped-call]
+        if losses:
+            differentiate(torch.stack(losses).sum(), batch.scales[0])
         return [batch.cross_entropy(logits)], [logits]
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from torchsid.core.layers import Layered
 from torchsid.core.pitfalls import Lookout
-from torchsid.core.rule import Batch, LayerRule, send_back
+from torchsid.core.rule import Batch, LayerRule, differentiate, send_back
 from torchsid.settings import Count, checked
 
 
@@ -100,6 +100,5 @@ class SyntheticGradients(LayerRule):
             assert h.grad is not None
             arrived = (h.grad.flatten(1) / unit).masked_fill(unit == 0, 0.0)
             losses.append(batch.mean((predicted - arrived).square().sum(-1)))
-        if any(loss.requires_grad for loss in losses):
-            (batch.scales[0] * torch.stack(losses).sum()).backward()  # type: ignore[no-untyped-call]
+        differentiate(torch.stack(losses).sum(), batch.scales[0])
         return [batch.cross_entropy(logits)], [logits]

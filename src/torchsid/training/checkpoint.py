@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torchsid.core.learner import Learner
+from torchsid.core.learner import Learner, fill
 from torchsid.durable import being_written, current, os_errors, previous, replacing_directory, sha256_of_json, write_bytes
 from torchsid.errors import CheckpointError, WorkerError, some_of
 
@@ -110,7 +110,7 @@ def load(
     learner.module.load_state_dict(weights)
     if optimizer:
         for name, tensor in memory.items():
-            tensor.copy_(others.pop(name))
+            fill(tensor, others.pop(name))
         names = {parameter: name for name, parameter in parameters.items()}
         ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         index_of = {names[parameter]: index for index, parameter in enumerate(ordered)}
@@ -139,7 +139,8 @@ def _misfits_of_optimizer(
     found: Mapping[str, Tensor], memory: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
 ) -> Iterator[str]:
     """Yield what does not fit in the method's memory and the optimiser's tensors, each a number or like its parameter."""
-    yield from misfits({name: found[name] for name in memory if name in found}, memory)
+    sized = {name: tensor if tensor.numel() else found.get(name, tensor) for name, tensor in memory.items()}  # an empty one is free
+    yield from misfits({name: found[name] for name in memory if name in found}, sized)
     kinds: dict[str, set[str]] = {}
     for name, tensor in found.items():
         kind, _, parameter = name.partition(":")
