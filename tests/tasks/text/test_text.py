@@ -49,6 +49,8 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path, kind: str) -> None:
             assert target == LABELS[row]
             assert inputs[len(TEXTS[row]) :].tolist() == [0] * (24 - len(TEXTS[row]))
     assert splits.skipped == ("test: of 1 of 1 texts what is beyond data.length = 24 tokens is cut off",)
+    with pytest.warns(UserWarning, match="longer than data.length = 24 tokens"):
+        assert task.read("a" * 30, splits.about).shape == (1, 24)
 
 
 def test_one_file_is_divided_and_pieces_of_words_are_those_of_training(tmp_path: Path) -> None:

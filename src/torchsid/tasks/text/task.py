@@ -1,5 +1,6 @@
 """Texts, each of one class."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -133,7 +134,10 @@ class Text(Task):
             name.encode()
         except UnicodeEncodeError:
             raise DataError(f"{name!r} is no UTF-8") from None
-        return self._encode([name], remembered(about))[0]
+        stored, longer = self._encode([name], remembered(about))
+        if longer:
+            warnings.warn(f"{name[:40]!r} … is longer than data.length = {self.length} tokens: what is beyond is not read", stacklevel=2)
+        return stored
 
     def _columns(self, which: Literal["text", "label"]) -> Sequence[str]:
         usual: Mapping[str, Sequence[str]] = {"text": ("text", "sentence"), "label": ("coarse_label", "label")}
