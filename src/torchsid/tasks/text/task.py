@@ -136,7 +136,8 @@ class Text(Task):
             raise DataError(f"{name!r} is no UTF-8") from None
         stored, longer = self._encode([name], remembered(about))
         if longer:
-            warnings.warn(f"{name[:40]!r} … is longer than data.length = {self.length} tokens: what is beyond is not read", stacklevel=2)
+            what = f"{name[:40]!r} … is longer than data.length = {self.length} tokens"
+            warnings.warn(f"{what}: what is beyond is not read", stacklevel=2)
         return stored
 
     def _columns(self, which: Literal["text", "label"]) -> Sequence[str]:
