@@ -36,6 +36,7 @@ from torchsid.learners import LEARNERS
 from torchsid.models.classifiers.revnet import revnet
 from torchsid.models.networks.hopfield import hopfield
 from torchsid.models.networks.noprop import noprop
+from torchsid.models.networks.noprop_ct import noprop_ct
 from torchsid.settings import build, settings_of
 
 SAMPLES = torch.arange(BATCH).flip(0) + 3
@@ -63,6 +64,8 @@ def restless(network: str, *, linear_only: bool, head: str = "auto") -> nn.Modul
         return revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks=1).double()
     if network == "noprop":
         return noprop(torch.zeros(2, INPUTS), CLASSES, steps=3, width=2).double()
+    if network == "noprop-ct":
+        return noprop_ct(torch.zeros(2, INPUTS), CLASSES, steps=3, width=2).double()
     cut = partial(staged_cascade, trunk, CLASSES, ["0.3"], torch.zeros(2, INPUTS), head=head, max_head_share=100.0)
     return (cut() if network == "staged" else trunk).double()
 
@@ -73,6 +76,7 @@ def layers(hidden_layers: int = 2) -> nn.Sequential:
     return nn.Sequential(*hidden, nn.Linear(8, CLASSES))
 
 
+CALM: dict[str, Any] = {"embedding": 5, "width": 2, "norm": "layer", "dropout": 0.0}
 NETWORKS = {
     "cascade": lambda: small_cascade(3),
     "staged": lambda: copy.deepcopy(staged()),
@@ -80,7 +84,8 @@ NETWORKS = {
     "layered": lambda: Layered(layers(), torch.zeros(2, INPUTS)).double(),
     "hopfield": lambda: hopfield(torch.zeros(2, INPUTS), CLASSES, width=8, hidden_layers=2).double(),
     "reversible": lambda: revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks=1, norm="layer").double(),
-    "noprop": lambda: noprop(torch.zeros(2, INPUTS), CLASSES, steps=3, embedding=5, width=2, norm="layer", dropout=0.0).double(),
+    "noprop": lambda: noprop(torch.zeros(2, INPUTS), CLASSES, steps=3, **CALM).double(),
+    "noprop-ct": lambda: noprop_ct(torch.zeros(2, INPUTS), CLASSES, steps=3, **CALM).double(),
 }
 
 
@@ -370,7 +375,7 @@ def test_an_autocast_around_the_loop_does_as_one_within(case: Case) -> None:
     for learner in (around, within):
         learner.module.float()
         batch = [each.float() if each.is_floating_point() else each for each in small_batch()]
-        optimizer = torch.optim.SGD(learner.module.parameters(), lr=0.5)
+        optimizer = torch.optim.SGD(learner.module.parameters(), lr=0.02)
         learner.optimizer = optimizer if learner.optimizer else None
 
         def step(learner: Learner = learner, optimizer: Any = optimizer, batch: Any = batch) -> None:
