@@ -1,6 +1,7 @@
 """What holds for every method of the registry on every kind of network that it takes; a new file is tested without a change."""
 
 import copy
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -449,6 +450,21 @@ def take_step(learner: Learner) -> StepOutput:
 
 
 @every_method
+def test_at_inference_it_is_an_ordinary_module(case: Case) -> None:
+    learner, (x, _) = case.learner(), small_batch()
+    take_step(learner)
+    module = learner.module.eval()
+    fresh = case.learner().module.eval()
+    fresh.load_state_dict(module.state_dict())
+    del learner
+    with torch.no_grad():
+        logits = module(x)
+        torch.testing.assert_close([copy.deepcopy(module)(x), fresh(x), module(x)], [logits] * 3, rtol=0, atol=0)
+        torch.testing.assert_close(module(x[2:5]), logits[2:5])  # whatever else is in the batch
+    assert logits.shape == (BATCH, CLASSES)
+
+
+@every_method
 def test_its_state_is_all_that_it_remembers(case: Case) -> None:
     learner, other = case.learner(), case.learner()
     assert bool(learner.state()) == (learner.remembers_samples or learner.delays_gradients)
@@ -462,13 +478,27 @@ def test_its_state_is_all_that_it_remembers(case: Case) -> None:
     outputs = [backward(each, *small_batch(), samples=SAMPLES) for each in (learner, other)]
     assert torch.equal(*(out.stage_losses for out in outputs))
     assert_same_gradients(other.module, gradients(learner.module), 0)
+    torch.testing.assert_close(state_of(other), state_of(learner), rtol=0, atol=0)
+
+
+def tensors_alive() -> int:
+    """The tensors made since `gc.freeze`."""
+    gc.collect()
+    return sum(issubclass(type(each), Tensor) for each in gc.get_objects())
 
 
 @every_method
-def test_steps_bring_the_belief_to_the_target(case: Case) -> None:
+def test_steps_bring_the_belief_to_the_target_and_leave_nothing_behind(case: Case) -> None:
     learner, (_, target) = case.learner(), small_batch()
-    beliefs = [take_step(learner).log_belief.gather(1, target.unsqueeze(1)).exp().mean() for _ in range(16)]
+    beliefs, alive = list[float](), list[int]()
+    gc.freeze()
+    for step in range(1, 17):
+        beliefs.append(float(take_step(learner).log_belief.gather(1, target.unsqueeze(1)).exp().mean()))
+        if step in (3, 8):
+            alive.append(tensors_alive())
+    gc.unfreeze()
     assert beliefs[-1] > 1.2 * beliefs[0]
+    assert alive[0] == alive[1]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.network == "cascade"], ids=str)
