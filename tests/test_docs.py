@@ -4,9 +4,11 @@ import re
 import runpy
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from torchsid.core.rule import Rule
 from torchsid.heads import HEADS
 from torchsid.learners import LEARNERS
 from torchsid.models import CLASSIFIERS, EXTRACTORS, NETWORKS
@@ -66,3 +68,20 @@ def test_every_setting_that_a_recipe_prints_is_in_the_reference() -> None:
     for name, _, _, meaning in [row for recipe in recipe_names() for row in describe(resolve(recipe))]:
         assert f"`{name}`" in SETTINGS
         assert meaning, name
+
+
+def test_the_table_of_methods_says_what_their_classes_say() -> None:
+    table = re.findall(
+        r"^\| ([^|]+) \| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|", (DOCS / "methods.md").read_text("utf-8"), re.M
+    )
+    rows = {name: (networks, locks, weights) for _, name, networks, locks, weights in table}
+    methods = {name: LEARNERS.load(name) for name in LEARNERS.names()}
+    assert rows.keys() == {name for name, method in methods.items() if isinstance(method, type) and issubclass(method, Rule)}
+    titles = [title for title, *_ in table]
+    assert titles == sorted(titles, key=str.casefold)
+    for name, (networks, locks, weights) in rows.items():
+        method: Any = methods[name]
+        assert networks.split(", ")[: len(method.networks)] == list(method.networks), name
+        waits = [lock for lock in ("forward", "update", "backward") if lock in method.locks]
+        assert locks.partition(";")[0] == (", ".join(waits) or "none"), name
+        assert weights.startswith("no") != method.transports_weights, name

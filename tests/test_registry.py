@@ -1,6 +1,7 @@
 """A folder is a registry; and what holds for the entries of every registry of the house."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,12 @@ def test_files_are_entries_and_nothing_is_imported_to_list_them(things: Registry
 def test_an_entry_is_the_object_that_has_the_files_name(things: Registry) -> None:
     names = ("gru", "many", "plain", "two-words", "outside_things:Mine")
     assert [things.load(name).__name__ for name in names] == ["GRU", "Many", "plain", "TwoWords", "Mine"]
+
+
+def test_attributes_are_those_of_the_classes_though_nothing_is_imported() -> None:
+    for name, found in LEARNERS.attributes("networks", "locks", "takes_positions", "nonsense").items():
+        method: Any = LEARNERS.load(name)
+        assert found == (method.networks, method.locks, method.takes_positions, None), name
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ folder, whose main file bears the name of the kind, as `tasks/images/task.py`. A
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -38,6 +38,13 @@ class Registry:
     def descriptions(self) -> dict[str, str]:
         """Return name and one-line description of every entry, without importing it."""
         return {name: entry.documentation.partition("\n")[0].rstrip(".") for name, entry in self._entries.items()}
+
+    def attributes(self, *names: str) -> dict[str, tuple[Any, ...]]:
+        """Return what class attributes of every entry hold, its own or inherited ones, as its file says, without importing it."""
+        return {
+            entry: tuple(_attribute(f"{self.package}.{found.module}", found.symbol, name) for name in names)
+            for entry, found in self._entries.items()
+        }
 
     def forms(self) -> list[str]:
         """Return what else than one of `names()` names an entry."""
@@ -93,3 +100,33 @@ class _Entry:
     module: str
     symbol: str
     documentation: str
+
+
+@cache
+def _parsed(module: str) -> ast.Module:
+    """Return the text of a module of this package."""
+    return ast.parse(Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py").read_text("utf-8"))
+
+
+def _attribute(module: str, symbol: str, name: str) -> Any:
+    """Return the literal, or frozenset of one, that a class or a base of it in this package assigns; None where none does."""
+    tree = _parsed(module)
+    imported = {
+        each.asname or each.name: (node.module, each.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("torchsid.")
+        for each in node.names
+    }
+    here = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if symbol not in here:
+        return _attribute(*imported[symbol], name) if symbol in imported else None
+    for node in here[symbol].body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+            if name in map(ast.unparse, targets):
+                made = node.value
+                if isinstance(made, ast.Call) and ast.unparse(made.func) == "frozenset":
+                    return frozenset(*map(ast.literal_eval, made.args))
+                return ast.literal_eval(made)
+    found = (_attribute(module, ast.unparse(base), name) for base in here[symbol].bases)
+    return next((value for value in found if value is not None), None)

@@ -6,6 +6,9 @@ from pkgutil import resolve_name
 
 from torchsid.cli.console import Console
 from torchsid.cli.streams import emit
+from torchsid.learners import LEARNERS
+
+LOCKS = ("forward", "update", "backward")  # in the order in which they are waited for
 
 KINDS = {  # where names and descriptions are; none of these modules imports torch
     "recipes": "training.recipes:recipe_names",
@@ -29,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     """Print one table a kind."""
     screen = Console()
     for kind in [args.kind] if args.kind else KINDS:
-        screen.table([kind, "description"], [list(row) for row in sorted(descriptions(kind).items())])
+        more = learners() if kind == "learners" else {}
+        rows = [[name, *more.get(name, ()), text] for name, text in sorted(descriptions(kind).items())]
+        screen.table([kind, *(("network", "waits for") if more else ()), "description"], rows)
         if not args.kind:
             emit()
     return 0
@@ -39,3 +44,12 @@ def descriptions(kind: str) -> Mapping[str, str]:
     """Return names and descriptions."""
     found: Mapping[str, str] = resolve_name(f"torchsid.{KINDS[kind]}")()
     return found
+
+
+def learners() -> Mapping[str, tuple[str, str]]:
+    """Return of every training method the networks that it takes, and what a layer of it waits for."""
+    found = LEARNERS.attributes("networks", "locks")
+    return {
+        name: (", ".join(networks), ", ".join(lock for lock in LOCKS if lock in locks) or "nothing")
+        for name, (networks, locks) in found.items()
+    }
