@@ -112,8 +112,7 @@ class AnsweringRule(Rule):
             h = layer(h.detach())
             own = readout(h)
             loss = batch.cross_entropy(own)
-            if loss.requires_grad:  # not so where layer and readout are frozen
-                (batch.scales[stage] * loss).backward()  # type: ignore[no-untyped-call]
+            batch.differentiate(stage, loss)
             losses.append(loss.detach())
             answers.append(logits := network.believed(stage, own.detach(), log_belief))
             log_belief = to_log_belief(logits)

@@ -52,6 +52,11 @@ class Batch:
         """Return the mean of `KL(p_y ‖ p)`, a scalar: the cross-entropy less the target's entropy."""
         return self.mean(forward_kl(to_log_belief(logits), self.log_target))
 
+    def differentiate(self, which: int, loss: Tensor) -> None:
+        """Differentiate a loss, multiplied by the scale of loss `which` (from 0); not where all that it comes from is frozen."""
+        if loss.requires_grad:
+            (self.scales[which] * loss).backward()  # type: ignore[no-untyped-call]
+
 
 def differentiate(loss: Tensor, scale: Tensor) -> None:
     """Add the gradient of `scale · loss` to `.grad` of what made it; nothing where all of that is frozen."""

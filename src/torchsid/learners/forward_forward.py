@@ -138,7 +138,7 @@ class ForwardForward(Rule):
         network, x, count = self.module, batch.x, len(batch.x)
         logits = network.answer(x)
         head_loss = batch.cross_entropy(logits)
-        (batch.scales[-1] * head_loss).backward()  # type: ignore[no-untyped-call]
+        batch.differentiate(-1, head_loss)
         false = F.one_hot(false_classes(logits.detach(), batch.target), network.num_classes)
         h, losses = torch.cat([network.labelled(x, batch.target), network.labelled(x, false)]), list[Tensor]()
         for i in range(len(network.layers)):
@@ -146,7 +146,7 @@ class ForwardForward(Rule):
             excess = goodness(h) - h.shape[1]
             loss = batch.mean(F.softplus(-excess[:count])) + batch.mean(F.softplus(excess[count:]))
             pulled = batch.mean((a[:count] * self.pull(i)).sum(-1))
-            (batch.scales[i] * (loss - pulled)).backward()  # type: ignore[no-untyped-call]
+            batch.differentiate(i, loss - pulled)
             h = h.detach()
             self.follow(i, batch, h[:count])
             losses.append(loss)
