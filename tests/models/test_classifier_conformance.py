@@ -11,7 +11,14 @@ from torchsid import models
 
 WIDTH = {"vit-tiny": 64}  # its narrowest; the others are tried at width 8
 ANY_SIDE = ("mlp", "resnet-18", "resnet-18-imagenet", "resnet-50")
-SMALLEST = {"simple-cnn": 4, "tiny-cnn": 4, "vgg-11": 32, "vit-tiny": 8, **dict.fromkeys(ANY_SIDE, 1)}  # sides of images
+SMALLEST = {
+    "simple-cnn": 4,
+    "soft-hebb-cnn": 8,
+    "tiny-cnn": 4,
+    "vgg-11": 32,
+    "vit-tiny": 8,
+    **dict.fromkeys(ANY_SIDE, 1),
+}  # sides of images
 PARAMETERS = {  # as published: ten classes, 32 pixels in colour
     "simple-cnn": 258_634,
     "mlp": 1_846_538,

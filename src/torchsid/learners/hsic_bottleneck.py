@@ -69,7 +69,8 @@ def normalised_kernel(u: Tensor, sigma: float, counted: Tensor) -> Tensor:
     kernel = (-distances / (2 * sigma**2 * u.shape[1])).exp() * mask.outer(mask)
     count = mask.sum().clamp(min=1)
     centred = kernel @ (mask.diag() - mask.outer(mask) / count)
-    return torch.linalg.solve(centred + _EPSILON * count * torch.eye(len(u), dtype=u.dtype, device=u.device), centred)
+    found: Tensor = torch.linalg.solve(centred + _EPSILON * count * torch.eye(len(u), dtype=u.dtype, device=u.device), centred)
+    return found
 
 
 def dependence(one: Tensor, other: Tensor) -> Tensor:

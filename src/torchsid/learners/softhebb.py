@@ -46,11 +46,12 @@ class SoftHebb(LayerRule):
     def __init__(self, network: Layered, *, sharpness: Positive = 1.0, radius: Positive = 25.0) -> None:
         super().__init__(network)
         self.sharpness = sharpness
-        if wrong := [str(i) for i, layer in enumerate(network.layers[:-1], 1) if _place(layer) is None]:
+        found = [_parts(layer) for layer in network.layers[:-1]]
+        self.parts = [each for each in found if each]
+        if wrong := [str(i) for i, each in enumerate(found, 1) if each is None]:
             raise ValueError(f"SoftHebb trains linear layers and convolutions of images, and layer {', '.join(wrong)} is another")
-        for layer in network.layers[:-1]:
+        for layer, (_, competing, _) in zip(network.layers, self.parts, strict=False):
             layer.requires_grad_(False)
-            competing = layer[_place(layer)]
             competing.weight.requires_grad_(True)
             nn.init.normal_(competing.weight, std=radius / competing.weight[0].numel() ** 0.5)
             if competing.bias is not None:
@@ -58,18 +59,16 @@ class SoftHebb(LayerRule):
 
     def learn(self, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Add each hidden layer's plasticity, and what the cross-entropy says to the last."""
-        *hidden, last = self.module.layers
         h, losses = batch.x, list[Tensor]()
-        for i, layer in enumerate(hidden):
-            place = _place(layer)
-            u = layer[place](layer[:place](h.detach()))
-            if (weight := layer[place].weight).requires_grad:
+        for i, (before, competing, behind) in enumerate(self.parts):
+            u = competing(before(h.detach()))
+            if (weight := competing.weight).requires_grad:
                 change = batch.scales[i].to(weight) * self.change(weight, u, batch)
                 weight.grad = -change if weight.grad is None else weight.grad - change
             log_y = self.competition(u.detach())
             losses.append(batch.mean(-(log_y.exp() * log_y).sum(1).reshape(len(u), -1).mean(1)))
-            h = layer[place + 1 :](u.detach())
-        logits = last(h.detach())
+            h = behind(u.detach())
+        logits = self.module.layers[-1](h.detach())
         loss = batch.cross_entropy(logits)
         batch.differentiate(-1, loss)
         return [*losses, loss], [logits]
@@ -91,10 +90,13 @@ class SoftHebb(LayerRule):
             taken = (signed * u).movedim(1, 0).flatten(1).sum(1).view(per_unit) * weight
             change = brought - taken
             rate = (weight.flatten(1).norm(dim=1) - 1).abs().sqrt().view(per_unit)
-            return rate * change / change.abs().max().clamp(min=_TINY)
+            step: Tensor = rate * change / change.abs().max().clamp(min=_TINY)
+        return step
 
 
-def _place(layer: Any) -> int | None:
-    """Return which module of a layer competes; None where it is neither linear nor a convolution of images."""
+def _parts(layer: nn.Sequential) -> tuple[Any, Any, Any] | None:
+    """Return what stands before the part that competes, this itself, and what is behind; None if that is none it could be."""
     mixing = [i for i, module in enumerate(layer) if any(parameter.dim() > 1 for parameter in module.parameters())]
-    return mixing[0] if len(mixing) == 1 and isinstance(layer[mixing[0]], nn.Linear | nn.Conv2d) else None
+    competing = layer[mixing[0]]
+    known = len(mixing) == 1 and isinstance(competing, nn.Linear | nn.Conv2d)
+    return (layer[: mixing[0]], competing, layer[mixing[0] + 1 :]) if known else None
