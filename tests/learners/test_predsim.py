@@ -41,3 +41,10 @@ def test_without_similarity_it_is_dgl() -> None:
     learner, reference = PredSim(cut(head="linear"), beta=0.0), DGL(cut(head="linear"))
     assert torch.equal(learner.backward(*batch()).loss, reference.backward(*batch()).loss)
     assert_same_gradients(learner.module, gradients(reference.module), 0)
+
+
+def test_a_model_that_answers_at_every_token_is_refused() -> None:
+    cascade = cut()
+    cascade.positions = "tokens"
+    with pytest.raises(ValueError, match="PredSim answers once a sample"):
+        PredSim(cascade)

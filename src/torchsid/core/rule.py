@@ -189,7 +189,7 @@ class StageRule(Rule):
         cascade: a staged cascade.
 
     Raises:
-        ValueError: it is no staged cascade, or has other heads than the method's.
+        ValueError: it is no staged cascade, has other heads than the method's, or answers where the method cannot.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("staged",)
@@ -208,6 +208,8 @@ class StageRule(Rule):
         if self.head and cascade.depth > 1 and found != {self.head}:
             shown = ", ".join(map(repr, sorted(found)))
             raise ValueError(f"{name} is a method of the head {self.head!r}, not of {shown}: set model.head = {self.head!r}")
+        if cascade.positions and not self.takes_positions:
+            raise ValueError(f"{name} answers once a sample, and the model at several positions: take another method")
         self.module = cascade
         cascade.independent = True
         self.lookout = Lookout(cascade)
