@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import dropwhile
 from typing import ClassVar, cast
 
 import torch
@@ -46,8 +47,9 @@ class DifferenceTargetPropagation(LayerRule):
         like, widths = next(network.parameters()), [size.numel() for size in network.sizes]
         inverses = nn.ModuleList()
         for layer, before, after in zip(network.layers[:-2], widths[1:], widths[2:-1], strict=False):
-            behind = (each for each in layer if not isinstance(each, (nn.Linear, nn.Flatten, _DropoutNd)))
-            inverses.append(nn.Sequential(nn.Linear(after, before), *map(deepcopy, behind)))
+            _, *behind = dropwhile(lambda each: not isinstance(each, nn.Linear), layer)
+            kept = (deepcopy(each) for each in behind if not isinstance(each, _DropoutNd))
+            inverses.append(nn.Sequential(nn.Linear(after, before), *kept))
         network.add_module("inverses", inverses.to(like.device, like.dtype))
 
     @property
