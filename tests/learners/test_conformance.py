@@ -62,7 +62,7 @@ def restless(network: str, *, linear_only: bool, head: str = "auto") -> nn.Modul
     if network == "hopfield":
         return None
     if network == "reversible":
-        return revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks=1).double()
+        return revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks_per_level=1).double()
     if network == "noprop":
         return noprop(torch.zeros(2, INPUTS), CLASSES, steps=3, width=2).double()
     if network == "noprop-ct":
@@ -84,7 +84,7 @@ NETWORKS = {
     "plain": lambda: nn.Sequential(nn.Linear(INPUTS, 8), nn.Tanh(), nn.Linear(8, CLASSES)).double(),
     "layered": lambda: Layered(layers(), torch.zeros(2, INPUTS)).double(),
     "hopfield": lambda: hopfield(torch.zeros(2, INPUTS), CLASSES, width=8, hidden_layers=2).double(),
-    "reversible": lambda: revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks=1, norm="layer").double(),
+    "reversible": lambda: revnet(torch.zeros(2, INPUTS), CLASSES, width=8, levels=1, blocks_per_level=1, norm="layer").double(),
     "noprop": lambda: noprop(torch.zeros(2, INPUTS), CLASSES, steps=3, **CALM).double(),
     "noprop-ct": lambda: noprop_ct(torch.zeros(2, INPUTS), CLASSES, steps=3, **CALM).double(),
 }

@@ -19,7 +19,7 @@ from torchsid.training import checkpoint
 
 def network(*shape: int, levels: int = 2, norm: Norm = "batch") -> ReversibleNetwork:
     torch.manual_seed(0)
-    return revnet(torch.zeros(2, *shape), 3, width=8, levels=levels, blocks=1, norm=norm).double()
+    return revnet(torch.zeros(2, *shape), 3, width=8, levels=levels, blocks_per_level=1, norm=norm).double()
 
 
 def batches(count: int, *shape: int) -> list[tuple[Tensor, Tensor, Tensor]]:
