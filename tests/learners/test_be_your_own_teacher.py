@@ -31,9 +31,14 @@ def test_losses_and_gradients_are_those_of_the_equations() -> None:
     assert_same_gradients(cascade, found, 1e-10)
 
 
-def test_a_hint_needs_a_linear_layer_at_the_end() -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
+def test_a_hint_needs_a_linear_layer_at_the_end_that_can_be_looked_at() -> None:
     cascade = cut()
     cascade.own_readout = ""
     with pytest.raises(ValueError, match="set beta = 0"):
         BeYourOwnTeacher(cascade)
+    compiled = cut(by="graph")
+    compiled.compile_stages()  # at the first call, which does not come
+    with pytest.raises(ValueError, match="compiled stages do not show: set beta = 0"):
+        BeYourOwnTeacher(compiled)
     assert BeYourOwnTeacher(cascade, beta=0.0).backward(*batch()).stage_losses.shape == (3,)

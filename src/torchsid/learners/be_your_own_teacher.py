@@ -32,7 +32,7 @@ class BeYourOwnTeacher(StageRule):
         beta: Weight β of the hint.
 
     Raises:
-        ValueError: β is not 0, and a head has no vector before its linear layer, or the model ends in none.
+        ValueError: β is not 0, and a head or the model does not end in a linear layer, or is compiled.
     """
 
     locks: ClassVar[frozenset[Lock]] = frozenset({"forward", "update", "backward"})
@@ -49,9 +49,12 @@ class BeYourOwnTeacher(StageRule):
         self.hints = list[nn.Module]()
         if beta:
             heads: list[Any] = [*cascade.heads[:-1]]
+            if any(module._compiled_call_impl for module in cascade.segments.modules):
+                why = "compares what linear layers read, which compiled stages do not show"
+                raise ValueError(f"BeYourOwnTeacher {why}: set beta = 0, or do not compile")
             if not (cascade.own_readout and all(hasattr(head, "body") for head in heads)):
-                what = "compares what linear layers read, and the model or a head of your own ends in none"
-                raise ValueError(f"BeYourOwnTeacher {what}: set beta = 0")
+                why = "compares what linear layers read, and the model or a head of your own ends in none"
+                raise ValueError(f"BeYourOwnTeacher {why}: set beta = 0")
             width: Any = cascade.model.get_submodule(cascade.own_readout).in_features
             self.hints = self.add_to_heads("hint", lambda stage, _: _to_width(heads[stage].body.width, width))
 
