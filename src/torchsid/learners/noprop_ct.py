@@ -24,7 +24,8 @@ class NoPropCT(Rule):
 
     Source: Q. Li, Y. W. Teh and R. Pascanu, arXiv 2503.24322, CoLLAs 2025. Stored: the block. Locked: nothing, no step of the flow
     waits for another. How the paper parametrises and begins γ, tells a block the time and integrates the flow is not known to us in
-    detail; here see `NoPropCTNetwork`. Left out: flow matching, and embeddings that begin with images of the classes.
+    detail; here see `NoPropCTNetwork`, whose flow begins at the mean of the noise. Left out: flow matching, and embeddings that
+    begin with images of the classes.
 
     Args:
         network: one of `model.network = "noprop-ct"`.

@@ -17,13 +17,13 @@ class NoiseSchedule(nn.Module):
 
         γ(t) = γ_1 + Δ · (1 − m(t)),   m(t) = (f(t) − f(0)) / (f(1) − f(0)),   f(t) = t + Σ_k v_k σ(w_k t + c_k),   Δ, v, w > 0
 
-    It begins with γ from 5 to −5.
+    It begins with γ from 5 to −4.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.last = nn.Parameter(torch.tensor(-5.0))
-        self.log_span = nn.Parameter(torch.tensor(10.0).log())
+        self.last = nn.Parameter(torch.tensor(-4.0))
+        self.log_span = nn.Parameter(torch.tensor(9.0).log())
         self.v, self.w = (nn.Parameter(torch.zeros(_BEND)) for _ in range(2))
         self.c = nn.Parameter(torch.linspace(2.0, -2.0, _BEND))
 
@@ -44,17 +44,14 @@ class NoPropCTNetwork(nn.Module):
 
         dz/dt = ½ |γ′(t)| (√ᾱ û − ᾱ z),   t from 0 to 1, by Euler's steps
 
-    is the flow whose marginals are those of `q(z_t | y) = N(√ᾱ_t u_y, (1 − ᾱ_t) I)` where `û = u_y`. Where it begins is drawn once,
-    the same for all samples, and part of the state.
+    is the flow whose marginals are those of `q(z_t | y) = N(√ᾱ_t u_y, (1 − ᾱ_t) I)` where `û = u_y`. It begins at `z_0 = 0`, the
+    mean of the noise, so that the network always gives the same answer; a flow keeps what noise it begins with.
 
     Args:
         block: which reads the sample, and an embedding with features of the time behind it.
         embed: the embedding of the classes.
         steps: of Euler.
     """
-
-    noise: Tensor
-    """`z_0`, `[d]`."""
 
     def __init__(self, block: Denoiser, embed: LabelEmbedding, *, steps: int) -> None:
         super().__init__()
@@ -64,7 +61,6 @@ class NoPropCTNetwork(nn.Module):
         self.num_classes, size = embed.weight.shape
         self.steps = steps
         self.out = nn.Linear(size, self.num_classes)
-        self.register_buffer("noise", torch.randn(size))
 
     def denoise(self, features: Tensor, z: Tensor, t: Tensor) -> Tensor:
         """Return the block's logits, `[B, C]`, of what it has read of the samples, embeddings `[B, d]` and times `[B]`."""
@@ -73,8 +69,9 @@ class NoPropCTNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, `[B, C]`."""
-        features, z = self.block.reads(x), self.noise.expand(len(x), -1)
-        for t in torch.arange(self.steps, device=z.device, dtype=self.noise.dtype) / self.steps:
+        features = self.block.reads(x)
+        z = features.new_zeros(len(x), self.embed.weight.shape[1])
+        for t in torch.arange(self.steps, device=z.device, dtype=self.embed.weight.dtype) / self.steps:
             gamma, slope = self.schedule(t)
             alpha_bar = (-gamma).sigmoid()
             clean = self.embed(self.denoise(features, z, t.expand(len(x))).softmax(-1))
