@@ -73,3 +73,13 @@ def test_the_pyramid_meets_a_budget_by_larger_strides() -> None:
     assert multiply_adds(head, maps, belief) < cost
     torch.manual_seed(3)
     torch.testing.assert_close(head.body.state_dict(), PyramidBody(maps, factor=2).state_dict())
+
+
+@pytest.mark.parametrize("kind", ["mlp-sr", "momentum"])
+def test_the_heads_of_dgl_and_man_read_maps_as_small_as_the_budget_wants(kind: str) -> None:
+    maps, later = torch.zeros(2, 8, 16, 16), [nn.Conv2d(8, 8, 3, 2, 1)]
+    costs = [2**30]
+    for _ in range(3):
+        head = heads.create(kind, maps, 4, later=later, budget=costs[-1] - 1)
+        costs.append(multiply_adds(head, maps, torch.zeros(2, 4)))
+    assert costs == sorted(costs, reverse=True)

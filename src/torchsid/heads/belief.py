@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from torchsid.core.axes import arranged
 from torchsid.core.cascade import Positions
@@ -25,7 +24,7 @@ from torchsid.core.shared import outputs_of
 from torchsid.errors import HeadError, unknown_name
 from torchsid.heads import HEADS
 from torchsid.heads.cost import multiply_adds
-from torchsid.heads.features import FORMS, describe
+from torchsid.heads.features import FORMS, describe, smaller
 from torchsid.heads.features import channels as width_of
 from torchsid.settings import settings_of
 
@@ -93,7 +92,7 @@ class BeliefHead(nn.Module):
             where = f"the features are on {features.device}, their head on {own.device}"
             raise HeadError(f"{where}: move the cascade, not its model")
         read = arranged(features, self.channels)
-        read = read if self.factor == 1 else F.avg_pool2d(read, self.factor, ceil_mode=True)
+        read = smaller(read, self.factor)
         if read.dtype != own.dtype and not torch.is_autocast_enabled(read.device.type):
             read = read.to(own.dtype)  # the trunk alone was cast
         v: Tensor = self.body(read) if mask is None or not self.reads_mask else self.body(read, mask=mask)

@@ -17,6 +17,11 @@ def describe(features: Tensor) -> str:
     return f"{form} [{', '.join(['B', *map(str, features.shape[1:])][: features.dim()])}]"
 
 
+def smaller(maps: Tensor, factor: int) -> Tensor:
+    """Return maps averaged to `⌈H/factor⌉ x ⌈W/factor⌉`."""
+    return maps if factor == 1 else F.avg_pool2d(maps, factor, ceil_mode=True)
+
+
 def mean_over_positions(features: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return `[B, C]`: the mean over a map's pixels, or over the tokens that count, bool `[B, T]`; vectors as they are."""
     if features.dim() == 4:

@@ -7,25 +7,26 @@ resolution is given up first, so that the head costs few operations beside a sta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchsid.heads.features import MapNorm, channels, mean_over_positions
+from torchsid.heads.features import MapNorm, channels, mean_over_positions, smaller
 
 
 class MLPSRBody(nn.Module):
     """Three linear layers with ReLU, as wide as the features, on vectors or the mean over tokens.
 
     Maps are averaged to a quarter of their side before, `⌈H/4⌉ x ⌈W/4⌉`, read by three 1x1 convolutions with BatchNorm and ReLU,
-    and averaged to 2x2.
+    and averaged to 2x2. A `factor` makes the first means so many times larger.
     """
 
-    def __init__(self, example: Tensor) -> None:
+    def __init__(self, example: Tensor, factor: int = 1) -> None:
         super().__init__()
+        self.step = 4 * factor
         self.width = width = channels(example)
         pixels = 1
         self.convolutions = nn.Sequential()
         if example.dim() == 4:
             for _ in range(3):
                 self.convolutions += nn.Sequential(nn.Conv2d(width, width, 1, bias=False), MapNorm(width), nn.ReLU())
-            pixels = _to_two_by_two(_to_a_quarter(example)).shape[2:].numel()
+            pixels = _to_two_by_two(smaller(example, self.step)).shape[2:].numel()
         layers: list[nn.Module] = []
         for read in (width * pixels, width, width):
             layers += [nn.Linear(read, width), nn.ReLU()]
@@ -34,13 +35,9 @@ class MLPSRBody(nn.Module):
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `v`, `[B, C]`, from maps `[B, C, H, W]`, tokens or vectors."""
         if features.dim() == 4:
-            features = _to_two_by_two(self.convolutions(_to_a_quarter(features))).flatten(1)
+            features = _to_two_by_two(self.convolutions(smaller(features, self.step))).flatten(1)
         v: Tensor = self.linear(mean_over_positions(features, mask))
         return v
-
-
-def _to_a_quarter(maps: Tensor) -> Tensor:
-    return F.avg_pool2d(maps, 4, ceil_mode=True)
 
 
 def _to_two_by_two(maps: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchsid.core.layers import mixes
+from torchsid.heads.features import smaller
 from torchsid.heads.mlp_sr import MLPSRBody
 from torchsid.heads.trunk import followed, refusal, reinitialised
 
@@ -19,14 +20,15 @@ class MomentumBody(nn.Module):
 
     `local` is trained. `average` follows the true next layer by `follow`, its weights are buffers, and the gradient goes through it
     to the features; statistics of its BatchNorm are its own. The next layer is the later modules up to the first that has weights
-    of two axes or more.
+    of two axes or more. With a `factor` maps are averaged to sides that much smaller before.
 
     Raises:
         HeadError: there is no such layer, or it cannot read the features.
     """
 
-    def __init__(self, example: Tensor, later: Iterable[nn.Module]) -> None:
+    def __init__(self, example: Tensor, later: Iterable[nn.Module], factor: int = 1) -> None:
         super().__init__()
+        self.factor, example = factor, smaller(example, factor)
         modules = list(later)
         length = next((i for i, module in enumerate(modules, 1) if mixes(module)), None)
         if length is None:
@@ -44,6 +46,7 @@ class MomentumBody(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return `v`, `[B, width]`."""
+        features = smaller(features, self.factor)
         v: Tensor = self.head(self.local(features) + self.average(features))
         return v
 
