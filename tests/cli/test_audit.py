@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_wrong_labels_come_first(noisy: Path, measured: Measured, capsys: Output
     assert [int(row.split()[0]) for row in rows] == ranked["image"][:5]
     assert [int(row.split()[1]) for row in rows] == ranked["row"][:5]
     assert f"precision at {wrong}" in shown
+
+
+def test_layers_that_answer_are_judges_certified_and_left_early(tmp_path: Path, capsys: Output) -> None:
+    run = str(train(training.resolve("digits-mono-forward", ["training.epochs=1", "data.limit=200"]), tmp_path / "run"))
+    for command in (["audit", run, "--top", "2"], ["certify", run], ["evaluate", run, "--exit-when", "entropy<2.3"]):
+        assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "all 2 stages" in shown
+    assert re.search(r"stage 1\.\d+ of 2 +\d+\.\d+ %", shown)
 
 
 def test_the_page_shows_the_images(noisy: Path, measured: Measured, capsys: Output) -> None:

@@ -90,6 +90,6 @@ def test_no_goodness_reaches_another_layer() -> None:
 
 def test_what_is_no_deep_perceptron_is_refused() -> None:
     conv = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2, 3))
-    says = "layers of another kind, Conv2d; it has one hidden layer, and two are the least; it reads 1 numbers, and the label alone"
+    says = "has other layers, Conv2d; has one hidden layer, where two are the least; reads 1 numbers, of which the label takes 3"
     with pytest.raises(ValueError, match=says):
         ForwardForward(Layered(conv, torch.zeros(1, 1, 1, 1)))

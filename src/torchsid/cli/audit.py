@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid import training
-from torchsid.cli.arguments import SPLITS, about_run, add_shared, load_splits, positive, samples_of, with_data
+from torchsid.cli.arguments import SPLITS, about_run, add_shared, cascade_of, load_splits, positive, samples_of, with_data
 from torchsid.cli.console import Console, command_of, percent, write_json
 from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if clean is not None and 0 < found["labels"]["wrong"] < len(samples):
         found["rankings"] = detection(rankings(verdicts, samples.target[:]), samples.target[:] != clean)
 
-    names, stages = network.class_names, 1 if last_alone else network.config.model.depth
+    names, stages = network.class_names, 1 if last_alone else cascade_of(network, args.directory).depth
     told = ranked | {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
     told["agrees_from"] = [stage if stage <= stages else "never" for stage in ranked["agrees_from"]]
     kind = "training sample" if list(parts) == ["train"] else "sample"

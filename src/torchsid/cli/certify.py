@@ -66,7 +66,7 @@ def _subject(network: "training.LoadedNetwork", objective: "LocalObjective", arg
 
     config = network.config
     name = network.about.get("name", config.task)
-    alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(config.model.depth)))
+    alphas = ", ".join(dict.fromkeys(f"{alpha:g}" for alpha in objective.alphas(cascade_of(network, args.directory).depth)))
     return Subject(
         name=args.directory.resolve().name,
         description=f"{name} · α {alphas}, {objective.direction} · {args.weights} weights · samples are not augmented",

@@ -41,7 +41,7 @@ class GoodnessNetwork(nn.Module):
         self.layers = nn.ModuleList(network.layers[:-1])
         widths = [size.numel() for size in network.sizes[1:-1]]
         if problems := list(_problems(network)):
-            raise ValueError(f"Forward-Forward trains perceptrons: {'; '.join(problems)}; take model.trunk = 'perceptron'")
+            raise ValueError(f"ForwardForward trains perceptrons, and this network {'; '.join(problems)}: take another network")
         like = next(network.parameters())
         self.head = nn.Linear(sum(widths[1:]), self.num_classes, device=like.device, dtype=like.dtype)
         for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
@@ -184,8 +184,8 @@ def false_classes(logits: Tensor, target: Tensor) -> Tensor:
 def _problems(network: Layered) -> Iterator[str]:
     kinds = (type(module) for layer in network.layers[:-1] for module in layer if any(p.dim() > 1 for p in module.parameters()))
     if others := sorted({kind.__name__ for kind in kinds if kind is not nn.Linear}):
-        yield f"it has layers of another kind, {', '.join(others)}"
+        yield f"has other layers, {', '.join(others)}"
     if network.depth < 3:
-        yield "it has one hidden layer, and two are the least"
+        yield "has one hidden layer, where two are the least"
     if (inputs := network.sizes[0].numel()) < network.num_classes:
-        yield f"it reads {inputs} numbers, and the label alone has {network.num_classes}"
+        yield f"reads {inputs} numbers, of which the label takes {network.num_classes}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -10,10 +11,9 @@ from torch import Tensor
 from torchsid.anytime import EarlyExit, ExitRule, Measure, confidence
 from torchsid.core.beliefs import entropy
 from torchsid.core.cascade import Cascade
-from torchsid.core.shared import SharedCascade
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, StagedCascade
-from torchsid.heads.cost import multiply_adds
+from torchsid.heads.cost import counting_multiply_adds
 from torchsid.tasks import Samples
 from torchsid.training.evaluation import at_positions, believed, split
 
@@ -43,16 +43,11 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
         stages = [stage.operations + stage.head_operations for stage in cascade.plan.stages]
         alone = isinstance(cascade.heads[-1], OwnHead)
         return Operations(tuple(stages), sum(stage.operations for stage in cascade.plan.stages) if alone else sum(stages))
-    assert isinstance(cascade, SharedCascade)
-    with without_side_effects(cascade), torch.no_grad():
-        cascade.eval()
-        features = cascade.features(example)
-        stages, prior = [], cascade.prior(features)
-        for stage in cascade.stages:
-            stages.append(multiply_adds(stage, features, prior))
-            features, _ = stage(features, prior)
-    stages[0] += multiply_adds(cascade.extractor, example)
-    return Operations(tuple(stages), sum(stages))
+    totals: list[int] = []
+    with counting_multiply_adds(cascade) as so_far:
+        cascade.refine(example, on_belief=lambda *_: totals.append(so_far() // len(example)))
+    totals[0] = 0  # of the prior, before which an extractor has run
+    return Operations(tuple(after - before for before, after in pairwise(totals)), totals[-1])
 
 
 def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500) -> dict[str, Any]:

@@ -230,7 +230,7 @@ def _of_method(method: type[Learner], settings: Mapping[str, Any], config: RunCo
         yield from error.problems
     else:
         if blends and method.needs_whole_samples:
-            why = "remembers what was predicted for each sample, but the augmentation in data blends two"
+            why = "needs whole samples, and the augmentation in data blends two"
             yield f"learner.name = {config.learner.name!r} {why}: switch that off, or choose another method"
 
 

@@ -221,7 +221,7 @@ def caveats(learner: Learner) -> tuple[str, ...]:
     """Return in what the training differed from what is measured."""
     if learner.window is None:
         return (_END_TO_END,)
-    objective = getattr(learner, "objective", LocalObjective())
+    objective = learner.objective or LocalObjective()
     found = {
         _WINDOW: learner.window > 1,
         _LAST_EPOCH: learner.remembers_samples,
