@@ -10,7 +10,7 @@ from torchsid.training.setup import set_up
 from torchsid.training.step import Trainer, learning_rate
 
 RECIPES = {resolve(name).learner.name: name for name in sorted(recipe_names(), reverse=True) if name.startswith("digits")}
-SMALLER = {"noprop": ["model.steps=2"], "noprop-ct": ["model.width=8", "model.steps=30"]}
+SMALLER = {"noprop": ["model.steps=4"], "noprop-ct": ["model.width=8", "model.steps=30"]}
 
 
 @pytest.mark.slow
