@@ -94,6 +94,8 @@ def test_images_are_read_by_convolutions_and_other_networks_refused() -> None:
     assert noprop(images, 5, steps=2, width=2)(images).shape == (2, 5)
     with pytest.raises(ValueError, match="image_size=3 must be 4 or more"):
         noprop(images[..., :3, :3], 5)
+    with pytest.raises(ValueError, match="the network reads numbers, and a sample batch has tokens"):
+        noprop(torch.zeros(2, 7, dtype=torch.long), 5)
     with pytest.raises(ValueError, match="steps=0: allowed is int, at least 1"):
         noprop(X, 5, steps=0)
     with pytest.raises(ValueError, match=r"not a Linear: set model.network = 'noprop'"):

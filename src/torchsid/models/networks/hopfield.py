@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchsid.core.cascade import Positions
+from torchsid.models.tokens import numbers_in
 from torchsid.settings import Count, Share, checked
 
 
@@ -89,5 +90,5 @@ def hopfield(
         steps: Steps T down the energy until it answers; deep networks need more.
         step_size: Length ε of a step.
     """
-    sizes = [example[0].numel(), *[width] * hidden_layers, num_classes]
+    sizes = [numbers_in(example), *[width] * hidden_layers, num_classes]
     return HopfieldNetwork(sizes, steps=steps, step_size=step_size)

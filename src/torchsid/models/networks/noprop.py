@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchsid.core.cascade import Positions
 from torchsid.models.images import side_of
+from torchsid.models.tokens import numbers_in
 from torchsid.settings import Count, CountOrZero, Share, checked
 
 Norm = Literal["batch", "layer"]
@@ -44,7 +45,7 @@ class Denoiser(nn.Module):
                 reads += [convolution, nn.ReLU(), *([nn.MaxPool2d(2)] if halves else []), nn.Dropout(dropout)]
             inputs = 4 * width * (side // 4) ** 2
         else:
-            reads = [nn.Flatten(), nn.Linear(inputs := example[0].numel(), wide), nn.ReLU(), nn.Dropout(dropout)]
+            reads = [nn.Flatten(), nn.Linear(numbers_in(example), wide), nn.ReLU(), nn.Dropout(dropout)]
             inputs = wide
         self.reads = nn.Sequential(*reads, nn.Flatten(), *linear(inputs, wide))
         self.enters = nn.Sequential(*linear(size, wide), nn.ReLU())
