@@ -145,6 +145,7 @@ def cases() -> Iterator[Case]:
 
 CASES = list(cases())
 every_method = pytest.mark.parametrize("case", CASES, ids=str)
+each_network = pytest.mark.parametrize("case", {case.network: case for case in CASES if not case.settings}.values(), ids=str)
 each_method = pytest.mark.parametrize("case", {case.name: case for case in CASES if not case.settings}.values(), ids=str)
 every_target = pytest.mark.parametrize(
     ("case", "target"),
@@ -413,7 +414,7 @@ def test_what_stands_still_while_the_rest_learns_is_named_once(case: Case) -> No
     assert not warnings_of(learner, torch.optim.Adam(parameters, fused=True), 6)
 
 
-@each_method
+@each_network
 def test_an_optimiser_of_another_network_is_told_once(case: Case) -> None:
     (told,) = warnings_of(case.learner(), torch.optim.SGD(case.learner().module.parameters(), lr=0.1), 55)
     assert told == "no parameter has moved in 50 calls of backward: is the optimiser that of this network, and does it step?"

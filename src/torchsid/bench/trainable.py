@@ -182,6 +182,8 @@ class Checkpointed(nn.Module):
 class Reference:
     """Trains a shared cascade as the public code of its authors does; the gradients are those of the schedules."""
 
+    delays_gradients = False
+
     def __init__(self, cascade: SharedCascade, objective: LocalObjective | None = None) -> None:
         self.module = cascade
         self.objective = objective or LocalObjective()

@@ -143,9 +143,8 @@ class CapturedStep(Generic[P, T]):
         self._function, self._learner, self._optimizer, self._warn = function, learner, optimizer, warn
         self._parameters, self._modules = list(learner.module.parameters()), list(learner.module.modules())
         self._device = self._parameters[0].device
-        self._recorder = (
-            None if learner.delays_gradients else recorder or recorder_of(self._device)
-        )  # which lie elsewhere each time
+        # Gradients of earlier batches come from tensors that lie elsewhere each time.
+        self._recorder = None if learner.delays_gradients else recorder or recorder_of(self._device)
         self._numbers = _Numbers(learner, optimizer, self._device)
         self._calls: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, _Graph] = {}
