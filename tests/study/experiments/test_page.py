@@ -126,6 +126,10 @@ def test_without_an_axis_accuracy_stands_against_what_it_costs() -> None:
         axis=None, contenders={"SID": ContenderConfig(), "BP": ContenderConfig(settings={"learner.name": "backprop"})}
     )
     assert set(figures(results({("SID", ""): [96.0, 97.0], ("BP", ""): [95.0, 96.0]}, of=about))) == {"kept", "seconds"}
+    many = {f"SID {i}": ContenderConfig() for i in range(9)}
+    found = results({(name, ""): [96.0, 97.0] for name in many}, of=experiment(axis=None, contenders=many))
+    assert set(figures(found)) == set(found.metrics)
+    assert set(many) <= {element.text for element in ElementTree.fromstring(figures(found)["accuracy"].svg).iter("text")}
 
 
 def test_summary_figures_and_page_are_written_with_all_that_is_needed_to_judge(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from torchsid.study.report.compare import number_table
 from torchsid.study.report.page import provenance_table
 from torchsid.study.statistics import bootstrap_interval
 
+_LOOKS = 8  # that marks are easily told apart by
 _NEEDED = {"pyarrow": "files", "matplotlib": "report", "jinja2": "report", "scipy": "report"}
 _OF_ALL = ("torchsid", "versions", "hardware", "git", "data")  # what belongs to the experiment
 _OF_SEEDS = "Held-out data, means with Student's 95 % intervals over seeds"
@@ -222,9 +223,18 @@ def figures(found: Results) -> dict[str, Drawing]:
     """Return the drawings by name: every metric against the axis, or what accuracy costs where there is none; and by stage."""
     if len(found.points) > 1:
         drawn = {name: each for name in found.metrics if (each := _against(found, name))}
+    elif len(found.cells) > _LOOKS:
+        drawn = {name: _in_lanes(found, name) for name in found.metrics}
     else:
         drawn = tradeoff_figures(found.frame, {str(cell): cell for cell in found.cells})
     return drawn | {f"{name}-by-stage": each for name in found.experiment.by_stage if (each := _by_stage(found, name))}
+
+
+def _in_lanes(found: Results, name: str) -> Drawing:
+    """Draw a metric of many contenders, one below the other."""
+    metric = METRICS[name]
+    rows = {str(cell): row.point(metric.factor) for cell in found.cells if (row := found.frame.mean(cell, name))}
+    return points(f"{metric.title[0].upper()}{metric.title[1:]}", {cell: {"": point} for cell, point in rows.items()})
 
 
 def _against(found: Results, name: str) -> Drawing | None:
