@@ -300,16 +300,24 @@ def test_skipped_steps_are_counted_until_none_is_left(small: Small, tmp_path: Pa
     assert [record["event"] for record in open_run(tmp_path / "run").metrics()].count("warning") == 2
 
 
+ONE_BY_ONE = ["model.network=plain", "model.trunk=resnet-18", "model.width=8", "training.batch_size=1", "watch.conflict=false"]
+
+
 @pytest.mark.parametrize(
-    ("override", "words"),
-    [("watch.tensorboard=true", r"torchsid\[tensorboard\]"), (f"model.extractor={TOYS}:flat", "watch.conflict = true.*to false")],
+    ("overrides", "words"),
+    [
+        (["watch.tensorboard=true"], r"torchsid\[tensorboard\]"),
+        ([f"model.extractor={TOYS}:flat"], "watch.conflict = true.*to false"),
+        ([*ONE_BY_ONE, "learner.name=backprop"], r"training\.batch_size = 1 gives a BatchNorm .* set it to 2 or more"),
+    ],
+    ids=["no tensorboard", "no conflict", "no variance"],
 )
-def test_what_cannot_be_recorded_is_an_error_before_anything_is_written(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, words: str
+def test_what_cannot_be_recorded_or_trained_is_an_error_before_anything_is_written(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], words: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=words):
-        train(small(override), tmp_path / "run")
+        train(small(*overrides), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,7 +16,6 @@ from torchsid.core import beliefs, capture
 from torchsid.core.capture import WARM_UP, CapturedStep
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
-from torchsid.errors import ConfigError
 from torchsid.tasks import Samples, Splits
 from torchsid.training import RunConfig, resolve
 from torchsid.training.batches import Batch, Batches, on_device
@@ -180,15 +179,6 @@ def test_stages_that_are_updated_at_once_stay_as_the_bad_step_left_them() -> Non
         assert (sums.samples, wrong) == (0, "step 1: the inputs hold NaN or infinity")
     torch.testing.assert_close(*left, rtol=0, atol=0, equal_nan=True)
     assert {int(each["step"]) for each in optimizer.state.values()} == {1}
-
-
-def test_a_batch_of_one_of_which_a_normalisation_has_no_variance_is_refused_by_its_setting() -> None:
-    narrow = ["model.network=plain", "model.trunk=resnet-18", "model.width=8", "learner.name=backprop"]
-    config = resolve("digits", [*narrow, "data.limit=20", "training.batch_size=1", "watch.conflict=false"])
-    setup = set_up(config, torch.device("cpu"))
-    setup.learner.module.train()
-    with pytest.raises(ConfigError, match=r"training\.batch_size = 1 has batches .* set it to 2 or more"):
-        Trainer(setup).compute(next(setup.batches.of_epoch(1)))
 
 
 def test_clipping_bounds_the_step() -> None:

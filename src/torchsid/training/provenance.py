@@ -19,11 +19,13 @@ from torchsid.__about__ import __version__
 from torchsid.core.peak_memory import kept_bytes, peak_memory_mib
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import StagedCascade
+from torchsid.errors import ConfigError
 from torchsid.learners.locality import check_locality
 from torchsid.training.config import config_sha256
 from torchsid.training.setup import Setup
 
 _LOCALITY_SAMPLES = 16
+_NO_VARIANCE = "Expected more than 1 value per channel"  # as PyTorch says it
 _PACKAGES = ("numpy", "pydantic", "safetensors", "pyarrow", "pillow")
 
 
@@ -72,13 +74,22 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
 
     `kept_bytes` is the most that autograd keeps for backward in the first training step, which is run and leaves no trace. A
     gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
+
+    Raises:
+        ConfigError: a batch is too small for the network.
     """
     config, splits, learner, module = setup.config, setup.splits, setup.learner, setup.learner.module
     machine, locality, batch = provenance(setup.device), _locality(setup), setup.batches.examples(next(setup.batches.of_epoch(1)))
     plan = module.plan if isinstance(module, StagedCascade) else None
     with without_side_effects(module), setup.autocast():
         module.train()
-        kept = kept_bytes(module, lambda: learner.backward(batch.x, batch.target, weight=batch.weight))
+        try:
+            kept = kept_bytes(module, lambda: learner.backward(batch.x, batch.target, weight=batch.weight))
+        except ValueError as error:
+            if _NO_VARIANCE not in str(error):
+                raise
+            why = "gives a BatchNorm a single value a channel, which has no variance"
+            raise ConfigError([f"training.batch_size = {config.training.batch_size} {why}: set it to 2 or more"]) from None
     return {
         "torchsid": __version__,
         "started": machine.pop("date"),

@@ -9,14 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchsid.core.capture import CapturedStep
-from torchsid.errors import ConfigError
 from torchsid.training.batches import Batch
 from torchsid.training.config import OptimizerConfig
 from torchsid.training.evaluation import outcome_of
 from torchsid.training.measured import Measured, Meter, Sums
 from torchsid.training.setup import Setup
 
-_NO_VARIANCE = "Expected more than 1 value per channel"  # as PyTorch says it
 _FIRST_SHARE = 1 / 25  # one-cycle starts here, as in Smith and Topin (arXiv 1708.07120) and torch.optim.lr_scheduler.OneCycleLR,
 _LAST_SHARE = 1 / 250_000  # and ends here; both are shares of the peak
 
@@ -99,14 +97,7 @@ class Trainer:
         setup.optimizer.zero_grad()
         with setup.autocast():
             forward_and_backward = learner.step if learner.optimizer else learner.backward
-            try:
-                out = forward_and_backward(x, target, weight=weight, samples=batch.samples)
-            except ValueError as error:
-                if _NO_VARIANCE not in str(error):
-                    raise
-                size = setup.config.training.batch_size
-                why = "has batches in which a BatchNorm reads a single value a channel, which has no variance"
-                raise ConfigError([f"training.batch_size = {size} {why}: set it to 2 or more"]) from None
+            out = forward_and_backward(x, target, weight=weight, samples=batch.samples)
         gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
         # None is left if stages were updated at once.
         norms = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0, device=x.device)
