@@ -27,6 +27,7 @@ from torchsid.bench.processes import in_fresh_processes
 from torchsid.bench.recorder import EXTRACTOR_UPDATE, FORWARD, UPDATE, seconds_by_kind
 from torchsid.bench.trainable import Trainable, build
 from torchsid.bench.workload import BACKPROP, BASES, REFERENCE, SID, Procedure, Workload, contenders
+from torchsid.core.allocator import keep_freed_memory
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.side_effects import threads as give_threads
 from torchsid.core.staged import Plan, StagedCascade
@@ -90,6 +91,7 @@ def _row(workload: Workload, contender: Procedure, measure: Callable[[str, Train
 
 def take_rounds(trainables: Mapping[str, Trainable], rounds: int) -> Rounds:
     """Return a step a round of each, taken in turns: of a few steps the one of median length, so that its parts add up to it."""
+    keep_freed_memory()  # as a training does
 
     def turn(name: str) -> dict[str, float]:
         trainable = trainables[name]

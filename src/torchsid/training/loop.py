@@ -15,6 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from torchsid.core.allocator import keep_freed_memory
 from torchsid.core.cascade import Cascade
 from torchsid.core.peak_memory import peak_memory_mib, reset_peak_memory
 from torchsid.core.pitfalls import not_finite
@@ -99,6 +100,8 @@ def train(
         random = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else [])
         with threads(config.training.threads or torch.get_num_threads()), random:  # which are as before on exit
             reset_peak_memory(device)
+            if device.type == "cpu":
+                keep_freed_memory()
             goes_on = resume and checkpoint.exists(run.checkpoint("last"))  # without what it started from, if that has gone
             start = None if goes_on else of_start(config)
             like, reads = run.about() if goes_on else start and start.about, world is None or world.is_first

@@ -1,6 +1,5 @@
 """What a training step of each contender costs beside the others': its real step, on its real first batch, in turns."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,29 +21,27 @@ class StepCost:
     """Medians over the rounds with first and third quartile; the ratio is taken within a round."""
 
     milliseconds: tuple[float, float, float]
-    over_first: tuple[float, float, float]  # the first contender's step, at the same point of the axis
+    over_first: tuple[float, float, float]  # the first contender's step, at the same point of the axis where it has one there
 
 
 def step_costs(experiment: Experiment, data: str = "") -> dict[Case, StepCost]:
-    """Time a step of every contender in turns, `experiment.step_rounds` times after one of warm-up, with one thread.
+    """Time a step of every cell in turns, `experiment.step_rounds` times after one of warm-up, with one thread.
 
-    Each has fresh weights. Those at one point of the axis take turns among themselves; what cannot be set up is left out.
+    Each has fresh weights; what cannot be set up is left out.
     """
-    found: dict[Case, StepCost] = {}
-    for point in dict.fromkeys(cell.at for cell in cells(experiment)):
-        made = {cell: each for cell in cells(experiment) if cell.at == point and (each := _trainable(experiment, cell, data))}
-        with threads(1):
-            found |= _costs({cell.method: each for cell, each in made.items()}, experiment.step_rounds, point)
-    return found
+    made = {cell: each for cell in cells(experiment) if (each := _trainable(experiment, cell, data))}
+    if not made:
+        return {}
+    with threads(1):
+        rounds = take_rounds({str(cell): each for cell, each in made.items()}, experiment.step_rounds)
+    times = {cell: [sum(step.values()) for step in rounds[str(cell)]] for cell in made}
+    first, anyone = next(iter(experiment.contenders)), next(iter(times.values()))
 
+    def cost(cell: Case) -> StepCost:
+        base = times.get(Case(first, cell.at)) or times.get(Case(first)) or anyone
+        return StepCost(spread([1000 * seconds for seconds in times[cell]]), spread(ratios(times[cell], base)))
 
-def _costs(made: Mapping[str, Trainable], rounds: int, point: str) -> dict[Case, StepCost]:
-    times = {name: [sum(step.values()) for step in own] for name, own in take_rounds(made, rounds).items()}
-    first = next(iter(times.values()), [])
-    return {
-        Case(name, point): StepCost(spread([1000 * seconds for seconds in own]), spread(ratios(own, first)))
-        for name, own in times.items()
-    }
+    return {cell: cost(cell) for cell in made}
 
 
 def _trainable(experiment: Experiment, cell: Case, data: str) -> Trainable | None:
