@@ -42,19 +42,22 @@ def test_every_recipe_builds(name: str) -> None:
     config = resolve(name)
     assert config.recipe == name
     assert config.label
-    task, about = build_task(config), dict[str, Any](num_classes=10)
+    task: Any = build_task(config)
+    about = dict[str, Any](num_classes=10)
     if config.task == "images":
         channels, size = SIZES[config.data.name]
         about |= {"channels": channels, "image_size": size}
     elif config.task == "text":
         about |= {"length": config.data.length, "vocabulary": 300}
+    elif config.task == "control":
+        about |= {"width": task.kind.width}
     else:
         about |= {"context": config.data.context}
     example = task.example(about)
     learner = build_learner(config, task, about, torch.device("cpu"))
     learner.module.eval()
     log_beliefs = learner.log_beliefs(example)
-    positions = example.shape[1:2] if task.positions == "tokens" else ()
+    positions = example.shape[1:2] if task.positions == "tokens" else task.positions
     depth = learner.module.depth if isinstance(learner.module, Cascade) else getattr(config.model, "depth", 1)
     assert log_beliefs.shape == (1 + depth, 2, *positions, 10)
 

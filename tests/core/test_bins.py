@@ -98,3 +98,21 @@ def test_bins_that_are_none_are_refused(low: float, high: float, count: int) -> 
 def test_bins_of_a_data_set() -> None:
     assert Bins.of({"bins": {"low": 0.0, "high": 1.0, "count": 4, "level": 0.9}}) == Bins(0.0, 1.0, 4)
     assert Bins.of({"num_classes": 4}) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(-4, 5), st.floats(0, 1)), min_size=1, max_size=6).filter(
+        lambda pairs: sum(mass for _, mass in pairs) > 1e-3
+    )
+)
+def test_a_projection_splits_each_mass_between_the_two_nearest_middles(pairs: list[tuple[float, float]]) -> None:
+    """Against eq. 7 of C51 as it stands there, a sum over atoms with a triangle about each."""
+    total = sum(mass for _, mass in pairs)
+    values = torch.tensor([y for y, _ in pairs], dtype=torch.float64)
+    mass = torch.tensor([mass / total for _, mass in pairs], dtype=torch.float64)
+    centres = BINS.centres(values)
+    moved = values.clamp(centres[0], centres[-1])
+    triangles = (1 - (moved.unsqueeze(1) - centres).abs() / BINS.width).clamp(0, 1)
+    found = BINS.projected(values, mass)
+    torch.testing.assert_close(found, mass @ triangles, atol=1e-12, rtol=0)
+    torch.testing.assert_close((found * centres).sum(), (mass * moved).sum(), atol=1e-12, rtol=0)

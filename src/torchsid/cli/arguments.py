@@ -77,11 +77,17 @@ def with_data(config: "training.RunConfig", args: argparse.Namespace) -> "traini
 
 
 def load_splits(network: "training.LoadedNetwork", args: argparse.Namespace) -> "tasks.Splits":
-    """Return the data that the network of RUN was trained with, from where they lie now."""
+    """Return the data that the network of RUN was trained with, from where they lie now.
+
+    Of samples that networks bring about it gets the held-out ones that it does; those that it was trained on have gone.
+    """
+    from torchsid.training.evaluation import tried_out
     from torchsid.training.setup import build_task
 
     config = with_data(network.config, args)
-    return build_task(config).like(network.about).load(config.training.seed)
+    splits = build_task(config).like(network.about).load(config.training.seed)
+    train = splits.train.subset(slice(0)) if splits.collector else splits.train
+    return replace(tried_out(network.learner, splits, prepare=network.prepare), train=train)
 
 
 def samples_of(

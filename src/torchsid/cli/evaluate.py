@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     found = samples_of(splits, args, screen, [args.split, *(["validation"] if args.exit_curve else [])])
     samples = found[args.split]
     measured = evaluate(network.learner, samples, prepare=network.prepare)
-    measured["scores"] = scores = network.task.scores(measured["kl"], args.split, network.about)
+    scores = {**network.task.scores(measured["kl"], args.split, network.about), **splits.scores.get(args.split, {})}
+    measured["scores"] = scores
     by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), *scores.values(), strict=True)
     rows = [(stage_name(stage), percent(right), *(f"{each:.4f}" for each in rest)) for stage, (right, *rest) in enumerate(by_stage)]
     if floor := network.task.floor(splits):

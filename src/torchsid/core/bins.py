@@ -67,6 +67,24 @@ class Bins:
         mass: Tensor = below.diff(dim=-1)
         return mass / mass.sum(-1, keepdim=True)
 
+    def projected(self, values: Tensor, mass: Tensor) -> Tensor:
+        """Return probability rows `[..., C]` of distributions over any numbers: each gives its mass to the two nearest middles.
+
+            p_i = Σ_j m_j · max(0, 1 − |y_j − c_i| / width)
+
+        for numbers y that are moved into the range of the middles c, so that the mean is kept where none was: the projection of
+        C51 (Bellemare, Dabney and Munos, arXiv 1707.06887, eq. 7).
+
+        Args:
+            values: y, floating point `[..., J]`.
+            mass: m, 0 or more, `[..., J]`, with a sum of 1.
+        """
+        place = ((values - self.low) / self.width - 0.5).clamp(0, self.count - 1)
+        lower = place.floor()
+        share, below = mass * (place - lower), lower.long()
+        rows = mass.new_zeros(*mass.shape[:-1], self.count).scatter_add_(-1, below, mass - share)
+        return rows.scatter_add_(-1, (below + 1).clamp(max=self.count - 1), share)
+
     def mean(self, log_belief: Tensor) -> Tensor:
         """Return `Σ_i p_i c_i` for the middles c of the bins, `[...]`, of beliefs `[..., C]`."""
         return expectation(log_belief, self.centres(log_belief).expand_as(log_belief))

@@ -89,6 +89,12 @@ def _speed(run: RunRecord) -> float | None:
     return _mean(event["validation"]["accuracy"][-1] for event in run.epochs if event.get("validation"))
 
 
+def _area(run: RunRecord) -> float | None:
+    """Return the mean over the epochs of what validation episodes have brought: the area under that curve."""
+    validations = (event.get("validation") or {} for event in run.epochs)
+    return _mean(scores["return"][-1] for each in validations if "return" in (scores := each.get("scores", {})))
+
+
 def _rising(run: RunRecord) -> float | None:
     scores = run.held_out("last")
     return sum(b > a for a, b in pairwise(scores.by_stage["kl"][1:])) if scores else None
@@ -105,6 +111,9 @@ METRICS = {
     "kl": Metric("KL of the last stage", "nats", _of("kl", "last")),
     "best-kl": Metric("KL of the last stage, best epoch", "nats", _of("kl", "best")),
     "ece": Metric("calibration error", "%", _of("ece", "last"), 100),
+    "return": Metric("return, last epoch", "", _of("return", "last")),
+    "best-return": Metric("return, best epoch by validation", "", _of("return", "best")),
+    "return-area": Metric("validation return, mean over the epochs", "", _area),
     "speed": Metric("validation accuracy, mean over the epochs", "%", _speed, 100),
     "rising": Metric("stages at which KL rises", "", _rising),
     "cosine": Metric("cosine between the stages' gradients", "", lambda run: _mean(mean_cosine(each) for _, each in conflict(run))),
@@ -115,7 +124,12 @@ METRICS = {
 }
 """Numbers of a whole run."""
 
-BY_STAGE = {"accuracy": ("Accuracy, %", 100.0), "kl": ("KL(target ‖ belief), nats", 1.0), "ece": ("Calibration error, %", 100.0)}
+BY_STAGE = {
+    "return": ("Return of the episodes that a stage plays", 1.0),
+    "accuracy": ("Accuracy, %", 100.0),
+    "kl": ("KL(target ‖ belief), nats", 1.0),
+    "ece": ("Calibration error, %", 100.0),
+}
 """Numbers after every stage: title, and factor to what is shown."""
 
 
@@ -155,6 +169,7 @@ _OF_EPOCHS: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "train_loss": lambda event: event.get("train_loss"),
     "train_accuracy": lambda event: (event.get("train_accuracy") or [None])[-1],
     "validation_accuracy": lambda event: event["validation"]["accuracy"][-1] if event.get("validation") else None,
+    "validation_return": lambda event: ((event.get("validation") or {}).get("scores", {}).get("return") or [None])[-1],
     "validation_loss": lambda event: event["validation"].get("loss") if event.get("validation") else None,
     "samples_per_second": lambda event: event.get("samples_per_second"),
     "memory_mib": lambda event: event.get("memory_mib"),

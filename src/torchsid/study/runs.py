@@ -53,7 +53,7 @@ class Scores:
 
     split: str
     n: int
-    by_stage: Mapping[str, tuple[float, ...]]  # `accuracy`, `kl` in nats, `ece`, each `[L+1]`: index 0 is the prior
+    by_stage: Mapping[str, tuple[float, ...]]  # `accuracy`, `kl` in nats, `ece`, the domain's, each `[L+1]`: index 0 is the prior
     kl_quantiles: Mapping[float, tuple[float, ...]]  # quantile in (0, 1) to `[L+1]`
     confusion: NDArray[np.int64]  # `[C, C]`, rows are the true classes; the last stage
     calibration: Mapping[str, tuple[float, ...]]  # `confidence`, `accuracy`, `count`: one number a bin of confidence
@@ -147,6 +147,7 @@ class RunRecord:
             return None
         try:
             inputs, target, log_beliefs = (tensors[name] for name in ("inputs", "target", "log_beliefs"))
+            weight = tensors.get("weight")
             names = self.named.get("validation" if self.manifest["data"].get("validation") else "test")
             chosen = names and tuple(names.names[index] for index in tensors["indices"].tolist())
         except (IndexError, KeyError) as error:
@@ -157,7 +158,7 @@ class RunRecord:
             raise RunError(f"{path} is damaged: {shapes} do not belong together")
         if len(target) and not target.is_floating_point() and target.max() >= (classes := log_beliefs.shape[-1]):
             raise RunError(f"{path} is damaged: target holds class {int(target.max())}, and there are {classes} classes")
-        return Samples(inputs, target, names=chosen), log_beliefs
+        return Samples(inputs, target, weight, names=chosen), log_beliefs
 
     def passage(self) -> Passage | None:
         """Read the held-out tokens that the run kept, with what was believed of them; None where it kept none."""
@@ -265,7 +266,8 @@ def _evaluated(run: "RunDirectory", *, finished: bool) -> dict[str, Any]:
 
 def _scores_of(split: str, entry: Mapping[str, Any]) -> Scores:
     stages, correct = len(entry["kl"]), entry.get("correct")
-    by_stage = {key: value for key, value in entry.items() if isinstance(value, list) and len(value) == stages}
+    numbers = {**entry, **(entry.get("scores") or {})}  # those of the domain stand apart
+    by_stage = {key: value for key, value in numbers.items() if isinstance(value, list) and len(value) == stages}
     return Scores(
         split=split,
         n=int(entry["n"]),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,6 +79,48 @@ class Samples:
         return Samples(inputs, self.target[index], weight, clean, rows, names)
 
 
+Believe = Callable[[Tensor], Tensor]
+"""From stored inputs `[B, ...]` to the belief after every stage, log-probabilities `[L+1, B, ..., C]` on the CPU."""
+
+
+class Collector(ABC):
+    """Where samples come from that the network's own answers bring about, such as what an agent meets.
+
+    The training samples of a data set that has one are always as many, and are renewed where they lie: `collect` is called at the
+    start of each epoch and then every `every` steps, with the network as it stands, so that targets which follow from beliefs are
+    those of an older copy until the next call. What it does follows from its state and its arguments alone, and a checkpoint holds
+    that state and the samples, so that a run which resumes sees the same ones.
+    """
+
+    every: int
+    """Training steps from one call of `collect` to the next."""
+
+    @abstractmethod
+    def collect(self, believe: Believe, rows: Tensor) -> Mapping[str, float]:
+        """Renew the training samples, in place.
+
+        Args:
+            believe: the network.
+            rows: the samples that the steps up to the next call learn from, int64 `[n]`; targets of others may stay as they were.
+
+        Returns:
+            What the record of the epoch shall say of them, by name; the last call's words count.
+        """
+
+    @abstractmethod
+    def try_out(self, believe: Believe, part: str) -> tuple[Samples, Mapping[str, list[float]]]:
+        """Return held-out samples that the network brings about now, and scores of every belief `[L+1]` by name.
+
+        Args:
+            believe: the network; its samples and scores follow from what it believes alone.
+            part: `validation` or `test`.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold besides the samples; it is filled in place. Names have a colon."""
+        return {}
+
+
 @dataclass(frozen=True)
 class Splits:
     """A data set, ready to train on.
@@ -90,6 +132,9 @@ class Splits:
         about: see `About`.
         fingerprint: SHA-256 of every file read, and of the samples.
         skipped: what was left out and why, a sentence each.
+        collector: renews the training samples, which are tensors, and brings about the held-out ones; of those there are none
+            before. None where samples are what they are.
+        scores: what was measured while held-out samples came about, by part and name, `[L+1]` each; see `Task.scores`.
     """
 
     train: Samples
@@ -98,6 +143,8 @@ class Splits:
     about: About
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    collector: Collector | None = None
+    scores: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
 
     def of_worker(self, own: Callable[[int], Sequence[slice]], parts: Sequence[str] = PARTS) -> "Splits":
         """Return the same samples, with labels all, for a worker that reads its own rows of a batch alone.
@@ -145,8 +192,9 @@ class Task(ABC):
     """Whether an outcome is the token that follows, so that an input can be continued with it; then `write` is there."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
-    judged_by: Literal["accuracy", "kl"] = "accuracy"
-    """What of the last stage's validation chooses the best epoch and, in an experiment, a learning rate."""
+    judged_by: str = "accuracy"
+    """What of the last stage's validation chooses the best epoch and, in an experiment, a learning rate: `accuracy`, `kl`, or one
+    of the scores, of which more is better."""
 
     @property
     def blends_samples(self) -> bool:

@@ -21,6 +21,7 @@ from torchsid.core.weighting import weigh_classes
 from torchsid.tasks.domain import Samples, Splits, Task, generator_at
 from torchsid.tasks.stored import Draws, Stored
 from torchsid.training.config import TrainingConfig
+from torchsid.training.evaluation import Predictor, answering
 
 T = TypeVar("T")
 
@@ -82,12 +83,38 @@ class Batches:
 
     def of_epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch]:
         """Yield the batches of an epoch from `first_step` on, which costs no more than from the first."""
-        inputs, generator = self.splits.train.inputs, generator_at("order", self.training.seed, epoch)
-        order = inputs.order(generator) if isinstance(inputs, Stored) else torch.randperm(len(inputs), generator=generator)
+        order = self._order(epoch)
         chosen = (self._chosen(order, epoch, step) for step in range(first_step, len(self)))
         made = ahead(self._stored(chosen)) if self.resident is None else (Batch(*each, None) for each in chosen)
         for batch in made:
             yield tree_map_only(Tensor, lambda tensor: tensor.to(self.device, non_blocking=True), batch)
+
+    def collect(self, predictor: Predictor, epoch: int, step: int) -> dict[str, float] | None:
+        """Renew the training samples, where a collector does so before this step, and return what it says of them."""
+        collector = self.splits.collector
+        if collector is None or step % collector.every:
+            return None
+        until = step + collector.every
+        rows = self._order(epoch)[step * self.training.batch_size : until * self.training.batch_size if until < len(self) else None]
+        with answering(predictor, self.prepare) as believe:
+            told = collector.collect(believe, rows)
+        self.renewed()
+        return dict(told)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold of samples that are renewed, by names with a colon; nothing of others."""
+        train, collector = self.splits.train, self.splits.collector
+        parts = {"samples:inputs": train.inputs, "samples:target": train.target, "samples:weight": train.weight}
+        held = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        return {**held, **collector.state()} if collector else {}
+
+    def renewed(self) -> None:
+        """Bring the samples on the device up to date, where others than these live there."""
+        own, train = self.resident, self.splits.train
+        if self.splits.collector and own:
+            for held, part in ((own.inputs, train.inputs), (own.target, train.target), (own.weight, train.weight)):
+                if isinstance(held, Tensor) and isinstance(part, Tensor) and held is not part:
+                    held.copy_(part)
 
     def close(self) -> None:
         """Let go of what is kept from one epoch to the next, such as processes that decode."""
@@ -116,6 +143,11 @@ class Batches:
         """Return stored inputs as the network reads them, on the device."""
         return self._laid_out(self.task.prepare(inputs.to(self.device), self.splits.about))
 
+    def _order(self, epoch: int) -> Tensor:
+        """Return the order in which an epoch takes the samples, int64 `[N]`."""
+        inputs, generator = self.splits.train.inputs, generator_at("order", self.training.seed, epoch)
+        return inputs.order(generator) if isinstance(inputs, Stored) else torch.randperm(len(inputs), generator=generator)
+
     def _chosen(self, order: Tensor, epoch: int, step: int) -> tuple[Tensor, Draws]:
         """Return which samples a step takes, and what is random in it."""
         size, generator = self.training.batch_size, generator_at("step", self.training.seed, epoch, step)
@@ -141,14 +173,14 @@ def _of(part: Tensor | Stored, chosen: Iterator[tuple[Tensor, Draws]]) -> Iterat
     return part.stream(chosen) if isinstance(part, Stored) else (part[places] for places, _ in chosen)
 
 
-def on_device(samples: Samples, device: torch.device, memory_bytes: int) -> Samples | None:
-    """Return the samples on the device, as they are stored; None where each batch is to be fetched.
+def on_device(samples: Samples, device: torch.device, memory_bytes: int, *, always: bool = False) -> Samples | None:
+    """Return the samples on the device, as they are stored; None where each batch is to be fetched, which is never if `always`.
 
     That is where inputs that are read would take more than `memory_bytes`, where all would take more than half of a GPU's free
     memory, and where reading is random.
     """
     inputs, limit = samples.inputs, float(memory_bytes) if isinstance(samples.inputs, Stored) else inf
-    if device.type == "cuda":
+    if device.type == "cuda" and not always:
         limit = _FREE_SHARE * torch.cuda.mem_get_info(device)[0]
     size = sum(part.nbytes for part in (inputs, samples.target, samples.weight) if part is not None)
     if size > limit or (isinstance(inputs, Stored) and inputs.reader.uses):

@@ -37,17 +37,18 @@ def save(
     state: Mapping[str, Any],
     *,
     config_sha256: str,
+    held: Mapping[str, Tensor] = {},
     world: "World | None" = None,
 ) -> None:
     """Write a checkpoint, which replaces the one before; a crash or a full disk at any moment leaves that one usable.
 
     It holds the network's parameters and buffers, what the method remembers, the optimiser's tensors under `STATE:PARAMETER NAME`,
-    and a state of what JSON can hold. The workers of a `world` all call this, each with what it holds; the lead's state counts, and
-    the checkpoint before this one is kept beside it.
+    what else is `held` under names with a colon, and a state of what JSON can hold. The workers of a `world` all call this, each
+    with what it holds; the lead's state counts, and the checkpoint before this one is kept beside it.
     """
     states = ((name, optimizer.state.get(parameter, {})) for name, parameter in learner.module.named_parameters())
     moments = {f"{key}:{name}": value for name, state in states for key, value in state.items() if isinstance(value, Tensor)}
-    tensors = {**learner.module.state_dict(), **moments, **learner.state()}
+    tensors = {**learner.module.state_dict(), **moments, **learner.state(), **held}
     header = {"format": _FORMAT, "config_sha256": config_sha256, "state": dict(state)}
     if world is None:
         _write(directory, tensors, header)
@@ -83,9 +84,17 @@ def state_of(directory: Path) -> dict[str, Any]:
 
 
 def load(
-    directory: Path, learner: Learner, optimizer: Optimizer | None = None, *, config_sha256: str, world: "World | None" = None
+    directory: Path,
+    learner: Learner,
+    optimizer: Optimizer | None = None,
+    *,
+    config_sha256: str,
+    held: Mapping[str, Tensor] = {},
+    world: "World | None" = None,
 ) -> dict[str, Any]:
-    """Read a checkpoint into the network, and with an optimiser into it and the method's memory, and return its state.
+    """Read a checkpoint into the network, and with an optimiser into it, the method's memory and what else is `held`.
+
+    Returns its state.
 
     Everything is checked before anything is changed: what is damaged, or from another configuration, is a CheckpointError. However
     many workers wrote it, any number can read it; with a `world`, all workers call this and each takes what its network holds.
@@ -98,7 +107,7 @@ def load(
     # With versions, without which BatchNorm asks for a buffer that another worker has.
     weights: dict[str, Any] = learner.module.state_dict()
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
-    memory = learner.state() if optimizer else {}
+    memory = {**learner.state(), **held} if optimizer else {}
     read = _read_shards(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
     others = {name: read.pop(name) for name in list(read) if ":" in name}
     parameters = dict(learner.module.named_parameters())

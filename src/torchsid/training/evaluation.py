@@ -1,6 +1,7 @@
 """How good every stage's belief is on a set of samples, whether it improves on the one before, and a few samples to show."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from torchsid.core.learner import Learner
 from torchsid.core.objective import LocalObjective
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import NonFiniteError
-from torchsid.tasks.domain import Samples
+from torchsid.tasks.domain import PARTS, Believe, Samples, Splits
 from torchsid.tasks.stored import Stored
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -40,14 +41,30 @@ Predictor = Learner | Callable[[Tensor], Tensor]
 """A network with its method, or a function from a batch to the log-beliefs `[L+1, B, ..., C]`."""
 
 
-def predict(predictor: Predictor, inputs: Tensor | Stored, *, prepare: Prepare, batch_size: int = 500) -> Tensor:
-    """Return the log-beliefs `[L+1, N, ..., C]`, float32 on the CPU; modes, buffers and random numbers stay as they were."""
+@contextmanager
+def answering(predictor: Predictor, prepare: Prepare) -> Iterator[Believe]:
+    """Within the block the network answers as it stands, float32 on the CPU; all that a pass changes is as before behind it."""
     answer: Any = getattr(predictor, "log_beliefs", predictor)
     module: nn.Module = getattr(predictor, "module", None) or nn.Module()  # a function has none, or none that is known
     with without_side_effects(module), torch.no_grad():
         module.eval()
-        parts = [answer(prepare(batch)).float().cpu() for batch in split(inputs, batch_size)]
-    return torch.cat(parts, dim=1)
+        yield lambda inputs: answer(prepare(inputs)).float().cpu()
+
+
+def predict(predictor: Predictor, inputs: Tensor | Stored, *, prepare: Prepare, batch_size: int = 500) -> Tensor:
+    """Return the log-beliefs `[L+1, N, ..., C]`; see `answering`."""
+    with answering(predictor, prepare) as believe:
+        return torch.cat([believe(batch) for batch in split(inputs, batch_size)], dim=1)
+
+
+def tried_out(predictor: Predictor, splits: Splits, *, prepare: Prepare, parts: Sequence[str] = PARTS[1:]) -> Splits:
+    """Return splits with the held-out samples that a network brings about, and their scores; others stay. See `Collector`."""
+    if splits.collector is None:
+        return splits
+    with answering(predictor, prepare) as believe:
+        found = {part: splits.collector.try_out(believe, part) for part in parts}
+    samples: dict[str, Any] = {part: each for part, (each, _) in found.items()}
+    return replace(splits, **samples, scores={part: scores for part, (_, scores) in found.items()})
 
 
 def split(inputs: Tensor | Stored, batch_size: int) -> Iterator[Tensor]:
@@ -263,8 +280,8 @@ def objective_of(learner: Learner) -> LocalObjective:
 def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare, whole: Samples | None = None) -> dict[str, Tensor]:
     """Return a few samples, chosen to show how beliefs move; nothing where another worker has the beliefs.
 
-    They are `inputs` and `target` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]` within the data. `whole` has
-    the inputs that are blank in `data` because another worker reads them.
+    They are `inputs`, `target` and, where there is one, `weight` `[n, ...]`, `log_beliefs` `[L+1, n, ..., C]`, and `indices` `[n]`
+    within the data. `whole` has the inputs that are blank in `data` because another worker reads them.
     """
     found: list[Tensor] = []
     for _, beliefs in believed(predictor, data.subset(slice(_CANDIDATES)), prepare=prepare, lazy=False):
@@ -278,7 +295,8 @@ def samples_to_show(predictor: Learner, data: Samples, *, prepare: Prepare, whol
     candidates = data.subset(slice(log_beliefs.shape[1]))
     chosen = choose(log_beliefs, candidates, SHOWN)
     shown, beliefs = (whole or data).take(chosen), log_beliefs[:, chosen].contiguous()
-    return {"inputs": shown.inputs[:], "target": shown.target[:], "log_beliefs": beliefs, "indices": chosen}
+    weight = {} if shown.weight is None else {"weight": shown.weight}
+    return {"inputs": shown.inputs[:], "target": shown.target[:], "log_beliefs": beliefs, "indices": chosen, **weight}
 
 
 def passage_to_show(predictor: Predictor, data: Samples, *, prepare: Prepare, whole: Samples | None = None) -> dict[str, Tensor]:

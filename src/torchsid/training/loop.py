@@ -25,11 +25,20 @@ from torchsid.durable import replace_file
 from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
-from torchsid.tasks.domain import Splits, generator_at
+from torchsid.tasks.domain import PARTS, Splits, generator_at
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
-from torchsid.training.evaluation import Descent, believed, descent_of, evaluate, objective_of, passage_to_show, samples_to_show
+from torchsid.training.evaluation import (
+    Descent,
+    believed,
+    descent_of,
+    evaluate,
+    objective_of,
+    passage_to_show,
+    samples_to_show,
+    tried_out,
+)
 from torchsid.training.interval import wilson_interval
 from torchsid.training.lock import locked, refuse_if_in_use
 from torchsid.training.measured import Sums
@@ -159,6 +168,8 @@ def _train_epoch(session: Session) -> None:
     session.trainer.begin(progress.step, sums)
     with closing(session.fetched(setup.batches.of_epoch(progress.epoch, progress.step))) as batches:
         for batch in batches:
+            if (told := setup.batches.collect(setup.learner, progress.epoch, progress.step)) is not None:
+                progress.collected = told
             fetched = time.perf_counter()
             session.before_step()
             _take_step(session, batch)
@@ -191,10 +202,12 @@ def end_epoch(session: Session) -> None:
     if bad := not_finite(setup.learner.module):  # by the last step, of which no later one could tell
         advice = "lower optimizer.learning_rate, or set optimizer.clip_gradient"
         raise NonFiniteError(f"epoch {progress.epoch}: its last step left NaN or infinity in {bad}; {advice}")
-    result = _evaluate(setup, "validation")
-    found = {"loss": result["kl"][-1], "accuracy": result["accuracy"], "kl": result["kl"]} if result else None
+    splits, judged_by = _tried_out(setup, "validation"), setup.batches.task.judged_by
+    result = _evaluate(setup, splits, "validation")
+    told = ("accuracy", "kl", "scores")
+    found = {"loss": result["kl"][-1], **{name: result[name] for name in told if name in result}} if result else None
     validation: dict[str, Any] | None = on_lead(setup.world, lambda: found)
-    descent = measure_descent(setup)
+    descent = measure_descent(setup, splits)
     record = session.log(
         "epoch",
         epoch=progress.epoch,
@@ -206,18 +219,18 @@ def end_epoch(session: Session) -> None:
         memory_mib=peak_memory_mib(setup.device),
         conflict=_conflict(setup),
         descent=descent.shares if descent else None,
+        **({"collected": progress.collected} if progress.collected else {}),
     )
     session.reporter.epoch(record)
     if session.board:
         write_scalars(session.board, record)
     if descent:
         heed_descent(session, descent)
-    improved = validation is not None and _is_better(
-        validation["accuracy"][-1], validation["loss"], progress, by_loss=setup.batches.task.judged_by == "kl"
-    )
+    merit = ({**validation.get("scores", {}), **validation}[judged_by])[-1] if validation else 0.0
+    improved = validation is not None and _is_better(merit, validation["loss"], progress, by_loss=judged_by == "kl")
     if validation and improved:
         progress.best_epoch = progress.epoch
-        progress.best_accuracy, progress.best_loss = validation["accuracy"][-1], validation["loss"]
+        progress.best_accuracy, progress.best_loss = merit, validation["loss"]
     progress.seconds += progress.sums.seconds
     progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums()
     if improved:
@@ -225,12 +238,11 @@ def end_epoch(session: Session) -> None:
     session.save("last")
 
 
-def _is_better(accuracy: float, loss: float, best: Progress, *, by_loss: bool = False) -> bool:
-    """Return whether a validation is better than the best so far: by loss, or by accuracy and of equals by loss."""
-    if by_loss:
+def _is_better(merit: float, loss: float, best: Progress, *, by_loss: bool = False) -> bool:
+    """Return whether a validation is better than the best so far: by loss, or by merit, such as accuracy, and of equals by loss."""
+    if best.best_loss is None or by_loss:
         return best.best_loss is None or loss < best.best_loss
-    tied = accuracy == best.best_accuracy and best.best_loss is not None and loss < best.best_loss
-    return accuracy > best.best_accuracy or tied
+    return merit > best.best_accuracy or (merit == best.best_accuracy and loss < best.best_loss)
 
 
 def _conflict(setup: Setup) -> list[list[float]] | None:
@@ -245,12 +257,12 @@ def _conflict(setup: Setup) -> list[list[float]] | None:
         raise ConfigError([f"watch.conflict = true: {error}; set it to false"]) from None
 
 
-def measure_descent(setup: Setup) -> Descent | None:
+def measure_descent(setup: Setup, splits: Splits) -> Descent | None:
     """Return the descent on up to 256 validation samples, or training samples without any; the same ones every time.
 
     None without `watch.certify`, and for a network without stages. Of several workers each gets what the lead measured.
     """
-    config, splits = setup.config, setup.batches.splits
+    config = setup.config
     if not config.watch.certify or not isinstance(setup.learner.module, Cascade):
         return None
     name, data = ("validation", splits.validation) if len(splits.validation) else ("training", splits.train)
@@ -277,12 +289,16 @@ def heed_descent(session: Session, descent: Descent) -> None:
         session.warn(f"epoch {progress.epoch}: {'; '.join(changes)}, on {descent.samples}{end}")
 
 
-def _evaluate(setup: Setup, split: str) -> dict[str, Any] | None:
-    samples, task = getattr(setup.batches.splits, split), setup.batches.task
+def _tried_out(setup: Setup, *parts: str) -> Splits:
+    return tried_out(setup.learner, setup.batches.splits, prepare=setup.batches.prepare, parts=parts)
+
+
+def _evaluate(setup: Setup, splits: Splits, split: str) -> dict[str, Any] | None:
+    samples, task = getattr(splits, split), setup.batches.task
     if not len(samples):
         return None
     result = evaluate(setup.learner, samples, prepare=setup.batches.prepare)
-    scores = task.scores(result["kl"], split, setup.splits.about)
+    scores = {**task.scores(result["kl"], split, setup.splits.about), **splits.scores.get(split, {})}
     return result | ({"scores": scores} if scores else {})
 
 
@@ -293,25 +309,27 @@ def evaluate_run(session: Session) -> dict[str, Any]:
     best; a data set without test samples has null in their place.
     """
     setup, progress, run = session.setup, session.progress, session.run
-    splits, learner = setup.batches.splits, setup.learner
+    learner = setup.learner
 
-    def results(epoch: int) -> dict[str, Any]:
-        return {"epoch": epoch, "validation": _evaluate(setup, "validation"), "test": _evaluate(setup, "test")}
+    def results(epoch: int) -> tuple[dict[str, Any], Splits]:
+        splits = _tried_out(setup, *PARTS[1:])
+        return {"epoch": epoch, **{part: _evaluate(setup, splits, part) for part in PARTS[1:]}}, splits
 
     last_epoch, best_epoch = progress.epoch - 1, progress.best_epoch
-    last = best = results(last_epoch)
+    last, splits = results(last_epoch)
+    best = last
     if not best_epoch:
         session.save("best")
     elif best_epoch != last_epoch:
         checkpoint.load(run.checkpoint("best"), learner, config_sha256=config_sha256(setup.config), world=setup.world)
-        best = results(best_epoch)
-    if best_epoch and run.worker is None:
+        best, splits = results(best_epoch)
+    if best_epoch and run.worker is None and setup.batches.task.judged_by in ("accuracy", "kl"):
         low, high = wilson_interval(best["validation"]["accuracy"][-1], n := best["validation"]["n"])
         if high - low > 2 * _UNSURE:
             told = f"the {n} validation positions, by which the best epoch was chosen, tell accuracy to ±{50 * (high - low):.0f}"
             session.warn(f"{told} points (95 %): raise data.validation, or quote the last weights")
     part = "validation" if len(splits.validation) else "test"
-    held_out, whole = getattr(splits, part), getattr(setup.splits, part)
+    held_out, whole = getattr(splits, part), getattr(setup.splits if setup.world else splits, part)
     name, show = ("passage", passage_to_show) if setup.batches.task.continues else ("samples", samples_to_show)
     shown = show(learner, held_out, prepare=setup.batches.prepare, whole=whole) if len(held_out) else None
     evaluation = {"best": best, "last": last}

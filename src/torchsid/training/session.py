@@ -75,9 +75,10 @@ class Progress:
     step: NonNegativeInt = 0  # steps of the epoch that are done
     sums: Sums = field(default_factory=Sums)
     best_epoch: int = 0
-    best_accuracy: float = -1.0
+    best_accuracy: float = -1.0  # or the score that judges the task
     best_loss: float | None = None
     seconds: float = 0.0
+    collected: dict[str, float] = field(default_factory=dict)  # what a collector says of the epoch's samples
     rising: list[int] = field(default_factory=list)  # epochs in a row that raised a stage's KL, `[L]`; empty unless `watch.certify`
 
 
@@ -129,7 +130,8 @@ class Session:
             setup.pipeline.settle()
         on_lead(setup.world, self.check_files)
         state = {"progress": asdict(self.progress), "metrics_bytes": synced_size(self.run.metrics_file)}
-        checkpoint.save(directory, setup.learner, setup.optimizer, state, config_sha256=sha256, world=setup.world)
+        held = setup.batches.state()
+        checkpoint.save(directory, setup.learner, setup.optimizer, state, config_sha256=sha256, held=held, world=setup.world)
         self.saved.add(which)
         self.saved_at = time.perf_counter()
 
@@ -288,7 +290,10 @@ def restore(run: RunDirectory, setup: Setup, reporter: Reporter) -> dict[str, An
     found = [directory for directory in (last, previous(last)) if checkpoint.exists(directory)]
     for directory in found:
         try:
-            return checkpoint.load(directory, setup.learner, setup.optimizer, config_sha256=sha256, world=setup.world)
+            held = setup.batches.state()
+            state = checkpoint.load(directory, setup.learner, setup.optimizer, config_sha256=sha256, held=held, world=setup.world)
+            setup.batches.renewed()
+            return state
         except CheckpointError as error:
             if directory == found[-1]:
                 raise

@@ -86,7 +86,7 @@ def set_up(
     learner = build_learner(config, task, splits.about, device, cut_by_graph=cut_by_graph)
     optimizer = build_optimizer(learner.module, config.optimizer)
     read = splits if reads else splits.of_worker(lambda count: [])
-    resident = on_device(read.train, device, task.memory_bytes)
+    resident = on_device(read.train, device, task.memory_bytes, always=splits.collector is not None)
     counts = _class_weights(config, splits)
     counts = counts if counts is None else counts.to(device)
     batches = Batches(task=task, splits=read, training=config.training, device=device, resident=resident, class_weights=counts)
@@ -95,6 +95,9 @@ def set_up(
         learner.module.eval()
         x = batches.first(2).x
         answer = learner.lazy_log_beliefs(x)[-1].shape[1:] if learner.beliefs_can_wait else learner.log_beliefs(x).shape[2:]
+    if splits.collector and learner.remembers_samples:
+        why = "remembers every sample, and here they are renewed before each epoch"
+        raise ConfigError([f"learner.name = {config.learner.name!r} as it is set {why}: choose other settings, or another method"])
     learner.prepare_training(samples=len(splits.train), epochs=config.training.epochs, optimizer=optimizer, answer=answer)
     return setup
 

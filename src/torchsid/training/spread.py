@@ -90,6 +90,9 @@ def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
     from torchsid.distributed.pipeline import PipelinedSID
 
     config, distributed = setup.config, setup.config.distributed
+    if setup.splits.collector:
+        why = "learns from samples that the whole network brings about, which no worker has"
+        raise ConfigError([f"task = {config.task!r} {why}: start it without torchrun"], source="distributed job")
     world.check_agreement({"data": repr(dict(setup.splits.fingerprint))})
     cascade, batches = setup.learner.module, setup.batches
     batch = batches.first(batches.largest)

@@ -78,7 +78,9 @@ class Experiment:
     contenders: Annotated[dict[str, _Contender], Field(min_length=1)]  # by name; the first one is the reference of the differences
     axis: Axis | None = None  # what changes besides the contender
     metrics: list[str] = field(default_factory=list)  # what is shown beside the accuracy
-    by_stage: list[Literal["accuracy", "kl", "ece"]] = field(default_factory=list)  # drawn by stage, at the last point of the axis
+    by_stage: list[Literal["accuracy", "kl", "ece", "return"]] = field(
+        default_factory=list
+    )  # drawn by stage, at the last point of the axis
     step_rounds: Annotated[int, Field(ge=0, strict=True)] = 0  # in which a step of each is timed, in turns, at the end
     minutes: Annotated[float, Field(ge=0)] = 0  # the smallest budget with which this size is taken
 

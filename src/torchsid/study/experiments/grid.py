@@ -93,7 +93,7 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
 
 
 def judged_by(experiment: Experiment) -> str:
-    """Return what of a validation chooses a learning rate: `accuracy` or `kl`, as the task says."""
+    """Return what of a validation chooses a learning rate, as the task says; see `Task.judged_by`."""
     from torchsid.tasks import TASKS
 
     name = configuration(experiment, tuning(experiment)[0], "").task

@@ -73,7 +73,11 @@ def as_json(found: Results) -> dict[str, Any]:
         "finished": max((str(run.manifest.get("finished")) for run in runs), default=None),
         "data": {run.manifest["data"]["name"]: run.fingerprint for run in runs},
         "tuning": [
-            {**_named(job.cell), "rate": job.rate, **{name: scores and scores.last(name) for name in ("accuracy", "kl")}}
+            {
+                **_named(job.cell),
+                "rate": job.rate,
+                **{name: scores and scores.last(name) for name in dict.fromkeys(("accuracy", "kl", found.judged_by))},
+            }
             for job, scores in found.tried.items()
         ],
         "summary": [

@@ -26,7 +26,8 @@ from torchsid.training import RunDirectory, train
 from torchsid.training.config import differences
 from torchsid.training.run import check_directory
 
-SHOWN = {"accuracy": ("accuracy", "best"), "kl": ("kl", "best-kl")}  # last epoch, and best by validation; by what judges the task
+SHOWN = {"accuracy": ("accuracy", "best"), "kl": ("kl", "best-kl"), "return": ("return", "best-return")}
+"""Of the last epoch, and of the best by validation; by what judges the task."""
 _RUN = {"contender": "string", "point": "string", "rate": "float64", "seed": "int64", "chosen": "bool_", "run": "string"}
 _WITHIN = {"weights": "string", "split": "string", "stage": "int64", "epoch": "int64"}
 COLUMNS = {**_RUN, **_WITHIN, "metric": "string", "value": "float64"}
@@ -246,7 +247,7 @@ def _choose(
     for job in tries:
         if job in finished:
             validation = validation_of(finished[job])
-            accuracy, kl = validation.last("accuracy"), -validation.last("kl")
-            scores.setdefault(job.cell, {})[job.rate] = (kl, accuracy) if judged_by == "kl" else (accuracy, kl)
+            merit, kl = validation.last("accuracy" if judged_by == "kl" else judged_by), -validation.last("kl")
+            scores.setdefault(job.cell, {})[job.rate] = (kl, merit) if judged_by == "kl" else (merit, kl)
     untuned = {job.cell for job in tries if job not in outcomes}
     return {cell: max(own, key=own.__getitem__) for cell, own in scores.items() if cell not in untuned}

@@ -14,7 +14,7 @@ from torchsid.study.statistics import paired_difference
 from torchsid.tasks import Floor
 from torchsid.training.config import dotted
 
-_SCORES = ("best", "accuracy", "kl", "ece")
+_SCORES = ("best-return", "return", "return-area", "best", "accuracy", "kl", "ece")
 _COSTS = ("seconds", "throughput", "memory", "kept")
 _COMPARED = ("accuracy", "best")
 _SIDE_EFFECTS = ("distributed.", "watch.")  # sections that a repetition may change without being another method

@@ -59,6 +59,7 @@ def report_page(result: Comparison) -> Page:
     lines = {name: {method.name: result.by_stage(method, name) for method in result.methods} for name in BY_STAGE}
     stages = [*(stage_figure(name, rows) for name, rows in lines.items()), *map(_band, result.methods)]
     held_out = [
+        _over_epochs(result, "validation_return", "Return of the validation episodes"),
         _over_epochs(result, "validation_accuracy", "Validation accuracy, %", 100),
         _over_epochs(result, "validation_loss", "Validation KL(target ‖ belief) of the last stage, nats"),
     ]
@@ -201,7 +202,7 @@ def _beliefs(result: Comparison) -> Iterator[Part]:
     sampled = [(name, run, found) for name, run in examples if (found := run.samples()) and len(found[1]) > 2]
     for name, run, (samples, log_beliefs) in sampled:
         names, limit = names_of_classes(run, log_beliefs.shape[-1]), max(4, _CARDS // len(sampled))
-        flat = flatten(log_beliefs, samples.target[:])
+        flat = flatten(log_beliefs, samples.target[:], samples.weight)
         lines = of_each_kind(flat.log_beliefs[1:].argmax(-1), flat.outcome, names, limit)
         cards = cards_of(flat.take(list(lines)), samples, _show(run), names, lines.values())
         yield Cards(f"{name}, seed {run.seed}", cards)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchsid.durable import file_sha256
 from torchsid.errors import DataError, printable, unknown_name
 from torchsid.settings import CountOrZero, NotNegative, Share
-from torchsid.tasks.domain import About, Samples, Splits, Task
+from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.images import hub, noise
 from torchsid.tasks.images.augmentation import Augmentation, AugmentConfig
 from torchsid.tasks.images.datasets import DATASETS, HUB_PREFIX
@@ -128,9 +128,12 @@ class Images(Task):
         if self.noise.kind == "column":
             path = noise.labels_file(self.noise, self._request)
             files[path.name] = file_sha256(path)
+        train, validation, test = (parts[name] for name in PARTS)
         return Splits(
-            **parts,
-            about=self._about(raw, kept, noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
+            train,
+            validation,
+            test,
+            self._about(raw, kept, noise.measure(self.noise, raw.train.labels, noisy, raw.class_names)),
             fingerprint=files | {f"arrays/{name}": part.sha256(raw.key) for name, part in parts.items()},
             skipped=raw.skipped,
         )

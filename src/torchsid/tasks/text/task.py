@@ -112,7 +112,8 @@ class Text(Task):
         }
         fingerprint = {file.name: file_sha256(file) for part in PARTS for file in files[part]}
         fingerprint |= {f"arrays/{part}": samples.sha256() for part, samples in parts.items()}
-        return Splits(**parts, about=about, fingerprint=fingerprint, skipped=tuple(notes))
+        train, validation, test = (parts[part] for part in PARTS)
+        return Splits(train, validation, test, about, fingerprint, tuple(notes))
 
     def example(self, about: About) -> Tensor:
         """Return two texts of the highest token."""
