@@ -25,7 +25,7 @@ def changed(before: str, after: str) -> set[str]:
 def test_the_recipes_that_others_refer_to_are_shipped() -> None:
     shared = {"digits", "cifar10-paper", "cifar100-paper", "mnist-paper", "fashion-mnist"}
     staged = {"cifar10-resnet18", "cifar10-vgg11", "cifar10-vit-tiny", "digits-staged"}
-    staged |= {"trec", "sst2", "shakespeare", "shakespeare-bpe", "language-demo"}
+    staged |= {"trec", "sst2", "shakespeare", "shakespeare-bpe", "language-demo", "split-mnist", "split-cifar10"}
     assert {f"{name}{twin}" for name in shared for twin in ("", "-bp", "-bp-plain")} <= set(NAMES)
     assert {f"{name}{twin}" for name in staged for twin in ("", "-bp")} <= set(NAMES)
     images = [resolve(name) for name in NAMES if resolve(name).task == "images"]
@@ -44,7 +44,7 @@ def test_every_recipe_builds(name: str) -> None:
     assert config.label
     task: Any = build_task(config)
     about = dict[str, Any](num_classes=10)
-    if config.task == "images":
+    if config.task in ("images", "continual"):
         channels, size = SIZES[config.data.name]
         about |= {"channels": channels, "image_size": size}
     elif config.task == "text":

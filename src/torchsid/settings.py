@@ -226,7 +226,8 @@ def _can_be_written(annotation: Any) -> bool:
 def _described(entry: Callable[..., Any]) -> Iterator[tuple[str, str]]:
     """Yield names and descriptions: a docstring's `Args:`, of a class its bases' too; a dataclass's field docstrings."""
     if is_dataclass(entry):
-        yield from field_descriptions(entry).items()
+        for base in reversed(entry.__mro__ if isinstance(entry, type) else ()):
+            yield from (field_descriptions(base) if is_dataclass(base) else {}).items()
         return
     for owner in reversed(entry.__mro__) if isinstance(entry, type) else (entry,):
         documentation = inspect.cleandoc(owner.__doc__ or "")

@@ -468,7 +468,7 @@ def test_at_inference_it_is_an_ordinary_module(case: Case) -> None:
 @every_method
 def test_its_state_is_all_that_it_remembers(case: Case) -> None:
     learner, other = case.learner(), case.learner()
-    assert bool(learner.state()) == (learner.remembers_samples or learner.delays_gradients)
+    assert bool(learner.state()) == (learner.remembers_samples or learner.delays_gradients or learner.retains)
     assert all(":" in name for name in learner.state())  # which tells them from weights
     for _ in range(2):
         take_step(learner)

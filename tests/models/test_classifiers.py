@@ -6,8 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchsid.heads.transformer import Attention, Block
+from torchsid.models import trunk_for
 from torchsid.models.classifiers.mlp import MLP, MLPBlock
 from torchsid.models.classifiers.resnet_18 import ResNet18
+from torchsid.models.classifiers.tiny_cnn import tiny_cnn
 from torchsid.models.classifiers.vgg_11 import VGG11
 from torchsid.models.classifiers.vit_tiny import ViTTiny
 from torchsid.models.resnet import BasicBlock, Bottleneck
@@ -114,3 +116,14 @@ def test_heads_and_patches_can_be_chosen() -> None:
     for patch_size, multiple in ((None, 8), (5, 5)):
         with pytest.raises(ValueError, match=f"image_size=28 must be a multiple of {multiple}"):
             ViTTiny(torch.empty(2, 3, 28, 28), 10, patch_size)
+
+
+def test_positions_of_a_fixed_number_share_all_but_the_last_layer() -> None:
+    torch.manual_seed(0)
+    slots = trunk_for(tiny_cnn, IMAGES, 2, (5,))
+    torch.manual_seed(0)
+    flat = tiny_cnn(IMAGES, 10)
+    x = torch.randn(3, 3, 32, 32)
+    assert torch.equal(slots(x), flat(x).view(3, 5, 2))
+    torch.manual_seed(0)
+    assert torch.equal(trunk_for(tiny_cnn, IMAGES, 10, ())(x), flat(x))

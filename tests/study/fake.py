@@ -169,6 +169,7 @@ def manifest(path: Path, fake: Fake) -> dict[str, Any]:
         "head_share": 0.04 if fake.plan else None,
         "locality": local if cascade else plain,
         **({"kept_bytes": fake.kept_bytes} if fake.kept_bytes else {}),  # older runs do not have it
+        "remembered_bytes": 2**20,
         "train_seconds": 9.6 + fake.depth / 3 + fake.seed / 10,
         "peak_memory_mib": 402.5 + 6 * fake.depth,
     }

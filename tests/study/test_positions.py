@@ -28,6 +28,13 @@ def test_masked_positions_count_nowhere_and_the_others_know_where_they_are() -> 
     assert torch.equal(flat.target, target[[0, 0, 1], [0, 2, 2]])
 
 
+def test_an_outcome_that_is_ignored_counts_nowhere() -> None:
+    log_beliefs, target = torch.randn(3, 2, 2, 4).log_softmax(-1), torch.tensor([[3, -100], [-100, 0]])
+    flat = flatten(log_beliefs, target)
+    assert (flat.target.tolist(), flat.position.tolist()) == ([3, 0], [0, 1])
+    assert len(flatten(log_beliefs, target, torch.tensor([[0.0, 1.0], [1.0, 1.0]])).target) == 1
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_network_that_has_diverged_is_refused_unless_only_what_counts_nowhere_shows_it(value: float) -> None:
     log_beliefs = torch.randn(3, 2, 3, 4).log_softmax(-1)

@@ -92,6 +92,23 @@ def test_weights_count_and_masked_positions_do_not(learner: SID, samples: Sample
         evaluate(beliefs, Samples(samples.inputs, target, torch.zeros(target.shape)), prepare=prepare)
 
 
+def test_each_group_of_samples_has_an_accuracy_of_its_own(learner: SID, samples: Samples) -> None:
+    assert "groups" not in evaluate(learner, samples, prepare=prepare)
+    group = torch.arange(COUNT) % 3 * 2  # none is of group 1
+    grouped = replace(samples, group=group)
+    found = evaluate(learner, grouped, prepare=prepare, batch_size=20)["groups"]
+    alone = {str(each): evaluate(learner, grouped.subset(group == each), prepare=prepare) for each in (0, 2, 4)}
+    assert found == pytest.approx({name: each["accuracy"][-1] for name, each in alone.items()})
+
+
+def test_groups_count_by_the_weight_of_their_positions() -> None:
+    log_beliefs = torch.eye(2)[torch.tensor([[0, 1, 0], [0, 1, 1]])].mul(5).log_softmax(-1)  # [2, 3, C]
+    target, weight = torch.tensor([[0, 0, -100], [1, 1, 1]]), torch.tensor([[3.0, 1.0, 1.0], [0.0, 2.0, 2.0]])
+    samples = Samples(torch.arange(2), target, weight, group=torch.tensor([0, 1]))
+    beliefs = torch.stack([log_beliefs, log_beliefs])
+    assert evaluate(lambda x: beliefs[:, x], samples, prepare=lambda x: x)["groups"] == pytest.approx({"0": 0.75, "1": 1.0})
+
+
 def test_rows_are_judged_by_their_likeliest_outcome(learner: SID, samples: Samples) -> None:
     rows = F.one_hot(samples.target, CLASSES).double()
     assert evaluate(learner, Samples(samples.inputs, rows), prepare=prepare) == evaluate(learner, samples, prepare=prepare)

@@ -20,6 +20,7 @@ Small = Callable[..., RunConfig]
 TOYS = "tests.training.toys"
 BITS = [f"task={TOYS}:Incomplete", "model.extractor=tests.tasks.test_own_task:Reader"]
 STAGED = ["model.width=32", "optimizer.head_learning_rate=0.5"]
+PHASES = ["task=continual", "data.tasks=2", "training.batch_size=25"]
 STILL = ["optimizer.name=sgd", "optimizer.learning_rate=1e-30"]  # the weights stay as they are
 VARIANTS = {
     "augmented": ["data.augment.crop=1", "data.augment.mixup=0.4", "optimizer.schedule=cosine", "optimizer.warmup=0.2"],
@@ -30,6 +31,9 @@ VARIANTS = {
     "staged": [*STAGED, "optimizer.weight_decay=0.1", "optimizer.weight_decay_on=weights"],
     "a task of one's own": [*BITS, "watch.conflict=false", "watch.certify=true"],
     "stage by stage": [*STAGED, "learner.update=stage"],
+    "EWC, in phases": [*PHASES, "data.replay=50", "learner.name=ewc"],
+    "LwF, in phases": [*STAGED, *PHASES, "learner.name=lwf", "learner.teacher=same-stage"],
+    "freezing, in phases": [*STAGED, *PHASES, "learner.name=freezing"],
     **{name: [f"learner.name={name}"] for name in LEARNERS.names() if LEARNERS.load(name).remembers_samples},
 }
 

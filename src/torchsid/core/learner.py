@@ -1,7 +1,7 @@
 """What every training method offers, whatever happens inside."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +18,8 @@ from torchsid.core.objective import LocalObjective
 from torchsid.core.pitfalls import Lookout
 from torchsid.core.staged import StagedCascade
 
+Examples = tuple[Tensor, Tensor, Tensor | None]
+"""Inputs `[B, ...]`, target and weight of some samples."""
 Lock = Literal["forward", "update", "backward"]
 """What a layer waits for: the layers before it; the forward pass of those behind it; their backward pass (arXiv 1608.05343)."""
 
@@ -98,6 +100,8 @@ class Learner(ABC):
     """How many stages the loss of a stage reaches back over, its own included; None: the whole network."""
     remembers_samples: bool = False
     """Whether it wants to know which training samples a step sees."""
+    retains: bool = False
+    """Whether it keeps something of the earlier phases of a training, by `begin_phase`."""
     module: nn.Module
     """The network; an ordinary module at inference."""
     objective: LocalObjective | None = None
@@ -189,6 +193,17 @@ class Learner(ABC):
 
     def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - to most, epochs are alike
         """Take notice that an epoch begins, counted from 1; what it sets follows from the number alone, so that runs can resume."""
+
+    def begin_phase(self, phase: int, before: Iterable[Examples]) -> None:  # noqa: B027 - to most, phases are alike
+        """Take notice of the phase that an epoch belongs to; called at the start of every epoch but those of the first phase.
+
+        A training may see other samples in each phase, as in a sequence of tasks. A run that resumes calls it again: what it has
+        done for a phase already, which `state` tells, is not to be done twice.
+
+        Args:
+            phase: from 1.
+            before: training batches of the phase before, not augmented; read only where they are asked for.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold besides the weights; it is filled in place by `fill`. Names have a colon."""

@@ -45,6 +45,7 @@ class Step:
     combiner: GradientCombiner  # merges the stages' `∂L_i/∂z` for a shared extractor
     share: Tensor | None = None  # of each position in every mean, `[B, ...]`, 1 in all; None where all count the same
     belief: Belief | None = None  # that the first stage refines, `[B, ..., C]`; the cascade's prior when None
+    targets: Tensor | None = None  # in the place of `target`, one a stage, `[L, B, ..., C]`
     teachers: Tensor | None = None  # `p_0 … p_{L−1}`, `[L, B, ..., C]`; when None, each stage's output teaches the next
     window: int = 1  # stages that a loss reaches back over in a staged cascade; 1 is SID
     on_loss: Callable[[int, Tensor, Tensor], None] = do_nothing  # a stage's mean loss and answers `[B, ...]`, still to be learnt
@@ -169,7 +170,8 @@ class _Stages:
         assert isinstance(previous, Tensor)
         tensors, logits = step.cascade.answer(stage, tensors, previous)
         self.belief = log_belief = to_log_belief(logits.detach()).to(step.target)  # a trunk may be of several precisions
-        losses, gradient = step.objective.loss_and_gradient(log_belief, step.target, previous, self.alphas[stage])
+        target = step.target if step.targets is None else step.targets[stage]
+        losses, gradient = step.objective.loss_and_gradient(log_belief, target, previous, self.alphas[stage])
         gradient = gradient.mul_(self.factors[stage].unsqueeze(-1)).to(logits.dtype)
         return tensors, Learnt(losses, log_belief.argmax(-1), [(logits, gradient)] if logits.requires_grad else [])
 

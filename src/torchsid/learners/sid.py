@@ -168,7 +168,10 @@ class SID(Learner):
             ValueError: nothing would be trained, `weight` or `scale` has another shape, or the memory has no such samples.
         """
         lazy = self.logits_wait(target, on_belief)
-        step = self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief, lazy=lazy)
+        return self.take(self.new_step(x, target, weight=weight, scale=scale, samples=samples, on_belief=on_belief, lazy=lazy))
+
+    def take(self, step: Step) -> StepOutput:
+        """Execute a step of `new_step` by the schedule; parameters get their gradients."""
         self.module.begin_step()
         out = self.schedule(step)
         self.lookout.end()

@@ -9,8 +9,10 @@ Listing them needs no torch. An entry is called with an example, of which only s
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from inspect import Parameter, signature
+from math import prod
 from typing import TYPE_CHECKING
 
 from torchsid.registry import Registry
@@ -64,11 +66,19 @@ def classifier(name: str, *, num_classes: int, in_channels: int, image_size: int
 def trunk_for(trunk: Callable[..., nn.Module], example: Tensor, num_classes: int, positions: Positions) -> nn.Module:
     """Return a whole classifier for inputs like `example`, `trunk(example, num_classes)`.
 
-    One whose third parameter is `positions` is told where a sample's beliefs are.
+    One whose third parameter is `positions` is told where a sample's beliefs are. Of any other a fixed number of positions, such as
+    the tasks of a sequence, share all but the last layer: it has outputs for all of them.
     """
+    from torch import nn
+
     third = list(signature(trunk).parameters.values())[2:3]
     asks = bool(third) and third[0].name == "positions" and third[0].kind is Parameter.POSITIONAL_OR_KEYWORD
-    return trunk(example, num_classes, positions) if asks else trunk(example, num_classes)
+    if asks:
+        return trunk(example, num_classes, positions)
+    if positions == "tokens" or not positions:
+        return trunk(example, num_classes)
+    slots = nn.Unflatten(-1, (*positions, num_classes))
+    return nn.Sequential(OrderedDict(trunk=trunk(example, num_classes * prod(positions)), slots=slots))
 
 
 def _images(in_channels: int, image_size: int) -> object:

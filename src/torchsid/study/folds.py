@@ -33,7 +33,7 @@ def joined(parts: Sequence[Samples]) -> Samples:
 
     inputs, target = stored.joined([part.inputs for part in parts]), torch.cat([part.target[:] for part in parts])
     names = tuple(name for part in parts for name in part.names or ()) if all(part.names for part in parts) else None
-    return Samples(inputs, target, join("weight"), join("clean_target"), join("rows"), names)
+    return Samples(inputs, target, join("weight"), join("clean_target"), join("rows"), names, join("group"))
 
 
 def fold_of(samples: Samples, folds: int, seed: int) -> Tensor:

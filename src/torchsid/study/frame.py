@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torchsid.show.plots.points import Point
 from torchsid.show.tables import duration, minus, number
 from torchsid.study.runs import RunRecord
+from torchsid.study.sequence import forgetting, mean_over_groups
 from torchsid.study.statistics import (
     Estimate,
     PairedDifference,
@@ -118,6 +119,9 @@ METRICS = {
     "rising": Metric("stages at which KL rises", "", _rising),
     "cosine": Metric("cosine between the stages' gradients", "", lambda run: _mean(mean_cosine(each) for _, each in conflict(run))),
     "kept": Metric("kept for backward", "MiB", lambda run: run.manifest.get("kept_bytes"), 2.0**-20),
+    "groups": Metric("accuracy, last epoch, mean over groups", "%", mean_over_groups, 100),
+    "forgetting": Metric("forgetting, validation", "%", forgetting, 100),
+    "remembered": Metric("kept beside the network", "MiB", lambda run: run.manifest.get("remembered_bytes"), 2.0**-20),
     "seconds": Metric("training time", "s", _seconds),
     "throughput": Metric("samples a second", "", _throughput),
     "memory": Metric("peak memory of the process", "MiB", lambda run: run.manifest.get("peak_memory_mib")),

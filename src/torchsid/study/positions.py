@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torchsid.core.weighting import counted
 from torchsid.training.evaluation import outcome_of, refuse_diverged, unbroken
 
 
@@ -31,9 +32,9 @@ class Flat(NamedTuple):
 def flatten(log_beliefs: Tensor, target: Tensor, weight: Tensor | None = None) -> Flat:
     """Return all positions of beliefs `[L+1, B, ..., C]`, targets (or rows of them) and weights `[B, ...]` that count above 0.
 
-    A belief that is no distribution, because the network has diverged, is a NonFiniteError.
+    The outcome -100 counts nowhere. A belief that is no distribution, because the network has diverged, is a NonFiniteError.
     """
-    shape = log_beliefs.shape[1:-1]
+    shape, weight = log_beliefs.shape[1:-1], counted(target, weight) if target.numel() else weight
     flat = torch.ones(shape, dtype=torch.float64).flatten() if weight is None else weight.double().flatten()
     places = flat.nonzero().squeeze(-1)
     each = max(len(flat) // max(shape[0], 1), 1)

@@ -59,6 +59,7 @@ class Scores:
     calibration: Mapping[str, tuple[float, ...]]  # `confidence`, `accuracy`, `count`: one number a bin of confidence
     correct: NDArray[np.bool_] | None  # whether the last stage is right, `[N]` in the order of the data set
     answers: tuple[int, ...] = ()  # of the last stage, `[N]` as well
+    groups: tuple[float, ...] = ()  # accuracy of the last stage in each group of the samples, if they have any
 
     def last(self, metric: str) -> float:
         """Return a number of the last stage; NaN where there is none."""
@@ -277,6 +278,7 @@ def _scores_of(split: str, entry: Mapping[str, Any]) -> Scores:
         calibration={key: _floats(values) for key, values in (entry.get("calibration") or {}).items()},
         correct=None if correct is None else np.array([mark == "1" for mark in correct], dtype=bool),
         answers=tuple(entry.get("answers") or ()),
+        groups=_floats([*(entry.get("groups") or {}).values()]),
     )
 
 

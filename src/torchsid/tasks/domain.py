@@ -41,6 +41,8 @@ class Samples:
         clean_target: the target before label noise was added; None where nobody knows.
         rows: int64 `[N]`, where each sample stands in the data set's own file, from 0; None where there is no such file.
         names: what people call each sample, such as its file below the data's folder, `printable`; None where there are none.
+        group: int64 `[N]`, from 0, which part of the data each sample belongs to, such as a task of a sequence; the parts are
+            evaluated one by one as well. None where there are none.
     """
 
     inputs: Tensor | Stored
@@ -49,6 +51,7 @@ class Samples:
     clean_target: Tensor | None = None
     rows: Tensor | None = None
     names: Sequence[str] | None = None
+    group: Tensor | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.target, Tensor) and len(self.target) and readable(self.target):
@@ -74,9 +77,10 @@ class Samples:
         return digest.hexdigest()
 
     def _at(self, inputs: Tensor | Stored, index: Tensor | slice) -> "Samples":
-        weight, clean, rows = (None if part is None else part[index] for part in (self.weight, self.clean_target, self.rows))
+        parts = (self.weight, self.clean_target, self.rows, self.group)
+        weight, clean, rows, group = (None if part is None else part[index] for part in parts)
         names = self.names and Names.of(self.names)[index if isinstance(index, slice) else index.numpy()]
-        return Samples(inputs, self.target[index], weight, clean, rows, names)
+        return Samples(inputs, self.target[index], weight, clean, rows, names, group)
 
 
 Believe = Callable[[Tensor], Tensor]
@@ -192,6 +196,8 @@ class Task(ABC):
     """Whether an outcome is the token that follows, so that an input can be continued with it; then `write` is there."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
+    phases: int = 1
+    """Into how many parts of equal length the epochs of a training fall, each of which may see other samples; see `order`."""
     judged_by: str = "accuracy"
     """What of the last stage's validation chooses the best epoch and, in an experiment, a learning rate: `accuracy`, `kl`, or one
     of the scores, of which more is better."""
@@ -231,6 +237,21 @@ class Task(ABC):
     def prepare(self, inputs: Tensor, about: About) -> Tensor:
         """Return stored inputs `[B, ...]` as a network reads them."""
         return inputs
+
+    def epoch_size(self, samples: Samples) -> int:
+        """Return how many training samples an epoch takes, in every phase: all of them by default."""
+        return len(samples)
+
+    def order(self, samples: Samples, phase: int, generator: torch.Generator) -> Tensor:
+        """Return which training samples an epoch takes, one after the other: int64 `[epoch_size]`, all of them once by default.
+
+        Args:
+            samples: the training samples.
+            phase: the part of the training that the epoch belongs to, from 0.
+            generator: a CPU generator, the only source of random numbers.
+        """
+        inputs = samples.inputs
+        return inputs.order(generator) if isinstance(inputs, Stored) else torch.randperm(len(inputs), generator=generator)
 
     def draw(self, count: int, about: About, generator: torch.Generator) -> Draws:
         """Return the random numbers that `training_batch` needs, nothing by default.

@@ -68,7 +68,7 @@ class Batches:
 
     def __len__(self) -> int:
         """The batches of an epoch; the last one has the samples that are left, and one alone joins the batch before."""
-        return -(-len(self.splits.train) // self.training.batch_size) - self._joins
+        return -(-self.task.epoch_size(self.splits.train) // self.training.batch_size) - self._joins
 
     @property
     def largest(self) -> int:
@@ -78,7 +78,7 @@ class Batches:
     @property
     def _joins(self) -> bool:
         """Whether one sample would be left over, of which BatchNorm on maps of one pixel has no variance."""
-        count, size = len(self.splits.train), self.training.batch_size
+        count, size = self.task.epoch_size(self.splits.train), self.training.batch_size
         return 1 < size < count and count % size == 1
 
     def of_epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch]:
@@ -116,6 +116,16 @@ class Batches:
                 if isinstance(held, Tensor) and isinstance(part, Tensor) and held is not part:
                     held.copy_(part)
 
+    def phase(self, epoch: int) -> int:
+        """Return the phase, from 0, that an epoch, from 1, belongs to; see `Task.phases`."""
+        return (epoch - 1) * self.task.phases // self.training.epochs
+
+    def of_phase(self, phase: int) -> Iterator[Examples]:
+        """Yield batches of an epoch of a phase, not augmented, for what is done between two phases."""
+        order = self.task.order(self.splits.train, phase, generator_at("phase", self.training.seed, phase))
+        for places in torch.split(order, self.training.batch_size):
+            yield self._examined(self.splits.train.take(places))
+
     def close(self) -> None:
         """Let go of what is kept from one epoch to the next, such as processes that decode."""
         if isinstance(self.splits.train.inputs, Stored):
@@ -135,7 +145,9 @@ class Batches:
 
     def first(self, count: int) -> Examples:
         """Return the first `count` training samples, not augmented, for measurements beside training."""
-        samples = self.splits.train.take(slice(count))
+        return self._examined(self.splits.train.take(slice(count)))
+
+    def _examined(self, samples: Samples) -> Examples:
         weight = None if samples.weight is None else samples.weight.to(self.device)
         return Examples(self.prepare(samples.inputs[:]), samples.target[:].to(self.device), weight)
 
@@ -144,9 +156,8 @@ class Batches:
         return self._laid_out(self.task.prepare(inputs.to(self.device), self.splits.about))
 
     def _order(self, epoch: int) -> Tensor:
-        """Return the order in which an epoch takes the samples, int64 `[N]`."""
-        inputs, generator = self.splits.train.inputs, generator_at("order", self.training.seed, epoch)
-        return inputs.order(generator) if isinstance(inputs, Stored) else torch.randperm(len(inputs), generator=generator)
+        """Return the order in which an epoch takes the samples; see `Task.order`."""
+        return self.task.order(self.splits.train, self.phase(epoch), generator_at("order", self.training.seed, epoch))
 
     def _chosen(self, order: Tensor, epoch: int, step: int) -> tuple[Tensor, Draws]:
         """Return which samples a step takes, and what is random in it."""

@@ -121,7 +121,8 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
         `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
         (expected calibration error), each `[L+1]`; `kl_quantiles` over the positions; of the last stage `confusion` (rows: true
         outcome; null for very many), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty),
-        `correct` (a 0 or 1 a position) and `answers`. Quantiles, confusions and `n` count each position once.
+        `correct` (a 0 or 1 a position) and `answers`; where samples have a `group`, `groups`, the last stage's accuracy in each
+        that occurs, by its number. Quantiles, confusions and `n` count each position once.
 
     Raises:
         ValueError: there are no samples, or all weights are 0.
@@ -132,8 +133,8 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
     parts, outcomes = [], 0
     for part, beliefs in believed(predictor, samples, prepare=prepare, batch_size=batch_size):
         outcomes = beliefs[0].shape[-1]
-        parts.append(_judge(beliefs, part))
-    divergence, confidence, answer, truth, weight = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
+        parts.append((*_judge(beliefs, part), _groups(part)))
+    divergence, confidence, answer, truth, weight, group = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
     share, correct = weight / weight.sum(), answer == truth
@@ -151,7 +152,23 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
         "answers": answer[-1].tolist(),
         # by NumPy, because `torch.quantile` takes 16 million values at most
         "kl_quantiles": {str(q): np.quantile(divergence, q, axis=-1, method="inverted_cdf").tolist() for q in QUANTILES},
+        **({} if samples.group is None else {"groups": _in_groups(correct[-1], share, group)}),
     }
+
+
+def _groups(samples: Samples) -> Tensor:
+    """Return the group of each of the M positions that count, int64 `[M]`; 0 where there are none."""
+    target = samples.target[:]
+    where = target.shape[:-1] if target.is_floating_point() else target.shape
+    group = torch.zeros(len(target), dtype=torch.int64) if samples.group is None else samples.group
+    group = group.view(-1, *[1] * (len(where) - 1)).expand(where)
+    return group.flatten() if samples.weight is None else group[samples.weight > 0]
+
+
+def _in_groups(correct: Tensor, share: Tensor, group: Tensor) -> dict[str, float]:
+    """Return the accuracy in each group that occurs, of M positions with their shares."""
+    right, whole = (torch.bincount(group, weights=each).tolist() for each in (correct * share, share))
+    return {str(number): a / b for number, (a, b) in enumerate(zip(right, whole, strict=True)) if b}
 
 
 def _judge(beliefs: Beliefs, samples: Samples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

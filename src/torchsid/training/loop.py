@@ -165,6 +165,9 @@ def _train_epoch(session: Session) -> None:
     setup, progress, sums = session.setup, session.progress, session.progress.sums
     reported = started = time.perf_counter()
     setup.learner.begin_epoch(progress.epoch)
+    if phase := setup.batches.phase(progress.epoch):
+        torch.manual_seed(generator_at("phase", setup.config.training.seed, phase).initial_seed())
+        setup.learner.begin_phase(phase, setup.batches.of_phase(phase - 1))
     session.trainer.begin(progress.step, sums)
     with closing(session.fetched(setup.batches.of_epoch(progress.epoch, progress.step))) as batches:
         for batch in batches:
@@ -204,7 +207,7 @@ def end_epoch(session: Session) -> None:
         raise NonFiniteError(f"epoch {progress.epoch}: its last step left NaN or infinity in {bad}; {advice}")
     splits, judged_by = _tried_out(setup, "validation"), setup.batches.task.judged_by
     result = _evaluate(setup, splits, "validation")
-    told = ("accuracy", "kl", "scores")
+    told = ("accuracy", "kl", "groups", "scores")
     found = {"loss": result["kl"][-1], **{name: result[name] for name in told if name in result}} if result else None
     validation: dict[str, Any] | None = on_lead(setup.world, lambda: found)
     descent = measure_descent(setup, splits)

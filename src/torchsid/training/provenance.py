@@ -74,6 +74,7 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
 
     `kept_bytes` is the most that autograd keeps for backward in the first training step, which is run and leaves no trace. A
     gradient in closed form (schedule `batched`) keeps a block of activations outside autograd, which is not counted.
+    `remembered_bytes` is what the method keeps beside the network from step to step, and the task of samples to see again.
 
     Raises:
         ConfigError: a batch is too small for the network.
@@ -101,6 +102,7 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
         "seed": config.training.seed,
         "recipe": config.recipe,
         "label": config.label,
+        "phases": setup.batches.task.phases,
         "data": {
             **splits.about,
             "fingerprint": dict(splits.fingerprint),
@@ -112,6 +114,7 @@ def new_manifest(setup: Setup, command: str) -> dict[str, Any]:
         "head_share": plan.head_share if plan else None,
         "locality": locality,
         "kept_bytes": kept,
+        "remembered_bytes": sum(each.nbytes for each in learner.state().values()) + splits.about.get("remembered_bytes", 0),
         "train_seconds": 0.0,
         "peak_memory_mib": peak_memory_mib(setup.device),
     }

@@ -228,10 +228,15 @@ def _of_method(method: type[Learner], settings: Mapping[str, Any], config: RunCo
     if method.updates_at_once(settings):
         yield from updates_at_once(config, "learner.update = 'stage' changes")
     try:
-        blends = build_task(config).blends_samples
+        task = build_task(config)
+        blends, phases = task.blends_samples, task.phases
     except ConfigError as error:
         yield from error.problems
     else:
+        if config.training.epochs % phases:
+            yield f"training.epochs = {config.training.epochs} fall into {phases} equal phases: set a multiple of {phases}"
+        if phases > 1 and config.training.patience:
+            yield f"training.patience could end the training before the last of {phases} phases: set it to 0"
         if blends and method.needs_whole_samples:
             why = "needs whole samples, and the augmentation in data blends two"
             yield f"learner.name = {config.learner.name!r} {why}: switch that off, or choose another method"

@@ -30,8 +30,9 @@ from torchsid.study.figures import (
 from torchsid.study.files import write_page
 from torchsid.study.frame import BY_STAGE, Case, conflict, mean_cosine, select
 from torchsid.study.positions import flatten
-from torchsid.study.report.compare import Comparison, MethodRuns, compare, cost_table, summary_table
+from torchsid.study.report.compare import Comparison, MethodRuns, compare, cost_table, number_table, summary_table
 from torchsid.study.runs import RunRecord, Scores, names_of_classes
+from torchsid.study.sequence import accuracy_matrix, groups_of
 from torchsid.study.statistics import proportion_interval
 from torchsid.tasks import Task
 from torchsid.training.config import dotted
@@ -84,6 +85,7 @@ def report_page(result: Comparison) -> Page:
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
             Section("calibration", "Calibration", CALIBRATION, sure),
             Section("images", "The data, by name", _NAMES, list(_by_name(result))),
+            Section("sequence", "What later phases leave of earlier ones", _SEQUENCE, list(_sequence(result))),
             Section("cost", "Time and memory", _COST, _cost(result)),
             Section("conflict", "Gradient conflict", _CONFLICT, _conflict(result)),
             Section("locality", "Locality", _LOCALITY, [_locality(result)]),
@@ -99,6 +101,10 @@ _SUMMARY = (
 )
 _CONFUSION = (
     "Rows are true classes, columns answers of the last stage; blue is right, red is wrong, the shade is the share of the row."
+)
+_SEQUENCE = (
+    "Accuracy of the last stage on the validation samples of each task (columns) when training on a task ended (rows). Forgetting "
+    "is the mean over all tasks but the last of the best accuracy so far less that at the end."
 )
 _COST = "Each run was timed by itself, so that small differences may be the machine's."
 _CONFLICT = "Cosines between the gradients that different stages send into the extractor they share: blue agrees, red conflicts."
@@ -298,6 +304,20 @@ def _cut_off(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], 
     shown = facts(columns, rows[:_LISTED], "" if folded else title + more)
     if rows:
         yield Folded(title + more, [shown]) if folded else shown
+
+
+def _sequence(result: Comparison) -> Iterator[Part]:
+    """Yield one row a method, and an accuracy matrix of one run of each; nothing of runs in one phase."""
+    matrices = {method.name: (method.example, accuracy_matrix(method.example)) for method in result.methods}
+    found = {name: (run, matrix) for name, (run, matrix) in matrices.items() if matrix is not None}
+    if found:
+        heads: dict[Case, list[Cell | str]] = {Case(name): [name] for name in found}
+        yield number_table(result.frame, heads, ["Method"], ["groups", "forgetting", "remembered"])
+    drawn = []
+    for name, (run, matrix) in found.items():
+        asked, text = groups_of(run, matrix.shape[1]), [[f"{100 * each:.0f}" for each in row] for row in matrix]
+        drawn.append(heat(f"{name}: accuracy, %", matrix, asked[: len(matrix)], asked, text=text, x="asked", y="after training on"))
+    yield from side_by_side(drawn)
 
 
 def _cost(result: Comparison) -> list[Part]:
