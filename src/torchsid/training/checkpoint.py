@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torchsid.compress.grid import Quantised
+from torchsid.compress.packing import packed, unpacked
 from torchsid.core.learner import Learner, fill
 from torchsid.durable import being_written, current, os_errors, previous, replacing_directory, sha256_of_json, write_bytes
 from torchsid.errors import CheckpointError, WorkerError, some_of
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from torchsid.distributed.world import World
 
 _FORMAT = 1
+_BITS = "bits"  # in the state of packed weights
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _REMEDY = "restore the file from a copy, or start a new run in another directory"
 
@@ -62,6 +65,12 @@ def save(
             checksums = write_shards(fresh, tensors, world)
         world.on_lead(lambda: write_bytes(fresh / _STATE, _signed(header, checksums)))
         world.on_lead(stack.close)
+
+
+def save_packed(directory: Path, learner: Learner, quantised: Mapping[str, Quantised], bits: int, *, config_sha256: str) -> None:
+    """Write a checkpoint from which no training goes on: weights alone, those that were quantised as codes of so many bits."""
+    header = {"format": _FORMAT, "config_sha256": config_sha256, "state": {_BITS: bits}}
+    _write(directory, packed(learner.module.state_dict(), quantised), header)
 
 
 def consolidate(directory: Path) -> None:
@@ -109,6 +118,8 @@ def load(
     files = {name: digest for name, digest in header["files"].items() if optimizer or name != _OPTIMIZER}
     memory = {**learner.state(), **held} if optimizer else {}
     read = _read_shards(directory, files, {*weights, *memory}, world) if world else _read_files(directory, files)
+    if isinstance(bits := header["state"].get(_BITS), int):
+        read = unpacked(read, bits, weights)
     others = {name: read.pop(name) for name in list(read) if ":" in name}
     parameters = dict(learner.module.named_parameters())
     problems = [*misfits(read, weights), *(_misfits_of_optimizer(others, memory, parameters) if optimizer else ())]
