@@ -53,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
         told = [MISSING if each is None else f"{each:.4f}" for each in known]
         rows.append((floor.name, percent(own.get("accuracy")), *told))
     screen.table([f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE", *scores], rows)
+    if groups := measured.get("groups"):
+        names = dict(enumerate(network.about.get("groups") or ()))
+        shares = [(str(names.get(int(number), number)), percent(each)) for number, each in groups.items()]
+        screen.table(["group", "accuracy"], shares)
     emit()
     if floor:
         emit("\n".join([f"{floor.name}: {floor.about}", *floor.missed(args.split, {"kl": measured["kl"][-1]}), ""]))

@@ -197,7 +197,8 @@ class Task(ABC):
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
     phases: int = 1
-    """Into how many parts of equal length the epochs of a training fall, each of which may see other samples; see `order`."""
+    """Into how many parts of equal length the epochs of a training fall, each of which may see other samples; see `order`. The best
+    epoch is one of the last part."""
     judged_by: str = "accuracy"
     """What of the last stage's validation chooses the best epoch and, in an experiment, a learning rate: `accuracy`, `kl`, or one
     of the scores, of which more is better."""

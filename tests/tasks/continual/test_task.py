@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torchsid.study.runs import load_run
 from torchsid.study.sequence import accuracy_matrix, forgetting, mean_over_groups
 from torchsid.tasks.continual.task import Continual
 from torchsid.tasks.domain import generator_at
-from torchsid.training import resolve, train
+from torchsid.training import open_run, resolve, train
 
 PER_TASK = 2
 
@@ -134,9 +135,11 @@ def test_a_run_is_trained_evaluated_and_reported_by_the_usual_commands(tmp_path:
     assert forgetting(run) == pytest.approx(sum(lost) / 4)
     assert mean_over_groups(run) == pytest.approx(sum(run.scores["last", "test"].groups) / 5)
     assert matrix[0][0] > 0.8
+    assert open_run(out).evaluation()["best"]["epoch"] in (9, 10)  # of the last phase: before, not all tasks have been seen
     capsys.readouterr()
     assert main(["evaluate", str(out)]) == 0
-    assert "accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(re.search(rf"^ *{tasks} +\d", said, re.M) for tasks in ("0, 1", "8, 9"))
 
 
 def test_a_fine_tuned_network_forgets_and_one_that_sees_all_tasks_does_not(tmp_path: Path) -> None:
