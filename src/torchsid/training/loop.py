@@ -229,9 +229,9 @@ def end_epoch(session: Session) -> None:
         write_scalars(session.board, record)
     if descent:
         heed_descent(session, descent)
-    merit = ({**validation.get("scores", {}), **validation}[judged_by])[-1] if validation else 0.0
-    whole = setup.batches.phase(progress.epoch) == setup.batches.task.phases - 1  # all that is to be learnt has been seen
-    improved = bool(validation) and whole and _is_better(merit, validation["loss"], progress, by_loss=judged_by == "kl")
+    merit, improved = ({**validation.get("scores", {}), **validation}[judged_by])[-1] if validation else 0.0, False
+    if validation and setup.batches.phase(progress.epoch) == setup.batches.task.phases - 1:  # before, it has not seen all
+        improved = _is_better(merit, validation["loss"], progress, by_loss=judged_by == "kl")
     if validation and improved:
         progress.best_epoch = progress.epoch
         progress.best_accuracy, progress.best_loss = merit, validation["loss"]
