@@ -15,7 +15,7 @@ from torchsid.show.plots.heat import heat
 from torchsid.show.plots.points import Point
 from torchsid.show.svg import Drawing
 from torchsid.show.tables import Cell, Table, facts, minus, percent, table
-from torchsid.study import passage
+from torchsid.study import histograms, passage
 from torchsid.study.figures import (
     CALIBRATION,
     RIVERS,
@@ -81,6 +81,7 @@ def report_page(result: Comparison) -> Page:
             Section("curves", "Learning curves", _learning(result), drawn),
             Section("stages", "What each stage adds", _held_out(result), side_by_side(stages)),
             Section("beliefs", "How the stages change their mind", RIVERS, list(_beliefs(result))),
+            Section("numbers", histograms.TITLE, histograms.MEANING, list(_numbers(result))),
             Section("passage", passage.TITLE, passage.MEANING, list(_passages(result))),
             Section("confusion", "Confusion", _CONFUSION, _confusion(result)),
             Section("calibration", "Calibration", CALIBRATION, sure),
@@ -203,8 +204,15 @@ def surety_table(result: Comparison) -> Table:
     return table(columns, rows, "The last stage; the difference has the 95 % interval of the accuracy")
 
 
+def _numbers(result: Comparison) -> Iterator[Part]:
+    """Yield the beliefs about a few samples of every method whose outcomes are bins of a number."""
+    for method in result.methods:
+        if (found := method.example.samples()) and len(found[1]) > 1:
+            yield from side_by_side(histograms.histograms(method.name, found[1], method.example.manifest["data"]), narrow=True)
+
+
 def _beliefs(result: Comparison) -> Iterator[Part]:
-    examples = [(method.name, method.example) for method in result.methods]
+    examples = [(method.name, method.example) for method in result.methods if not method.example.manifest["data"].get("bins")]
     sampled = [(name, run, found) for name, run in examples if (found := run.samples()) and len(found[1]) > 2]
     for name, run, (samples, log_beliefs) in sampled:
         names, limit = names_of_classes(run, log_beliefs.shape[-1]), max(4, _CARDS // len(sampled))

@@ -101,6 +101,7 @@ class Control(Task):
             "name": self.name,
             "num_classes": bins.count,
             "class_names": [f"{centre:.4g}" for centre in bins.centres(torch.zeros(())).tolist()],
+            "bins": {"low": bins.low, "high": bins.high, "count": bins.count, "sigma": self.sigma, "level": 0.9},
             "actions": self.kind.actions,
             "width": self.kind.width,
         }
