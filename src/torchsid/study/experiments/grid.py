@@ -87,7 +87,8 @@ def configuration(experiment: Experiment, job: Job, data: str) -> "RunConfig":
     from torchsid.training import resolve
 
     below = {"training.threads": 1, "watch.conflict": "cosine" in experiment.metrics}
-    above = {"optimizer.learning_rate": job.rate, "training.seed": job.seed, "data.path": data}
+    above: Settings = {"optimizer.learning_rate": job.rate, "training.seed": job.seed}
+    above |= {"data.path": data} if data else {}
     settings = [*below.items(), *settings_of(experiment, job.cell), *above.items()]
     return resolve(experiment.recipe, [f"{name}={json.dumps(value)}" for name, value in settings])
 
