@@ -59,6 +59,7 @@ def test_the_same_commands_read_the_run(verb: str, finished: RunDirectory, capsy
     if verb == "report":
         page = (finished.path / "report.html").read_text("utf-8")
         assert "Return of the validation episodes" in page
+        assert "What each stage believes of the number" in page
 
 
 @pytest.mark.parametrize("recipe", ["cartpole-bp", "acrobot", "mountain-car"])

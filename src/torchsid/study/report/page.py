@@ -208,7 +208,8 @@ def _numbers(result: Comparison) -> Iterator[Part]:
     """Yield the beliefs about a few samples of every method whose outcomes are bins of a number."""
     for method in result.methods:
         if (found := method.example.samples()) and len(found[1]) > 1:
-            yield from side_by_side(histograms.histograms(method.name, found[1], method.example.manifest["data"]), narrow=True)
+            for drawings in histograms.histograms(method.name, found[1], method.example.manifest["data"]):
+                yield from side_by_side(drawings, narrow=True)
 
 
 def _beliefs(result: Comparison) -> Iterator[Part]:
