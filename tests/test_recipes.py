@@ -25,7 +25,17 @@ def changed(before: str, after: str) -> set[str]:
 def test_the_recipes_that_others_refer_to_are_shipped() -> None:
     shared = {"digits", "cifar10-paper", "cifar100-paper", "mnist-paper", "fashion-mnist"}
     staged = {"cifar10-resnet18", "cifar10-vgg11", "cifar10-vit-tiny", "digits-staged"}
-    staged |= {"trec", "sst2", "shakespeare", "shakespeare-bpe", "language-demo", "split-mnist", "split-cifar10"}
+    staged |= {
+        "trec",
+        "sst2",
+        "pair-synergy",
+        "pair-mixed",
+        "shakespeare",
+        "shakespeare-bpe",
+        "language-demo",
+        "split-mnist",
+        "split-cifar10",
+    }
     assert {f"{name}{twin}" for name in shared for twin in ("", "-bp", "-bp-plain")} <= set(NAMES)
     assert {f"{name}{twin}" for name in staged for twin in ("", "-bp")} <= set(NAMES)
     images = [resolve(name) for name in NAMES if resolve(name).task == "images"]
@@ -49,6 +59,8 @@ def test_every_recipe_builds(name: str) -> None:
         about |= {"channels": channels, "image_size": size}
     elif config.task == "text":
         about |= {"length": config.data.length, "vocabulary": 300}
+    elif config.task == "pair":
+        about |= {"channels": 1, "image_size": 8, "vocabulary": 30}
     elif config.task == "control":
         about |= {"width": task.kind.width}
     else:

@@ -75,7 +75,10 @@ def test_all_problems_of_a_pipeline_at_once() -> None:
     for problem in (
         *("did you mean 'resnet-18'?", "every worker needs a stage", "rounds=1", "unknown wire 'fp8'", "micro-batches 1:"),
         *("micro-batches 3:", "micro-batches 8 of a batch of 8", "splits it over 9 workers", "classes=1"),
-        *("unknown head 'trunks'", "blocks 3: vgg-11 has a fixed number; choose from gpt, mlp, text-encoder, vit-tiny, vit-blocks"),
+        *(
+            "unknown head 'trunks'",
+            "blocks 3: vgg-11 has a fixed number; choose from gpt, mlp, text-encoder, two-senses, vit-tiny, vit-blocks",
+        ),
         "context 9: of networks for text and language, not of vgg-11",
     ):
         assert problem in told

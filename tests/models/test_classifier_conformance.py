@@ -30,11 +30,14 @@ PARAMETERS = {  # as published: ten classes, 32 pixels in colour
 }
 READ_TOKENS = tuple(name for name in models.classifier_names() if hasattr(models.CLASSIFIERS.load(name), "task"))
 every_classifier = pytest.mark.parametrize("name", models.classifier_names())
-every_one_of_images = pytest.mark.parametrize("name", sorted({*models.classifier_names()} - {*READ_TOKENS}))
+READ_PAIRS = ("two-senses",)
+every_one_of_images = pytest.mark.parametrize("name", sorted({*models.classifier_names()} - {*READ_TOKENS, *READ_PAIRS}))
 
 
 def sample(name: str, count: int) -> Tensor:
-    """Return inputs of the network: images, or tokens."""
+    """Return inputs of the network: images, tokens, or an image and counts of words in a row."""
+    if name in READ_PAIRS:
+        return torch.cat([torch.rand(count, 3 * 64), torch.ones(count, 7)], 1)
     if name not in READ_TOKENS:
         return torch.randn(count, 3, 32, 32)
     tokens = torch.randint(5, (count, 7))
@@ -44,8 +47,8 @@ def sample(name: str, count: int) -> Tensor:
 
 def build(name: str, *, channels: int = 3, size: int = 32) -> nn.Module:
     torch.manual_seed(0)
-    if name in READ_TOKENS:
-        return models.CLASSIFIERS.load(name)(sample(name, 2), 5, width=8)
+    if name in (*READ_TOKENS, *READ_PAIRS):
+        return models.CLASSIFIERS.load(name)(sample(name, 2).floor(), 5, width=8)
     return models.classifier(name, num_classes=5, in_channels=channels, image_size=size, width=WIDTH.get(name, 8))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torchsid
 from torchsid import tasks, training
 from torchsid.cli.console import Console
-from torchsid.errors import DataError, RunError
+from torchsid.errors import ConfigError, DataError, RunError
 from torchsid.settings import path_setting
 
 SPLITS = ("train", "validation", "test")
@@ -39,6 +39,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "a run, or a directory of runs"},
     "--weights": {"choices": ("best", "last"), "default": "best", "help": "by validation accuracy, or last (default: %(default)s)"},
     "--data": {"metavar": "DIR", "help": "where the data files lie (default: where they lay in training)"},
+    "--set": {"action": "append", "metavar": "KEY=VALUE", "help": "change a setting of the data, such as data.missing=text"},
     "--exit-when": {"metavar": "RULE", "help": "leave at the first sure stage: 'confidence>0.95' or 'entropy<0.1' (quoted)"},
     "--csv": {"type": Path, "metavar": "FILE", "help": "write a row a sample, for a spreadsheet"},
     "--json": {"type": Path, "metavar": "FILE", "help": "write all that is found, with all its digits"},
@@ -72,7 +73,15 @@ def about_run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def with_data(config: "training.RunConfig", args: argparse.Namespace) -> "training.RunConfig":
-    """Return the configuration of a run with its data where `--data` says that they lie now."""
+    """Return the configuration of a run with its data where `--data` says that they lie now, and as `--set` says.
+
+    Raises:
+        ConfigError: `--set` names what is no setting of the data, or does not fit.
+    """
+    if changed := getattr(args, "set", None):
+        if others := [each for each in changed if not each.startswith("data.")]:
+            raise ConfigError([f"--set {each}: only settings of data can be changed here" for each in others], source="command")
+        config = training.resolve(training.open_run(args.directory).config_file, changed)
     return config if args.data is None else replace(config, data=replace(config.data, path=path_setting(args.data)))
 
 

@@ -16,7 +16,7 @@ MEASURES = ("confidence", "entropy")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_shared(parser, "directory", "--weights", "--data", "--exit-when", "--json")
+    add_shared(parser, "directory", "--weights", "--data", "--set", "--exit-when", "--json")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: %(default)s)")
     curve = "accuracy on test images against the average stage of exit, thresholds chosen on validation images"
     parser.add_argument("--exit-curve", nargs="?", choices=MEASURES, const=MEASURES[0], help=curve)

@@ -42,7 +42,7 @@ def find(request: Request) -> Catalogue:
     scan, empty = Scan(root), list[str]()
     sources: Sequence[str] = ()
     if lists:
-        sources, named, bare = listed(scan, lists)
+        sources, named, bare = listed(scan, lists, request.read_elsewhere)
         parts = {part: _labelled(scan, images) for part, images in named.items()}
     else:
         inside = list(scan.inside())

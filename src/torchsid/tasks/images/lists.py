@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torchsid.errors import DataError, bullets, printable
@@ -14,12 +14,12 @@ from torchsid.tasks.parts import NAMES_OF, PART_OF, part_of
 _COLUMNS = ("path", "label", "split")
 
 
-def listed(scan: Scan, file: str) -> tuple[list[str], dict[str, dict[str, str]], bool]:
+def listed(scan: Scan, file: str, read_elsewhere: Sequence[str] = ()) -> tuple[list[str], dict[str, dict[str, str]], bool]:
     """Return the images that a file names.
 
     It is a CSV file with the column `path`, and maybe `label` and `split`, or a list of paths, each with or without a label behind
     it; beside `train.txt` the lists `val.txt` and `test.txt` are read. Paths are below the folder. Without a label the class is
-    the folder's, as it is without a list.
+    the folder's, as it is without a list. Columns that are `read_elsewhere` are no surprise.
 
     Returns:
         The names of the files that were read, the class of each image by part and name, and whether no part was named.
@@ -35,7 +35,7 @@ def listed(scan: Scan, file: str) -> tuple[list[str], dict[str, dict[str, str]],
         files += [path for path in siblings if path.is_file()]
     parts: dict[str, dict[str, str]] = {part: {} for part in NAMES_OF}
     for source in files:
-        own, lines = ("", _table(source, scan)) if is_table else (part_of(source.stem), _lines(source, scan))
+        own, lines = ("", _table(source, scan, read_elsewhere)) if is_table else (part_of(source.stem), _lines(source, scan))
         for number, (name, label, split) in enumerate(lines, 2 if is_table else 1):
             path, part = _below(scan, name), part_of(split) if split else own
             if not label:
@@ -68,8 +68,24 @@ def _is_there(scan: Scan, name: str) -> bool:
     return os.path.isfile(scan.path(name))  # noqa: PTH113 - a `Path` raises where the name is too long
 
 
-def _table(path: Path, scan: Scan) -> Iterator[tuple[str, str, str]]:
+def _table(path: Path, scan: Scan, read_elsewhere: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield path, label and split of every line of a CSV file; what is not there is empty."""
+    columns, rows = rows_of(path)
+    if others := [column for column in columns if column not in (*_COLUMNS, *read_elsewhere)]:
+        scan.remarks.append(
+            f"columns of {path.name} that are not {', '.join(_COLUMNS)}: {len(others)} not read ({listing(others)})"
+        )
+    for row in rows:
+        path_, label, split = (row.get(column, "") for column in _COLUMNS)
+        yield path_, label, split
+
+
+def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns of a CSV file that has one called `path`, and its rows; what is not there is empty.
+
+    Raises:
+        DataError: it cannot be read, or has no such column.
+    """
     text = _text(path)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     try:
@@ -77,13 +93,7 @@ def _table(path: Path, scan: Scan) -> Iterator[tuple[str, str, str]]:
         columns = rows.fieldnames = [column.strip().lower() for column in rows.fieldnames or ()]
         if "path" not in columns:
             raise DataError(f"{path} has no column 'path'; it has {', '.join(columns) or 'nothing'}")
-        if others := [column for column in columns if column not in _COLUMNS]:
-            scan.remarks.append(
-                f"columns of {path.name} that are not {', '.join(_COLUMNS)}: {len(others)} not read ({listing(others)})"
-            )
-        for row in rows:
-            path_, label, split = ((row.get(column) or "").strip() for column in _COLUMNS)
-            yield path_, label, split
+        return columns, [{column: (row.get(column) or "").strip() for column in columns} for row in rows]
     except csv.Error as error:
         raise DataError(f"{path} is no CSV file ({error})") from None
 

@@ -16,6 +16,8 @@ class Request:
     cache: str = ""
     size: int = 0
     files: str = ""
+    read_elsewhere: tuple[str, ...] = ()
+    """Columns of a table `files` that somebody else reads."""
     stream: bool = False
     workers: int | Literal["auto"] = "auto"
     window: int = 0

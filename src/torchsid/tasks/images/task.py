@@ -5,7 +5,7 @@ import io
 import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -87,6 +87,9 @@ class Images(Task):
     """Wrong labels in the training set."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """What is done to the images of a training batch."""
+
+    read_elsewhere: ClassVar[tuple[str, ...]] = ()
+    """See `Request.read_elsewhere`; a task that has more than images says them."""
 
     def __post_init__(self) -> None:
         _known(self.name)
