@@ -127,7 +127,7 @@ def staged_cascade(
         where = tuple(logits.shape[1:-1])
         forms = [arranged(tensor, each.channels) for tensor, each in zip(read, axes, strict=True)]
         positions = "tokens" if where and all(each.shape[1:-1] == logits.shape[1:-1] for each in forms) else where
-    budget = max(int(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends)), 1)
+    budget = int(min(max(max_head_share * found.operations(-1, found.exits[-1].index) / len(ends), 1), 2**62))
     layer, own_readout = _readout(model, found, num_classes)
     earlier = {id(model.get_parameter(name)) for names in owned[:-1] for name in names}
     readout = ReadoutCopy(layer) if layer and id(layer.weight) not in earlier else None
