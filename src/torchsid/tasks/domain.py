@@ -194,6 +194,8 @@ class Task(ABC):
     """Whether `read` takes files; if not, what is named on the command line is the input itself, such as a text."""
     continues: bool = False
     """Whether an outcome is the token that follows, so that an input can be continued with it; then `write` is there."""
+    collects: bool = False
+    """Whether its samples come about by what the network answers, so that its data sets have a `Collector`."""
     memory_format: torch.memory_format = torch.contiguous_format
     """How batches and weights lie in memory."""
     phases: int = 1

@@ -74,6 +74,9 @@ def problems(config: RunConfig, positions: int) -> Iterator[str]:
         return  # the rest asks for settings that it need not have
     from torchsid.distributed.assign import problems as of_workers
 
+    if CHOICES["data"].makes(vars(config.data), config.task).collects:  # type: ignore[attr-defined]
+        why = "learns from samples that the whole network brings about, which no worker has"
+        yield f"task = {config.task!r} {why}: start it without torchrun"
     network = CHOICES["model"].makes(vars(config.model), config.task)
     settings = {name: getattr(distributed, name) for name in ("replicas", "micro_batches", "staleness")}
     yield from of_workers(learner, network, config.model.depth, positions, **settings)
@@ -90,9 +93,6 @@ def spread(setup: Setup, world: "World") -> tuple[Setup, list[dict[str, Any]]]:
     from torchsid.distributed.pipeline import PipelinedSID
 
     config, distributed = setup.config, setup.config.distributed
-    if setup.splits.collector:
-        why = "learns from samples that the whole network brings about, which no worker has"
-        raise ConfigError([f"task = {config.task!r} {why}: start it without torchrun"], source="distributed job")
     world.check_agreement({"data": repr(dict(setup.splits.fingerprint))})
     cascade, batches = setup.learner.module, setup.batches
     batch = batches.first(batches.largest)

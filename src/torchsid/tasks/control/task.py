@@ -57,6 +57,7 @@ class Control(Task):
     """Episodes that every stage plays at the end."""
 
     reads_files = False
+    collects = True
     judged_by = "return"
 
     def __post_init__(self) -> None:
