@@ -11,7 +11,7 @@ from torchsid.learners import LEARNERS
 from torchsid.models import CLASSIFIERS, EXTRACTORS, NETWORKS
 from torchsid.registry import Registry
 from torchsid.settings import settings_of
-from torchsid.tasks import TASKS
+from torchsid.tasks import TASKS, Task
 from torchsid.tasks.images.datasets import DATASETS
 
 FILES = {
@@ -54,6 +54,12 @@ def test_attributes_are_those_of_the_classes_though_nothing_is_imported() -> Non
     for name, found in LEARNERS.attributes("networks", "locks", "takes_positions", "nonsense").items():
         method: Any = LEARNERS.load(name)
         assert found == (method.networks, method.locks, method.takes_positions, None), name
+
+
+def test_classes_that_are_called_after_their_files_but_are_no_tasks_are_no_entries() -> None:
+    found = {name: TASKS.load(name) for name in TASKS.names()}
+    assert "images" in found
+    assert all(isinstance(each, type) and issubclass(each, Task) for each in found.values())
 
 
 @pytest.mark.parametrize(

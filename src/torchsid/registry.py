@@ -28,6 +28,8 @@ class Registry:
     """What an entry is called in messages, and the main file of an entry that is a folder."""
     suffix: str = ""
     """What the name of the object ends in, after that of its file: `ConvBody` in `conv.py`."""
+    having: str = ""
+    """The attribute by which the class of an entry is told from others that are called after their files; empty takes all."""
     family: str = ""
     """The function that makes further entries, each of its name, with its module; in a setting they stand behind its name."""
 
@@ -91,6 +93,8 @@ class Registry:
             for node in tree.body:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name.replace("_", "").lower() == wanted:
                     module = ".".join(path.relative_to(folder).with_suffix("").parts)
+                    if self.having and _attribute(f"{self.package}.{module}", node.name, self.having) is None:
+                        continue
                     found[stem.replace("_", "-")] = _Entry(module, node.name, ast.get_docstring(tree) or "")
         return found
 

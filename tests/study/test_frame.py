@@ -20,6 +20,7 @@ def test_every_number_of_a_run_is_a_row(make_run: Make) -> None:
     assert ("train_loss", "", "", None, 4) in places
     numbers = {each.metric: each.value for each in rows if each.stage is None and each.epoch is None}
     others = {"groups", "forgetting"}  # which a sequence of tasks alone has
+    others |= {"mae", "best-mae", "rmse", "r2", "coverage"}  # of numbers
     assert set(numbers) == {name for name in METRICS if "return" not in name} - others
     assert numbers["accuracy"] == run.scores["last", "test"].last("accuracy")
     assert numbers["best"] == run.scores["best", "test"].last("accuracy")

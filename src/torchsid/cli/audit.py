@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     if args.folds and args.split:
         raise ConfigError(["--folds judges all samples: leave --split out"], source="command")
     screen, network = Console(), training.load_network(args.directory, args.weights)
+    if "bins" in network.about:
+        problem = f"{args.directory} answers with a number: which training numbers are wrong, no belief in a class can tell"
+        raise ConfigError([problem], source="command")
     wanted = args.split or (() if args.folds else ["train"])
     parts = samples_of(load_splits(network, args), args, screen, wanted)
     samples, last_alone = joined(list(parts.values())), not network.learner.trains_stages

@@ -162,6 +162,7 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     """
     validation, accuracy = record["validation"], record["train_accuracy"]
     scores = (validation or {}).get("scores", {})
+    judged = validation["accuracy"] if validation and "mae" not in scores else None
 
     def by_stage(fractions: Sequence[float]) -> str:
         return " ".join(abridged([f"{100 * fraction:.1f}" for fraction in fractions], "…"))
@@ -169,8 +170,8 @@ def epoch_line(record: Mapping[str, Any]) -> str:
     parts = {
         "loss {:.4f}": record["train_loss"],
         "validation loss {:.4f}": validation and validation["loss"],
-        "accuracy by stage {} %": validation and by_stage(validation["accuracy"][1:]),  # without the prior's, which no stage made
-        **{f"{name} by stage {{}}": " ".join(abridged([f"{each:.1f}" for each in own[1:]], "…")) for name, own in scores.items()},
+        "accuracy by stage {} %": judged and by_stage(judged[1:]),  # without the prior's, which no stage made
+        **{f"{name} by stage {{}}": " ".join(abridged([f"{each:.4g}" for each in own[1:]], "…")) for name, own in scores.items()},
         "training accuracy by stage {} %": None if validation or not accuracy else by_stage(accuracy),
         "{} steps skipped": record["skipped_steps"] or None,
         "{:,.0f} samples/s": record["samples_per_second"],

@@ -12,6 +12,8 @@ from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
 
 MEASURES = ("confidence", "entropy")
+_TITLES = {"accuracy": "accuracy", "kl": "KL", "ece": "ECE"}
+_OF_NUMBERS = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "coverage": "", "kl": "KL"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure accuracy, divergence and calibration after every stage, and early exit where it is asked for."""
     from torchsid.anytime import EarlyExit
     from torchsid.study.early_exit import exit_curve, measure_exits, operations
+    from torchsid.tasks.numbers import Numbers
     from torchsid.training.evaluation import evaluate, predict
 
     if args.exit_curve and args.split != "test":
@@ -40,26 +43,28 @@ def run(args: argparse.Namespace) -> int:
     splits = load_splits(network, args)
     found = samples_of(splits, args, screen, [args.split, *(["validation"] if args.exit_curve else [])])
     samples = found[args.split]
-    measured = evaluate(network.learner, samples, prepare=network.prepare)
-    scores = {**network.task.scores(measured["kl"], args.split, network.about), **splits.scores.get(args.split, {})}
-    measured["scores"] = scores
-    by_stage = zip(*(measured[name] for name in ("accuracy", "kl", "ece")), *scores.values(), strict=True)
-    rows = [(stage_name(stage), percent(right), *(f"{each:.4f}" for each in rest)) for stage, (right, *rest) in enumerate(by_stage)]
+    numbers = Numbers.of(network.about)
+    measured = evaluate(network.learner, samples, prepare=network.prepare, numbers=numbers)
+    given = network.task.scores(measured["kl"], args.split, network.about)
+    measured["scores"] = scores = {**measured.get("scores", {}), **given, **splits.scores.get(args.split, {})}
+    titles = {**_OF_NUMBERS, "coverage": f"within {numbers.level:.0%}"} if numbers else _TITLES
+    shown = {titles.get(name, name): values for name, values in {**measured, **scores}.items() if name in (*titles, *scores)}
+    rows = [(stage_name(stage), *map(_text, shown, values)) for stage, values in enumerate(zip(*shown.values(), strict=True))]
     if floor := network.task.floor(splits):
         measured["floor"] = asdict(floor)
         own = floor.scores.get(args.split, {})
         others = network.task.scores([own["kl"]], args.split, network.about) if "kl" in own else {}
-        known = [own.get("kl"), own.get("ece"), *(each for (each,) in others.values())]
-        told = [MISSING if each is None else f"{each:.4f}" for each in known]
-        rows.append((floor.name, percent(own.get("accuracy")), *told))
-    screen.table([f"{args.split}, n = {measured['n']:,}", "accuracy", "KL", "ECE", *scores], rows)
+        known = {titles.get(name, name): each for name, each in own.items()} | {name: each for name, (each,) in others.items()}
+        rows.append((floor.name, *(_text(title, known.get(title)) for title in shown)))
+    screen.table([f"{args.split}, n = {measured['n']:,}", *shown], rows)
     if groups := measured.get("groups"):
         names = dict(enumerate(network.about.get("groups") or ()))
         shares = [(str(names.get(int(number), number)), percent(each)) for number, each in groups.items()]
         screen.table(["group", "accuracy"], shares)
     emit()
     if floor:
-        emit("\n".join([f"{floor.name}: {floor.about}", *floor.missed(args.split, {"kl": measured["kl"][-1]}), ""]))
+        reached = {name: values[-1] for name, values in {**measured, **scores}.items() if name in (*titles, *scores)}
+        emit("\n".join([f"{floor.name}: {floor.about}", *floor.missed(args.split, reached), ""]))
     if exit_early:
         measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare)
         _print_exits(screen, measured["early_exit"])
@@ -71,6 +76,13 @@ def run(args: argparse.Namespace) -> int:
         _print_curve(screen, measured["exit_curve"])
     write_json(screen, args, "evaluation", about_run(args) | {"split": args.split} | measured)
     return 0
+
+
+def _text(title: str, value: float | None) -> str:
+    """Return a number under its title: shares of samples in per cent."""
+    if value is None:
+        return MISSING
+    return percent(value) if title.startswith(("accuracy", "within")) else f"{value:.4f}"
 
 
 def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:

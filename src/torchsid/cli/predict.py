@@ -4,36 +4,27 @@ import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from torchsid import training
 from torchsid.cli import continuation
+from torchsid.cli.answers import Answer, Classes, OfNumbers, Teller
 from torchsid.cli.arguments import about_run, add_shared, cascade_of, positive
-from torchsid.cli.console import Console, abridged, percent, stage_name, write_json
+from torchsid.cli.console import Console, stage_name, write_json
 from torchsid.cli.evaluate import print_cost
 from torchsid.errors import ConfigError, DataError, bullets, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_TABLES = 12  # images up to which each has a table of its own
 _CHUNK = 500  # samples in memory at a time
 _TOP = 3
-
-
-class Answer(NamedTuple):
-    """What is believed about one file, or text."""
-
-    name: str
-    stages: Sequence[str]
-    beliefs: "Tensor"  # after each of the stages, `[S, C]`
-    settled: int  # the stage from which on the answer stands, or at which it was given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_shared(parser, "directory", "--weights", "--exit-when", "--json", "--csv")
-    several = "an image file, or a folder: all images in it, and in the folders in it, in the order of their names; or a text"
+    several = "an image file or a table, or a folder: all in it, in the order of their names; a text; or a row, as a JSON object"
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=several)
     parser.add_argument("--top", type=positive, metavar="K", help=f"classes to show (default: {_TOP})")
     continuation.add_arguments(parser.add_argument_group("texts that a language model continues"))
@@ -42,16 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print answers, or continuations; write the files that are asked for. Then a DataError names what could not be read."""
     from torchsid.study.files import write_csv
+    from torchsid.tasks.numbers import Numbers
 
     network, screen = training.load_network(args.directory, args.weights), Console()
-    continues = network.task.continues
-    _refuse(args, {"top": args.top} if continues else continuation.given(args), continues=continues)
+    continues, numbers = network.task.continues, Numbers.of(network.about)
+    does = "continues texts" if continues else "answers with a number" if numbers else "answers with a class"
+    _refuse(args, ({"top": args.top} if continues or numbers else {}) | ({} if continues else continuation.given(args)), does)
     problems: dict[str, str] = {}
     inputs = _named(args.inputs, network, problems, screen)
     if continues:
         about, rows, columns = continuation.continued(args, network, list(_read(inputs, network, problems)), screen)
     else:
-        about, rows, columns = _classified(args, network, inputs, problems, screen)
+        tell = OfNumbers(numbers) if numbers else Classes(network.class_names, args.top or _TOP)
+        about, rows, columns = *_answered(args, network, inputs, problems, screen, tell), tell.columns
     write_json(screen, args, "predictions", about_run(args) | about | {"problems": problems})
     if args.csv:
         bad = [{"name": name, "problem": problem} for name, problem in problems.items()]
@@ -63,12 +57,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-_COLUMNS = ("name", "answer", "belief", "second", "belief in the second", "from stage")
-
-
-def _refuse(args: argparse.Namespace, unfit: dict[str, Any], *, continues: bool) -> None:
-    """Raise a ConfigError that names the options given which the network of RUN has no use for."""
-    does = "continues texts" if continues else "answers with a class"
+def _refuse(args: argparse.Namespace, unfit: dict[str, Any], does: str) -> None:
+    """Raise a ConfigError that names the options given which the network of RUN, which `does` something else, has no use for."""
     told = [f"--{name.replace('_', '-')} {value}: {args.directory} {does}" for name, value in unfit.items() if value is not None]
     if told:
         raise ConfigError([f"{each}, leave it out" for each in told], source="command")
@@ -78,22 +68,25 @@ def _named(given: Sequence[str], network: "training.LoadedNetwork", problems: di
     """Return what is given, of folders the files in them, each once; an empty folder is a problem."""
     if not network.task.reads_files:
         return list(dict.fromkeys(given))
-    paths: dict[Path, None] = {}
-    for path in map(Path, given):
-        if not path.is_dir():
-            paths[path] = None
+    paths: dict[str, None] = {}
+    for name in given:
+        path, is_folder, called = Path(name), False, name
+        with suppress(OSError, ValueError):  # too long a name, or none: it may be the input itself
+            called, is_folder = str(path) if path.exists() else name, path.is_dir()
+        if not is_folder:
+            paths[called] = None
             continue
         found, left_out = network.task.readable(path)
         for sentence in left_out:
             screen.warning(f"{printable(str(path))}: {sentence}")
         if not found:
             problems[printable(str(path))] = f"{printable(str(path))}: no file in this folder that can be read"
-        paths |= dict.fromkeys(found)
-    return list(map(str, paths))
+        paths |= dict.fromkeys(map(str, found))
+    return list(paths)
 
 
 def _read(names: Sequence[str], network: "training.LoadedNetwork", problems: dict[str, str]) -> "Iterator[tuple[str, Tensor]]":
-    """Yield names and stored samples `[1, ...]` of those that can be read, and note the others."""
+    """Yield names and stored samples `[1, ...]` of those that can be read, rows of a table each, and note the others."""
     for name in names:
         try:
             is_file = exists = False
@@ -109,13 +102,19 @@ def _read(names: Sequence[str], network: "training.LoadedNetwork", problems: dic
         except UnicodeEncodeError:
             problems[printable(name)] = printable(f"{name!r} is no UTF-8")
         else:
-            yield printable(name), sample
+            for row in range(len(sample)):
+                yield printable(name) + (f", row {row}" if len(sample) > 1 else ""), sample[row : row + 1]
 
 
-def _classified(
-    args: argparse.Namespace, network: "training.LoadedNetwork", paths: Sequence[str], problems: dict[str, str], screen: Console
-) -> tuple[dict[str, Any], list[dict[str, Any]], Sequence[str]]:
-    """Print for each image the most likely classes and the belief in them; of many a row each."""
+def _answered(
+    args: argparse.Namespace,
+    network: "training.LoadedNetwork",
+    paths: Sequence[str],
+    problems: dict[str, str],
+    screen: Console,
+    tell: Teller,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Print what the network answers to each input; return it as JSON has it, and in lines."""
     import torch
 
     from torchsid.anytime import EarlyExit
@@ -140,15 +139,15 @@ def _classified(
         for name, belief, depth in zip(names, found.log_belief.exp(), found.depth.tolist(), strict=True):
             answers.append(Answer(name, [f"stage {depth} of {exit_early.cascade.depth}"], belief[None], depth))
         computed, example = [*computed, found.computed], x[:2]
-    _show(answers, network.class_names, args.top or _TOP, screen)
+    tell.show(answers, screen)
     if exit_early is not None and example is not None:
         average = sum(answer.settled for answer in answers) / len(answers)
         cost = operations(exit_early.cascade, example).share(torch.cat(computed))
         spared = {"average_depth": average, "whole_batches": exit_early.whole_batches, "operations": cost}
         print_cost(screen, spared, exit_early.cascade.depth)
-    rows = [_row(answer, network.class_names) for answer in answers]
-    images = [row | {"beliefs": answer.beliefs[-1].tolist()} for row, answer in zip(rows, answers, strict=True)]
-    return {"class_names": network.class_names, "images": images}, rows, _COLUMNS
+    rows = [tell.row(answer) for answer in answers]
+    images = [{**row, "beliefs": answer.beliefs[-1].tolist()} for row, answer in zip(rows, answers, strict=True)]
+    return {"class_names": network.class_names, "images": images}, rows
 
 
 def _grown(names: Sequence[str], samples: "Tensor", network: "training.LoadedNetwork") -> Iterator[Answer]:
@@ -162,22 +161,3 @@ def _grown(names: Sequence[str], samples: "Tensor", network: "training.LoadedNet
     stages = [stage_name(stage) for stage in range(len(beliefs))]
     for place, (name, stage) in enumerate(zip(names, settled(beliefs[1:].argmax(-1)).tolist(), strict=True)):
         yield Answer(name, stages, beliefs[:, place], stage)
-
-
-def _show(answers: Sequence[Answer], classes: Sequence[str], top: int, screen: Console) -> None:
-    """Print a table an image with its likeliest classes, or one row each of many."""
-    if len(answers) > _TABLES:
-        rows = [_row(each, classes) for each in answers]
-        screen.rows([row | {key: percent(row[key], 1) for key in ("belief", "belief in the second")} for row in rows])
-        return
-    for answer in answers:
-        likely = answer.beliefs[-1].topk(min(top, len(classes))).indices.tolist()
-        table = [[classes[k], *abridged([percent(p, 1) for p in answer.beliefs[:, k].tolist()], "…")] for k in likely]
-        screen.table([answer.name, *abridged(answer.stages, "…")], table)
-
-
-def _row(answer: Answer, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the answer in a line, under the names of `_COLUMNS`."""
-    beliefs, likely = (each.tolist() for each in answer.beliefs[-1].topk(2))
-    said = [classes[likely[0]], beliefs[0], classes[likely[1]], beliefs[1], answer.settled]
-    return dict(zip(_COLUMNS, [answer.name, *said], strict=True))

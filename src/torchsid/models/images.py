@@ -14,6 +14,11 @@ def side_of(example: Tensor, *, least: int = 1) -> int:
     return side
 
 
+def size_of(example: Tensor) -> int:
+    """Return how many numbers a sample has, of rows of a table or of square images; errors of images as of `side_of`."""
+    return example.shape[1] * side_of(example) ** 2 if example.dim() == 4 else example[0].numel()
+
+
 def convolution(channels_in: int, channels_out: int, mode: Literal["fan_in", "fan_out"] = "fan_in") -> nn.Conv2d:
     """Return a 3x3 convolution that keeps the side, with He's initialisation (arXiv 1502.01852) and no bias at first."""
     made = nn.Conv2d(channels_in, channels_out, 3, padding=1)

@@ -87,13 +87,24 @@ def _throughput(run: RunRecord) -> float | None:
 
 
 def _speed(run: RunRecord) -> float | None:
-    return _mean(event["validation"]["accuracy"][-1] for event in run.epochs if event.get("validation"))
+    return _mean(found for event in run.epochs if (found := _validated("accuracy")(event)) is not None)
+
+
+def _validated(metric: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """Return what reads a number of the last stage off an epoch's validation; of numbers, whose bins are many, no accuracy."""
+
+    def read(event: Mapping[str, Any]) -> float | None:
+        found = event.get("validation") or {}
+        scores = found.get("scores", {})
+        known = {**found, **scores}
+        return None if metric not in known or (metric == "accuracy" and "mae" in scores) else known[metric][-1]
+
+    return read
 
 
 def _area(run: RunRecord) -> float | None:
     """Return the mean over the epochs of what validation episodes have brought: the area under that curve."""
-    validations = (event.get("validation") or {} for event in run.epochs)
-    return _mean(scores["return"][-1] for each in validations if "return" in (scores := each.get("scores", {})))
+    return _mean(found for event in run.epochs if (found := _validated("return")(event)) is not None)
 
 
 def _rising(run: RunRecord) -> float | None:
@@ -115,6 +126,11 @@ METRICS = {
     "return": Metric("return, last epoch", "", _of("return", "last")),
     "best-return": Metric("return, best epoch by validation", "", _of("return", "best")),
     "return-area": Metric("validation return, mean over the epochs", "", _area),
+    "mae": Metric("mean absolute error", "", _of("mae", "last")),
+    "best-mae": Metric("mean absolute error, best epoch", "", _of("mae", "best")),
+    "rmse": Metric("root mean squared error", "", _of("rmse", "last")),
+    "r2": Metric("R²", "", _of("r2", "last")),
+    "coverage": Metric("numbers within their interval", "%", _of("coverage", "last"), 100),
     "speed": Metric("validation accuracy, mean over the epochs", "%", _speed, 100),
     "rising": Metric("stages at which KL rises", "", _rising),
     "cosine": Metric("cosine between the stages' gradients", "", lambda run: _mean(mean_cosine(each) for _, each in conflict(run))),
@@ -131,8 +147,10 @@ METRICS = {
 BY_STAGE = {
     "return": ("Return of the episodes that a stage plays", 1.0),
     "accuracy": ("Accuracy, %", 100.0),
+    "mae": ("Mean absolute error", 1.0),
     "kl": ("KL(target ‖ belief), nats", 1.0),
     "ece": ("Calibration error, %", 100.0),
+    "coverage": ("Numbers within their interval, %", 100.0),
 }
 """Numbers after every stage: title, and factor to what is shown."""
 
@@ -172,8 +190,9 @@ class Case(NamedTuple):
 _OF_EPOCHS: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "train_loss": lambda event: event.get("train_loss"),
     "train_accuracy": lambda event: (event.get("train_accuracy") or [None])[-1],
-    "validation_accuracy": lambda event: event["validation"]["accuracy"][-1] if event.get("validation") else None,
-    "validation_return": lambda event: ((event.get("validation") or {}).get("scores", {}).get("return") or [None])[-1],
+    "validation_accuracy": _validated("accuracy"),
+    "validation_return": _validated("return"),
+    "validation_mae": _validated("mae"),
     "validation_loss": lambda event: event["validation"].get("loss") if event.get("validation") else None,
     "samples_per_second": lambda event: event.get("samples_per_second"),
     "memory_mib": lambda event: event.get("memory_mib"),

@@ -267,7 +267,9 @@ def _evaluated(run: "RunDirectory", *, finished: bool) -> dict[str, Any]:
 
 def _scores_of(split: str, entry: Mapping[str, Any]) -> Scores:
     stages, correct = len(entry["kl"]), entry.get("correct")
-    numbers = {**entry, **(entry.get("scores") or {})}  # those of the domain stand apart
+    if "mae" in (own := entry.get("scores") or {}):  # outcomes are bins of a number, and which of them is hit says little
+        entry, correct = {key: entry[key] for key in ("n", "kl", "kl_quantiles", "scores")}, None
+    numbers = {**entry, **own}  # those of the domain stand apart
     by_stage = {key: value for key, value in numbers.items() if isinstance(value, list) and len(value) == stages}
     return Scores(
         split=split,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torchsid.tasks.stored import RowFile as RowFile
     from torchsid.tasks.stored import Stored as Stored
 
-TASKS = Registry("torchsid.tasks", "task")
+TASKS = Registry("torchsid.tasks", "task", having="reads_files")
 
 names = TASKS.names
 

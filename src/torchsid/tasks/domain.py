@@ -22,7 +22,8 @@ from torchsid.tasks.stored import Draws, Stored
 
 About = Mapping[str, Any]
 """What is known of a data set, as JSON can hold it; a run keeps it in its manifest, so that its network can be built without the
-data. `num_classes` is there always, `class_names` where the outcomes have names."""
+data. `num_classes` is there always, `class_names` where the outcomes have names, `bins` where they are bins of a number (see
+`torchsid.tasks.numbers.Numbers`)."""
 
 PARTS = ("train", "validation", "test")
 
@@ -43,6 +44,7 @@ class Samples:
         names: what people call each sample, such as its file below the data's folder, `printable`; None where there are none.
         group: int64 `[N]`, from 0, which part of the data each sample belongs to, such as a task of a sequence; the parts are
             evaluated one by one as well. None where there are none.
+        value: the numbers that the targets stand for, float64 `[N, ...]`; None where outcomes are no bins of a number.
     """
 
     inputs: Tensor | Stored
@@ -52,6 +54,7 @@ class Samples:
     rows: Tensor | None = None
     names: Sequence[str] | None = None
     group: Tensor | None = None
+    value: Tensor | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.target, Tensor) and len(self.target) and readable(self.target):
@@ -77,10 +80,10 @@ class Samples:
         return digest.hexdigest()
 
     def _at(self, inputs: Tensor | Stored, index: Tensor | slice) -> "Samples":
-        parts = (self.weight, self.clean_target, self.rows, self.group)
-        weight, clean, rows, group = (None if part is None else part[index] for part in parts)
+        parts = (self.weight, self.clean_target, self.rows, self.group, self.value)
+        weight, clean, rows, group, value = (None if part is None else part[index] for part in parts)
         names = self.names and Names.of(self.names)[index if isinstance(index, slice) else index.numpy()]
-        return Samples(inputs, self.target[index], weight, clean, rows, names, group)
+        return Samples(inputs, self.target[index], weight, clean, rows, names, group, value)
 
 
 Believe = Callable[[Tensor], Tensor]
@@ -168,7 +171,7 @@ class Floor:
     Attributes:
         name: of the rival.
         about: what it was made of.
-        scores: by split, and by the names that `torchsid.training.evaluation.evaluate` has: `kl`, `accuracy`.
+        scores: by split, and by the names that `torchsid.training.evaluation.evaluate` has: `kl`, `accuracy`, `mae`, `rmse`, `r2`.
     """
 
     name: str
@@ -179,8 +182,8 @@ class Floor:
         """Return a sentence for each number in which a network does worse; `reached` are those of its last stage."""
         told = []
         for name, own in self.scores.get(split, {}).items():
-            if name in reached and (reached[name] > own if name == "kl" else reached[name] < own):
-                said = f"{'KL' if name == 'kl' else name} {reached[name]:.4f} on {split}"
+            if name in reached and (reached[name] > own if name in ("kl", "mae", "rmse") else reached[name] < own):
+                said = f"{name if name == 'accuracy' else name.upper()} {reached[name]:.4f} on {split}"
                 told.append(f"{said} is worse than the {own:.4f} of the {self.name}")
         return told
 
@@ -277,7 +280,7 @@ class Task(ABC):
         list wait for no device and can be captured as a CUDA graph; others work, and are slower.
 
         Args:
-            samples: the batch; none of `clean_target`, `rows` and `names` are given.
+            samples: the batch; none of `clean_target`, `rows`, `names` and `value` are given.
             about: the data set.
             draws: of `draw`, on the same device as the samples.
         """
@@ -310,7 +313,7 @@ class Task(ABC):
         raise DataError(f"{type(self).__name__} reads no folder of files, as {str(folder)!r} is one")
 
     def read(self, name: str, about: About) -> Tensor:
-        """Return one input as it is stored, `[1, ...]`, from what a user names on the command line, such as a file.
+        """Return inputs as they are stored, `[n, ...]`, from what a user names on the command line: most often one, such as a file.
 
         Raises:
             DataError: it cannot be read, or does not fit.

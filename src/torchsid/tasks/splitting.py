@@ -33,12 +33,13 @@ def hold_out(labels: Labels, share: float, num_classes: int, seed: int) -> tuple
     return np.flatnonzero(kept), np.flatnonzero(~kept)
 
 
-def every_fifth(labels: Labels) -> tuple[Labels, Labels]:
+def every_fifth(labels: Labels, fold: int = 4) -> tuple[Labels, Labels]:
     """Return the indices for training and for testing of data that come without a test part.
 
-    The rule is fixed: within each class, in the order of the file, samples 5, 10, 15, … are the test set.
+    The rule is fixed: within each class, in the order of the file, samples 5, 10, 15, … are the test set; of another fold, from 0,
+    samples fold + 1, fold + 6, ….
     """
-    test = _rank_in_class(labels) % 5 == 4
+    test = _rank_in_class(labels) % 5 == fold
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 

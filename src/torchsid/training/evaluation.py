@@ -17,6 +17,7 @@ from torchsid.core.objective import LocalObjective
 from torchsid.core.side_effects import without_side_effects
 from torchsid.errors import NonFiniteError
 from torchsid.tasks.domain import PARTS, Believe, Samples, Splits
+from torchsid.tasks.numbers import Numbers, Said, errors
 from torchsid.tasks.stored import Stored
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -105,7 +106,9 @@ def believed(
         yield part, beliefs
 
 
-def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_size: int = 500) -> dict[str, Any]:
+def evaluate(
+    predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_size: int = 500, numbers: Numbers | None = None
+) -> dict[str, Any]:
     """Return accuracy, divergence, calibration and confusion of every belief `p_0 … p_L`, as JSON can hold them.
 
     Every position of a sample counts by its weight; one with weight 0 counts nowhere.
@@ -116,13 +119,15 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
         prepare: from stored inputs to what the network reads, on its device.
         batch_size: samples a pass, fewer where the beliefs about them are many numbers; the result is the same for every size, up
             to rounding.
+        numbers: what beliefs say where outcomes are bins of a number.
 
     Returns:
         `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
         (expected calibration error), each `[L+1]`; `kl_quantiles` over the positions; of the last stage `confusion` (rows: true
         outcome; null for very many), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty),
         `correct` (a 0 or 1 a position) and `answers`; where samples have a `group`, `groups`, the last stage's accuracy in each
-        that occurs, by its number. Quantiles, confusions and `n` count each position once.
+        that occurs, by its number; where outcomes are bins of a number, its errors as `scores`, each `[L+1]` (see
+        `torchsid.tasks.numbers.errors`). Quantiles, confusions and `n` count each position once.
 
     Raises:
         ValueError: there are no samples, or all weights are 0.
@@ -133,19 +138,21 @@ def evaluate(predictor: Predictor, samples: Samples, *, prepare: Prepare, batch_
     parts, outcomes = [], 0
     for part, beliefs in believed(predictor, samples, prepare=prepare, batch_size=batch_size):
         outcomes = beliefs[0].shape[-1]
-        parts.append((*_judge(beliefs, part), _groups(part)))
-    divergence, confidence, answer, truth, weight, group = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
+        parts.append((*_judge(beliefs, part, numbers), _groups(part)))
+    divergence, confidence, answer, *said, truth, weight, group = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
     if not len(truth):
         raise ValueError("no positions to evaluate on: all weights are 0")
     share, correct = weight / weight.sum(), answer == truth
     few = outcomes <= MAX_CONFUSION
     confusion = torch.bincount(truth * outcomes + answer[-1], minlength=outcomes**2).view(outcomes, outcomes) if few else None
+    of_numbers = errors(Said(*said), _counted(samples, samples.value), share) if numbers and samples.value is not None else {}
     bins = [calibration(stage, right, weight) for stage, right in zip(confidence, correct, strict=True)]
     return {
         "n": len(truth),
         "accuracy": (correct * share).sum(1).tolist(),
         "kl": (divergence * share).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
+        **({"scores": of_numbers} if of_numbers else {}),
         "confusion": None if confusion is None else confusion.tolist(),
         "calibration": bins[-1],
         "correct": "".join("1" if right else "0" for right in correct[-1].tolist()),
@@ -161,8 +168,7 @@ def _groups(samples: Samples) -> Tensor:
     target = samples.target[:]
     where = target.shape[:-1] if target.is_floating_point() else target.shape
     group = torch.zeros(len(target), dtype=torch.int64) if samples.group is None else samples.group
-    group = group.view(-1, *[1] * (len(where) - 1)).expand(where)
-    return group.flatten() if samples.weight is None else group[samples.weight > 0]
+    return _counted(samples, group.view(-1, *[1] * (len(where) - 1)).expand(where))
 
 
 def _in_groups(correct: Tensor, share: Tensor, group: Tensor) -> dict[str, float]:
@@ -171,8 +177,11 @@ def _in_groups(correct: Tensor, share: Tensor, group: Tensor) -> dict[str, float
     return {str(number): a / b for number, (a, b) in enumerate(zip(right, whole, strict=True)) if b}
 
 
-def _judge(beliefs: Beliefs, samples: Samples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return divergence, confidence and answer `[L+1, M]`, true outcome and weight `[M]` of the M positions that count."""
+def _judge(beliefs: Beliefs, samples: Samples, numbers: Numbers | None) -> Sequence[Tensor]:
+    """Return divergence, confidence, answer and what is said of numbers, `[L+1, M]`, true outcome and weight `[M]`.
+
+    M positions count.
+    """
 
     def judge(believed: Tensor, target: Tensor) -> Sequence[Tensor]:
         best = believed.max(dim=-1)
@@ -180,10 +189,15 @@ def _judge(beliefs: Beliefs, samples: Samples) -> tuple[Tensor, Tensor, Tensor, 
             divergence = kl(log_target(target.double(), believed.shape[-1]), believed)
         else:
             divergence = -believed.gather(-1, target.unsqueeze(-1)).squeeze(-1)
-        return divergence, best.values.exp(), best.indices
+        return divergence, best.values.exp(), best.indices, *(numbers.said(believed) if numbers else ())
 
-    (divergence, confidence, answer), target, weight = at_positions(beliefs, samples, judge)
-    return divergence, confidence, answer, outcome_of(target), weight
+    judged, target, weight = at_positions(beliefs, samples, judge)
+    return *judged, outcome_of(target), weight
+
+
+def _counted(samples: Samples, values: Tensor) -> Tensor:
+    """Return the values `[M]` at the positions that count, of values `[N, ...]`."""
+    return values.flatten() if samples.weight is None else values[samples.weight > 0]
 
 
 def at_positions(

@@ -26,6 +26,7 @@ from torchsid.errors import ConfigError, NonFiniteError
 from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.tasks.domain import PARTS, Splits, generator_at
+from torchsid.tasks.numbers import Numbers
 from torchsid.training import checkpoint
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
@@ -301,8 +302,12 @@ def _evaluate(setup: Setup, splits: Splits, split: str) -> dict[str, Any] | None
     samples, task = getattr(splits, split), setup.batches.task
     if not len(samples):
         return None
-    result = evaluate(setup.learner, samples, prepare=setup.batches.prepare)
-    scores = {**task.scores(result["kl"], split, setup.splits.about), **splits.scores.get(split, {})}
+    result = evaluate(setup.learner, samples, prepare=setup.batches.prepare, numbers=Numbers.of(setup.splits.about))
+    scores = {
+        **result.get("scores", {}),
+        **task.scores(result["kl"], split, setup.splits.about),
+        **splits.scores.get(split, {}),
+    }
     return result | ({"scores": scores} if scores else {})
 
 
@@ -327,7 +332,8 @@ def evaluate_run(session: Session) -> dict[str, Any]:
     elif best_epoch != last_epoch:
         checkpoint.load(run.checkpoint("best"), learner, config_sha256=config_sha256(setup.config), world=setup.world)
         best, splits = results(best_epoch)
-    if best_epoch and run.worker is None and setup.batches.task.judged_by in ("accuracy", "kl"):
+    judges = setup.batches.task.judged_by in ("accuracy", "kl") and "bins" not in setup.splits.about
+    if best_epoch and run.worker is None and judges:
         low, high = wilson_interval(best["validation"]["accuracy"][-1], n := best["validation"]["n"])
         if high - low > 2 * _UNSURE:
             told = f"the {n} validation positions, by which the best epoch was chosen, tell accuracy to ±{50 * (high - low):.0f}"

@@ -1,11 +1,11 @@
-"""Eight residual blocks of two linear layers on the flattened image."""
+"""Eight residual blocks of two linear layers on the flattened input."""
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchsid.models.images import side_of
+from torchsid.models.images import size_of
 from torchsid.settings import Count, checked
 
 
@@ -35,7 +35,7 @@ class MLPBlock(nn.Module):
 class MLP(nn.Sequential):
     """Flatten, linear `stem`, `depth` residual blocks, LayerNorm, linear `head`.
 
-    Maps images `[B, channels, S, S]` to logits `[B, num_classes]`. The blocks are those of the ResNet of arXiv
+    Maps images, or rows of a table, `[B, ...]` to logits `[B, num_classes]`. The blocks are those of the ResNet of arXiv
     2106.11959 with LayerNorm in place of BatchNorm. 1,846,538 parameters (10 classes, 32 pixels in colour, width 256, depth 8), of
     which 132,096 a block; as many multiply-adds an image, less the biases and norms.
 
@@ -46,7 +46,7 @@ class MLP(nn.Sequential):
 
     @checked
     def __init__(self, example: Tensor, num_classes: int, depth: int = 8, *, width: Count = 256) -> None:
-        stem = nn.Linear(example.shape[1] * side_of(example) ** 2, width)
+        stem = nn.Linear(size_of(example), width)
         nn.init.kaiming_normal_(stem.weight, nonlinearity="linear")
         nn.init.zeros_(stem.bias)
         blocks = nn.Sequential(*(MLPBlock(width, depth=depth) for _ in range(depth)))

@@ -23,6 +23,7 @@ T = TypeVar("T")
 Size = Literal["small", "medium"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Settings = dict[str, Any]
+StageMetric = Literal["return", "accuracy", "mae", "kl", "ece", "coverage"]
 
 NO_OTHERS = ConfigDict(extra="forbid")
 _SHIPPED = files("torchsid.study.experiments")
@@ -78,9 +79,7 @@ class Experiment:
     contenders: Annotated[dict[str, _Contender], Field(min_length=1)]  # by name; the first one is the reference of the differences
     axis: Axis | None = None  # what changes besides the contender
     metrics: list[str] = field(default_factory=list)  # what is shown beside the accuracy
-    by_stage: list[Literal["accuracy", "kl", "ece", "return"]] = field(
-        default_factory=list
-    )  # drawn by stage, at the last point of the axis
+    by_stage: list[StageMetric] = field(default_factory=list)  # drawn by stage, at the last point of the axis
     step_rounds: Annotated[int, Field(ge=0, strict=True)] = 0  # in which a step of each is timed, in turns, at the end
     minutes: Annotated[float, Field(ge=0)] = 0  # the smallest budget with which this size is taken
 

@@ -15,8 +15,9 @@ from torchsid.tasks import Floor
 from torchsid.training.config import dotted
 
 _SCORES = ("best-return", "return", "return-area", "best", "accuracy", "kl", "ece")
+_OF_NUMBERS = ("best-mae", "mae", "rmse", "r2", "coverage", "kl")
 _COSTS = ("seconds", "throughput", "memory", "kept")
-_COMPARED = ("accuracy", "best")
+_COMPARED = ("accuracy", "best", "mae", "best-mae")
 _SIDE_EFFECTS = ("distributed.", "watch.")  # sections that a repetition may change without being another method
 _NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.checkpoint_every_seconds", "training.threads"}
 _REMARKS = 5  # on the data, which the page shows
@@ -120,7 +121,8 @@ def _differences(methods: Sequence[MethodRuns], frame: Frame) -> Iterator[Differ
         over_seeds = frame.differences({Case(method.name): Case(first.name) for method in others}, metric)
         for method in others:
             found = over_seeds.get(Case(method.name))
-            if each := found if found and found.paired.n > 1 else _over_samples(method, first, metric):
+            several = found if found and found.paired.n > 1 else None
+            if each := several or (_over_samples(method, first, metric) if METRICS[metric].share else None):
                 yield each
 
 
@@ -166,11 +168,12 @@ def _notes(methods: Sequence[MethodRuns]) -> Iterator[str]:
 
 def summary_table(result: Comparison) -> Table:
     """Return one row a method: accuracy, KL, calibration, and the difference in accuracy after the last epoch to the first."""
-    found = {each.place: each for each in result.differences if each.metric == "accuracy"}
+    scores, judged = (_OF_NUMBERS, "mae") if _of_numbers(result) else (_SCORES, "accuracy")
+    found = {each.place: each for each in result.differences if each.metric == judged}
     of_one = "one seed; accuracies with 95 % intervals over the samples"
-    over = "means with 95 % intervals over the seeds" if _several(result) else of_one
+    over = "means with 95 % intervals over the seeds" if _several(result) else "one seed" if judged == "mae" else of_one
     caption = f"Held-out data, {over}" + (f"; differences are to the first method; {MARKS}" if found else "")
-    shown = number_table(result.frame, _heads(result), ["Method"], _SCORES, caption, {"Difference, last": found} if found else {})
+    shown = number_table(result.frame, _heads(result), ["Method"], scores, caption, {"Difference, last": found} if found else {})
     return shown._replace(rows=(*shown.rows, *(_floor_row(shown.columns, *each) for each in _floors(result.runs))))
 
 
@@ -191,6 +194,11 @@ def cost_table(result: Comparison) -> Table:
     return number_table(result.frame, _heads(result), ["Method"], _COSTS, f"Costs, {over}")
 
 
+def _of_numbers(result: Comparison) -> bool:
+    """Return whether outcomes are bins of a number."""
+    return any(result.frame.mean(Case(method.name), "mae") for method in result.methods)
+
+
 def _several(result: Comparison) -> bool:
     return any(len(method.runs) > 1 for method in result.methods)
 
@@ -202,12 +210,17 @@ def _heads(result: Comparison) -> dict[Case, list[Cell | str]]:
 
 
 def stage_table(result: Comparison) -> Table:
-    """Return the accuracy after each stage with the last weights, the mean over seeds, in per cent."""
-    found = {method.name: result.by_stage(method, "accuracy", "last") for method in result.methods}
-    rows = {name: [f"{100 * row.value:.1f}" for row in own if row.stage] for name, own in found.items()}
+    """Return the accuracy after each stage with the last weights, the mean over seeds, in per cent; of numbers their error."""
+    metric, what = ("mae", "mean absolute error") if _of_numbers(result) else ("accuracy", "%")
+    found = {method.name: result.by_stage(method, metric, "last") for method in result.methods}
+    rows = {name: [_stage_text(metric, row.value) for row in own if row.stage] for name, own in found.items()}
     depth = max(map(len, rows.values()))
     stages = [str(stage + 1) for stage in range(depth)]
-    return table(["% by stage, last", *stages], [[name, *row, *[""] * (depth - len(row))] for name, row in rows.items()])
+    return table([f"{what} by stage, last", *stages], [[name, *row, *[""] * (depth - len(row))] for name, row in rows.items()])
+
+
+def _stage_text(metric: str, value: float) -> str:
+    return f"{100 * value:.1f}" if metric == "accuracy" else METRICS[metric].text(value)
 
 
 def number_table(

@@ -62,6 +62,7 @@ def report_page(result: Comparison) -> Page:
     held_out = [
         _over_epochs(result, "validation_return", "Return of the validation episodes"),
         _over_epochs(result, "validation_accuracy", "Validation accuracy, %", 100),
+        _over_epochs(result, "validation_mae", "Validation mean absolute error"),
         _over_epochs(result, "validation_loss", "Validation KL(target ‖ belief) of the last stage, nats"),
     ]
     if not any(held_out):

@@ -1,23 +1,17 @@
 """Texts and the names of their classes from the rows of Parquet, CSV and JSON Lines files."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import DataError, printable
 from torchsid.tasks.columns import chosen_columns, class_names, missing_shards, read_columns
-from torchsid.tasks.domain import PARTS
 from torchsid.tasks.packages import require
-from torchsid.tasks.parts import NAMES_OF
+from torchsid.tasks.tables import is_parquet, parsed
 
 if TYPE_CHECKING:
     from pyarrow import Table
-
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_KINDS = (".parquet", *_SEPARATORS, ".jsonl", ".json")
-_BLOCK = 2**24  # bytes of a file that are parsed at once, which the longest row must fit in
 
 
 @dataclass(frozen=True)
@@ -52,35 +46,6 @@ class Rows:
     rows: Sequence[Row]
     class_names: tuple[str, ...]
     notes: Sequence[str]
-
-
-def files_of(path: Path, name: str) -> Mapping[str, list[Path]]:
-    """Return the files of each part: one file is the training part; in a folder, or its `data/`, they are called after the parts.
-
-    Args:
-        path: the file or the folder.
-        name: in front of the parts' names, `NAME-train.parquet`; files without it are taken where there are none with it.
-
-    Raises:
-        DataError: there is no file for training.
-    """
-    if path.is_file():
-        return {"train": [path], "validation": [], "test": []}
-    there = sorted(file for folder in (path, path / "data") if folder.is_dir() for file in folder.iterdir())
-
-    def called(stem: str) -> list[Path]:
-        shard = re.compile(rf"{re.escape(stem)}(-\d+(-of-\d+)?)?({'|'.join(map(re.escape, _KINDS))})")
-        return [file for file in there if shard.fullmatch(file.name)]
-
-    def first(part: str) -> list[Path]:
-        stems = [f"{front}{word}" for front in dict.fromkeys([name and f"{name}-", ""]) for word in NAMES_OF[part]]
-        return next(filter(None, map(called, stems)), [])
-
-    found = {part: first(part) for part in PARTS}
-    if not found["train"]:
-        wanted = f"{name}-train or train" if name else "train"
-        raise DataError(f"{printable(str(path))} (data.path) is no file, nor a folder with {wanted} ({', '.join(_KINDS)})")
-    return found
 
 
 def read(files: Sequence[Path], text: Sequence[str], label: Sequence[str]) -> Rows:
@@ -144,37 +109,14 @@ def _decoded(value: Any) -> Any:
 
 def _table(path: Path, one_of: Sequence[Sequence[str]]) -> "Table":
     """Return the column of texts and that of labels."""
-    kind = path.suffix.lower()
-    if kind not in _KINDS:
-        raise DataError(f"{printable(str(path))} is none of {', '.join(_KINDS)}")
     try:
-        if kind == ".parquet":
+        if is_parquet(path):
             return read_columns(path, one_of=one_of)
-        arrow = require("pyarrow", extra="text", purpose="reading texts")
-        try:
-            table = _parsed(path, one_of[0])
-            columns = table.column_names  # decoded here
-        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            form = "CSV" if kind in _SEPARATORS else "JSON Lines"
-            raise DataError(f"{printable(str(path))} cannot be read as {form} ({error})") from None
-        return table.select(chosen_columns(path, columns, one_of))
+        table = parsed(path, dict.fromkeys(one_of[0], "binary"), extra="text")  # UTF-8 is looked at row by row
+        return table.select(chosen_columns(path, table.column_names, one_of))
     except DataError as error:
         advice = ": set data.text and data.label" if "has no column" in str(error) else ""
         raise DataError(f"{error}{advice}") from None
-
-
-def _parsed(path: Path, texts: Sequence[str]) -> "Table":
-    arrow = require("pyarrow", extra="text", purpose="reading texts")
-    if not (separator := _SEPARATORS.get(path.suffix.lower())):
-        json = require("pyarrow.json", extra="text", purpose="reading JSON Lines")
-        return json.read_json(path, read_options=json.ReadOptions(block_size=_BLOCK))
-    csv = require("pyarrow.csv", extra="text", purpose="reading CSV files")
-    return csv.read_csv(
-        path,
-        read_options=csv.ReadOptions(block_size=_BLOCK),
-        parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(texts, arrow.binary())),  # UTF-8 is looked at row by row
-    )
 
 
 def _bytes_for_text(table: "Table") -> Any:

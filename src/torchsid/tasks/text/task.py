@@ -14,14 +14,13 @@ from torch import Tensor
 
 from torchsid.core.masks import PADDING
 from torchsid.durable import file_sha256
-from torchsid.errors import DataError, bullets, printable
+from torchsid.errors import DataError, printable
 from torchsid.settings import Count, Share, path_of
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.splitting import Labels, every_fifth, hold_out
-from torchsid.tasks.text.table import Row, files_of, read
+from torchsid.tasks.tables import files_of, in_order, left_out
+from torchsid.tasks.text.table import Row, read
 from torchsid.tasks.vocabulary import Bytes, FromFile, Pieces, Vocabulary, kind_of, remembered, taken_over
-
-_NAMED = 10  # rows in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +79,11 @@ class Text(Task):
             raise DataError("texts are read from files: set data.path to a file, or to a folder with train and test files")
         files = files_of(path_of(self.path), self.name)
         tables = {part: read(files[part], self._columns("text"), self._columns("label")) for part in PARTS}
-        classes = tables["train"].class_names or _in_order({row.label for row in tables["train"].rows if not row.problem})
+        classes = tables["train"].class_names or in_order({row.label for row in tables["train"].rows if not row.problem})
         rows = {part: [_known(row, classes) for row in tables[part].rows] for part in PARTS}
         notes = [note for part in PARTS for note in tables[part].notes]
-        notes += self._left_out([row for part in PARTS for row in rows[part] if row.problem])
+        bad = [row for part in PARTS for row in rows[part] if row.problem]
+        notes += left_out([f"{row.where}: {row.problem}" for row in bad], self.on_bad_sample)
         rows = {part: [row for row in rows[part] if not row.problem] for part in PARTS}
         if len(classes) < 2:
             raise DataError(f"classes of the training part of {printable(self.path)}: {len(classes)}; a belief needs 2 or more")
@@ -146,14 +146,6 @@ class Text(Task):
         asked: str = getattr(self, which)
         return (asked,) if asked else usual[which]
 
-    def _left_out(self, bad: Sequence[Row]) -> list[str]:
-        """Return a sentence for each of the first bad rows, and one for the others; or stop at them."""
-        problems = [f"{row.where}: {row.problem}" for row in bad]
-        if bad and self.on_bad_sample == "error":
-            advice = "correct the rows, or set data.on_bad_sample = 'skip' to leave them out"
-            raise DataError(f"{len(bad)} row{'s' * (len(bad) > 1)} cannot be used; {advice}:{bullets(problems)}")
-        return problems[:_NAMED] + [f"and {len(bad) - _NAMED} more rows"] * (len(bad) > _NAMED)
-
     def _vocabulary(self, texts: Sequence[str]) -> Vocabulary:
         if self._kind == "file":
             return FromFile.read(self.tokens, special=True)
@@ -174,14 +166,6 @@ class Text(Task):
             longer += len(ids) > self.length
             row[: len(ids)] = torch.from_numpy(ids[: self.length] + 1)
         return stored, longer
-
-
-def _in_order(names: set[str]) -> tuple[str, ...]:
-    """Return class names in the order of the numbers that they are, or of the alphabet."""
-    try:
-        return tuple(sorted(names, key=int))
-    except ValueError:
-        return tuple(sorted(names))
 
 
 def _known(row: Row, classes: Sequence[str]) -> Row:
