@@ -33,6 +33,9 @@ def test_the_recipes_that_others_refer_to_are_shipped() -> None:
         "shakespeare",
         "shakespeare-bpe",
         "language-demo",
+        "diabetes",
+        "breast-cancer",
+        "rotation",
         "split-mnist",
         "split-cifar10",
     }
@@ -54,13 +57,15 @@ def test_every_recipe_builds(name: str) -> None:
     assert config.label
     task: Any = build_task(config)
     about = dict[str, Any](num_classes=10)
-    if config.task in ("images", "continual"):
+    if config.task in ("images", "continual", "rotation"):
         channels, size = SIZES[config.data.name]
         about |= {"channels": channels, "image_size": size}
     elif config.task == "text":
         about |= {"length": config.data.length, "vocabulary": 300}
     elif config.task == "pair":
         about |= {"channels": 1, "image_size": 8, "vocabulary": 30}
+    elif config.task == "tabular":
+        about |= {"columns": [{"name": "age"}, {"name": "sex", "names": ["f", "m"]}]}
     elif config.task == "control":
         about |= {"width": task.kind.width}
     else:
