@@ -70,7 +70,7 @@ class Bins:
     def projected(self, values: Tensor, mass: Tensor) -> Tensor:
         """Return probability rows `[..., C]` of distributions over any numbers: each gives its mass to the two nearest middles.
 
-            p_i = Σ_j m_j · max(0, 1 − |y_j − c_i| / width)
+            p_i = Σ_j m_j · max(0, 1 − abs(y_j − c_i) / width)
 
         for numbers y that are moved into the range of the middles c, so that the mean is kept where none was: the projection of
         C51 (Bellemare, Dabney and Munos, arXiv 1707.06887, eq. 7).
