@@ -4,20 +4,21 @@ Z(s, a) is the discounted return of action a in observation s, p(s, a) the belie
 
     p(s, a)  →  Φ( r + γ Z⁻(s′, a*) ),    a* = argmax_a E[Z⁻(s′, a)]
 
-with the projection Φ onto the bins and Z⁻ of the last stage of the network as it stood before the epoch; behind a terminal step
-there is r alone. With HL-Gauss the mean takes the distribution's place, `y = r + γ E[Z⁻(s′, a*)]` (arXiv 2403.03950).
+with the projection Φ onto the bins and Z⁻ of the last stage of the network as it stands when targets are set; behind a terminal
+step there is r alone. With HL-Gauss the mean takes the distribution's place, `y = r + γ E[Z⁻(s′, a*)]` (arXiv 2403.03950).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor
 
 from torchsid.core.bins import Bins
+from torchsid.settings import Count, CountOrZero, Positive, Share, Weight
 from torchsid.tasks.control.environments import Environments, Episode, Kind, play
 from torchsid.tasks.domain import Believe, Collector, Samples, generator_at
 
@@ -29,18 +30,51 @@ _SHOWN = 500  # steps of held-out episodes by which beliefs are judged
 
 @dataclass(frozen=True, kw_only=True)
 class Conduct:
-    """How an agent acts and what it learns from that; see the settings of `Control`."""
+    """How an agent acts, and what it learns of that.
 
-    discount: float
-    target: TargetKind
-    sigma: float
-    replay: int
-    environments: int
-    steps: int
-    period: int
-    exploration: int
-    last_exploration: float
-    episodes: Mapping[str, int]
+    Raises:
+        ValueError: there are no such bins.
+    """
+
+    atoms: Annotated[int, Ge(2)] = 101
+    """C, the bins of the returns."""
+    low: float = -100.0
+    """Where the returns begin; what is below counts as the lowest bin."""
+    high: float = 100.0
+    """Where they end."""
+    discount: Share = 0.99
+    """γ, what a reward that comes one step later is worth."""
+    target: TargetKind = "projection"
+    """What is to be believed: the distribution from the next step on, projected onto the bins, or a Gaussian about its mean."""
+    sigma: Positive = 0.75
+    """Of that Gaussian, in widths of a bin."""
+    replay: Count = 10_000
+    """N, the steps that are remembered; the first N are taken at random."""
+    environments: Count = 10
+    """How many are acted in at a time."""
+    steps: Count = 20
+    """Steps in each of them whenever the agent acts."""
+    period: Count = 20
+    """Training steps from one time that the agent acts to the next; until then targets are those of the network as it is now."""
+    exploration: Count = 250_000
+    """Steps over which the share ε of random ones falls from 1."""
+    last_exploration: Weight = 0.05
+    """ε from then on."""
+    validation: CountOrZero = 5
+    """Episodes that every stage plays after each epoch."""
+    test: CountOrZero = 50
+    """Episodes that every stage plays at the end."""
+
+    def __post_init__(self) -> None:
+        assert self.bins  # or it is a ValueError
+
+    @property
+    def bins(self) -> Bins:
+        """C, of the returns."""
+        try:
+            return Bins(self.low, self.high, self.atoms)
+        except ValueError as error:
+            raise ValueError(f"high = {self.high:g}: {error}") from None
 
 
 class Agent(Collector):
@@ -50,15 +84,14 @@ class Agent(Collector):
 
     Args:
         kind: the environment.
-        bins: C, of the returns.
-        conduct: see there.
+        conduct: how it acts and learns.
         seed: of everything that is random.
     """
 
-    def __init__(self, kind: Kind, bins: Bins, conduct: Conduct, *, seed: int) -> None:
-        self.kind, self.bins, self.conduct, self.seed, self.every = kind, bins, conduct, seed, conduct.period
+    def __init__(self, kind: Kind, conduct: Conduct, *, seed: int) -> None:
+        self.kind, self.bins, self.conduct, self.seed, self.every = kind, conduct.bins, conduct, seed, conduct.period
         self.environments = Environments(kind, _seeds(conduct.environments, generator_at("environments", seed)))
-        target = torch.full((conduct.replay, kind.actions, bins.count), 1 / bins.count)
+        target = torch.full((conduct.replay, kind.actions, self.bins.count), 1 / self.bins.count)
         self.samples = Samples(torch.zeros(conduct.replay, 2 * kind.width + 3), target, torch.ones(conduct.replay, kind.actions))
         self.taken = torch.zeros(1, dtype=torch.int64)
         """The steps in all environments that chose by beliefs."""
@@ -83,7 +116,7 @@ class Agent(Collector):
         Samples are steps of those by the last stage; their target is the discounted return that came, as one number, with the
         last stage's own mean behind an episode that the limit of steps ended.
         """
-        count = self.conduct.episodes[part]
+        count: int = getattr(self.conduct, part)
         if not count:
             return self.samples.take(slice(0)), {}
         generator = generator_at(part, self.seed)
