@@ -132,3 +132,21 @@ def test_nothing_is_more_efficient_than_the_work_alone(pieces: int, ranks: int, 
 def test_sid_needs_no_backward_traffic() -> None:
     found = planned(mesh(link=Link(2e7, 0.0)), even_trace(8, crossing=100))
     assert found[SID].samples_per_second > found[ONE_F_ONE_B].samples_per_second
+
+
+def test_parts_of_a_batch_keep_less_and_send_as_much() -> None:
+    whole, parts = planned(mesh(stages=8)), planned(mesh(stages=8, parts=16))
+    before, after = whole[SID].ranks[1], parts[SID].ranks[1]
+    assert after.memory["kept"] == before.memory["kept"] / 16
+    assert after.memory["gradients"] == 4 * after.parameters  # of both its stages, until the last part
+    assert after.sent == pytest.approx(before.sent + 15 * 10_000)  # a header each
+    assert parts[SID].seconds == pytest.approx(whole[SID].seconds, rel=1e-3)
+    assert parts[FSDP].memory < whole[FSDP].memory
+    assert parts[FSDP].sent == 16 * whole[FSDP].sent
+    for name in (ONE_F_ONE_B, ZB_H1):
+        assert parts[name] == replace(whole[name], mesh=parts[name].mesh)
+
+
+def test_latency_is_waited_for_at_every_part() -> None:
+    found = [planned(mesh(link=Link(1e12, 1.0), parts=parts, queue=4))[SID].seconds for parts in (1, 8)]
+    assert found == pytest.approx([1 / 4, 8 / 4], rel=0.01)

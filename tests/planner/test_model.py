@@ -1,5 +1,6 @@
 """Models on paper: built as they are trained; and what fake tensors tell is what real ones show, to the byte."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -8,7 +9,8 @@ from torch.optim import SGD
 
 from torchsid.core.peak_memory import kept_bytes
 from torchsid.cut.assemble import staged_cascade
-from torchsid.errors import ConfigError
+from torchsid.errors import ConfigError, unknown_name
+from torchsid.heads import HEADS
 from torchsid.learners.backprop import Backprop
 from torchsid.learners.sid import SID
 from torchsid.planner.devices import Precision
@@ -119,3 +121,12 @@ def test_no_weight_is_allocated() -> None:
 def test_a_model_that_cannot_be_built_so() -> None:
     with pytest.raises(ConfigError, match="image_size=30"):
         trace(ModelSpec(name="vit-tiny", image_size=30))
+
+
+def test_a_head_that_is_named_may_cost_what_it_does() -> None:
+    spec = ModelSpec(name="gpt", context=8, vocabulary=50, width=16, depth=4)
+    cheap, named = trace(spec, stages=4), trace(replace(spec, head="readout"), stages=4)
+    assert {piece.head for piece in named.pieces[:-1]} == {"readout"}
+    assert named.readout == 50 * 16
+    assert cheap.parameters == named.parameters
+    assert list(replace(spec, head="raedout").problems()) == [unknown_name("head", "raedout", ("auto", *HEADS.names()))]

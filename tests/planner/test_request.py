@@ -124,3 +124,9 @@ def test_the_model_or_the_batch_from_a_quarter_to_four_times(axis: str, values: 
     assert [note.partition(":")[0] for note in left_out] == (["depth 1"] if axis == "depth" else [])
     rates = [methods["SID"].samples_per_second for methods in points.values()]
     assert axis == "batch" or rates == sorted(rates, reverse=True)
+
+
+def test_parts_divide_the_batch_of_a_replica() -> None:
+    with pytest.raises(ConfigError, match="a replica's 4 samples must be a multiple of the 3 parts"):
+        resolve(ask(devices="2xH100", data=2, batch_size=8, parts=3))
+    assert resolve(ask(devices="2xH100", data=2, batch_size=8, parts=2)).mesh.parts == 2

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     compression.write(out, whole, smaller, found)
     _print(screen, len(test), rows, ends)
     screen.file("networks", out)
-    write_json(screen, args, "measured", found)
+    write_json(screen, args, "measured", found, measured_on="cpu")
     if args.figure:
         draw(screen, args.figure, *compression.drawings(rows, ends, exits))
     return 0

@@ -29,6 +29,7 @@ OPTIONS = (  # flag, how it is read, default, what stands for its value, help
     ("--classes", positive, 1000, "C", "of images and texts"),
     ("--context", positive, 1024, "T", "tokens of a text"),
     ("--vocabulary", positive, 50257, "V", "that tokens are of"),
+    ("--head", str, "auto", "NAME", "of the stages; whatever it costs, where it is named"),
     ("--devices", str, "1xH100", "NxNAME", "16xH100, 2xmeasured, or 4xflops=50T,memory=12GiB,bandwidth=300GB/s"),
     ("--stages", positive, None, "N", "to cut the model into, instead of one a device"),
     ("--data", positive, None, "D", "replicas of the pipeline, instead of devices over stages"),
@@ -36,6 +37,7 @@ OPTIONS = (  # flag, how it is read, default, what stands for its value, help
     ("--latency", str, "10us", "TIME", "of the link: 10us, 100ms"),
     ("--batch-size", positive, 256, "B", "samples, over all replicas"),
     ("--micro-batches", positive, None, "M", "of 1F1B and ZB-H1, instead of four a device"),
+    ("--parts", positive, 1, "K", "of a batch that SID and FSDP take one after another, adding gradients"),
     ("--optimizer", str, "adamw", "NAME", "sgd, momentum or adamw"),
     ("--precision", str, "bfloat16", "NAME", "float32, tf32 or bfloat16"),
     ("--queue", positive, 2, "N", "messages under way on a link"),
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from torchsid.planner.model import ModelSpec
     from torchsid.planner.request import PlanRequest, end_of_scaling, resolve, sweep
 
-    sizes = ("classes", "image_size", "context", "vocabulary", "width", "depth")
+    sizes = ("classes", "image_size", "context", "vocabulary", "width", "depth", "head")
     model = ModelSpec(name=args.model, **{size: getattr(args, size) for size in sizes})
     asked: dict[str, Any] = {name: getattr(args, name) for name in PlanRequest.__dataclass_fields__ if name != "model"}
     problems = ["figure: it draws a sweep; add --sweep devices"] if args.figure and not args.sweep else []
@@ -99,7 +101,8 @@ def _plan(planned: "Planned", sid: "Forecast") -> dict[str, object]:
     from torchsid.planner.forecast import fill_seconds, needed_queue
 
     model, mesh, sent = planned.request.model, planned.mesh, [rank.sent for rank in sid.ranks]
-    step = sid.seconds - sid.step.get("gradients", 0.0)
+    step = (sid.seconds - sid.step.get("gradients", 0.0)) / mesh.parts
+    sent = [size / mesh.parts for size in sent]
     samples = planned.trace.samples
     sizes = [f"{what} {size}" for what, size in (("width", model.width), ("depth", model.depth)) if size]
     reads = f"{model.image_size} pixels" if samples.task == "images" else f"{model.context} tokens of {model.vocabulary:,}"
@@ -117,7 +120,7 @@ def _plan(planned: "Planned", sid: "Forecast") -> dict[str, object]:
         "of the peak": planned.utilisation and Share(planned.utilisation),
         "fills in": Seconds(fill_seconds(step, sent, mesh.link)),
         "queue": mesh.queue,
-        "queue that hides latency": needed_queue(step - sid.step["latency"], sent, mesh.link),
+        "queue that hides latency": needed_queue(step - sid.step["latency"] / mesh.parts, sent, mesh.link),
     }
 
 

@@ -130,11 +130,12 @@ class Mesh:
     data: int
     stages: int
     batch: int  # samples of a step, over all replicas
-    micro_batches: int  # of a replica's share; SID needs none
+    micro_batches: int  # of a replica's share, in the pipelines of backpropagation
     optimizer: Optimizer
     precision: Precision
     queue: int  # messages that may be under way on a link of SID
     refresh: int = 1  # steps from one refresh of a readout that heads share to the next
+    parts: int = 1  # of a replica's share, which SID and full sharding take one after the other and whose gradients they add
 
     @property
     def devices(self) -> int:

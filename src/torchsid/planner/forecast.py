@@ -19,20 +19,27 @@ Step = Mapping[str, float]
 
 
 def sid(
-    trunk: Sequence[float], heads: Sequence[float], updates: Sequence[float], sent: Sequence[float], link: Link, *, queue: int
+    trunk: Sequence[float],
+    heads: Sequence[float],
+    updates: Sequence[float],
+    sent: Sequence[float],
+    link: Link,
+    *,
+    queue: int,
+    parts: int = 1,
 ) -> Step:
     """Return the steady step of SID's pipeline, which no gradient travels back through.
 
-        T = max(max_r compute_r, max_r sent_r / bandwidth, max_r (latency + sent_r / bandwidth) / queue)
+        T = max(max_r compute_r, max_r sent_r / bandwidth, parts · max_r (latency + sent_r / (parts · bandwidth)) / queue)
 
-    Of each device: the seconds of forward and backward of its pieces of the trunk and of its heads, of its update, and the bytes of
-    the message that it hands on, the last none.
+    Of each device: the seconds of forward and backward of its pieces of the trunk and of its heads, of its update, and the bytes
+    that it hands on in a step, a message for each part of the batch, the last none.
     """
     devices = len(trunk)
     compute = [sum(parts) for parts in zip(trunk, heads, updates, strict=True)]
     slowest = max(compute)
     paced = max(slowest, *(size / link.bandwidth for size in sent))
-    queued = max(paced, *(link.seconds(size) / queue for size in sent if size), 0.0)
+    queued = max(paced, *(parts * link.seconds(size / parts) / queue for size in sent if size), 0.0)
     return {
         WORK: sum(trunk) / devices,
         "heads": sum(heads) / devices,
@@ -43,14 +50,14 @@ def sid(
     }
 
 
-def fill_seconds(step_seconds: float, sent: Sequence[float], link: Link) -> float:
-    """Return how long SID's pipeline takes once, at the start, until the last device has work."""
-    return (len(sent) - 1) * step_seconds + sum(link.seconds(size) for size in sent[:-1])
+def fill_seconds(part_seconds: float, sent: Sequence[float], link: Link) -> float:
+    """Return how long SID's pipeline takes once, at the start, until the last device has work; of one part of a batch."""
+    return (len(sent) - 1) * part_seconds + sum(link.seconds(size) for size in sent[:-1])
 
 
-def needed_queue(step_seconds: float, sent: Sequence[float], link: Link) -> int:
-    """Return how many messages must be under way on a link to hide its latency: `⌈(latency + sent / bandwidth) / T⌉`."""
-    return max((ceil(link.seconds(size) / step_seconds - 1e-9) for size in sent if size), default=1) or 1
+def needed_queue(part_seconds: float, sent: Sequence[float], link: Link) -> int:
+    """Return how many messages must be under way on a link to hide its latency: `⌈(latency + sent / bandwidth) / T⌉`, of a part."""
+    return max((ceil(link.seconds(size) / part_seconds - 1e-9) for size in sent if size), default=1) or 1
 
 
 def pipeline(
@@ -213,7 +220,8 @@ def holding(mesh: Mesh, parameters: float, *, gradients: float | None = None, ke
 
 
 def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
-    samples, pieces = mesh.batch / mesh.data, trace.pieces
+    samples, pieces, parts = mesh.batch / mesh.data, trace.pieces, mesh.parts
+    part = samples / parts
     work, heads = ([samples * each for each in seconds] for seconds in (speed.trunk, speed.heads))
     links = _links(trace, mesh, samples)
     stages = assign(work, heads, links, mesh.stages)
@@ -223,27 +231,27 @@ def _sid(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
     ends = [sum(heads[b - 1] for _, b in inside) for inside in groups]
     updates: list[float] = []
     ranks: list[Rank] = []
-    received, before = samples * trace.samples.sample_bytes, 0
+    received, before = part * trace.samples.sample_bytes, 0
     for place, inside in enumerate(groups):
         end, before = inside[-1][1], before + len(inside)
         sizes = [sum(piece.parameters for piece in pieces[a:b]) + pieces[b - 1].head_parameters for a, b in inside]
         updates.append(mesh.update_bytes(sum(sizes)) / speed.bandwidth)
         # What crosses the cut, what is known of the beliefs so far, a header; the last one sends back a readout that heads share.
-        told = trace.belief_bytes(samples, before, taught=before + 1 < mesh.stages)  # the last stage has α = 1
-        message = samples * mesh.wire * trace.crossing[end - 1] + told + _HEADER
+        told = trace.belief_bytes(part, before, taught=before + 1 < mesh.stages)  # the last stage has α = 1
+        message = part * mesh.wire * trace.crossing[end - 1] + told + _HEADER
         ends_here, back = end == len(pieces), FLOAT * trace.readout * (mesh.ranks > 1)
-        sent = back * place / mesh.refresh if ends_here else message
+        sent = back * place / mesh.refresh if ends_here else parts * message
         memory = holding(
             mesh,
             sum(sizes),
-            gradients=max(sizes),  # a stage is updated before the next one runs
-            kept=max(trace.kept_bytes(a, b, samples, local=True) for a, b in inside),
-            messages=received + (back * place if ends_here else mesh.queue * sent + back),
+            gradients=max(sizes) if parts == 1 else sum(sizes),  # of the whole batch, a stage is updated before the next one runs
+            kept=max(trace.kept_bytes(a, b, part, local=True) for a, b in inside),
+            messages=received + (back * place if ends_here else mesh.queue * message + back),
         )
         seconds = trunk[place] + ends[place] + updates[place]
         ranks.append(Rank(parameters=sum(sizes), memory=memory, sent=sent, stages=inside, seconds=seconds))
-        received = sent
-    step = sid(trunk, ends, updates, [rank.sent for rank in ranks], mesh.link, queue=mesh.queue)
+        received = message
+    step = sid(trunk, ends, updates, [rank.sent for rank in ranks], mesh.link, queue=mesh.queue, parts=parts)
     return _with_replicas(mesh, ranks, step)
 
 
@@ -276,21 +284,22 @@ def _pipelines(trace: Trace, speed: Speed, mesh: Mesh) -> dict[str, Forecast]:
 def _full_sharding(trace: Trace, speed: Speed, mesh: Mesh) -> Forecast:
     """Return full sharding (FSDP, ZeRO-3) over all N devices of the mesh, with all traffic behind the computation: its best case.
 
-        T = max(compute, 3 (N−1)/N · parameters / bandwidth + 3 · pieces · ⌈log₂ N⌉ · latency) + update
+        T = max(compute, parts · (3 (N−1)/N · parameters / bandwidth + 3 · pieces · ⌈log₂ N⌉ · latency)) + update
 
-    Parameters are gathered for the forward and again for the backward pass, gradients are reduced and scattered, piece by piece.
+    Parameters are gathered for the forward and again for the backward pass, gradients are reduced and scattered, piece by piece,
+    for each part of the batch.
     """
     devices, pieces = mesh.devices, trace.pieces
     share, travels = trace.parameters / devices, mesh.wire * trace.parameters
-    samples = ceil(mesh.batch / devices)
+    samples = ceil(mesh.batch / devices / mesh.parts)
     gathered = 2 * mesh.wire * max(piece.parameters for piece in pieces) if devices > 1 else 0.0  # one in use, one on its way
     memory = holding(mesh, share, kept=trace.kept_bytes(0, len(pieces), samples, local=False), messages=gathered)
-    compute, work = (count * sum(speed.trunk) for count in (samples, mesh.batch / devices))
-    traffic = 3 * len(pieces) * collective(travels / len(pieces), devices, mesh.link)
+    compute, work = (count * sum(speed.trunk) for count in (mesh.parts * samples, mesh.batch / devices))
+    traffic = 3 * mesh.parts * len(pieces) * collective(travels / len(pieces), devices, mesh.link)
     update = mesh.update_bytes(share) / speed.bandwidth
     step = {WORK: work, "batch": compute - work, "update": update, "traffic": max(0.0, traffic - compute)}
     # No parameters whose gradients the replicas would sum: the traffic of the step has done that.
-    whole = Rank(parameters=0, memory=memory, sent=3 * (devices - 1) / devices * travels)
+    whole = Rank(parameters=0, memory=memory, sent=3 * mesh.parts * (devices - 1) / devices * travels)
     return _with_replicas(replace(mesh, ranks=1, data=devices), [whole], step)
 
 

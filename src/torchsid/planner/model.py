@@ -26,6 +26,7 @@ from torchsid.cut.assemble import staged_cascade
 from torchsid.cut.cuts import candidates
 from torchsid.cut.profile import profile, storage_id
 from torchsid.errors import ConfigError, unknown_name
+from torchsid.heads import HEADS
 from torchsid.models.classifiers.gpt import GPT
 from torchsid.models.classifiers.mlp import MLP
 from torchsid.models.classifiers.vit_tiny import ViTTiny
@@ -33,7 +34,7 @@ from torchsid.planner.devices import MEASURED, PRECISIONS, Device, Mesh, Precisi
 
 # Beside every classifier, large ones that only a plan can afford:
 # arXiv 2010.11929 (base, large, huge), 2012.12877 (small), 2106.04560 (giant: its G/14, 1.84 billion parameters), and the sizes of
-# GPT-2, with a readout of its own
+# GPT-2 and of GPT-3's 6.7B (2005.14165), with a readout of its own
 PRESETS: dict[str, dict[str, Any]] = {
     "vit-small": {"width": 384, "depth": 12, "patch_size": 16},
     "vit-base": {"width": 768, "depth": 12, "patch_size": 16},
@@ -44,12 +45,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-medium": {"width": 1024, "blocks": 24, "heads": 16},
     "gpt2-large": {"width": 1280, "blocks": 36, "heads": 20},
     "gpt2-xl": {"width": 1600, "blocks": 48, "heads": 25},
+    "gpt-7b": {"width": 4096, "blocks": 32, "heads": 32},
     "mlp-64": {"width": 1024, "depth": 64},
     "mlp-256": {"width": 1024, "depth": 256},
 }
 _FAMILIES = {"vit": ViTTiny, "gpt": GPT, "mlp": MLP}  # what the presets are made of
 _SMALL, _LARGE = 2, 4  # batches that are traced; BatchNorm needs two samples
 _MAX_HEAD_SHARE = 0.25  # of an even stage, as `staged_cascade` has it
+_ANY_HEAD_SHARE = 1e6  # of a head that is asked for by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class ModelSpec:
     vocabulary: int = 50257
     width: int | None = None
     depth: int | None = None
+    head: str = "auto"
 
     def own(self, size: Literal["width", "depth"]) -> int | None:
         """Return the width or the number of blocks that it is built with; None where it cannot be set."""
@@ -87,6 +91,8 @@ class ModelSpec:
             yield unknown_name("model", self.name, model_names())
         elif self.depth and blocks_setting(self._network) is None:
             yield f"depth {self.depth}: {self.name} has a fixed one; it can be set for a vit, a gpt or an mlp"
+        if self.head not in (known := ("auto", *HEADS.names())):
+            yield unknown_name("head", self.head, known)
         for what, count in (("classes", self.classes), ("vocabulary", self.vocabulary)):
             if count < 2:
                 yield f"{what} {count}: a belief needs 2 or more"
@@ -186,10 +192,10 @@ def cut_everywhere(spec: ModelSpec, stages: int | None = None) -> StagedCascade:
         model, samples = spec.build(), spec.samples
         example = samples.inputs(_SMALL, str(torch.get_default_device()))
         points = candidates(profile(model, example))
-        share = _MAX_HEAD_SHARE * len(points) / min(stages or len(points), len(points))
+        share = _MAX_HEAD_SHARE * len(points) / min(stages or len(points), len(points)) if spec.head == "auto" else _ANY_HEAD_SHARE
         cuts = [point.name for point in points[:-1]]
         mask = None if example.is_meta else getattr(model, "mask_of", None)  # without numbers there is none to read
-        return staged_cascade(model, samples.outcomes, cuts or 1, example, max_head_share=share, mask=mask)
+        return staged_cascade(model, samples.outcomes, cuts or 1, example, head=spec.head, max_head_share=share, mask=mask)
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise

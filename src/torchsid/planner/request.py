@@ -33,6 +33,7 @@ class PlanRequest:
     latency: str = "10us"
     batch_size: int = 256
     micro_batches: int | None = None
+    parts: int = 1
     optimizer: Optimizer = "adamw"
     precision: Precision = "bfloat16"
     queue: int = 2
@@ -99,6 +100,8 @@ def _mesh(request: PlanRequest, problems: Sequence[str]) -> Mesh:
     elif micro_batches and samples % micro_batches:
         what = f"batch size {batch}: a replica's {samples} samples"
         problems.append(f"{what} must be a multiple of the {micro_batches} micro-batches")
+    elif samples % request.parts:
+        problems.append(f"batch size {batch}: a replica's {samples} samples must be a multiple of the {request.parts} parts")
     if problems:
         raise ConfigError(problems, source="command")
     return Mesh(
@@ -113,6 +116,7 @@ def _mesh(request: PlanRequest, problems: Sequence[str]) -> Mesh:
         precision=precision,
         queue=request.queue,
         refresh=request.refresh,
+        parts=request.parts,
     )
 
 
