@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from tests.training.conftest import assert_same_result
 from tests.training.test_loop import interrupt_at
 from torchsid.cli.main import main
 from torchsid.errors import ConfigError, DataError
+from torchsid.study.experiments.experiment import load
+from torchsid.study.experiments.runner import Results, run
 from torchsid.training import Interrupted, RunConfig, RunDirectory, loop, resolve, train
 
 SMALL = [
@@ -82,3 +85,31 @@ def test_an_environment_that_is_not_there_leaves_nothing_behind(tmp_path: Path) 
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"data\.high = -200: 11 bins"):
         config("data.high=-200")
+
+
+def test_an_experiment_is_judged_by_returns_and_keeps_what_has_finished(tmp_path: Path) -> None:
+    settings = dict(setting.split("=") for setting in SMALL if setting.startswith("data."))
+    table = {
+        "question": "Which rate?",
+        "recipe": "cartpole",
+        "rates": [1e-3, 1e-2],
+        "seeds": [0],
+        "metrics": ["return-area"],
+        "settings": {**{name: int(value) for name, value in settings.items()}, "training.epochs": 1, "model.width": 8},
+        "contenders": {"SID": {}},
+    }
+    path, said = tmp_path / "rates.toml", list[str]()
+    path.write_text(tomli_w.dumps(table))
+    found = run(load(str(path)), tmp_path / "out")
+    validations = {rate: scores.last("return") for rate, scores in ((job.rate, each) for job, each in found.tried.items())}
+    (rate,) = found.rates.values()
+    assert validations[rate] == max(validations.values())
+    assert found.metrics == ["return", "best-return", "return-area"]
+    assert numbers_of(run(load(str(path)), tmp_path / "out", say=said.append)) == numbers_of(found)
+    assert all(line.endswith("already there") for line in said)
+
+
+def numbers_of(found: Results) -> list[object]:
+    return [
+        row for row in found.rows() if row["metric"] not in ("seconds", "throughput", "memory", "samples_per_second", "memory_mib")
+    ]

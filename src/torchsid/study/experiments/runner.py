@@ -56,7 +56,7 @@ class Trainer:
     def has_finished(self, job: Job) -> bool:
         """Return whether a run needs no training; a CheckpointError where it was begun under another configuration."""
         run, config = RunDirectory(self.runs / job.directory), configuration(self.experiment, job, self.data)
-        if not check_directory(run, config, resume=True):
+        if check_directory(run, config, resume=True) is None:
             return False
         # Settings of `distributed` are no part of a run's identity, but of a contender's.
         if changed := differences(run.config().distributed, config.distributed, "distributed."):

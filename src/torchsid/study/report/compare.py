@@ -14,10 +14,14 @@ from torchsid.study.statistics import paired_difference
 from torchsid.tasks import Floor
 from torchsid.training.config import dotted
 
-_SCORES = ("best-return", "return", "return-area", "best", "accuracy", "kl", "ece")
-_OF_NUMBERS = ("best-mae", "mae", "rmse", "r2", "coverage", "kl")
+_SCORES = {
+    "return": ("best-return", "return", "return-area", "mae", "coverage", "kl"),
+    "mae": ("best-mae", "mae", "rmse", "r2", "coverage", "kl"),
+    "accuracy": ("best", "accuracy", "kl", "ece"),
+}
+"""By what the runs are judged by."""
 _COSTS = ("seconds", "throughput", "memory", "kept")
-_COMPARED = ("accuracy", "best", "mae", "best-mae")
+_COMPARED = ("accuracy", "best", "mae", "best-mae", "return", "best-return")
 _SIDE_EFFECTS = ("distributed.", "watch.")  # sections that a repetition may change without being another method
 _NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.checkpoint_every_seconds", "training.threads"}
 _REMARKS = 5  # on the data, which the page shows
@@ -168,12 +172,14 @@ def _notes(methods: Sequence[MethodRuns]) -> Iterator[str]:
 
 def summary_table(result: Comparison) -> Table:
     """Return one row a method: accuracy, KL, calibration, and the difference in accuracy after the last epoch to the first."""
-    scores, judged = (_OF_NUMBERS, "mae") if _of_numbers(result) else (_SCORES, "accuracy")
+    judged = _judged(result)
     found = {each.place: each for each in result.differences if each.metric == judged}
     of_one = "one seed; accuracies with 95 % intervals over the samples"
-    over = "means with 95 % intervals over the seeds" if _several(result) else "one seed" if judged == "mae" else of_one
+    over = "means with 95 % intervals over the seeds" if _several(result) else of_one if judged == "accuracy" else "one seed"
     caption = f"Held-out data, {over}" + (f"; differences are to the first method; {MARKS}" if found else "")
-    shown = number_table(result.frame, _heads(result), ["Method"], scores, caption, {"Difference, last": found} if found else {})
+    shown = number_table(
+        result.frame, _heads(result), ["Method"], _SCORES[judged], caption, {"Difference, last": found} if found else {}
+    )
     return shown._replace(rows=(*shown.rows, *(_floor_row(shown.columns, *each) for each in _floors(result.runs))))
 
 
@@ -194,9 +200,11 @@ def cost_table(result: Comparison) -> Table:
     return number_table(result.frame, _heads(result), ["Method"], _COSTS, f"Costs, {over}")
 
 
-def _of_numbers(result: Comparison) -> bool:
-    """Return whether outcomes are bins of a number."""
-    return any(result.frame.mean(Case(method.name), "mae") for method in result.methods)
+def _judged(result: Comparison) -> str:
+    """Return what the runs are judged by: of an agent its return, of bins of a number the error, else the accuracy."""
+    return next(
+        (each for each in _SCORES if any(result.frame.mean(Case(method.name), each) for method in result.methods)), "accuracy"
+    )
 
 
 def _several(result: Comparison) -> bool:
@@ -211,7 +219,8 @@ def _heads(result: Comparison) -> dict[Case, list[Cell | str]]:
 
 def stage_table(result: Comparison) -> Table:
     """Return the accuracy after each stage with the last weights, the mean over seeds, in per cent; of numbers their error."""
-    metric, what = ("mae", "mean absolute error") if _of_numbers(result) else ("accuracy", "%")
+    metric = _judged(result)
+    what = {"return": "return", "mae": "mean absolute error"}.get(metric, "%")
     found = {method.name: result.by_stage(method, metric, "last") for method in result.methods}
     rows = {name: [_stage_text(metric, row.value) for row in own if row.stage] for name, own in found.items()}
     depth = max(map(len, rows.values()))

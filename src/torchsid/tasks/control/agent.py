@@ -198,8 +198,9 @@ class Agent(Collector):
         chosen = torch.arange(min(total, _SHOWN)) * total // min(total, _SHOWN)
         inputs, action, came = (torch.cat(parts)[chosen] for parts in (seen, actions, returns))
         weight = torch.nn.functional.one_hot(action, self.kind.actions).float()
-        rows = self.bins.projected(came.unsqueeze(1), torch.ones(len(came), 1))
-        return Samples(inputs, rows.unsqueeze(1).expand(-1, self.kind.actions, -1).contiguous(), weight)
+        rows = self.bins.projected(came.unsqueeze(1), torch.ones(len(came), 1)).unsqueeze(1)
+        target, value = (each.expand(-1, self.kind.actions, *each.shape[2:]).contiguous() for each in (rows, came.unsqueeze(1)))
+        return Samples(inputs, target, weight, value=value)
 
 
 def _seeds(count: int, generator: torch.Generator) -> NDArray[np.int64]:
