@@ -75,10 +75,9 @@ def test_a_network_reads_normalised_pixels_and_counts_of_words(tmp_path: Path) -
     (image, text) = (task.read(each, about)[0] for each in (f"{tmp_path}/img/3.png |", "| DARK ice"))
     assert task.show(image, about).endswith("(no text)</code>")
     assert task.show(text, about) == "(no image)<br><code>dark [UNK]</code>"
-    for wrong in ("3.png", "a dark square", " | ", f"{tmp_path}/img/3.png | \t "):
-        if "3.png |" not in wrong:
-            with pytest.raises(DataError, match=r"'IMAGE \| TEXT'"):
-                task.read(wrong, about)
+    for wrong in ("3.png", "a dark square", " | "):
+        with pytest.raises(DataError, match=r"'IMAGE \| TEXT'"):
+            task.read(wrong, about)
     smaller = replace(task, vocabulary=3)
     assert smaller.load(0).about["words"] == ["a", "square"]
     assert smaller.like(about).load(0).about["words"] == words

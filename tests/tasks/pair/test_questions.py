@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from torchsid.errors import DataError
 from torchsid.tasks.pair.questions import QUESTIONS, WORDS
@@ -55,3 +56,14 @@ def test_too_few_images_of_a_digit_are_named() -> None:
         QUESTIONS["synergy"].compose(digits, 1, torch.Generator())
     index, answers, said = QUESTIONS["synergy"].compose(digits[:0], 1, torch.Generator())
     assert len(index) == len(answers) == len(said) == 0
+
+
+@pytest.mark.parametrize(("name", "learns"), [("synergy", False), ("mixed", True)])
+def test_logits_that_add_what_each_sense_says_learn_nothing_of_a_sum(name: str, learns: bool) -> None:
+    """The cross-entropy is convex in a(d) + b(n): where its gradient at 0 is 0, the uniform belief is its minimum."""
+    question = QUESTIONS[name]
+    digit, number = torch.cartesian_prod(torch.arange(10), torch.arange(question.numbers)).unbind(1)
+    a, b = (torch.zeros(10, len(question.class_names), dtype=torch.float64, requires_grad=True) for _ in range(2))
+    loss = F.cross_entropy(a[digit] + b[number], question.answer(digit, number))
+    gradients = torch.autograd.grad(loss, (a, b))
+    assert [bool((gradient.abs() > 1e-15).any()) for gradient in gradients] == [learns, learns]

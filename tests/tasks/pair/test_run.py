@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from torchsid.cli.main import main
 from torchsid.learners.sid import SID
@@ -24,10 +25,9 @@ def test_the_commands_take_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["train", "pair-mixed", *SMALL, "--out", str(run)]) == 0
     whole = json.loads((run / "evaluation.json").read_text())
     assert whole["floor"]["name"] == "better sense alone"
-    assert "one sense alone" in (run / "report.html").read_text() or "better sense alone" in (run / "report.html").read_text()
-    assert "than" in (run / "report.html").read_text()
-    from PIL import Image
-
+    page = (run / "report.html").read_text()
+    assert "better sense alone" in page
+    assert "<br><code>" in page
     Image.new("L", (12, 12), 90).save(picture)
     capsys.readouterr()
     assert (
@@ -66,13 +66,3 @@ def test_a_head_on_one_sense_reads_no_other_and_its_loss_reaches_no_other(by: st
     assert all(parameter.grad is not None for parameter in cascade.parameters())
     assert cascade.plan is not None
     assert [stage.features for stage in cascade.plan.stages[:3]] == [(32,), (32,), (128,)]
-
-
-def test_logits_that_add_what_each_sense_says_learn_nothing_of_a_sum() -> None:
-    """With every pair once, all-zero logits are the minimum of the convex loss over a(d) + b(n)."""
-    digit, number = (each.flatten() for each in torch.meshgrid(torch.arange(10), torch.arange(10), indexing="ij"))
-    target = (digit + number) % 10
-    a, b = (torch.zeros(10, 10, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    loss = torch.nn.functional.cross_entropy(a[digit] + b[number], target)
-    for gradient in torch.autograd.grad(loss, (a, b)):
-        torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-17)
