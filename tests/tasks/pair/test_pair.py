@@ -54,7 +54,8 @@ def test_a_network_reads_normalised_pixels_and_counts_of_words(tmp_path: Path) -
     splits = task.load(0)
     about, words = splits.about, splits.about["words"]
     assert about["num_classes"] == 2
-    assert splits.skipped == ()
+    beyond = "texts have more than data.length = 6 words, and what is beyond is not read"
+    assert [note.partition(" of ")[2].partition(" ")[2] for note in splits.skipped] == [beyond] * 3
     for part in (splits.train, splits.validation, splits.test):
         read = task.prepare(part.inputs[:], about)
         assert read.shape == (len(part), 36 + about["vocabulary"]) == (len(part), task.example(about).shape[1])
@@ -137,7 +138,7 @@ def test_an_image_without_a_text_is_named_or_left_out(tmp_path: Path) -> None:
         task.load(0)
     assert "img/17.png" in str(error.value)
     splits = replace(task, on_bad_sample="skip").load(0)
-    assert sorted(splits.skipped) == ["img/17.png: it has no text", "img/3.png: it has no text"]
+    assert sorted(splits.skipped) == ["img/17.png: it has no text", "img/3.png: it has no text"]  # "..." are marks
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 38
     assert own(tmp_path).floor(splits) is None
 
@@ -146,6 +147,7 @@ def test_an_image_without_a_text_is_named_or_left_out(tmp_path: Path) -> None:
     ("rows", "header", "message"),
     [
         ([(path, "", label) for path, _, label in ROWS], "path,text,label", "what is always missing says nothing"),
+        ([(path, f"word{i}", label) for i, (path, _, label) in enumerate(ROWS)], "path,text,label", "no word stands in the"),
         (ROWS, "path,txt,label", "has no column 'text'.*it has path, txt, label"),
         ([*ROWS[:-1], ("", "no partner", "yes")], "path,text,label", "line 41: no path"),
         ([*ROWS[:-1], ("img/99.png", "no partner", "yes")], "path,text,label", "img/99.png"),

@@ -79,7 +79,8 @@ class Pair(Task):
 
     def __post_init__(self) -> None:
         if bool(self.files) != (self.name == "folder"):
-            raise ValueError(f"files = {self.files!r}: name = 'folder' needs a CSV file, and name = {self.name!r} has none")
+            what = "name = 'folder' needs a CSV file, and no other name has one"
+            raise ValueError(f"files = {self.files!r} with name = {self.name!r}: {what}")
 
     @property
     def _images(self) -> Images:
@@ -99,9 +100,15 @@ class Pair(Task):
         images = self._images.load(seed)
         parts, texts, notes = self._own(images) if self.name == "folder" else self._generated(images, seed)
         words = self.known or self._words(texts["train"])
+        if not words:
+            raise DataError("no word stands in the training texts twice, so that all would be unknown: give more texts")
+        for part, own in texts.items():
+            if longer := sum(len(_tokens(text)) > self.length for text in own):
+                what = f"{longer} of {len(own)} texts have more than data.length = {self.length} words"
+                notes.append(f"{part}: {what}, and what is beyond is not read")
         made = {
-            part: replace(own, inputs=self._rows(own.inputs[:], texts[part], words, self.length), clean_target=None)
-            for part, own in parts.items()
+            part: replace(each, inputs=self._rows(each.inputs[:], texts[part], words, self.length), clean_target=None)
+            for part, each in parts.items()
         }
         asked = "" if self.name == "folder" else self.question
         about = dict(images.about) | {"length": self.length, "vocabulary": len(words) + 1, "words": list(words)}
