@@ -21,7 +21,6 @@ from torchsid.training.provenance import provenance
 from torchsid.training.setup import build_task
 
 MISSING = ("none", "text", "image")
-COMMAND = "python benchmarks/two_senses.py out/pair --out benchmarks/results/two-senses"
 
 
 def chosen(folder: Path) -> list[tuple[str, str, Path]]:
@@ -80,8 +79,9 @@ if __name__ == "__main__":
             own[missing].append(accuracy)
             if missing == "none":
                 own["spread"].append([spread])
+    command = f"python benchmarks/two_senses.py out/{args.folder.name} --out benchmarks/results/{args.out.name}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".json").write_text(json.dumps({"command": COMMAND, **provenance(), "found": found}, indent=1) + "\n")
+    args.out.with_suffix(".json").write_text(json.dumps({"command": command, **provenance(), "found": found}, indent=1) + "\n")
     args.out.with_suffix(".md").write_text(
-        f"Test accuracy in % of the last stage, 95 % intervals over seeds. `{COMMAND}`\n\n{table(found)}"
+        f"Test accuracy in % of the last stage, 95 % intervals over seeds. `{command}`\n\n{table(found)}"
     )
