@@ -61,4 +61,4 @@ def test_an_evaluation_measures_numbers_at_the_positions_that_count() -> None:
 def test_a_network_that_misses_by_more_than_the_floor_is_told() -> None:
     floor = Floor("ridge regression", "linear", {"test": {"mae": 2.0, "rmse": 3.0, "r2": 0.5}})
     assert floor.missed("test", {"mae": 1.0, "rmse": 2.0, "r2": 0.6, "kl": math.inf}) == []
-    assert [sentence.split()[0] for sentence in floor.missed("test", {"mae": 2.1, "rmse": 3.1, "r2": 0.4})] == ["MAE", "RMSE", "R2"]
+    assert [sentence.split()[0] for sentence in floor.missed("test", {"mae": 2.1, "rmse": 3.1, "r2": 0.4})] == ["MAE", "RMSE", "R²"]

@@ -183,7 +183,7 @@ class Floor:
         told = []
         for name, own in self.scores.get(split, {}).items():
             if name in reached and (reached[name] > own if name in ("kl", "mae", "rmse") else reached[name] < own):
-                said = f"{name if name == 'accuracy' else name.upper()} {reached[name]:.4f} on {split}"
+                said = f"{name if name == 'accuracy' else 'R²' if name == 'r2' else name.upper()} {reached[name]:.4f} on {split}"
                 told.append(f"{said} is worse than the {own:.4f} of the {self.name}")
         return told
 

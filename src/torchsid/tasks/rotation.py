@@ -55,7 +55,7 @@ class Rotation(Images):
         ends = Bins(-self.degrees * margin, self.degrees * margin, self.bins.count)
         numbers = Numbers(ends, self.bins.sigma, self.bins.level)
         parts = {part: self._turned(getattr(upright, part), part, numbers) for part in PARTS}
-        about = {**upright.about, **numbers.about(), "unit": "degrees"}
+        about = {**upright.about, **numbers.about()}
         fingerprint = {**upright.fingerprint, **{f"arrays/{part}": samples.sha256() for part, samples in parts.items()}}
         return replace(upright, about=about, fingerprint=fingerprint, **parts)  # type: ignore[arg-type]
 

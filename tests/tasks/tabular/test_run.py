@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from torchsid.cli.main import main
 from torchsid.training import resolve, train
@@ -39,6 +41,7 @@ def test_errors_are_reported_after_every_stage(run: Path, capsys: pytest.Capture
     assert "mean absolute error" in capsys.readouterr().out
     page = (run / "report.html").read_text()
     assert all(word in page for word in ("Mean absolute error", "Numbers within their interval", "Validation mean absolute error"))
+    assert "What each stage believes of the number" in page
     assert "Validation accuracy" not in page
 
 
@@ -95,6 +98,9 @@ def test_angles_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["train", "rotation", *(f"--set={each}" for each in given), "--out", str(tmp_path / "run")]) == 0
     assert main(["evaluate", str(tmp_path / "run")]) == 0
     assert "MAE" in capsys.readouterr().out
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "line.png")
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "line.png")]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]] == ["answer", "low", "high"]
 
 
 def test_labels_of_numbers_are_not_audited(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
