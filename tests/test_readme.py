@@ -57,7 +57,7 @@ def test_shell_blocks_run(page: Path, code: str, tmp_path: Path, monkeypatch: py
     if "PYTHONPATH=." in code:
         monkeypatch.syspath_prepend(tmp_path)
     for line in shortened(code).splitlines():
-        words = [word for word in shlex.split(line, comments=True) if word not in ("export", "PYTHONPATH=.")]
+        words = [word for word in shlex.split(line.removeprefix("export "), comments=True) if word != "PYTHONPATH=."]
         if words:
             command, *arguments = words
             assert command == "torchsid"

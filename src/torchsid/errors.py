@@ -57,6 +57,10 @@ class RunError(ValueError):
     """A run directory exists already, is incomplete, or cannot be written."""
 
 
+class ExportError(ValueError):
+    """A network cannot be written for another runtime, or does not answer there as it does here."""
+
+
 class WorkerError(ValueError):
     """Workers of a job cannot be reached, or one of them hangs; names the worker and the setting."""
 

@@ -88,7 +88,8 @@ class Cascade(nn.Module, ABC):
     def prior(self, features: Tensor, stage: int = 0) -> Tensor:
         """Return `p_0` at every position of a batch of a stage's features, log-probabilities `[B, ..., C]`, in at least float32."""
         log_prior = to_log_belief(self.log_prior)  # normalised anew: a cast of the module to bfloat16 rounds the buffer
-        where = features.shape[:-1] if self.positions == "tokens" else (len(features), *self.positions)
+        rows = features.shape[0]  # not len(features), which torch.export takes for a constant
+        where = features.shape[:-1] if self.positions == "tokens" else (rows, *self.positions)
         return log_prior.expand(*where, self.num_classes)
 
     def forward(self, x: Inputs) -> Tensor:

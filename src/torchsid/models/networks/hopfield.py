@@ -42,7 +42,7 @@ class HopfieldNetwork(nn.Module):
 
     def rest(self, x: Tensor) -> list[Tensor]:
         """Return the states where settling begins, zeros `[B, n_l]`."""
-        return [x.new_zeros(len(x), size) for size in self.sizes[1:]]
+        return [x.new_zeros(x.shape[0], size) for size in self.sizes[1:]]
 
     def settle(
         self, x: Tensor, states: Sequence[Tensor], steps: int, *, beta: float = 0.0, target: Tensor | None = None

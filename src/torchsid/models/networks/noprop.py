@@ -125,7 +125,7 @@ class NoPropNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, `[B, C]`."""
-        z = self.noise[0].expand(len(x), -1)
+        z = self.noise[0].expand(x.shape[0], -1)
         for block, noise, a, b, c in zip(self.blocks, self.noise[1:], *posterior(self.alpha_bar), strict=True):
             z = a * self.embed(block(x, z).softmax(-1)) + b * z + c.sqrt() * noise
         logits: Tensor = self.out(z)

@@ -70,11 +70,11 @@ class NoPropCTNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, `[B, C]`."""
         features = self.block.reads(x)
-        z = features.new_zeros(len(x), self.embed.weight.shape[1])
+        z = features.new_zeros(x.shape[0], self.embed.weight.shape[1])
         for t in torch.arange(self.steps, device=z.device, dtype=self.embed.weight.dtype) / self.steps:
             gamma, slope = self.schedule(t)
             alpha_bar = (-gamma).sigmoid()
-            clean = self.embed(self.denoise(features, z, t.expand(len(x))).softmax(-1))
+            clean = self.embed(self.denoise(features, z, t.expand(x.shape[0])).softmax(-1))
             z = z - slope / 2 * (alpha_bar.sqrt() * clean - alpha_bar * z) / self.steps
         logits: Tensor = self.out(z)
         return logits

@@ -1,0 +1,1 @@
+"""Trained networks as graphs for other runtimes: ONNX and `torch.export`, whole or one stage at a time."""
