@@ -26,7 +26,7 @@ def read(paths: Iterable[Path]) -> tuple[dict[str, str], Found, Found, Found]:
     commands: dict[str, str] = {}
     networks, ends, exits = (defaultdict(lambda: defaultdict(list)) for _ in range(3))
     seen = set()
-    for path in sorted(paths):
+    for path in sorted(paths, key=lambda path: path.stem):
         found, (*name, seed) = json.loads(path.read_text()), path.stem.removesuffix("-refit").split("-")
         trained, first = "-".join(name), (*name, seed) not in seen
         seen.add((*name, seed))
@@ -73,11 +73,11 @@ def table(networks: Found, ends: Found, exits: Found) -> str:
 
 
 def figure(networks: Found, ends: Found, exits: Found) -> str:
-    """Return all ways to be smaller: accuracy over size, and over operations."""
+    """Return all ways to be smaller: accuracy over size (of others than the first network COMQ alone), and over operations."""
     size, work = [], []
     for trained, rows in networks.items():
         methods = dict.fromkeys(own[0]["method"] for name, own in rows.items() if name != "full precision")
-        for method in methods:
+        for method in methods if trained == next(iter(networks)) else ["comq"]:
             own = [each for name, each in rows.items() if each[0]["method"] == method]
             x = [each[0]["bytes"] / 2**10 for each in own]
             size.append(Line(f"{trained}: {method}", x, [point([row["accuracy"][-1] for row in each]) for each in own]))
@@ -88,8 +88,12 @@ def figure(networks: Found, ends: Found, exits: Found) -> str:
     for trained, rows in exits.items():
         means = sorted((100 * sum(row["operations"] for row in own) / len(own), own) for own in rows.values() if own)
         work.append(Line(f"{trained}: exits", [x for x, _ in means], [point([row["accuracy"] for row in own]) for _, own in means]))
-    first = curves("Accuracy over size", size, x="KiB", y="accuracy, %", logarithmic="x", ticks=None)
-    return standalone(first, curves("Accuracy over operations", work, x="multiply-adds, % of the whole network", y="accuracy, %"))
+    costs = [x for line in size for x in line.x]
+    ticks = {float(x): f"{x:,}" for x in (2**n for n in range(30)) if min(costs) / 2 < x < 2 * max(costs)}
+    return standalone(
+        curves("Accuracy over size", size, x="KiB", y="accuracy, %", logarithmic="x", ticks=ticks),
+        curves("Accuracy over operations", work, x="multiply-adds, % of the whole network", y="accuracy, %"),
+    )
 
 
 def point(values: Sequence[float]) -> Point:

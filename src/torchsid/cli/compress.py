@@ -61,9 +61,10 @@ def run(args: argparse.Namespace) -> int:
         rows.append(compression.row(small, test, codes, method=method, bits=bits, full=rows[0]))
         smaller.append((small, codes, rows[-1]))
     ends, exits = compression.ended_early(network, rows[0]["accuracy"], parts)
-    found = about_run(args) | {"n": len(test), "networks": compression.without_answers(rows), "ends": ends, "exits": exits}
+    count = len(rows[0]["answers"])  # positions
+    found = about_run(args) | {"n": count, "networks": compression.without_answers(rows), "ends": ends, "exits": exits}
     compression.write(out, whole, smaller, found)
-    _print(screen, len(test), rows, ends)
+    _print(screen, count, rows, ends)
     screen.file("networks", out)
     write_json(screen, args, "measured", found, measured_on="cpu")
     if args.figure:

@@ -1,7 +1,7 @@
 """COMQ: a layer's weights quantised one after the other, each by what the others have spoilt; no gradients (arXiv 2403.07134).
 
     min over q of ‖X w − X q‖²,   q on the grid of its channel, X what the full-precision layer reads
-    coordinate i:  q_i = nearest( q_i + ⟨X_i, X (w − q)⟩ / ‖X_i‖² ),   in descending order of ‖X_i‖·|w_i|, all channels at once
+    coordinate i:  q_i = nearest( q_i + ⟨X_i, X (w − q)⟩ / ‖X_i‖² ),   in descending order of `‖X_i‖·|w_i|`, all channels at once
 
 Only `H = XᵀX` counts, so that X is never kept: `⟨X_i, X (w − q)⟩ = H_i · (w − q)` and `‖X_i‖² = H_ii`.
 """
