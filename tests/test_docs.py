@@ -31,6 +31,7 @@ PUBLIC = (
     "torchsid.heads",
     "torchsid.heads.cost",
     "torchsid.integrations.hf",
+    "torchsid.integrations.hub",
     "torchsid.integrations.sklearn",
     "torchsid.learners",
     "torchsid.models",

@@ -67,8 +67,13 @@ def save(
         world.on_lead(stack.close)
 
 
+def save_weights(directory: Path, learner: Learner, *, config_sha256: str) -> None:
+    """Write a checkpoint from which no training goes on: weights alone."""
+    _write(directory, learner.module.state_dict(), {"format": _FORMAT, "config_sha256": config_sha256, "state": {}})
+
+
 def save_packed(directory: Path, learner: Learner, quantised: Mapping[str, Quantised], bits: int, *, config_sha256: str) -> None:
-    """Write a checkpoint from which no training goes on: weights alone, those that were quantised as codes of so many bits."""
+    """Do as `save_weights`, with the weights that were quantised as codes of so many bits."""
     header = {"format": _FORMAT, "config_sha256": config_sha256, "state": {_BITS: bits}}
     _write(directory, packed(learner.module.state_dict(), quantised), header)
 
