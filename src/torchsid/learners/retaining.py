@@ -74,7 +74,7 @@ class Retaining(Learner):
         if method.updates_at_once(settings):
             found = [
                 *found,
-                f"method = {name!r} updates each stage at once, and nothing can be added to its gradients: leave it out",
+                f"method = {name!r} would update each stage before anything is added to its gradients: leave update = 'stage' out",
             ]
         return [problem.replace("name =", "method =", 1) if problem.startswith("name =") else problem for problem in found]
 
