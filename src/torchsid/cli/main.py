@@ -13,11 +13,25 @@ from collections.abc import Sequence
 
 from torchsid import errors
 from torchsid.__about__ import __version__
-from torchsid.cli import audit, bench, certify, compare, compress, evaluate, experiment, export, plan, predict, report, train
+from torchsid.cli import (
+    audit,
+    bench,
+    certify,
+    compare,
+    compress,
+    doctor,
+    evaluate,
+    experiment,
+    export,
+    plan,
+    predict,
+    report,
+    train,
+)
 from torchsid.cli import list as list_
 from torchsid.cli.streams import emit, prepare_streams, silence
 
-VERBS = (train, evaluate, certify, predict, audit, compress, export, compare, report, experiment, bench, plan, list_)
+VERBS = (train, evaluate, certify, predict, audit, compress, export, compare, report, experiment, bench, plan, list_, doctor)
 USER_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     *(each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ValueError)),
