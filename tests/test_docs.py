@@ -32,6 +32,7 @@ PUBLIC = (
     "torchsid.heads.cost",
     "torchsid.integrations.hf",
     "torchsid.integrations.hub",
+    "torchsid.integrations.lightning",
     "torchsid.integrations.sklearn",
     "torchsid.learners",
     "torchsid.models",
