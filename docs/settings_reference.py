@@ -37,6 +37,7 @@ def page() -> str:
         _joined(EXTRACTORS),
         "### `model.trunk`",
         "Besides these, `transformers:KIND` and `transformers:FOLDER`; see [Hugging Face models](hugging-face.md).",
+        "And `timm:NAME` and `torchvision:NAME`, models of these libraries by their names.",
         _joined(CLASSIFIERS),
         "### `model.head`",
         _joined(HEADS, "model.head_"),

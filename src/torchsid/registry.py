@@ -30,8 +30,8 @@ class Registry:
     """What the name of the object ends in, after that of its file: `ConvBody` in `conv.py`."""
     having: str = ""
     """The attribute by which the class of an entry is told from others that are called after their files; empty takes all."""
-    family: str = ""
-    """The function that makes further entries, each of its name, with its module; in a setting they stand behind its name."""
+    families: tuple[str, ...] = ()
+    """Functions, with their modules, each of which makes further entries; in a setting they stand behind the function's name."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the folder's entries, in alphabetical order."""
@@ -50,7 +50,7 @@ class Registry:
 
     def forms(self) -> list[str]:
         """Return what else than one of `names()` names an entry."""
-        return [*([f"{self.family.partition(':')[2]}:NAME"] if self.family else []), "package.module:Object"]
+        return [*(f"{family.partition(':')[2]}:NAME" for family in self.families), "package.module:Object"]
 
     def load(self, name: str) -> Callable[..., Any]:
         """Return the class or function of an entry: one of `names()`, or `"package.module:Object"` for one from outside.
@@ -59,9 +59,10 @@ class Registry:
             ConfigError: there is no such entry, or it cannot be imported.
         """
         first, _, rest = name.partition(":")
-        if self.family and first == self.family.partition(":")[2]:
-            made: Callable[..., Any] = resolve_name(self.family)(rest)
-            return made
+        for family in self.families:
+            if first == family.partition(":")[2]:
+                made: Callable[..., Any] = resolve_name(family)(rest)
+                return made
         if ":" in name:
             return self._from_outside(name)
         if name not in self._entries:

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from torchsid.core.cascade import Positions
 
 EXTRACTORS = Registry("torchsid.models.extractors", "extractor")
-CLASSIFIERS = Registry("torchsid.models.classifiers", "classifier", family="torchsid.models.hugging_face:transformers")
+CLASSIFIERS = Registry(
+    "torchsid.models.classifiers",
+    "classifier",
+    families=(
+        "torchsid.models.hugging_face:transformers",
+        "torchsid.models.image_libraries:timm",
+        "torchsid.models.image_libraries:torchvision",
+    ),
+)
 NETWORKS = Registry("torchsid.models.networks", "network")
 
 names = EXTRACTORS.names
