@@ -38,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     if args.exit_curve and network.task.positions != ():
         problem = f"--exit-curve: {args.directory} answers at many positions of a sample; measure one rule, with --exit-when"
         raise ConfigError([problem], source="command")
+    if args.exit_curve and "bins" in network.about:
+        problem = f"--exit-curve: {args.directory} answers with a number; measure one rule, with --exit-when"
+        raise ConfigError([problem], source="command")
     cascade = cascade_of(network, args.directory) if args.exit_when or args.exit_curve else None
     exit_early = EarlyExit(cascade, args.exit_when) if cascade and args.exit_when else None
     splits = load_splits(network, args)
@@ -66,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         reached = {name: values[-1] for name, values in {**measured, **scores}.items() if name in (*titles, *scores)}
         emit("\n".join([f"{floor.name}: {floor.about}", *floor.missed(args.split, reached), ""]))
     if exit_early:
-        measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare)
+        measured["early_exit"] = measure_exits(exit_early, samples, prepare=network.prepare, numbers=numbers)
         _print_exits(screen, measured["early_exit"])
     if cascade and args.exit_curve:
         parts = (found["validation"], samples)
@@ -87,8 +90,8 @@ def _text(title: str, value: float | None) -> str:
 
 def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:
     """Print what early exit spared, in the words of `measure_exits`, and why no more where batches cannot be divided."""
-    right = {"accuracy": percent(found["accuracy"])} if "accuracy" in found else {}
-    right |= {"KL": f"{found['kl']:.4f}"} if "kl" in found else {}
+    titles = {**_TITLES, "mae": _OF_NUMBERS["mae"]}
+    right = {title: _text(title, found[name]) for name, title in titles.items() if name in found}
     depth, operations = f"stage {found['average_depth']:.2f} of {stages}", percent(found["operations"])
     screen.rows([right | {"average exit": depth, "multiply-adds": operations}])
     if found["whole_batches"]:
@@ -97,8 +100,9 @@ def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:
 
 def _print_exits(screen: Console, found: dict[str, Any]) -> None:
     """Print what `measure_exits` found: where images left, how right they were, and what it cost."""
-    rows = [(stage_name(row["stage"]), percent(row["share"]), percent(row["accuracy"])) for row in found["exits"]]
-    screen.table([f"exit when {found['rule']}", "share", "accuracy"], rows)
+    judged, title = ("mae", "MAE") if "mae" in found else ("accuracy", "accuracy")
+    rows = [(stage_name(row["stage"]), percent(row["share"]), _text(title, row[judged])) for row in found["exits"]]
+    screen.table([f"exit when {found['rule']}", "share", title], rows)
     emit()
     print_cost(screen, found, len(rows))
 

@@ -1,4 +1,4 @@
-"""`torchsid predict`: classify files, folders and texts, stage by stage or until the belief is sure; continue texts."""
+"""`torchsid predict`: answer files, folders, rows and texts, stage by stage or until the belief is sure; continue texts."""
 
 import argparse
 from collections.abc import Iterator, Sequence

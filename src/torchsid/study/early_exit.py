@@ -15,6 +15,7 @@ from torchsid.core.side_effects import without_side_effects
 from torchsid.core.staged import OwnHead, StagedCascade
 from torchsid.heads.cost import counting_multiply_adds
 from torchsid.tasks import Samples
+from torchsid.tasks.numbers import Numbers
 from torchsid.training.evaluation import at_positions, believed, split
 
 LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # of accuracy on the validation samples, that a threshold may cost
@@ -50,7 +51,14 @@ def operations(cascade: Cascade, example: Tensor) -> Operations:
     return Operations(tuple(after - before for before, after in pairwise(totals)), totals[-1])
 
 
-def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor], Tensor], batch_size: int = 500) -> dict[str, Any]:
+def measure_exits(
+    early: EarlyExit,
+    data: Samples,
+    *,
+    prepare: Callable[[Tensor], Tensor],
+    batch_size: int = 500,
+    numbers: Numbers | None = None,
+) -> dict[str, Any]:
     """Run early exit on samples and return what came of it, as JSON can hold it; the cascade is in evaluation mode meanwhile.
 
     Of samples with several positions each is one of its own, as when a text is continued: what was computed for one does not help
@@ -59,38 +67,41 @@ def measure_exits(early: EarlyExit, data: Samples, *, prepare: Callable[[Tensor]
     Returns:
         `rule`, `n`, `accuracy`, at positions `kl` in nats; `average_depth` (stage of exit) and `average_computed` (stages that
         ran); `exits`, for each stage the share of samples that left there, and their accuracy (None where there is none);
-        `operations`, the share of the multiply-adds of ordinary inference; `whole_batches`, see `EarlyExit`.
+        `operations`, the share of the multiply-adds of ordinary inference; `whole_batches`, see `EarlyExit`. Where outcomes are
+        bins of a number, which `numbers` are, `mae` takes the place of the accuracy.
 
     Raises:
         ValueError: there are no samples, or their targets are probabilities.
     """
     if not len(data.target):
         raise ValueError("no samples to measure early exit on: choose another split")
-    if data.target[:1].is_floating_point():
+    if data.target[:1].is_floating_point() and numbers is None:
         _check_single(data.target[:])
     cascade, parts, kl = early.cascade, [], dict[str, float]()
+    judged = "mae" if numbers else "accuracy"
     with without_side_effects(cascade):
         cascade.eval()
-        if data.target[:1].ndim > 1:
+        if data.target[:1].ndim > 1 and numbers is None:
             right, depth, loss = _at_positions(early, data, prepare)
             computed, kl = depth, {"kl": float(loss.mean())}
         else:
             for inputs in split(data.inputs, batch_size):
                 answer = early(prepare(inputs))
-                parts.append(torch.stack([answer.log_belief.argmax(-1), answer.depth, answer.computed]).cpu())
-            predictions, depth, computed = torch.cat(parts, dim=1)
-            right = (predictions == data.target).double()
+                said = numbers.bins.mean(answer.log_belief.double()) if numbers else answer.log_belief.argmax(-1)
+                parts.append((said.cpu(), answer.depth.cpu(), answer.computed.cpu()))
+            predictions, depth, computed = map(torch.cat, zip(*parts, strict=True))
+            right = (predictions == data.target[:]).double() if data.value is None else (predictions - data.value).abs()
         cost = operations(cascade, prepare(data.inputs[:2]))
     here = [depth == stage for stage in range(1, cascade.depth + 1)]
     return {
         "rule": str(early.rule),
         "n": len(right),
-        "accuracy": float(right.mean()),
+        judged: float(right.mean()),
         **kl,
         "average_depth": float(depth.double().mean()),
         "average_computed": float(computed.double().mean()),
         "exits": [
-            {"stage": i, "share": float(at.double().mean()), "accuracy": float(right[at].mean()) if at.any() else None}
+            {"stage": i, "share": float(at.double().mean()), judged: float(right[at].mean()) if at.any() else None}
             for i, at in enumerate(here, 1)
         ],
         "operations": cost.share(computed),

@@ -37,6 +37,10 @@ def test_errors_are_reported_after_every_stage(run: Path, capsys: pytest.Capture
     told = capsys.readouterr().out
     assert all(word in told for word in ("MAE", "RMSE", "R²", "within 90%", "ridge regression", f"{test['scores']['mae'][2]:.4f}"))
     assert "accuracy" not in told
+    assert main(["evaluate", str(run), "--weights", "last", "--exit-when", "entropy<0"]) == 0
+    assert f"{test['scores']['mae'][2]:.4f}  stage 2.00 of 2" in capsys.readouterr().out  # MAE of whom nobody leaves early
+    assert main(["evaluate", str(run), "--exit-curve"]) == 2
+    assert "answers with a number; measure one rule" in capsys.readouterr().err
     assert main(["compare", str(run), str(run)]) == 0
     assert "mean absolute error" in capsys.readouterr().out
     page = (run / "report.html").read_text()
