@@ -133,7 +133,8 @@ def _results(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
     for split in ("validation", "test"):
         if not (measured := scores.get(split)):
             continue
-        own = {name: measured[name][-1] for name in ("accuracy", "kl") if measured.get(name)}
+        judged = ("kl",) if "mae" in measured.get("scores", {}) else ("accuracy", "kl")  # which bin of a number is hit says little
+        own = {name: measured[name][-1] for name in judged if measured.get(name)}
         own |= {name: values[-1] for name, values in measured.get("scores", {}).items()}
         if "accuracy" in own:
             interval = proportion_interval(round(own["accuracy"] * measured["n"]), measured["n"])
