@@ -7,7 +7,9 @@ That needs no labels and no gradient from any other stage: it is SID's local los
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor, nn
@@ -81,13 +83,12 @@ def compress(
     if not (method.endswith("refit") and isinstance(network, Cascade)):
         quantise(layers, read)
         return quantised
-    with torch.no_grad():
-        beliefs = [network.log_beliefs(x)[1:] for x in batches]  # of the full-precision stages
+    teacher = deepcopy(network).requires_grad_(False)
     stages = [dict(network.named_stage_parameters(stage)) for stage in range(network.depth)]
     quantise({name: layer for name, layer in layers.items() if not any(name in own for own in stages)})  # a shared extractor's
     for stage, own in enumerate(stages):
         if quantised:
-            _fit(network, stage, [*own.values()], batches, [belief[stage] for belief in beliefs], refit)
+            _fit(network, stage, [*own.values()], batches, teacher, refit)
         quantise({name: layers[name] for name in own if name in layers})
     return quantised
 
@@ -112,21 +113,17 @@ def _on_grid(layer: nn.Module, read: Tensor | None, bits: int) -> Quantised:
     return Quantised(torch.cat([part.codes for part in parts]), Grid(scale, zero, bits))
 
 
-def _fit(
-    cascade: Cascade, stage: int, own: list[nn.Parameter], batches: Sequence[Inputs], beliefs: Sequence[Tensor], refit: Refit
-) -> None:
-    """Let a stage (from 0) believe what it did before, on what the stages before it hand on now."""
+def _fit(cascade: Cascade, stage: int, own: list[nn.Parameter], batches: Sequence[Inputs], teacher: Cascade, refit: Refit) -> None:
+    """Let a stage (from 0) believe what that of the teacher does, on what the stages before it hand on now."""
     optimizer = torch.optim.Adam(own, lr=refit.learning_rate)
-    steps = refit.passes * len(batches)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, refit.passes * len(batches))
     with _training_only(cascade, own):
-        for _ in range(refit.passes):
-            for x, belief in zip(batches, beliefs, strict=True):
-                optimizer.zero_grad()
-                loss = forward_kl(_belief_of(cascade, stage, x), belief).mean()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
+        for x in chain.from_iterable(repeat(batches, refit.passes)):
+            optimizer.zero_grad()
+            loss = forward_kl(_belief_of(cascade, stage, x), _belief_of(teacher, stage, x)).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
 
 
 @contextmanager

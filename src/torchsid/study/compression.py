@@ -12,7 +12,7 @@ from torchsid.compress.grid import Quantised
 from torchsid.compress.packing import packed, plain_name
 from torchsid.core.cascade import Cascade
 from torchsid.core.staged import OwnHead, StagedCascade
-from torchsid.durable import replace_file, replacing_directory
+from torchsid.durable import os_errors, replace_file, replacing_directory
 from torchsid.errors import RunError
 from torchsid.show.plots.curves import Line, curves
 from torchsid.study.early_exit import exit_curve, operations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RESULT = "compress.json"
 DROPPED = "last stages dropped"
 _BATCH = 128
+_VALUES = 2**24  # numbers of the beliefs about a batch
 
 
 def check_place(out: Path) -> None:
@@ -41,7 +42,9 @@ def check_place(out: Path) -> None:
 def calibration(network: LoadedNetwork, train: Samples, count: int) -> list[Tensor]:
     """Return what the network reads of some training samples, drawn without their labels, in batches."""
     order = torch.randperm(len(train), generator=generator_at("calibration", network.config.training.seed))
-    return [network.prepare(batch) for batch in split(train.take(order[:count]).inputs[:], _BATCH)]
+    inputs = train.take(order[:count]).inputs[:]
+    belief = network.learner.log_beliefs(network.prepare(inputs[:1]))[-1]
+    return [network.prepare(batch) for batch in split(inputs, max(1, min(_BATCH, _VALUES // belief.numel())))]
 
 
 def row(
@@ -116,6 +119,8 @@ def write(
     out: Path, run: RunDirectory, found: Sequence[tuple[LoadedNetwork, Mapping[str, Quantised], Mapping[str, Any]]], result: object
 ) -> None:
     """Write each network as a run directory that loads as any other, and the result beside them; all of it or nothing."""
+    with os_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     with replacing_directory(out) as fresh:
         for network, quantised, row in found:
             place = RunDirectory(fresh / row["name"])
