@@ -32,6 +32,13 @@ def write_settings(app: Sphinx) -> None:
     (generated / "settings.md").write_text(page() + "\n", encoding="utf-8")
 
 
+def run_tutorial(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put below the blocks of the tutorial what they print."""
+    if page == "tutorial":
+        source[0] = runpy.run_path(str(Path(app.srcdir) / "executed.py"))["executed"](source[0])
+
+
 def setup(app: Sphinx) -> None:
-    """Let the settings be written before the pages are read."""
+    """Let the settings be written before the pages are read, and the tutorial run as it is."""
     app.connect("builder-inited", write_settings)
+    app.connect("source-read", run_tutorial)
