@@ -350,7 +350,8 @@ def evaluate_run(session: Session) -> dict[str, Any]:
         if shown:
             replace_file(run.path / f"{name}.safetensors", safetensors.torch.save(shown))
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-        named = {name: {"names": list(each.names), "target": each.target[:].tolist()} for name, each in parts.items() if each.names}
+        of_one = {name: each for name, each in parts.items() if each.names and each.target[:1].dim() == 1}  # outcome a sample
+        named = {name: {"names": list(each.names or ()), "target": each.target[:].tolist()} for name, each in of_one.items()}
         if named:
             replace_file(run.path / "names.json", json.dumps(named) + "\n")
         for which in WHICH:  # as one process writes them, whoever wrote them
