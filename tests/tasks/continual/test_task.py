@@ -3,8 +3,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.training.conftest import SMALL
 from torchsid.cli.main import main
@@ -154,3 +156,15 @@ def test_a_fine_tuned_network_forgets_and_one_that_sees_all_tasks_does_not(tmp_p
 
     assert lost() > 0.5
     assert lost("data.cumulative=true") < 0.25
+
+
+def test_images_with_names_are_reported_where_tasks_have_positions_of_their_own(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0)
+    for i in range(48):
+        path = tmp_path / "photos" / ("test" if i < 8 else "train") / "abcd"[i % 4] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    few = ["task=continual", "data.tasks=2", "data.scenario=task", "data.name=folder", "data.cache=off", "training.epochs=2"]
+    chosen = [f"--set={each}" for each in [*few, f"data.path={tmp_path / 'photos'}", "data.validation=0.2", "data.workers=0"]]
+    assert main(["train", "digits-bp-plain", "--out", str(tmp_path / "run"), *chosen]) == 0
+    assert load_run(tmp_path / "run").scores["last", "test"].n == 8

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from torch import Tensor, nn
 
 from torchsid.core.cascade import Positions
-from torchsid.core.shared import output_width
+from torchsid.core.shared import output_width, outputs_of
 from torchsid.models import CLASSIFIERS, EXTRACTORS, trunk_for
 from torchsid.settings import OneOf
 
@@ -32,4 +32,5 @@ def plain(
     features = extractor(example)
     width = output_width(features, example, positions)
     assert width is not None  # seen from the example
-    return nn.Sequential(features, nn.Linear(width, num_classes))
+    slots = [nn.Unflatten(-1, (*positions, num_classes))] if positions and positions != "tokens" else []
+    return nn.Sequential(features, nn.Linear(width, outputs_of(num_classes, positions)), *slots)
