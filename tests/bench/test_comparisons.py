@@ -77,7 +77,7 @@ def test_all_problems_of_a_pipeline_at_once() -> None:
         *("micro-batches 3:", "micro-batches 8 of a batch of 8", "splits it over 9 workers", "classes=1"),
         *(
             "unknown head 'trunks'",
-            "blocks 3: vgg-11 has a fixed number; choose from gpt, mlp, text-encoder, two-senses, vit-tiny, vit-blocks",
+            "blocks 3: vgg-11 has a fixed number; choose from gpt, mlp, text-encoder, vit-tiny, vit-blocks",
         ),
         "context 9: of networks for text and language, not of vgg-11",
     ):

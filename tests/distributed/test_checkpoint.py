@@ -208,7 +208,8 @@ def restore(rank: int, run: Path) -> dict[str, Any]:
         learner.flush()
         world.on_lead(lambda: min(last.glob("*.safetensors")).unlink())
         reporter = SimpleNamespace(warning=warnings.append)
-        setup = SimpleNamespace(learner=learner, optimizer=learner.optimizer, config=config, world=world)
+        of_data = SimpleNamespace(state=dict, renewed=list)  # which hold nothing
+        setup = SimpleNamespace(learner=learner, optimizer=learner.optimizer, config=config, world=world, batches=of_data)
         state = session.restore(RunDirectory(run), setup, reporter)
         world.on_lead(lambda: min(durable.previous(last).glob("*.safetensors")).unlink())
         error = error_of(lambda: session.restore(RunDirectory(run), setup, reporter))

@@ -16,7 +16,8 @@ SMALLER = {"noprop": ["model.steps=4"], "noprop-ct": ["model.width=8", "model.st
 @pytest.mark.slow
 @pytest.mark.parametrize("method", LEARNERS.names())
 def test_it_reaches_seventy_percent_of_unseen_digits_in_a_few_epochs(method: str) -> None:
-    setup = set_up(resolve(RECIPES[method], SMALLER.get(method, [])), torch.device("cpu"))
+    of_another = [] if method in RECIPES else [f"learner.name={method}"]  # which trains by SID as the recipe does
+    setup = set_up(resolve(RECIPES.get(method, "digits-staged"), SMALLER.get(method, of_another)), torch.device("cpu"))
     trainer, test, accuracies = Trainer(setup), setup.splits.test, list[float]()
     while len(accuracies) < 8 and max(accuracies, default=0) < 0.7:
         setup.learner.begin_epoch(len(accuracies) + 1)

@@ -116,7 +116,7 @@ def plan_pipelines(
     The names are of classifiers, or `vit-blocks`. Where the number of blocks can be chosen there are 16 by default. The batch is a
     multiple of the workers and of every number of micro-batches; see `plan_workloads`, also for what is wrong.
     """
-    deep = {name for name in names if name in (*models.classifier_names(), VIT_BLOCKS) and blocks_setting(network_of(name))}
+    deep = {name for name in names if name in (*models.synthetic_names(), VIT_BLOCKS) and blocks_setting(network_of(name))}
     workloads = [
         Workload(model=name, stages=(settings.stages,), blocks=(blocks or BLOCKS) if name in deep else None, **sizes)
         for name in dict.fromkeys(names)
@@ -156,7 +156,7 @@ def possible_stages(workload: Workload, by: By | None = None) -> tuple[tuple[int
 
 
 def _wrong_models(names: Sequence[str], blocks: Sequence[int], sizes: Mapping[str, Any], also: Sequence[str] = ()) -> Iterator[str]:
-    allowed = (*models.classifier_names(), *also)
+    allowed = (*models.synthetic_names(), *also)
     yield from _unknown("model", names, allowed)
     known = {name: network_of(name) for name in dict.fromkeys(names) if name in allowed}
     if fixed := [name for name in known if blocks and not blocks_setting(known[name])]:

@@ -43,7 +43,7 @@ _DEEPEST_SUPERVISION = 4
 class Workload:
     """One network and one batch; ratios are taken within it."""
 
-    model: str  # a classifier to be cut: a name of `torchsid.models.classifier_names()` or `vit-blocks`; or `shared`
+    model: str  # a classifier to be cut: a name of `torchsid.models.synthetic_names()` or `vit-blocks`; or `shared`
     stages: tuple[int, ...]  # that SID is measured with, ascending; of a shared cascade its depth alone
     extractor: str = "mlp"  # of a shared cascade: a name of `torchsid.models.names()`
     blocks: int | None = None  # of a network that lets them be chosen; it is cut after each when there are as many stages

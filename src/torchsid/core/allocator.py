@@ -7,6 +7,12 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _NEVER = 2**31 - 1
 
 
+def give_back_freed_memory() -> None:
+    """Give back to the system what this process has freed and kept, where glibc is its allocator."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def keep_freed_memory() -> None:
     """Let this process keep what it frees, where glibc is its allocator; elsewhere without effect.
 

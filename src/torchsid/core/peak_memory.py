@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from torchsid.core.allocator import give_back_freed_memory
+
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -16,6 +18,7 @@ def reset_peak_memory(device: torch.device) -> None:
     """Start a new peak, so that runs that share a process do not report each other's; without effect where that is not possible."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    give_back_freed_memory()
     with suppress(OSError):
         _CLEAR.write_text("5")  # the peak; see proc_pid_clear_refs(5)
 

@@ -15,7 +15,7 @@ from torchsid.core.learner import Examples, Learner, StepOutput
 from torchsid.core.side_effects import without_side_effects
 from torchsid.core.weighting import counted
 from torchsid.learners import LEARNERS
-from torchsid.learners.retaining import Retaining
+from torchsid.learners.retention import Retaining
 from torchsid.settings import Count, NotNegative, OneOf, checked
 
 

@@ -10,7 +10,7 @@ from torchsid.core.cascade import do_nothing
 from torchsid.core.learner import Examples, StepOutput
 from torchsid.core.staged import StagedCascade
 from torchsid.learners import LEARNERS
-from torchsid.learners.retaining import Retaining
+from torchsid.learners.retention import Retaining
 from torchsid.settings import Count, OneOf, checked
 
 

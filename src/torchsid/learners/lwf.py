@@ -12,7 +12,7 @@ from torchsid.core.calling import Inputs
 from torchsid.core.cascade import do_nothing
 from torchsid.core.learner import Examples, StepOutput
 from torchsid.learners import LEARNERS
-from torchsid.learners.retaining import Former, Retaining, share_of
+from torchsid.learners.retention import Former, Retaining, share_of
 from torchsid.learners.sid import SID
 from torchsid.settings import OneOf, Weight, checked
 

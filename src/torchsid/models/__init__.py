@@ -37,7 +37,22 @@ NETWORKS = Registry("torchsid.models.networks", "network")
 names = EXTRACTORS.names
 classifier_names = CLASSIFIERS.names
 
-__all__ = ["CLASSIFIERS", "EXTRACTORS", "NETWORKS", "classifier", "classifier_names", "create", "names", "trunk_for"]
+__all__ = [
+    "CLASSIFIERS",
+    "EXTRACTORS",
+    "NETWORKS",
+    "classifier",
+    "classifier_names",
+    "create",
+    "names",
+    "synthetic_names",
+    "trunk_for",
+]
+
+
+def synthetic_names() -> tuple[str, ...]:
+    """Return the classifiers that can be timed and planned without data: those of images and tokens, which are easily made up."""
+    return tuple(name for name, (task,) in CLASSIFIERS.attributes("task").items() if task in (None, "text", "language"))
 
 
 def create(name: str, *, in_channels: int, image_size: int, feature_dim: int) -> nn.Module:

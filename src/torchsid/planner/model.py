@@ -112,7 +112,7 @@ class ModelSpec:
 
 def model_names() -> tuple[str, ...]:
     """Return the names of all models that can be planned."""
-    return tuple(dict.fromkeys((*models.classifier_names(), *PRESETS)))
+    return tuple(dict.fromkeys((*models.synthetic_names(), *PRESETS)))
 
 
 class Kept(NamedTuple):

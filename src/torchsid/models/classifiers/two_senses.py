@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from math import isqrt, prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class TwoSenses(nn.Sequential):
     Raises:
         ValueError: the example is no such batch.
     """
+
+    task: ClassVar[str] = "pair"
 
     @checked
     def __init__(self, example: Tensor, num_classes: int, *, width: Count = 32, hidden: Count = 128, blocks: Count = 2) -> None:
