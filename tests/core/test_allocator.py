@@ -8,10 +8,10 @@ import resource, torch
 {call}
 def faults():
     for _ in range(12):
-        torch.ones(2**24)  # 64 MiB, more than what glibc learns to keep
+        torch.ones(2**23)  # 32 MiB, more than what glibc learns to keep
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
-        torch.ones(2**24)
+        torch.ones(2**23)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(faults())
 """
