@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -118,6 +118,12 @@ def replacing_directory(path: Path, *, keep: bool = False) -> Iterator[Path]:
                 shutil.rmtree(previous(path), ignore_errors=True)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+def check_replaceable(path: Path, ours: Callable[[Path], bool], problem: str) -> None:
+    """Raise a RunError with this problem unless a directory may be written: none is there, or an empty one, or one of `ours`."""
+    if path.is_file() or path.is_symlink() or (path.is_dir() and any(path.iterdir()) and not ours(path)):
+        raise RunError(f"{path} {problem}")
 
 
 def being_written(path: Path) -> Path:

@@ -85,14 +85,18 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(trained: Trai
     plain, cut = trained("digits-bp-plain"), trained("digits-staged")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text("pass")
     for words, told in {
         (plain, "--exits", "--to", "tflite", "--out", tmp_path / "x"): "--to tflite: allowed is onnx or torch-export",
         (plain, "--exits", "--out", tmp_path / "x"): "trained a network without stages",
         (cut, "--stages", "9", "--out", tmp_path / "x"): "--stages 9: give 1 to 2",
         (cut, "--out", tmp_path / "mine"): "holds other things",
+        (cut, "--out", tmp_path / "code"): "holds other things",
         (tmp_path / "nothing",): "is no directory",
     }.items():
         assert command(*words) == 2
         assert told in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+    assert (tmp_path / "code" / "train.py").read_text() == "pass"

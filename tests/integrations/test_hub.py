@@ -78,6 +78,10 @@ def test_what_cannot_be_published_is_refused(run: Path, tmp_path: Path) -> None:
     (other / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="holds other things"):
         save_pretrained(run, other)
+    (other / "config.json").write_text('{"model_type": "gpt2"}')  # a model of another library
+    with pytest.raises(RunError, match="holds other things"):
+        save_pretrained(run, other)
+    assert sorted(path.name for path in other.iterdir()) == ["config.json", "letter.txt"]
     begun = shutil.copytree(run, tmp_path / "begun")
     manifest = json.loads((begun / "manifest.json").read_text())
     del manifest["sha256"]

@@ -1,5 +1,6 @@
 """From a trained run to files for other runtimes, whose answers are compared with the network's before they are kept."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,15 @@ from torch import Tensor, nn
 
 from torchsid.__about__ import __version__
 from torchsid.core.cascade import Cascade
-from torchsid.durable import replacing_directory
-from torchsid.errors import ConfigError, ExportError, RunError
+from torchsid.durable import check_replaceable, replacing_directory
+from torchsid.errors import ConfigError, ExportError
 from torchsid.export.formats import SUFFIXES, write
 from torchsid.export.graphs import Chain, Whole, stages_of
 from torchsid.training.config import config_sha256
 from torchsid.training.run import LoadedNetwork, RunDirectory
 
 TOLERANCE, HALF_TOLERANCE = 1e-5, 2e-2  # of probabilities
+_OURS = re.compile(r"(model|stage-\d+)\.(onnx|pt2)|cascade\.py")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def export(
     module = network.learner.module
     depth = module.depth if isinstance(module, Cascade) else 1
     last = _check(network, to, stages, depth, exits=exits)
-    _refuse_others(out)
+    check_replaceable(out, _is_ours, "holds other things: name a new directory with --out")
     stored, as_stored = _inputs(network, run)
     own = network.prepare if as_stored else _same
     expected = network.learner.log_beliefs(own(stored))[1:].float()
@@ -112,12 +114,9 @@ def _check(network: LoadedNetwork, to: str, stages: int | None, depth: int, *, e
     return (stages or depth) - 1
 
 
-def _refuse_others(out: Path) -> None:
-    """Raise a RunError where a directory holds what no export made."""
-    if out.exists() and (
-        not out.is_dir() or any(path.suffix not in {*SUFFIXES.values(), ".py", ".data"} for path in out.iterdir())
-    ):
-        raise RunError(f"{out} holds other things: name a new directory with --out")
+def _is_ours(folder: Path) -> bool:
+    """Return whether a directory holds nothing but what an export writes."""
+    return all(_OURS.fullmatch(path.name) for path in folder.iterdir())
 
 
 def _inputs(network: LoadedNetwork, run: RunDirectory) -> tuple[Tensor, bool]:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torchsid.__about__ import __version__
-from torchsid.durable import replace_file, replacing_directory
+from torchsid.durable import check_replaceable, replace_file, replacing_directory
 from torchsid.errors import RunError
 from torchsid.study.statistics import proportion_interval
 from torchsid.tasks.packages import require
@@ -69,8 +69,7 @@ def save_pretrained(run: str | Path, folder: str | Path, *, weights: Which = "be
     manifest, network = made.manifest(), load_network(made, weights)
     if manifest.get("status") != "finished":
         raise RunError(f"{run} has not finished: go on with it by `torchsid train --resume` first")
-    if folder.exists() and not (folder / "config.json").is_file() and any(folder.iterdir()):
-        raise RunError(f"{folder} holds other things: name a new folder")
+    check_replaceable(folder, _is_ours, "holds other things: name a new folder")
     evaluation, config = made.evaluation(), network.config
     if hasattr(config.data, "path"):
         config = replace(config, data=replace(config.data, path=""))
@@ -125,6 +124,14 @@ def from_pretrained(name: str | Path, *, revision: str | None = None, device: st
         except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
             raise RunError(f"{name!r} is no folder, and the hub does not give it: {str(error).splitlines()[0]}") from None
     return load_network(folder, device=device)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder is one that was published, and not, for example, a model of another library."""
+    try:
+        return bool(json.loads((folder / "config.json").read_text("utf-8"))["library_name"] == "torchsid")
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _results(scores: dict[str, Any]) -> dict[str, dict[str, float]]:

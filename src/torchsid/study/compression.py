@@ -12,8 +12,7 @@ from torchsid.compress.grid import Quantised
 from torchsid.compress.packing import packed, plain_name
 from torchsid.core.cascade import Cascade
 from torchsid.core.staged import OwnHead, StagedCascade
-from torchsid.durable import os_errors, replace_file, replacing_directory
-from torchsid.errors import RunError
+from torchsid.durable import check_replaceable, os_errors, replace_file, replacing_directory
 from torchsid.show.plots.curves import Line, curves
 from torchsid.study.early_exit import exit_curve, operations
 from torchsid.study.files import write_json
@@ -35,8 +34,8 @@ _VALUES = 2**24  # numbers of the beliefs about a batch
 
 def check_place(out: Path) -> None:
     """Raise a RunError where a directory holds something else than an earlier result, which may be replaced."""
-    if out.is_file() or out.is_symlink() or (out.is_dir() and any(out.iterdir()) and not (out / RESULT).is_file()):
-        raise RunError(f"{out} exists and is no earlier result of compress: name another directory with --out")
+    problem = "exists and is no earlier result of compress: name another directory with --out"
+    check_replaceable(out, lambda path: (path / RESULT).is_file(), problem)
 
 
 def calibration(network: LoadedNetwork, train: Samples, count: int) -> list[Tensor]:
