@@ -53,7 +53,7 @@ clean:
 
 # The installations. The package itself is built and installed (never "-e"), again whenever a source has changed.
 $(VENV)/.demo: EXTRAS := files,jxl,report
-$(VENV)/.dev:  EXTRAS := files,jxl,report,tensorboard,dev
+$(VENV)/.dev:  EXTRAS := files,jxl,report,tensorboard,mlflow,dev
 $(VENV)/.docs: EXTRAS := report,sklearn,onnx,docs
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: $(VENV)/.torch $(SOURCE)
 	$(PIP) --no-build-isolation '.[$(EXTRAS)]'

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pyarrow.parquet import read_table
 from tests.show.parsed import parsed
 
 from torchsid import training
@@ -138,7 +139,7 @@ def test_every_photo_is_judged_by_a_network_that_did_not_see_it(
     monkeypatch.setattr(folds, "train", stopped)
     assert main(["audit", str(photos), "--folds", "3"]) == 130
     assert f"Go on with:\n  torchsid audit {photos} --folds 3" in capsys.readouterr().err
-    found = measured("audit", photos, "--folds", "3", "--csv", "all.csv", "--page", "page.html")
+    found = measured("audit", photos, "--folds", "3", "--table", "all.csv", "--page", "page.html")
     assert "2 of 3 trainings to do" in capsys.readouterr().out
     assert [path.name for path in calls] == ["fold-1", "fold-2", "fold-2", "fold-3"]
     table = rows_of("all.csv")
@@ -163,7 +164,9 @@ def test_every_photo_is_judged_by_a_network_that_did_not_see_it(
 
 
 def test_who_saw_a_sample_is_said_split_by_split(photos: Path, capsys: Output) -> None:
-    assert main(["audit", str(photos), "--split", "train", "test", "--csv", "two.csv"]) == 0
+    assert main(["audit", str(photos), "--split", "train", "test", "--table", "two.csv"]) == 0
+    assert main(["audit", str(photos), "--split", "train", "test", "--table", "two.parquet"]) == 0
+    assert len(read_table("two.parquet")) == len(rows_of("two.csv"))
     assert {(row["split"], row["out of sample"]) for row in rows_of("two.csv")} == {("train", "no"), ("test", "yes")}
     shown = capsys.readouterr().out
     assert "trained on with these very labels" in shown

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow.parquet import read_table
 
 from torchsid.cli.main import main
 from torchsid.errors import printable
@@ -115,7 +116,7 @@ def test_folders_are_read_at_any_depth_in_the_order_of_their_names(
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(digits[0], target)
     (tmp_path / "photos" / "notes.txt").write_text("no image")
-    assert main(["predict", str(runs / "digits"), "photos", "photos/a.png", "--csv", "out.csv"]) == 0
+    assert main(["predict", str(runs / "digits"), "photos", "photos/a.png", "--table", "out.csv"]) == 0
     captured = capsys.readouterr()
     assert "notes.txt" in captured.err
     shown = sorted(f"photos/{name}" for name in names)
@@ -124,6 +125,15 @@ def test_folders_are_read_at_any_depth_in_the_order_of_their_names(
     assert sorted(row["name"] for row in rows) == sorted(map(printable, shown))
     assert [row["name"] for row in rows] == [line.split("  ")[0] for line in captured.out.splitlines()[1:15]]
     assert len({row["belief"] for row in rows}) == 1
+    for kind in ("jsonl", "parquet"):
+        assert main(["predict", str(runs / "digits"), "photos", "gone.png", "--table", f"out.{kind}"]) == 2
+    written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert written == read_table("out.parquet").to_pylist()
+    assert [row["belief"] for row in written[:-1]] == [float(row["belief"]) for row in rows]
+    assert "gone.png" in written[-1]["problem"]
+    with pytest.raises(SystemExit):
+        main(["predict", str(runs / "digits"), "photos", "--table", "out.xlsx"])
+    assert ".csv, .jsonl, .parquet" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main(["predict", str(runs / "digits"), "empty"]) == 2
     assert "empty" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from torchsid.errors import CheckpointError, ConfigError, NonFiniteError, RunErr
 from torchsid.learners import LEARNERS
 from torchsid.training import Interrupted, RunConfig, RunDirectory, checkpoint, loop, open_run, session, to_toml, train
 
-from .conftest import Recorder, assert_same_result, checkpoint_digests, events, lasting
+from .conftest import Recorder, assert_same_result, checkpoint_digests, events, interrupt_at, lasting
 
 Small = Callable[..., RunConfig]
 TOYS = "tests.training.toys"
@@ -36,11 +36,6 @@ VARIANTS = {
     "freezing, in phases": [*STAGED, *PHASES, "learner.name=freezing"],
     **{name: [f"learner.name={name}"] for name in LEARNERS.names() if LEARNERS.load(name).remembers_samples},
 }
-
-
-def interrupt_at(epoch: int, step: int) -> Recorder:
-    """A reporter that sends this process SIGINT once, when a step of an epoch is done."""
-    return Recorder(lambda *now: os.kill(os.getpid(), signal.SIGINT) if now == (epoch, step) else None)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -310,11 +305,11 @@ ONE_BY_ONE = ["model.network=plain", "model.trunk=resnet-18", "model.width=8", "
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["watch.tensorboard=true"], r"torchsid\[tensorboard\]"),
+        (["training.loggers=['tensorboard', 'mlfow']"], r"(?s)torchsid\[tensorboard\].*mlflow"),
         ([f"model.extractor={TOYS}:flat"], "watch.conflict = true.*to false"),
         ([*ONE_BY_ONE, "learner.name=backprop"], r"training\.batch_size = 1 gives a BatchNorm .* set it to 2 or more"),
     ],
-    ids=["no tensorboard", "no conflict", "no variance"],
+    ids=["no loggers", "no conflict", "no variance"],
 )
 def test_what_cannot_be_recorded_or_trained_is_an_error_before_anything_is_written(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], words: str
@@ -323,14 +318,3 @@ def test_what_cannot_be_recorded_or_trained_is_an_error_before_anything_is_writt
     with pytest.raises(ConfigError, match=words):
         train(small(*overrides), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorBoard's own imports
-def test_every_epoch_is_written_for_tensorboard(small: Small, tmp_path: Path) -> None:
-    reason = "needs TensorBoard: pip install 'torchsid[tensorboard]'"
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason=reason)
-    run = train(small("watch.tensorboard=true"), tmp_path / "run")
-    events = accumulator.EventAccumulator(str(run / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("train_loss")] == [3, 6]
-    assert {"validation_accuracy/stage 0", "validation_accuracy/stage 2", "train_accuracy/stage 1"} <= set(events.Tags()["scalars"])

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,18 @@ def from_zero(text: str, kind: Callable[[str], float] = float) -> float:
     raise argparse.ArgumentTypeError(f"{text[:40]!r} given; allowed is a{' whole' if kind is int else ''} number of 0 or more")
 
 
+def table_file(text: str) -> Path:
+    """Read the name of a table to write; an ArgumentTypeError where it can be none."""
+    from torchsid.study.files import TABLES
+
+    path = Path(text)
+    if path.suffix not in TABLES:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} given; allowed are files that end in {', '.join(TABLES)}")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise argparse.ArgumentTypeError("a .parquet file needs the package 'pyarrow': pip install 'torchsid[files]'")
+    return path
+
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "directory": {"type": Path, "metavar": "RUN", "help": "the run's directory"},
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "a run, or a directory of runs"},
@@ -41,7 +54,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--data": {"metavar": "DIR", "help": "where the data files lie (default: where they lay in training)"},
     "--set": {"action": "append", "metavar": "KEY=VALUE", "help": "change a setting of the data, such as data.missing=text"},
     "--exit-when": {"metavar": "RULE", "help": "leave at the first sure stage: 'confidence>0.95' or 'entropy<0.1' (quoted)"},
-    "--csv": {"type": Path, "metavar": "FILE", "help": "write a row a sample, for a spreadsheet"},
+    "--table": {"type": table_file, "metavar": "FILE", "help": "write a row a sample: FILE ends in .csv, .jsonl or .parquet"},
     "--json": {"type": Path, "metavar": "FILE", "help": "write all that is found, with all its digits"},
 }
 """Arguments that several verbs take."""

@@ -25,7 +25,7 @@ _COLUMNS = ("rank", "name", "split", "row", "label", "suggested", "score", *_HEA
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_shared(parser, "directory", "--weights", "--data", "--json", "--csv")
+    add_shared(parser, "directory", "--weights", "--data", "--json", "--table")
     which = "which samples (default: train, by the network that was trained on them; all of them with --folds)"
     parser.add_argument("--split", nargs="+", choices=SPLITS, help=which)
     folds = "train K networks, each without a K-th of all samples, and let it judge those; what was interrupted goes on"
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     from torchsid.study.audit import Judge, audit_by, audit_page, beliefs_by, detection, disputes, rankings
     from torchsid.study.figures import card
-    from torchsid.study.files import write_csv, write_page
+    from torchsid.study.files import write_page, write_table
     from torchsid.study.folds import joined
     from torchsid.study.runs import load_run
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     names, stages = network.class_names, 1 if last_alone else cascade_of(network, args.directory).depth
     told = ranked | {kind: [names[index] for index in ranked[kind]] for kind in ("label", "suggested", "true") if kind in ranked}
-    told["agrees_from"] = [stage if stage <= stages else "never" for stage in ranked["agrees_from"]]
+    told["agrees_from"] = [str(stage) if stage <= stages else "never" for stage in ranked["agrees_from"]]
     kind = "training sample" if list(parts) == ["train"] else "sample"
     shown = _first({name: values[: args.top] for name, values in told.items()}, kind)
     who = "the last stage alone, the others were not trained to answer" if last_alone else f"all {stages} stages"
@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
     screen.show(*tables)
     about = about_run(args) | {"n": len(samples), "folds": args.folds, "noise": noise}
     write_json(screen, args, "audit", about | found | {"ranked": ranked})
-    if args.csv:
-        write_csv(args.csv, _rows(told), _COLUMNS)
-        screen.file("ranking", args.csv)
+    if args.table:
+        write_table(args.table, _rows(told), _COLUMNS)
+        screen.file("ranking", args.table)
     if args.page:
         log_beliefs = beliefs_by(jury, samples, order[: args.top], last_alone=last_alone)
         cards = []

@@ -19,6 +19,7 @@ KINDS = {  # where names and descriptions are; none of these modules imports tor
     "networks": "models:NETWORKS.descriptions",
     "heads": "heads:HEADS.descriptions",
     "learners": "learners:LEARNERS.descriptions",
+    "loggers": "training.loggers:LOGGERS.descriptions",
     "schedules": "core.schedules:DESCRIPTIONS.copy",
 }
 

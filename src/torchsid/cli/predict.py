@@ -23,7 +23,7 @@ _TOP = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    add_shared(parser, "directory", "--weights", "--exit-when", "--json", "--csv")
+    add_shared(parser, "directory", "--weights", "--exit-when", "--json", "--table")
     several = "an image file or a table, or a folder: all in it, in the order of their names; a text; or a row, as a JSON object"
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=several)
     parser.add_argument("--top", type=positive, metavar="K", help=f"classes to show (default: {_TOP})")
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print answers, or continuations; write the files that are asked for. Then a DataError names what could not be read."""
-    from torchsid.study.files import write_csv
+    from torchsid.study.files import write_table
     from torchsid.tasks.numbers import Numbers
 
     network, screen = training.load_network(args.directory, args.weights), Console()
@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
         tell = OfNumbers(numbers) if numbers else Classes(network.class_names, args.top or _TOP)
         about, rows, columns = *_answered(args, network, inputs, problems, screen, tell), tell.columns
     write_json(screen, args, "predictions", about_run(args) | about | {"problems": problems})
-    if args.csv:
+    if args.table:
         bad = [{"name": name, "problem": problem} for name, problem in problems.items()]
-        write_csv(args.csv, [*rows, *bad], (*columns, "problem"))
-        screen.file("predictions", args.csv)
+        write_table(args.table, [*rows, *bad], (*columns, "problem"))
+        screen.file("predictions", args.table)
     if problems:
         found = f"{len(problems)} of {len(problems) + len(rows)} inputs cannot be read"
         raise DataError(f"{found}:{bullets(problems.values(), len(problems))}")

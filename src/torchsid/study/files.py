@@ -6,7 +6,7 @@ Where the operating system refuses, all raise RunError.
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,10 @@ from torchsid.errors import RunError, printable
 if TYPE_CHECKING:
     from torchsid.show.page import Page
     from torchsid.show.svg import Drawing
+
+
+TABLES = (".csv", ".jsonl", ".parquet")
+"""Endings of the tables that can be written."""
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -32,15 +36,25 @@ def write_json(path: Path, value: object) -> None:
     write_file(path, json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> None:
-    """Write rows with these columns as CSV in UTF-8; what a row lacks is empty.
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows with these columns as the file's ending says, one of `TABLES`; what a row lacks is empty, or null.
 
-    What a spreadsheet would take for a formula, such as a file called `=1+1.png`, is marked as text by an apostrophe.
+    In CSV, what a spreadsheet would take for a formula, such as a file called `=1+1.png`, is marked as text by an apostrophe.
     """
+    whole = [{name: row.get(name) for name in columns} for row in rows]
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+
+        write_arrow(path, pa.Table.from_pylist(whole) if whole else pa.table({name: [] for name in columns}))
+        return
     text = io.StringIO()
+    if path.suffix == ".jsonl":
+        text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in whole)
+        write_file(path, text.getvalue())
+        return
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
-    for row in rows:
+    for row in whole:
         writer.writerow(
             {key: f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" and value else value for key, value in row.items()}
         )
@@ -50,11 +64,18 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[s
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     """Write rows with these columns, by name and Arrow's type (`string`, `int64`, `float64`); what a row lacks is null."""
     import pyarrow as pa
-    from pyarrow import parquet
 
     schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in columns.items()])
+    write_arrow(path, pa.Table.from_pylist(list(rows), schema=schema))
+
+
+def write_arrow(path: Path, table: Any) -> None:
+    """Write a table of Arrow as Parquet."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
     buffer = pa.BufferOutputStream()
-    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer)
+    parquet.write_table(table, buffer)
     write_file(path, buffer.getvalue().to_pybytes())
 
 

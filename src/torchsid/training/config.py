@@ -125,6 +125,9 @@ class TrainingConfig:
     """Seconds between checkpoints inside an epoch; 0 saves only at the end of each epoch."""
     start_from: str = ""
     """A run whose best weights this one starts from, by `torchsid train`; its vocabulary is taken over. Empty draws them."""
+    loggers: tuple[str, ...] = ()
+    """Who records the epochs besides `metrics.jsonl`: any of `tensorboard`, `mlflow` and `wandb`, each an extra of its name, or
+    `package.module:Class`."""
     patience: CountOrZero = 0
     """Stop after so many epochs without a better validation, by what the task is judged by; 0 never stops early."""
 
@@ -140,8 +143,6 @@ class WatchConfig:
     average does not. `torchsid certify` measures more, on all samples."""
     on_no_descent: Literal["warn", "stop"] = "warn"
     """What a stage that takes beliefs away from the targets leads to: a warning alone, or the end of the run; needs `certify`."""
-    tensorboard: bool = False
-    """Write TensorBoard files as well; needs `pip install 'torchsid[tensorboard]'`."""
 
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)

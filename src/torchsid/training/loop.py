@@ -27,7 +27,7 @@ from torchsid.learners.locality import gradient_conflict
 from torchsid.learners.sid import SID
 from torchsid.tasks.domain import PARTS, Splits, generator_at
 from torchsid.tasks.numbers import Numbers
-from torchsid.training import checkpoint
+from torchsid.training import checkpoint, loggers
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256
 from torchsid.training.evaluation import (
@@ -44,7 +44,7 @@ from torchsid.training.interval import wilson_interval
 from torchsid.training.lock import locked, refuse_if_in_use
 from torchsid.training.measured import Sums
 from torchsid.training.provenance import new_manifest
-from torchsid.training.reporter import Reporter, tensorboard, write_scalars
+from torchsid.training.reporter import Reporter
 from torchsid.training.run import WHICH, RunDirectory, check_directory
 from torchsid.training.session import Progress, Session, begin, create_run, reopen_run
 from torchsid.training.setup import Setup, choose_device, set_up
@@ -122,8 +122,7 @@ def train(
             if places:  # the data may have moved; the run keeps its configuration
                 setup = replace(setup, config=replace(config, data=replace(config.data, **places)))
             manifest = new_manifest(setup, command)
-            if config.watch.tensorboard:  # what cannot be recorded is an error now, not after the first epoch
-                tensorboard()
+            loggers.load(config.training.loggers)  # what cannot be recorded is an error now, not after the first epoch
             if world:
                 setup, manifest["workers"] = spread(setup, world)
             else:
@@ -226,8 +225,7 @@ def end_epoch(session: Session) -> None:
         **({"collected": progress.collected} if progress.collected else {}),
     )
     session.reporter.epoch(record)
-    if session.board:
-        write_scalars(session.board, record)
+    session.record(record)
     if descent:
         heed_descent(session, descent)
     merit, improved = ({**validation.get("scores", {}), **validation}[judged_by])[-1] if validation else 0.0, False

@@ -1,10 +1,7 @@
-"""Who hears of a run while it goes on: the seam between training and the terminal, and TensorBoard."""
+"""Who hears of a run while it goes on: the seam between training and the terminal."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from torchsid.errors import ConfigError
 
 
 class Reporter:
@@ -27,25 +24,3 @@ class Reporter:
 
     def interrupted(self, run: Path) -> None:
         """A signal ended the run early; it is saved and can be resumed."""
-
-
-def tensorboard() -> Callable[..., Any]:
-    """Return PyTorch's SummaryWriter; a ConfigError where the package is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        message = "watch.tensorboard = true needs TensorBoard: pip install 'torchsid[tensorboard]', or set it to false"
-        raise ConfigError([message]) from None
-    return SummaryWriter
-
-
-def write_scalars(board: Any, record: dict[str, Any]) -> None:
-    """Write the numbers of an epoch by a SummaryWriter; validation has the prior as stage 0."""
-    values = {name: record[name] for name in ("learning_rate", "train_loss", "samples_per_second", "memory_mib")}
-    values |= {f"train_accuracy/stage {stage}": each for stage, each in enumerate(record["train_accuracy"] or (), 1)}
-    for name in ("accuracy", "kl"):
-        values |= {f"validation_{name}/stage {i}": each for i, each in enumerate((record["validation"] or {}).get(name, ()))}
-    for name, value in values.items():
-        if value is not None:
-            board.add_scalar(name, value, record["step"])
-    board.flush()

@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,13 +16,14 @@ from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from torchsid.core.peak_memory import peak_memory_mib
 from torchsid.durable import append, os_errors, previous, replace_file
 from torchsid.errors import CheckpointError, DataError, NonFiniteError, RunError, bullets
-from torchsid.training import checkpoint
+from torchsid.training import checkpoint, loggers
 from torchsid.training.batches import Batch
 from torchsid.training.config import RunConfig, config_sha256, to_toml
 from torchsid.training.lock import LOCK
 from torchsid.training.measured import Sums
 from torchsid.training.provenance import data_changes, now
-from torchsid.training.reporter import Reporter, tensorboard
+from torchsid.training.recipes import describe
+from torchsid.training.reporter import Reporter
 from torchsid.training.run import WHICH, RunDirectory, Which, cut_back, synced_size
 from torchsid.training.setup import Setup
 from torchsid.training.spread import on_lead
@@ -96,7 +97,7 @@ class Session:
     reporter: Reporter
     stop: StopRequest
     trainer: Trainer
-    board: Any = None  # tensorBoard's writer, or None
+    record: Callable[[Mapping[str, Any]], None] = lambda _: None  # sends the record of an epoch to the loggers
     saved_at: float = field(default_factory=time.perf_counter)
     log_bytes: int = 0  # of metrics.jsonl, as far as this process knows
     holder: str = ""  # what the lock of the run directory says, where this process holds it
@@ -263,9 +264,10 @@ def begin(run: RunDirectory, setup: Setup, manifest: dict[str, Any], reporter: R
         if run.worker is None:
             session.holder = (run.path / LOCK).read_text("utf-8")
         session.saved = {which for which in WHICH if state and checkpoint.exists(run.checkpoint(which))}
-        if setup.config.watch.tensorboard and run.worker is None:
-            writer = tensorboard()(str(run.path / "tensorboard"), purge_step=session.global_step)
-            session.board = stack.enter_context(writer)
+        if run.worker is None:
+            chosen = {name: value for name, value, *_ in describe(setup.config)}
+            makes = loggers.load(setup.config.training.loggers)
+            session.record = stack.enter_context(loggers.record(makes, run.path, chosen, session.global_step, session.warn))
         try:
             session.log("resume" if session.global_step else "start", epoch=progress.epoch, step=progress.step)
             yield session

@@ -134,7 +134,7 @@ def test_runs_that_differ_in_their_seed_are_one_method_ordered_by_seed(make_run:
 
 
 def test_what_does_not_change_the_training_does_not_make_a_method(make_run: Make) -> None:
-    settings = {"watch.conflict": True, "watch.tensorboard": True, "training.threads": 4, "distributed.queue": 3}
+    settings = {"watch.conflict": True, "training.loggers": ["tensorboard"], "training.threads": 4, "distributed.queue": 3}
     assert names(make_run("a"), make_run("b", seed=1, settings=settings)) == ["SID"]
 
 

@@ -57,7 +57,7 @@ def test_the_commands_take_it(tmp_path: Path, settings: list[str], capsys: pytes
 def _continue(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Texts are continued; by a rule, with the stage of every token below it."""
     words = ["predict", str(run), "She sells sea shells", "by", "--tokens", "12"]
-    assert main([*words, "--json", str(tmp_path / "a.json"), "--csv", str(tmp_path / "a.csv")]) == 0
+    assert main([*words, "--json", str(tmp_path / "a.json"), "--table", str(tmp_path / "a.csv")]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     long, short = (found := json.loads((tmp_path / "a.json").read_text()))["continuations"]
     assert first == "She sells sea shells" + long["continuation"].partition("\n")[0]

@@ -55,9 +55,8 @@ def test_rows_of_files_and_of_json_are_answered(run: Path, tmp_path: Path, capsy
     rows.write_text("\n".join([",".join(names), *[",".join(str(i + k) for k in range(10)) for i in range(14)]]))
     one = json.dumps(dict.fromkeys(names))
     found = tmp_path / "found.csv"
-    assert (
-        main(["predict", str(run), str(rows), one, '{"age": 1}', "--csv", str(found), "--json", str(tmp_path / "found.json")]) == 2
-    )
+    words = ["predict", str(run), str(rows), one, '{"age": 1}', "--table", str(found)]
+    assert main([*words, "--json", str(tmp_path / "found.json")]) == 2
     captured = capsys.readouterr()
     assert "the row has no column" in captured.err
     with found.open() as file:

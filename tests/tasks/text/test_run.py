@@ -27,12 +27,27 @@ def test_the_commands_take_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["evaluate", run]) == 0
     assert "how many are there ?" in (tmp_path / "run" / "report.html").read_text()
     capsys.readouterr()
-    assert main(["predict", run, "who was it?", "x" * 300, " ", str(tmp_path / "trec-test.parquet")]) == 2
+    asked, bad, other = (tmp_path / name for name in ("asked.jsonl", "bad.jsonl", "notes.md"))
+    asked.write_text('{"text": "who was it?", "id": 1}\n{"text": "how many?", "id": 2}\n')
+    bad.write_text('{"text": "who was it?"}\n{"text": " "}\n')
+    other.write_text("who was it?")
+    answers = tmp_path / "answers.jsonl"
+    given = ["who was it?", "x" * 300, " ", *map(str, (asked, bad, other, tmp_path / "none.csv"))]
+    assert main(["predict", run, *given, "--table", str(answers)]) == 2
     captured = capsys.readouterr()
     assert "who was it?" in captured.out
-    assert "2 of 4 inputs cannot be read" in captured.err
-    assert "an empty text has no class" in captured.err
-    assert "is a file: give the text itself" in captured.err
+    assert "4 of 8 inputs cannot be read" in captured.err
+    for words in (
+        "an empty text has no class",
+        "row 1: its text is empty",
+        "is a file, but no table",
+        "none.csv: there is no such file",
+    ):
+        assert words in captured.err
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert [row["name"] for row in rows[:4]] == ["who was it?", "x" * 300, f"{asked}, row 0", f"{asked}, row 1"]
+    assert [rows[0][name] for name in ("answer", "belief")] == [rows[2][name] for name in ("answer", "belief")]
+    assert all(row["problem"] for row in rows[4:])
 
 
 @pytest.mark.parametrize("by", ["boundary", "graph"])

@@ -23,7 +23,7 @@ _SCORES = {
 _COSTS = ("seconds", "throughput", "memory", "kept")
 _COMPARED = ("accuracy", "best", "mae", "best-mae", "return", "best-return")
 _SIDE_EFFECTS = ("distributed.", "watch.")  # sections that a repetition may change without being another method
-_NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.checkpoint_every_seconds", "training.threads"}
+_NOT_THE_METHOD = {"recipe", "label", "training.seed", "training.checkpoint_every_seconds", "training.threads", "training.loggers"}
 _REMARKS = 5  # on the data, which the page shows
 _FEW = 3  # settings that a name can tell
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchsid.errors import DataError, printable
+from torchsid.errors import DataError, bullets, printable
 from torchsid.tasks.columns import chosen_columns, class_names, missing_shards, read_columns
 from torchsid.tasks.packages import require
 from torchsid.tasks.tables import is_parquet, parsed
@@ -61,7 +61,7 @@ def read(files: Sequence[Path], text: Sequence[str], label: Sequence[str]) -> Ro
     """
     rows, named = list[Row](), dict[tuple[str, ...], str]()
     for path in files:
-        table = _table(path, (text, label))
+        table = _table(path, (text, label), "set data.text and data.label")
         names = class_names(table.schema.metadata, table.column_names[1])
         named.setdefault(names, path.name)
         texts, labels = (column.to_pylist() for column in table.cast(_bytes_for_text(table)).columns)
@@ -74,6 +74,20 @@ def read(files: Sequence[Path], text: Sequence[str], label: Sequence[str]) -> Ro
     if len(named) > 1:
         raise DataError(f"the class names of {' and '.join(named.values())} differ")
     return Rows(rows, next(iter(named), ()), missing_shards(files))
+
+
+def read_texts(path: Path, text: Sequence[str]) -> list[str]:
+    """Return the texts of a file without labels; a DataError where it cannot be read, or with what is wrong with its rows."""
+    texts, problems = list[str](), list[str]()
+    table = _table(path, (text,), "the network was trained with texts from a column of that name, call it so")
+    for i, value in enumerate(table.cast(_bytes_for_text(table)).column(0).to_pylist()):
+        try:
+            texts.append(_text(value))
+        except ValueError as error:
+            problems.append(f"row {i}: {error}")
+    if problems or not texts:
+        raise DataError(f"{printable(str(path))} cannot be used:{bullets(problems or ['there are no rows'])}")
+    return texts
 
 
 def _text(value: Any) -> str:
@@ -107,16 +121,16 @@ def _decoded(value: Any) -> Any:
         raise ValueError(f"it is no UTF-8 (byte {value[error.start]:#04x})") from None
 
 
-def _table(path: Path, one_of: Sequence[Sequence[str]]) -> "Table":
-    """Return the column of texts and that of labels."""
+def _table(path: Path, one_of: Sequence[Sequence[str]], advice: str) -> "Table":
+    """Return the column of texts and that of labels, if one is asked for."""
     try:
         if is_parquet(path):
             return read_columns(path, one_of=one_of)
         table = parsed(path, dict.fromkeys(one_of[0], "binary"), extra="text")  # UTF-8 is looked at row by row
         return table.select(chosen_columns(path, table.column_names, one_of))
     except DataError as error:
-        advice = ": set data.text and data.label" if "has no column" in str(error) else ""
-        raise DataError(f"{error}{advice}") from None
+        way_out = f": {advice}" if "has no column" in str(error) else ""
+        raise DataError(f"{error}{way_out}") from None
 
 
 def _bytes_for_text(table: "Table") -> Any:

@@ -2,9 +2,11 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from html import escape
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -18,8 +20,8 @@ from torchsid.errors import DataError, printable
 from torchsid.settings import Count, Share, path_of
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.splitting import Labels, every_fifth, hold_out
-from torchsid.tasks.tables import files_of, in_order, left_out
-from torchsid.tasks.text.table import Row, read
+from torchsid.tasks.tables import KINDS, files_of, in_order, left_out
+from torchsid.tasks.text.table import Row, read, read_texts
 from torchsid.tasks.vocabulary import Bytes, FromFile, Pieces, Vocabulary, kind_of, remembered, taken_over
 
 
@@ -57,8 +59,6 @@ class Text(Task):
 
     known: Vocabulary | None = field(default=None, init=False, repr=False)
     """That of another data set, instead of one from the training part; see `like`."""
-
-    reads_files = False
 
     def __post_init__(self) -> None:
         assert self._kind  # or it is a ValueError
@@ -127,18 +127,31 @@ class Text(Task):
         """Return the text, as far as it is read."""
         return f"<code>{escape(remembered(about).decode(inputs[inputs != PADDING].to(torch.int64).numpy() - 1).lstrip())}</code>"
 
+    def readable(self, folder: Path) -> tuple[list[Path], list[str]]:
+        """Return the tables in a folder."""
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS), []
+
     def read(self, name: str, about: About) -> Tensor:
-        """Return a text as it is stored, int32 `[1, T]`."""
+        """Return a text, or all texts of a table of one of `KINDS`, as they are stored, int32 `[n, T]`."""
         if not name or name.isspace():
             raise DataError("an empty text has no class: give some words, in quotes")
         try:
             name.encode()
         except UnicodeEncodeError:
             raise DataError(f"{name!r} is no UTF-8") from None
-        stored, longer = self._encode([name], remembered(about))
+        texts, is_file = [name], False
+        with suppress(OSError, ValueError):  # too long a name, or none
+            is_file = Path(name).is_file()
+        if not is_file and name.endswith(KINDS) and not any(map(str.isspace, name)):
+            raise DataError(f"{name}: there is no such file")
+        if is_file:
+            if Path(name).suffix.lower() not in KINDS:
+                raise DataError(f"{name!r} is a file, but no table ({', '.join(KINDS)}): give its text itself, in quotes")
+            texts = read_texts(Path(name), self._columns("text"))
+        stored, longer = self._encode(texts, remembered(about))
         if longer:
-            what = f"{name[:40]!r} … is longer than data.length = {self.length} tokens"
-            warnings.warn(f"{what}: what is beyond is not read", stacklevel=2)
+            what = f"of {name[:40]!r} {longer} are" if len(texts) > 1 else f"{texts[0][:40]!r} … is"
+            warnings.warn(f"{what} longer than data.length = {self.length} tokens: what is beyond is not read", stacklevel=2)
         return stored
 
     def _columns(self, which: Literal["text", "label"]) -> Sequence[str]:
