@@ -24,12 +24,13 @@ autodoc_member_order = "bysource"
 nitpicky = False
 
 
-def write_settings(app: Sphinx) -> None:
-    """Write what docs/settings.md includes."""
-    generated = Path(app.srcdir) / "_generated"
-    generated.mkdir(exist_ok=True)
-    page = runpy.run_path(str(Path(app.srcdir) / "settings_reference.py"))["page"]
-    (generated / "settings.md").write_text(page() + "\n", encoding="utf-8")
+def write_references(app: Sphinx) -> None:
+    """Write what docs/settings.md and docs/command-line.md include."""
+    source = Path(app.srcdir)
+    (source / "_generated").mkdir(exist_ok=True)
+    for name in ("settings", "command"):
+        page = runpy.run_path(str(source / f"{name}_reference.py"))["page"]
+        (source / f"_generated/{name}.md").write_text(page() + "\n", encoding="utf-8")
 
 
 def run_tutorial(app: Sphinx, page: str, source: list[str]) -> None:
@@ -39,6 +40,6 @@ def run_tutorial(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Let the settings be written before the pages are read, and the tutorial run as it is."""
-    app.connect("builder-inited", write_settings)
+    """Let the references be written before the pages are read, and the tutorial run as it is."""
+    app.connect("builder-inited", write_references)
     app.connect("source-read", run_tutorial)

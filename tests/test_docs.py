@@ -1,9 +1,11 @@
-"""The reference in the docs leaves nothing out: no public name, no setting."""
+"""The reference in the docs leaves nothing out: no public name, no setting, no command and no option."""
 
 import re
 import runpy
 from importlib import import_module
+from inspect import isclass, isroutine
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -15,33 +17,26 @@ from torchsid.models import CLASSIFIERS, EXTRACTORS, NETWORKS
 from torchsid.registry import Registry
 from torchsid.settings import settings_of
 from torchsid.tasks import TASKS
+from torchsid.tasks.images.datasets import DATASETS
 from torchsid.training.recipes import describe, recipe_names, resolve
 
-DOCS = Path(__file__).parents[1] / "docs"
-SETTINGS = runpy.run_path(str(DOCS / "settings_reference.py"))["page"]()
-REFERENCE = (DOCS / "api.md").read_text("utf-8")
-PUBLIC = (
-    "torchsid",
-    "torchsid.anytime",
-    "torchsid.core.beliefs",
-    "torchsid.core.objective",
-    "torchsid.distributed.pipeline",
-    "torchsid.distributed.world",
-    "torchsid.errors",
-    "torchsid.heads",
-    "torchsid.heads.cost",
-    "torchsid.integrations.hf",
-    "torchsid.integrations.hub",
-    "torchsid.integrations.lightning",
-    "torchsid.integrations.sklearn",
-    "torchsid.learners",
-    "torchsid.models",
-    "torchsid.registry",
-    "torchsid.settings",
-    "torchsid.tasks",
-    "torchsid.tasks.images",
-    "torchsid.training",
-)
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {
+    path.name: re.sub("<!--.*?-->", "", path.read_text("utf-8"), flags=re.S) for path in [ROOT / "README.md", *DOCS.glob("*.md")]
+}
+SETTINGS: str = runpy.run_path(str(DOCS / "settings_reference.py"))["page"]()
+COMMANDS = runpy.run_path(str(DOCS / "command_reference.py"))
+
+
+def documented() -> set[int]:
+    """What the pages document: by autodoc one by one, by autodoc as a part of its module, or with its path in words."""
+    text = "\n".join([*PAGES.values(), SETTINGS])
+    names = set(re.findall(r"(?:`|auto(?:class|function|data):: )(torchsid(?:\.\w+)+)", text))
+    for module, members in re.findall(r"automodule:: (\S+)\n(?: +:no-index:\n)? +:members:(.*)", text):
+        every = [name for name in public_names(module) if isroutine(value := resolve_name(f"{module}:{name}")) or isclass(value)]
+        names |= {f"{module}.{name}" for name in members.replace(",", " ").split() or every}
+    return {id(resolve_name(name)) for name in names}
 
 
 def public_names(module: str) -> list[str]:
@@ -51,13 +46,54 @@ def public_names(module: str) -> list[str]:
     return [name for name in getattr(loaded, "__all__", own) if not name.startswith("_")]
 
 
-@pytest.mark.parametrize("module", PUBLIC)
-def test_every_public_name_is_in_the_reference(module: str) -> None:
-    assert not [name for name in public_names(module) if not re.search(rf"\b{name}\b", REFERENCE)]
+def declared() -> set[str]:
+    """The names that a package within this one declares to be public."""
+    source = [
+        path.relative_to(ROOT / "src") for path in (ROOT / "src/torchsid").rglob("__init__.py") if "__all__" in path.read_text()
+    ]
+    return {f"{module}.{name}" for module in (".".join(path.parent.parts) for path in source) for name in public_names(module)}
+
+
+def imported() -> set[str]:
+    """The names that the pages and the examples import."""
+    code = "\n".join([*PAGES.values(), *(path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py"))])
+    lines = re.findall(r"^ *from (torchsid[\w.]*) import ([\w, ]+)", code, re.M)
+    return {f"{module}.{name}" for module, names in lines for name in re.findall(r"\w+", names.split(" as ")[0])}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    names, found = declared() | imported() - {"torchsid.training"}, documented()  # a package is no name
+    assert len(names) > 50
+    assert [name for name in sorted(names) if id(resolve_name(name)) not in found] == []
+
+
+def test_every_command_is_in_the_reference_with_all_its_options() -> None:
+    assert "_generated/command.md" in PAGES["command-line.md"]
+    sections = dict(re.findall(r"^### `([^`]+)`\n(.*?)(?=^### |\Z)", COMMANDS["page"](), re.M | re.S))
+    for parser in COMMANDS["commands"]():
+        assert parser.description in sections[parser.prog]
+        for argument in COMMANDS["arguments"](parser):
+            assert argument.help, argument.dest
+            assert all(f"`{option}" in sections[parser.prog] for option in argument.option_strings)
+
+
+def test_every_command_on_a_page_has_the_options_and_settings_that_it_is_given_there() -> None:
+    takes = {each.prog: {*each._option_string_actions} for each in COMMANDS["commands"]()}
+    said = [
+        (page, line) for page, text in PAGES.items() for line in re.findall(r"(?<!\$ )torchsid [a-z].*", text.replace("\\\n", " "))
+    ]
+    for page, line in said:
+        words = re.split(r"[`#|]", line)[0].split()
+        command = max((prog for prog in takes if words[: len(prog.split())] == prog.split()), key=len)
+        options = {word.partition("=")[0] for word in words if re.fullmatch(r"--[a-z].*", word)}
+        assert options <= takes[command], f"{page}: {line}"
+        own = re.search(r"=\w+:\w+", line)  # something of the reader's, with settings of its own
+        settings = [] if own else re.findall(r"--set '?([a-z_]+\.[a-z_.]+)=", line)
+        assert [each for each in settings if not re.search(rf"`\[?{each}\b", SETTINGS)] == [], f"{page}: {line}"
 
 
 @pytest.mark.parametrize(
-    "registry", [LEARNERS, NETWORKS, EXTRACTORS, CLASSIFIERS, HEADS, TASKS], ids=lambda registry: registry.kind
+    "registry", [LEARNERS, NETWORKS, EXTRACTORS, CLASSIFIERS, HEADS, TASKS, DATASETS], ids=lambda registry: registry.kind
 )
 def test_every_setting_of_a_registry_is_described_in_the_reference(registry: Registry) -> None:
     for entry in registry.names():

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     several: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
 
     def add(name: str, models: str, summary: str) -> argparse.ArgumentParser:
-        bench = benches.add_parser(name, help=summary, allow_abbrev=False)
+        bench = benches.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", allow_abbrev=False)
         bench.add_argument("--model", nargs="+", default=models.split(), metavar="NAME", help=f"networks (default: {models})")
         bench.add_argument("--width", type=positive, metavar="W", help="of a network (default: its own)")
         bench.add_argument("--image-size", type=positive, metavar="S", help="pixels a side (default: 32)")

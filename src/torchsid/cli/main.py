@@ -39,7 +39,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command: every verb adds its arguments, and is listed with the first line of its file."""
+    """Return the parser of the whole command: every verb adds its arguments, and is described by its file's first words."""
     parser = argparse.ArgumentParser(
         prog="torchsid",
         description="Train networks without a global backward pass, and compare them with backpropagation.",
@@ -50,8 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error (also: TORCHSID_DEBUG=1)")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
-        name, summary = verb.__name__.rpartition(".")[-1], (verb.__doc__ or "").partition("\n")[0].partition(": ")[-1].rstrip(".")
-        verb_parser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
+        about, _, examples = (verb.__doc__ or "").strip().partition("\n\n")
+        name, summary = verb.__name__.rpartition(".")[-1], about.partition(": ")[-1].rstrip(".")
+        verb_parser = subparsers.add_parser(name, help=summary, epilog=examples, allow_abbrev=False)
+        verb_parser.description = f"{summary[:1].upper()}{summary[1:]}."
+        verb_parser.formatter_class = argparse.RawDescriptionHelpFormatter  # examples keep their lines
         verb_parser.set_defaults(run=verb.run)
         verb.add_arguments(verb_parser)
     return parser

@@ -17,7 +17,7 @@ from torchsid.core.beliefs import readable
 from torchsid.core.cascade import Positions
 from torchsid.core.weighting import counted
 from torchsid.errors import DataError
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 from torchsid.tasks.stored import Draws, Stored
 
 About = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 
 
 class File(NamedTuple):

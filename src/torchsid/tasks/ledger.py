@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torchsid.durable import replaced
 from torchsid.tasks import cache
 from torchsid.tasks.files import File, Files
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 from torchsid.tasks.progress import Progress, bounded, cores
 
 RECENT = 2 * 10**9  # nanoseconds: what was changed so short a time ago may change again within one tick of its file system's clock

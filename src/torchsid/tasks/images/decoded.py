@@ -24,7 +24,7 @@ from torchsid.tasks.images.raw import Pixels, RawPart, RawSet, sums_of
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import listing
 from torchsid.tasks.images.store import Bad, Chunk, Colour, Entry, Shape, Work
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 from torchsid.tasks.progress import cores, volume
 from torchsid.tasks.splitting import Labels
 from torchsid.tasks.stored import Reader, RowFile, Stored, Windowed

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from torchsid.errors import DataError, bullets
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 from torchsid.tasks.splitting import Labels
 from torchsid.tasks.stored import Stored
 

@@ -18,7 +18,7 @@ import numpy as np
 from torchsid.errors import DataError, printable
 from torchsid.tasks.files import Files
 from torchsid.tasks.images.encoded import Encoded, unchanged
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 from torchsid.tasks.splitting import Labels
 
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)  # what begins with a dot is nobody's sample

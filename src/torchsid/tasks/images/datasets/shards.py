@@ -25,7 +25,7 @@ from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Scan, listing
 from torchsid.tasks.images.sources import root_of
 from torchsid.tasks.images.tars import TarImages
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 from torchsid.tasks.parts import part_of
 from torchsid.tasks.progress import Progress
 from torchsid.tasks.splitting import Labels, a_fifth

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from torchsid.tasks.names import Names
+from torchsid.tasks.packed_names import Names
 
 LISTS = [[], ["a/b.png", "", "caf\udce9", "𠮷 x"], ["\udcc3", "\udca9"]]  # names that end and begin within a letter
 
