@@ -3,6 +3,7 @@
 # make soak    random settings, damage, kills and foreign models for an hour: make soak SECONDS=300 SEED=7
 # make lint    ruff and mypy --strict
 # make docs    the documentation, warnings are errors
+# make wheel-check  every extra from the built wheel, in an environment of its own; minutes
 # make bench   memory and time of a training step, against backpropagation
 # make clean   remove the virtual environment and everything built
 #
@@ -19,7 +20,7 @@ BENCH  ?= benchmarks/results
 SECONDS ?= 3600
 SEED   ?= 0
 
-.PHONY: demo test soak lint docs bench clean check-python check-torch
+.PHONY: demo test soak lint docs wheel-check bench clean check-python check-torch
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo check-torch
@@ -40,6 +41,10 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+wheel-check: $(VENV)/.dev check-torch
+	$(PIP) twine
+	$(BIN)/python -m tests.wheel $(ARGS)
 
 bench: $(VENV)/.demo check-torch
 	$(BIN)/torchsid bench step --json $(BENCH)/step.json

@@ -15,7 +15,7 @@ import torchsid
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "torchsid"
 MODULES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-FOUNDATION = {"durable", "errors", "lazy", "registry", "settings", "__about__", "__init__", "__main__"}  # every room may use these
+FOUNDATION = {"durable", "errors", "lazy", "packages", "registry", "settings", "__about__", "__init__", "__main__"}  # for all rooms
 LAZY = ("torchsid", "torchsid.tasks.images", "torchsid.training")  # packages whose public names are loaded on first use
 PICKLES = {"pickle", "_pickle", "cPickle", "pickle5", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

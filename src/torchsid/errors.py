@@ -25,6 +25,10 @@ class DataError(ValueError):
     """A data set is missing, damaged or does not fit the request; names file and row where there is one."""
 
 
+class MissingPackageError(ImportError, DataError):
+    """A package is not installed that this part needs; names the extra of torchsid that brings it."""
+
+
 class TargetError(ValueError):
     """A target is not a class in [0, C) nor a probability row, or lacks the full support that `reverse` needs."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from torchsid.errors import RunError
+from torchsid.errors import MissingPackageError
 from torchsid.show.page import Card, Cards, Code, Figures, Folded, Page, Section
 from torchsid.show.plots.belief_paths import river
 from torchsid.show.plots.curves import by_stage
@@ -61,7 +61,7 @@ def test_drawings_are_found_by_section_and_number() -> None:
 
 def test_without_jinja_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(RunError, match=r"pip install 'torchsid\[report\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'torchsid\[report\]'"):
         page().html()
 
 

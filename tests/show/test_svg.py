@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from torchsid.errors import RunError
+from torchsid.errors import MissingPackageError
 from torchsid.show.svg import INK, SERIES, Drawing, canvas, finish, standalone
 
 
@@ -62,5 +62,5 @@ def test_a_file_holds_drawings_one_below_the_other_in_colours_of_its_own() -> No
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(RunError, match=r"pip install 'torchsid\[report\]'"), canvas(10, 10):
+    with pytest.raises(MissingPackageError, match=r"pip install 'torchsid\[report\]'"), canvas(10, 10):
         pass

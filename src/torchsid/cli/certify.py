@@ -10,7 +10,7 @@ from torchsid import training
 from torchsid.cli.arguments import SPLITS, about_run, add_shared, cascade_of, load_splits, samples_of
 from torchsid.cli.console import Console, write_json
 from torchsid.cli.streams import emit
-from torchsid.errors import ConfigError, RunError, unknown_name
+from torchsid.errors import ConfigError, MissingPackageError, RunError, unknown_name
 
 if TYPE_CHECKING:
     from torchsid.core.objective import LocalObjective
@@ -100,7 +100,7 @@ def _write_page(args: argparse.Namespace, subject: "Subject", found: "Sequence[C
         write_page(out, page)
         if args.figures:
             write_figures(args.figures, page.drawings())
-    except RunError as error:
+    except (RunError, MissingPackageError) as error:
         if args.page or args.figures:
             raise
         screen.warning(f"no page: {error}")

@@ -8,6 +8,7 @@ from typing import Any
 from torchsid.cli.arguments import add_shared, find_runs
 from torchsid.cli.console import Console, abridged, write_json
 from torchsid.cli.streams import emit
+from torchsid.errors import MissingPackageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def print_comparison(screen: Console, runs: Sequence[Path]) -> dict[str, Any]:
 
     try:
         result = compare(runs)
-    except ImportError as error:
+    except MissingPackageError as error:
         screen.warning(f"no intervals and no differences: {error}")
         result = compare(runs, intervals=False)
     screen.show(summary_table(result), cost_table(result))

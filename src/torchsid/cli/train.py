@@ -14,7 +14,7 @@ from torchsid.cli.arguments import positive
 from torchsid.cli.compare import print_comparison
 from torchsid.cli.console import Console, command_of
 from torchsid.cli.streams import emit
-from torchsid.errors import CheckpointError, ConfigError, RunError
+from torchsid.errors import CheckpointError, ConfigError, MissingPackageError, RunError
 
 DEFAULT_OUT = Path("runs")
 MOST_SEEDS = 10_000
@@ -131,7 +131,7 @@ def _write_reports(runs: Sequence[Path], out: Path, screen: Console) -> None:
         reports = [render([run], run / "report.html") for run in runs]
         if len(runs) > 1:
             reports.append(render(runs, out / "report.html"))
-    except (RunError, ImportError) as error:
+    except (RunError, MissingPackageError) as error:
         screen.warning(f"no report: {error}")
     else:
         screen.file("report", reports[-1])

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from torchsid.errors import ConfigError, DataError, ExportError
-from torchsid.tasks.packages import require
+from torchsid.errors import ConfigError, ExportError, MissingPackageError
+from torchsid.packages import require
 
 Run = Callable[..., list[Tensor]]
 
@@ -38,7 +38,7 @@ def write(module: nn.Module, inputs: Sequence[Tensor], path: Path, about: Mappin
         to: the format.
 
     Raises:
-        DataError: a package is missing.
+        MissingPackageError: a package is not installed.
         ExportError: the module cannot be exported; says why.
     """
     if to not in SUFFIXES:
@@ -52,7 +52,7 @@ def write(module: nn.Module, inputs: Sequence[Tensor], path: Path, about: Mappin
             shapes = (tuple({0: batch} for _ in inputs),)
             program = torch.export.export(_Listing(module), tuple(inputs), dynamic_shapes=shapes, strict=False)
             return (_write_onnx if to == "onnx" else _write_program)(program, len(inputs), path, json.dumps(about))
-    except DataError:
+    except MissingPackageError:
         raise
     except Exception as error:  # of the exporter, in any of its passes
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torchsid.__about__ import __version__
 from torchsid.durable import check_replaceable, replace_file, replacing_directory
 from torchsid.errors import RunError
+from torchsid.packages import require
 from torchsid.study.statistics import proportion_interval
-from torchsid.tasks.packages import require
 from torchsid.training import checkpoint
 from torchsid.training.config import config_sha256, to_toml
 from torchsid.training.run import LoadedNetwork, RunDirectory, Which, load_network, open_run

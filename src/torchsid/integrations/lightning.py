@@ -8,12 +8,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchsid.core.learner import Learner, StepOutput, fill
+from torchsid.packages import missing
+
+try:
+    from lightning import LightningModule
+except ImportError as error:
+    raise missing("lightning", extra="lightning", purpose="a StagedModule") from error
 
 MakesOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakesScheduler = Callable[[Optimizer], LRScheduler]

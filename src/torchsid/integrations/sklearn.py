@@ -12,10 +12,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from torchsid.core.bins import Bins
@@ -23,7 +19,16 @@ from torchsid.core.objective import Alpha
 from torchsid.cut.assemble import staged_cascade
 from torchsid.learners.sid import SID
 from torchsid.models.classifiers.perceptron import perceptron
+from torchsid.packages import missing
 from torchsid.tasks.splitting import hold_out
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ImportError as error:
+    raise missing("sklearn", extra="sklearn", purpose="an estimator") from error
 
 Array = NDArray[Any]
 Network = nn.Module | Callable[[int, int], nn.Module]

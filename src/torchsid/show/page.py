@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from torchsid.__about__ import __version__
-from torchsid.errors import RunError
+from torchsid.packages import require
 from torchsid.show.svg import Drawing
 from torchsid.show.tables import Table
 
@@ -81,11 +81,10 @@ class Page:
     notes: Sequence[str] = ()  # what limits what is shown, a sentence each
 
     def html(self) -> str:
-        """Return the page; a RunError where Jinja is missing."""
-        try:
-            from jinja2 import Environment, PackageLoader, StrictUndefined
-        except ImportError:
-            raise RunError("a page needs Jinja; install it with pip install 'torchsid[report]'") from None
+        """Return the page; a MissingPackageError without Jinja."""
+        require("jinja2", extra="report", purpose="a page")
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
         loader = PackageLoader(__package__, "")
         made = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         number = count()

@@ -16,7 +16,7 @@ from io import StringIO
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from torchsid.errors import RunError
+from torchsid.packages import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,12 +43,15 @@ def look(index: int) -> tuple[str, str, str]:
 
 @contextmanager
 def canvas(width: float, height: float) -> "Iterator[tuple[Figure, Axes]]":
-    """Yield a figure of `width` × `height` CSS pixels with one pair of axes, in the page's style; a RunError without Matplotlib."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RunError("figures need matplotlib; install it with pip install 'torchsid[report]'") from None
+    """Yield a figure of `width` × `height` CSS pixels with one pair of axes, in the page's style.
+
+    Raises:
+        MissingPackageError: Matplotlib is missing.
+    """
+    require("matplotlib", extra="report", purpose="a figure")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     style = str(files("torchsid.show") / "figure.mplstyle")
     with mpl.rc_context(fname=style), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's typeface lacks; a name too long for a figure only costs space.

@@ -105,7 +105,7 @@ def write_figures(folder: Path, drawings: "Mapping[str, Drawing]") -> None:
 
 
 def write_page(path: Path, page: "Page") -> None:
-    """Write a page; a RunError where the path is a directory, or a package of the extra `torchsid[report]` is missing."""
+    """Write a page; a RunError where the path is a directory, a MissingPackageError without the extra `report`."""
     if path.is_dir():
         raise RunError(f"{path} is a directory; name the file to write, for example {path / 'report.html'}")
     write_file(path, "\n".join(map(printable, page.html().split("\n"))))  # a label may hold what no page can

@@ -5,13 +5,13 @@ All intervals cover 95 %.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from math import sqrt
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from torchsid.packages import require
 from torchsid.training.interval import wilson_interval
 
 _UPPER = 0.975  # the quantile at which an interval of 95 % ends
@@ -126,8 +126,5 @@ def _finite(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def scipy_stats() -> ModuleType:
-    """Return `scipy.stats`, which takes a second to import; an ImportError names the extra that brings it."""
-    try:
-        return import_module("scipy.stats")
-    except ImportError:
-        raise ImportError("intervals and p-values need SciPy; install it with pip install 'torchsid[report]'") from None
+    """Return `scipy.stats`, which takes a second to import; a MissingPackageError without SciPy."""
+    return require("scipy.stats", extra="report", purpose="an interval or a p-value")

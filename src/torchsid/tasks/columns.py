@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from torchsid.errors import DataError
-from torchsid.tasks.packages import require
+from torchsid.packages import require
 from torchsid.tasks.splitting import Labels
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from torchsid.errors import DataError, bullets, printable
+from torchsid.packages import require
 from torchsid.tasks.domain import PARTS
-from torchsid.tasks.packages import require
 from torchsid.tasks.parts import NAMES_OF
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchsid.errors import DataError, did_you_mean, printable
+from torchsid.packages import require
 from torchsid.settings import path_of
-from torchsid.tasks.packages import require
 
 Ids = NDArray[np.int64]
 

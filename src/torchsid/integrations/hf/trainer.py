@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from transformers import Trainer, TrainingArguments
 
 from torchsid.core.learner import Learner
 from torchsid.core.staged import StagedCascade
@@ -19,6 +18,12 @@ from torchsid.errors import ConfigError
 from torchsid.integrations.hf.heads import load_heads, save_heads
 from torchsid.integrations.hf.model import Batch, outcomes, problems_of, target_of, without_labels
 from torchsid.learners.sid import SID
+from torchsid.packages import missing
+
+try:
+    from transformers import Trainer, TrainingArguments
+except ImportError as error:
+    raise missing("transformers", extra="hf", purpose="SIDTrainer") from error
 
 _HEADS = 1e3  # what a head may cost, in stages: a readout of a large vocabulary costs more than the layers of a small model
 

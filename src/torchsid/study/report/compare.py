@@ -72,7 +72,7 @@ def compare(runs: Sequence[str | Path | RunRecord], *, intervals: bool = True) -
 
     Raises:
         RunError: No runs are given, or one cannot be read.
-        ImportError: SciPy is missing.
+        MissingPackageError: SciPy is missing.
     """
     if not runs:
         raise RunError("no runs given; name one run directory at least")

@@ -45,7 +45,8 @@ _WRITTEN = 20  # classes up to which a confusion matrix has its counts
 def render(runs: Sequence[str | Path], out: str | Path) -> Path:
     """Write the report of the run directories `runs` to the file `out`, whole or not at all, and return its path.
 
-    A run that cannot be read, a file that cannot be written, and a missing package of `torchsid[report]` are a RunError.
+    A run that cannot be read and a file that cannot be written are a RunError, a package of the extra `report` that is missing a
+    MissingPackageError.
     """
     out = Path(out)
     write_page(out, report_page(compare(runs)))

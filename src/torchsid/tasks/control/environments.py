@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torchsid.errors import DataError
-from torchsid.tasks.packages import require
+from torchsid.packages import require
 
 Act = Callable[[Tensor], NDArray[np.int64]]
 """From observations `[E, d]` to actions, from 0, `[E]`."""

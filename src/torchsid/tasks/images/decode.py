@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from torchsid.errors import DataError, printable
+from torchsid.packages import require
 from torchsid.tasks.images.raw import Pixels
-from torchsid.tasks.packages import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,11 +62,11 @@ def opened(data: bytes | None) -> "Image":
     """Return an image of which the first bytes have been read; raises as `decode`."""
     if not data:
         raise DataError("no image bytes")
-    pillow = require("PIL.Image", extra="files", purpose="decoding images")
     if data.startswith(_JPEG_XL):
         require("pillow_jxl", extra="jxl", purpose="decoding JPEG XL images")
     elif _HEIF.match(data):
         require("pillow_heif", extra="heif", purpose="decoding HEIF images").register_heif_opener()
+    pillow = require("PIL.Image", extra="files", purpose="decoding images")
     try:
         image: Image = pillow.open(io.BytesIO(data))
     except pillow.UnidentifiedImageError:

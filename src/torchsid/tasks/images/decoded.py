@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from torchsid.errors import DataError, bullets
+from torchsid.errors import DataError, MissingPackageError, bullets
 from torchsid.tasks import cache
 from torchsid.tasks.images import store
 from torchsid.tasks.images.decode import named, opened, pixels, problem_of
@@ -160,7 +160,7 @@ class Decoding(Work):
         except ChangedError as error:
             raise DataError(f"{self.images.where(i)}: {error}; start again when the files stay as they are") from None
         except Exception as error:  # decoders raise errors of every kind
-            if isinstance(error.__cause__, ImportError):  # a package is missing: nobody's bad sample
+            if isinstance(error, MissingPackageError):  # nobody's bad sample
                 raise
             return problem_of(error)
 

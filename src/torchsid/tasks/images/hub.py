@@ -12,6 +12,7 @@ import numpy as np
 
 from torchsid.durable import replaced
 from torchsid.errors import DataError, printable
+from torchsid.packages import require
 from torchsid.tasks import cache, ledger
 from torchsid.tasks.files import Files
 from torchsid.tasks.images import stream
@@ -22,7 +23,6 @@ from torchsid.tasks.images.encoded import Catalogue, Encoded
 from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.scan import Scan
-from torchsid.tasks.packages import require
 from torchsid.tasks.parts import NAMES_OF
 from torchsid.tasks.splitting import Labels, every_fifth
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from torchsid.errors import DataError, printable
+from torchsid.packages import require
 from torchsid.tasks.columns import class_names, integers, missing_shards, opened
 from torchsid.tasks.images.encoded import Catalogue, Encoded, unchanged
 from torchsid.tasks.images.sources import Files, Source
-from torchsid.tasks.packages import require
 from torchsid.tasks.splitting import Labels
 
 if TYPE_CHECKING:

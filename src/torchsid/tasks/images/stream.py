@@ -16,11 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from torchsid.errors import DataError, printable
+from torchsid.errors import DataError, MissingPackageError, printable
+from torchsid.packages import require
 from torchsid.tasks import cache
 from torchsid.tasks.images.decode import opened, pixels
 from torchsid.tasks.images.request import Request
-from torchsid.tasks.packages import require
 
 CLASSES = "classes.txt"
 _COUNT = 2_000  # images of an archive
@@ -103,7 +103,7 @@ def _stored(value: Mapping[str, Any] | None, size: int) -> bytes:
             return data
         array = pixels(opened(data), size=(size, size))
     except Exception as error:  # decoders raise errors of every kind
-        if isinstance(error.__cause__, ImportError):  # a package is missing: nobody's bad sample
+        if isinstance(error, MissingPackageError):  # nobody's bad sample
             raise
         return data
     file = io.BytesIO()

@@ -5,7 +5,7 @@ from importlib import import_module
 import numpy as np
 
 from torchsid.errors import DataError, unknown_name
-from torchsid.tasks.packages import require
+from torchsid.packages import require
 from torchsid.tasks.tabular.table import Table
 
 LOADERS = {"breast-cancer": "load_breast_cancer", "diabetes": "load_diabetes", "iris": "load_iris", "wine": "load_wine"}

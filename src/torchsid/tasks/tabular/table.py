@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchsid.errors import DataError, printable
+from torchsid.packages import require
 from torchsid.tasks.columns import missing_shards, opened
-from torchsid.tasks.packages import require
 from torchsid.tasks.tables import SEPARATORS, is_parquet, parsed
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchsid.errors import DataError, bullets, printable
+from torchsid.packages import require
 from torchsid.tasks.columns import chosen_columns, class_names, missing_shards, read_columns
-from torchsid.tasks.packages import require
 from torchsid.tasks.tables import is_parquet, parsed
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
 """A data set of the Hugging Face `datasets` package on disk: a folder that `save_to_disk` has written."""
 
 from torchsid.errors import DataError, printable
+from torchsid.packages import require
 from torchsid.tasks.images import hub
 from torchsid.tasks.images.decoded import decoded
 from torchsid.tasks.images.raw import RawSet
 from torchsid.tasks.images.request import Request
 from torchsid.tasks.images.sources import root_of
-from torchsid.tasks.packages import require
 
 _MARKS = ("dataset_dict.json", "state.json")
 
