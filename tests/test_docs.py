@@ -93,6 +93,19 @@ def test_every_command_on_a_page_has_the_options_and_settings_that_it_is_given_t
 
 
 @pytest.mark.parametrize(
+    "task",
+    [
+        *("data", "model", "method", "head", "task", "many workers", "slow lines", "a GPU"),
+        *("noisy labels", "early exit", "export", "fine-tune with Hugging Face"),
+    ],
+)
+def test_the_first_page_leads_to_every_how_to(task: str) -> None:
+    (page, section) = re.findall(rf"\[{task}\]\(([\w-]+\.md)#?([\w-]*)\)", PAGES["index.md"])[0]
+    headings = [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in re.findall(r"^#+ (.+)$", PAGES[page], re.M)]
+    assert not section or section in headings
+
+
+@pytest.mark.parametrize(
     "registry", [LEARNERS, NETWORKS, EXTRACTORS, CLASSIFIERS, HEADS, TASKS, DATASETS], ids=lambda registry: registry.kind
 )
 def test_every_setting_of_a_registry_is_described_in_the_reference(registry: Registry) -> None:

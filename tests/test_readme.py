@@ -69,3 +69,12 @@ def test_shell_blocks_run(page: Path, code: str, tmp_path: Path, monkeypatch: py
 def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "block", "exec"), {"__name__": "__main__"})
+
+
+def test_the_readme_has_short_lines_and_links_that_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert max(map(len, text.splitlines())) <= 120
+    for path, section in re.findall(r"(?:\]\(|src(?:set)?=\")(?!https)([^)#\"]+)#?([\w-]*)", text):
+        assert (ROOT / path).exists(), path
+        headings = re.findall("^#+ (.+)$", (ROOT / path).read_text("utf-8"), re.M) if section else []
+        assert section in [*(re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings), ""], section
