@@ -143,7 +143,7 @@ Trainer(max_epochs=1, logger=False, enable_checkpointing=False).fit(StagedModule
         ),
         rows("a,b,price", "f'{i % 7},{i % 5},{i % 7 + i}'"),
     ),
-    **{name: Check((f"torchsid train digits-staged {SMALL} --set training.loggers=['{name}'] --out {{out}}",)) for name in LOGGERS},
+    **{name: Check((f"torchsid train digits {SMALL} --set 'training.loggers=[\"{name}\"]' --out {{out}}",)) for name in LOGGERS},
     "text": Check(
         (f"torchsid train trec --data rows.csv {SMALL} --out {{out}}", "torchsid predict {out} 'who is it'"),
         rows("text,label", 'f\'{("who is", "what was")[i % 2]} it {i},{i % 2}\''),

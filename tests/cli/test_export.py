@@ -43,7 +43,8 @@ def test_an_onnx_file_prepares_its_inputs_takes_any_batch_and_says_what_it_is(tr
         assert np.allclose(np.exp(found), network.learner.log_beliefs(network.prepare(part))[-1].exp(), atol=1e-5)
     about = json.loads(served.get_modelmeta().custom_metadata_map["torchsid"])
     assert about["class_names"] == [str(digit) for digit in range(10)]
-    assert about["inputs"] == {"shape": ["batch", *inputs.shape[1:]], "dtype": "uint8", "are": "as the data set stores them"}
+    assert about["inputs"] == {"shape": ["batch", *inputs.shape[1:]], "dtype": "uint8"}
+    assert about["inputs_are"] == "as the data set stores them"
 
 
 @pytest.mark.parametrize("recipe", ["digits-staged", "digits"])
@@ -88,9 +89,9 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(trained: Trai
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "train.py").write_text("pass")
     for words, told in {
-        (plain, "--exits", "--to", "tflite", "--out", tmp_path / "x"): "--to tflite: allowed is onnx or torch-export",
-        (plain, "--exits", "--out", tmp_path / "x"): "trained a network without stages",
-        (cut, "--stages", "9", "--out", tmp_path / "x"): "--stages 9: give 1 to 2",
+        (plain, "--exits", "--to", "tflite", "--out", tmp_path / "x"): "to = 'tflite': allowed is onnx or torch-export",
+        (plain, "--exits", "--out", tmp_path / "x"): "exits: the network has no stages, leave it out",
+        (cut, "--stages", "9", "--out", tmp_path / "x"): "stages = 9: give 1 to 2",
         (cut, "--out", tmp_path / "mine"): "holds other things",
         (cut, "--out", tmp_path / "code"): "holds other things",
         (tmp_path / "nothing",): "is no directory",

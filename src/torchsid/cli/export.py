@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the files and say how far their answers lie from the network's."""
-    from torchsid.export.export import export
+    from torchsid.export.runs import export_run
 
     directory, screen = training.open_run(args.directory), Console()
     network = training.load_network(directory, args.weights)
     settings = {"to": args.to, "stages": args.stages, "exits": args.exits, "half": args.half}
-    found = export(network, directory, args.out or args.directory / "export", **settings)
+    found = export_run(network, directory, args.out or args.directory / "export", **settings)
     for path in found.paths:
         screen.file("export", path)
     emit(f"probabilities differ from the network's by {found.difference:.1e} at most")

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import call, logits_of
-from torchsid.core.cascade import Cascade
 from torchsid.core.shared import SharedCascade
 from torchsid.core.staged import OwnHead, StagedCascade
 from torchsid.cut.boundary import Boundaries, tensors_of
@@ -93,22 +92,21 @@ class StagedStage(nn.Module):
         return (*([] if last else [*found, *beside]), to_log_belief(logits))
 
 
-def stages_of(cascade: Cascade, prepare: Prepare, stored: Tensor) -> list[nn.Module]:
+def stages_of(cascade: nn.Module, prepare: Prepare, stored: Tensor) -> list[nn.Module]:
     """Return a module for each stage, of which the first reads stored inputs `[B, ...]` as the given ones are.
 
     Raises:
-        ExportError: torch.fx cannot make modules of the pieces.
+        ExportError: it is another kind of cascade, or torch.fx cannot make modules of the pieces.
     """
     if isinstance(cascade, SharedCascade):
         return [SharedStage(cascade, stage, prepare) for stage in range(cascade.depth)]
-    assert isinstance(cascade, StagedCascade)
-    x, own = prepare(stored), cascade.segments
     try:
+        if not isinstance(cascade, StagedCascade):
+            raise CutError(f"a {type(cascade).__name__} has no pieces")
+        x, own = prepare(stored), cascade.segments
         assert isinstance(own, Boundaries | GraphSegments)
         segments = own if isinstance(own, GraphSegments) else GraphSegments(cascade.model, own.cuts, x)
     except CutError as error:
-        raise ExportError(
-            f"the stages cannot be told apart: {error}; export the whole network, without --exits and --stages"
-        ) from None
+        raise ExportError(f"the stages cannot be told apart: {error}; export the whole network, without exits and stages") from None
     masked = cascade.mask_of(x) is not None
     return [StagedStage(cascade, segments, stage, prepare, masked=masked) for stage in range(cascade.depth)]
