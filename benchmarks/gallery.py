@@ -14,9 +14,9 @@ PAGE = ROOT / "docs" / "gallery.md"
 INTRODUCTION = """\
 # Gallery of experiments
 
-Every question of [`torchsid experiment`](experiments.md) as it was answered on two processor cores: bars and bands are 95 %
-intervals over seeds. Seeds, learning rates, differences and p-values are in `benchmarks/results/experiments/NAME/`: `results.json`
-and, tidy, `results.parquet`. What all of it says about the paper's claims is on [a page of its own](verdict.md).
+The answers of [`torchsid experiment`](experiments.md) on two processor cores: bars and bands are 95 % intervals over seeds. Seeds,
+learning rates, differences and p-values are in `benchmarks/results/experiments/NAME/`: `results.json` and, as a tidy table,
+`results.parquet`. [The verdict](verdict.md) says what they mean for the paper's claims.
 """
 
 
