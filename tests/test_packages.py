@@ -70,6 +70,8 @@ def test_every_extra_that_is_named_exists_and_is_tried_from_a_wheel() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]
     named = [found for page in pages for found in re.findall(r"torchsid\[([\w,]+)\]", page.read_text("utf-8"))]
     assert set(",".join(named).split(",")) <= set(EXTRAS)
+    install = re.findall(r"^## Install\n(.*?)^## ", pages[0].read_text("utf-8"), re.MULTILINE | re.DOTALL)[0]
+    assert EXTRAS.keys() - {"dev", "docs"} <= set(re.findall(r"`(\w+)`", install))
     assert CHECKS.keys() == EXTRAS.keys() - {"dev", "docs"}
 
 

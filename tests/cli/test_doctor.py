@@ -1,5 +1,7 @@
 """`torchsid doctor` says what is there, and tries it."""
 
+from pathlib import Path
+
 import pytest
 
 from torchsid.cli import doctor
@@ -20,6 +22,11 @@ def test_a_machine_that_computes_nonsense_is_told(capsys: Output, monkeypatch: p
     assert main(["doctor"]) == 2
     assert "something is wrong here" in capsys.readouterr().out
     assert main(["doctor", "--no-test"]) == 0
+
+
+def test_without_an_installation_there_are_no_extras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    assert doctor.extras() == {}
 
 
 def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

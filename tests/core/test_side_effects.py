@@ -108,7 +108,7 @@ def test_whatever_a_forward_pass_makes_is_forgotten_and_originals_are_untouched(
 
 
 def test_a_scripted_part_is_restored_too() -> None:
-    with pytest.warns(DeprecationWarning, match="script"):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="script"):
         module = nn.Sequential(torch.jit.script(nn.BatchNorm1d(3)))
     with without_side_effects(module.train()):
         module(torch.randn(4, 3))

@@ -46,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
 def extras() -> dict[str, tuple[list[str], list[str]]]:
     """Return for each extra, but those for developers, the packages that are there, with versions, and the others."""
     found: dict[str, tuple[list[str], list[str]]] = {}
-    for requirement in requires("torchsid") or ():
+    try:
+        requirements = requires("torchsid") or ()
+    except PackageNotFoundError:  # the source is on the path, and nothing is installed
+        return found
+    for requirement in requirements:
         asked = match(r"([\w.-]+).*extra == ['\"](\w+)['\"]", requirement)
         if asked is None or asked[2] in _FOR_DEVELOPERS:
             continue
