@@ -199,7 +199,7 @@ def test_what_hides_a_model_is_named_with_the_way_out(model: Callable[[], nn.Mod
 
 
 def test_a_scripted_model_is_refused_and_a_scripted_part_is_one_piece() -> None:
-    with pytest.warns(DeprecationWarning, match="script"):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="script"):
         scripted = torch.jit.script(Chain())
     with pytest.raises(CutError, match="the model is scripted, and its submodules run outside Python"):
         build(scripted)

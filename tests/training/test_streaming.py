@@ -28,6 +28,12 @@ WAYS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _server() -> None:
+    """As programs do: PyTorch has its handler of dead processes from now on, and Python 3.14 the server that makes them."""
+    list(DataLoader(range(2), num_workers=1))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs of two kinds, of different sizes and types; two epochs of 7 steps."""
@@ -53,7 +59,7 @@ def reference(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def children() -> list[psutil.Process]:
-    return [process for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in psutil.Process().children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.parametrize("way", ["read from the cache", "decoded by processes"])
@@ -87,7 +93,6 @@ def test_a_file_that_vanishes_ends_a_run_that_is_saved(photos: Photos, folder: P
 
 
 def test_a_run_whose_decoding_process_is_killed_goes_on_with_fewer(photos: Photos, reference: Path, tmp_path: Path) -> None:
-    list(DataLoader(range(2), num_workers=1))  # as programs do; PyTorch has its handler of dead processes from now on
     before = children()
 
     def kill(epoch: int, step: int) -> None:

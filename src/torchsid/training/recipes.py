@@ -156,7 +156,7 @@ def describe(config: RunConfig) -> list[tuple[str, object, str, str]]:
 
 def _rows(prefix: str, section: object, settings: Mapping[str, Setting] | None = None) -> Iterator[tuple[str, object, str, str]]:
     kind: Callable[..., Any] = type(section)
-    for name, setting in (settings or settings_of(kind)).items():
+    for name, setting in (settings_of(kind) if settings is None else settings).items():
         value, text = getattr(section, name), setting.description
         if is_dataclass(value):
             yield from _rows(f"{prefix}{name}.", value)
