@@ -50,12 +50,12 @@ def table_file(text: str) -> Path:
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "directory": {"type": Path, "metavar": "RUN", "help": "the run's directory"},
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "a run, or a directory of runs"},
-    "--weights": {"choices": ("best", "last"), "default": "best", "help": "by validation accuracy, or last (default: %(default)s)"},
-    "--data": {"metavar": "DIR", "help": "where the data files lie (default: where they lay in training)"},
+    "--weights": {"choices": ("best", "last"), "default": "best", "help": "best by validation, or last (default: %(default)s)"},
+    "--data": {"metavar": "DIR", "help": "where the data files are (default: where they were in training)"},
     "--set": {"action": "append", "metavar": "KEY=VALUE", "help": "change a setting of the data, such as data.missing=text"},
-    "--exit-when": {"metavar": "RULE", "help": "leave at the first sure stage: 'confidence>0.95' or 'entropy<0.1' (quoted)"},
-    "--table": {"type": table_file, "metavar": "FILE", "help": "write a row a sample: FILE ends in .csv, .jsonl or .parquet"},
-    "--json": {"type": Path, "metavar": "FILE", "help": "write all that is found, with all its digits"},
+    "--exit-when": {"metavar": "RULE", "help": "stop at the first sure stage: 'confidence>0.95' or 'entropy<0.1' (quoted)"},
+    "--table": {"type": table_file, "metavar": "FILE", "help": "write a row per sample: FILE ends in .csv, .jsonl or .parquet"},
+    "--json": {"type": Path, "metavar": "FILE", "help": "write all results, with all digits"},
 }
 """Arguments that several verbs take."""
 

@@ -1,4 +1,4 @@
-"""`torchsid audit`: rank samples whose labels are probably wrong, as the stages of a trained run see them."""
+"""`torchsid audit`: rank samples whose labels are probably wrong, by the beliefs of a trained run's stages."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ _COLUMNS = ("rank", "name", "split", "row", "label", "suggested", "score", *_HEA
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_shared(parser, "directory", "--weights", "--data", "--json", "--table")
-    which = "which samples (default: train, by the network that was trained on them; all of them with --folds)"
+    which = "which samples (default: train, judged by the network that was trained on them; with --folds all)"
     parser.add_argument("--split", nargs="+", choices=SPLITS, help=which)
-    folds = "train K networks, each without a K-th of all samples, and let it judge those; what was interrupted goes on"
+    folds = "train K networks, each without a K-th of all samples, which it then judges; continues where it stopped"
     parser.add_argument("--folds", type=positive, metavar="K", help=folds)
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="samples to show (default: %(default)s)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write a page that shows the samples")

@@ -39,15 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def add(name: str, models: str, summary: str) -> argparse.ArgumentParser:
         bench = benches.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", allow_abbrev=False)
         bench.add_argument("--model", nargs="+", default=models.split(), metavar="NAME", help=f"networks (default: {models})")
-        bench.add_argument("--width", type=positive, metavar="W", help="of a network (default: its own)")
-        bench.add_argument("--image-size", type=positive, metavar="S", help="pixels a side (default: 32)")
-        bench.add_argument("--classes", type=positive, metavar="C", help="of images and texts (default: 10)")
+        bench.add_argument("--width", type=positive, metavar="W", help="width of the network (default: its own)")
+        bench.add_argument("--image-size", type=positive, metavar="S", help="side of an image in pixels (default: 32)")
+        bench.add_argument("--classes", type=positive, metavar="C", help="classes of images and texts (default: 10)")
         bench.add_argument("--context", type=positive, metavar="T", help="tokens of a text (default: 64)")
-        bench.add_argument("--vocabulary", type=positive, metavar="V", help="that tokens are of (default: 65)")
-        bench.add_argument("--head", metavar="KIND", help="of the stages, with settings KIND:SETTING=VALUE,… (default: auto)")
-        bench.add_argument("--max-head-share", type=float, metavar="X", help="of a head in an even stage's work (default: 0.25)")
-        bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="samples (default: %(default)s)")
-        bench.add_argument("--threads", type=positive, default=0, metavar="N", help="of PyTorch, in each process")
+        bench.add_argument("--vocabulary", type=positive, metavar="V", help="size of the vocabulary (default: 65)")
+        bench.add_argument("--head", metavar="KIND", help="belief head, with settings KIND:SETTING=VALUE,… (default: auto)")
+        bench.add_argument("--max-head-share", type=float, metavar="X", help="most work of a head, over a stage's (default: 0.25)")
+        bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="samples of a step (default: %(default)s)")
+        bench.add_argument("--threads", type=positive, default=0, metavar="N", help="threads of PyTorch in each process")
         add_shared(bench, "--json")
         return bench
 
@@ -55,29 +55,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     step = add("step", SHARED, "time of a step, all contenders interleaved in one process")
     pipeline = add("pipeline", "resnet-18 vit-blocks mlp", "SID on several workers, against backpropagation's pipelines")
     for bench in (memory, step):
-        bench.add_argument("--stages", **several, help="to cut a classifier into (default: 2 4 8 12)")
-        bench.add_argument("--blocks", **several, help="of a network that lets them be chosen; without --stages as many stages")
-        variants = "groups of rows: float32 (default), bfloat16, channels-last, compiled, captured (CUDA), or several joined by +"
+        bench.add_argument("--stages", **several, help="numbers of stages to cut a classifier into (default: 2 4 8 12)")
+        bench.add_argument(
+            "--blocks", **several, help="numbers of blocks, if the network has that setting; without --stages also of stages"
+        )
+        variants = "options of all contenders: float32 (default), bfloat16, channels-last, compiled, captured (CUDA), joined by +"
         bench.add_argument("--variant", nargs="+", default=["float32"], metavar="V", help=variants)
         bench.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: auto)")
     memory.set_defaults(measure=_memory)
 
-    step.add_argument("--depths", **several, help="of the shared cascade (default: 4 8 16 64 256)")
+    step.add_argument("--depths", **several, help="depths of the shared cascade (default: 4 8 16 64 256)")
     step.add_argument("--rounds", type=positive, default=12, metavar="N", help="rounds (default: %(default)s)")
     step.add_argument("--trace", action="store_true", help="print the order of events within a step")
     step.add_argument("--figure", type=Path, metavar="FILE", help="draw memory against time, as SVG")
     step.set_defaults(measure=_step, draw=_tradeoffs)
 
-    for name, default, what in (("workers", 2, "processes"), ("stages", 8, "to cut a model into"), ("rounds", 5, "rounds")):
+    for name, default, what in (("workers", 2, "processes"), ("stages", 8, "stages to cut a model into"), ("rounds", 5, "rounds")):
         pipeline.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=f"{what} (default: {default})")
-    pipeline.add_argument("--blocks", type=positive, metavar="N", help="of networks that let them be chosen (default: 16)")
-    tried = "parts of a batch: each is tried, the best counts (default: 4 8)"
+    pipeline.add_argument("--blocks", type=positive, metavar="N", help="blocks, if the network has that setting (default: 16)")
+    tried = "numbers of parts of a batch: the best counts (default: 4 8)"
     pipeline.add_argument("--micro-batches", **several, default=[4, 8], help=tried)
-    pipeline.add_argument("--wire", default="float32", metavar="TYPE", help="of SID's features, or bfloat16 (default: float32)")
+    pipeline.add_argument("--wire", default="float32", metavar="TYPE", help="type of SID's features: float32 (default) or bfloat16")
     pipeline.add_argument("--queue", type=positive, default=2, metavar="N", help="messages between two workers (default: 2)")
     fresh = "measure memory as well, each contender in fresh processes (default: yes, except under torchrun)"
     pipeline.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help=fresh)
-    pipeline.add_argument("--figure", type=Path, metavar="FILE", help="draw what each worker does when, as SVG; one file a model")
+    pipeline.add_argument("--figure", type=Path, metavar="FILE", help="draw what each worker does when, as SVG; one file per model")
     pipeline.set_defaults(measure=_pipeline, draw=_timelines, threads=1)
 
 

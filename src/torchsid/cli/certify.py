@@ -1,4 +1,4 @@
-"""`torchsid certify`: say which statements of the theory hold for a trained cascade, on which share of which data, and why."""
+"""`torchsid certify`: measure which statements of the theory hold for a trained cascade, and for what share of which data."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_shared(parser, "directory", "--weights", "--data", "--json")
-    parser.add_argument("--split", nargs="+", choices=SPLITS, help="which samples (default: all there are)")
+    parser.add_argument("--split", nargs="+", choices=SPLITS, help="which samples (default: all)")
     parser.add_argument("--classes", nargs=3, metavar="CLASS", help="corners of the triangle (default: those most often confused)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="where the page goes (default: certificate.html in RUN)")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files too")

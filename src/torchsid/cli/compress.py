@@ -1,8 +1,8 @@
-"""`torchsid compress`: quantise the weights of a trained run stage by stage, without labels, and say what that costs.
+"""`torchsid compress`: quantise the weights of a trained run stage by stage, without labels, and measure what that costs.
 
 torchsid compress RUN                                   8, 4 and 3 bits, by rounding and by COMQ
-torchsid compress RUN --bits 4 --method comq-refit      each stage fitted to what the quantised ones before it hand on
-torchsid compress RUN --figure smaller.svg              beside it fewer stages, and exits where a stage is sure
+torchsid compress RUN --bits 4 --method comq-refit      each stage fitted to the outputs of the quantised ones before it
+torchsid compress RUN --figure smaller.svg              also for fewer stages, and for early exit
 """
 
 import argparse
@@ -24,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_shared(parser, "directory", "--weights", "--data", "--json")
     add, shown = parser.add_argument, " (default: %(default)s)"
-    add("--bits", nargs="+", type=int, default=[8, 4, 3], metavar="B", help="of a weight, 2 to 8 (default: 8 4 3)")
+    add("--bits", nargs="+", type=int, default=[8, 4, 3], metavar="B", help="bits of a weight, 2 to 8 (default: 8 4 3)")
     methods = "nearest, comq, nearest-refit or comq-refit (default: nearest comq)"
     add("--method", nargs="+", default=["nearest", "comq"], metavar="NAME", help=methods)
-    add("--samples", type=positive, default=512, metavar="N", help="of the training set, to calibrate on" + shown)
-    add("--passes", type=positive, default=10, metavar="N", help="of a re-fit over them" + shown)
+    add("--samples", type=positive, default=512, metavar="N", help="training samples to calibrate on" + shown)
+    add("--passes", type=positive, default=10, metavar="N", help="passes of a re-fit over them" + shown)
     rate = partial(positive, kind=float)
-    add("--learning-rate", type=rate, default=1e-4, metavar="RATE", help="of a re-fit" + shown)
-    add("--out", type=Path, metavar="DIR", help="where the smaller networks go (default: RUN/compressed)")
+    add("--learning-rate", type=rate, default=1e-4, metavar="RATE", help="learning rate of a re-fit" + shown)
+    add("--out", type=Path, metavar="DIR", help="directory of the smaller networks (default: RUN/compressed)")
     add("--figure", type=Path, metavar="FILE", help="draw accuracy over size and over operations, as SVG")
 
 

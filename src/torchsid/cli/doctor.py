@@ -1,4 +1,4 @@
-"""`torchsid doctor`: versions, devices, which optional parts are there, and a self-test of ten seconds."""
+"""`torchsid doctor`: show versions, devices and optional parts, and run a self-test of ten seconds."""
 
 import argparse
 import time
@@ -16,7 +16,7 @@ _ENOUGH = 0.8  # accuracy on the embedded digits, which four epochs pass by far
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    parser.add_argument("--no-test", action="store_true", help="leave the self-test out")
+    parser.add_argument("--no-test", action="store_true", help="without the self-test")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`torchsid evaluate`: measure a trained run on its data, stage by stage, and when it may stop."""
+"""`torchsid evaluate`: measure a trained run on its data, stage by stage, and with early exit."""
 
 import argparse
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ _OF_NUMBERS = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "coverage": "", "kl": 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_shared(parser, "directory", "--weights", "--data", "--set", "--exit-when", "--json")
-    parser.add_argument("--split", choices=("test", "validation"), default="test", help="which images (default: %(default)s)")
-    curve = "accuracy on test images against the average stage of exit, thresholds chosen on validation images"
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="which samples (default: %(default)s)")
+    curve = "accuracy on test samples against the average exit, with thresholds chosen on validation samples"
     parser.add_argument("--exit-curve", nargs="?", choices=MEASURES, const=MEASURES[0], help=curve)
 
 

@@ -1,4 +1,4 @@
-"""`torchsid experiment`: answer a question about the method by runs or by measured steps, with intervals and one page."""
+"""`torchsid experiment`: answer a question about the method by runs or measured steps, with intervals and a page."""
 
 import argparse
 import shlex
@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, or a TOML file")
     parser.add_argument("--list", action="store_true", help="list the experiments and their questions")
-    parser.add_argument("--data", metavar="DIR", help="where the data files lie; without them the package's own digits are used")
+    parser.add_argument("--data", metavar="DIR", help="where the data files are; without them the digits of the package are used")
     minutes = partial(positive, kind=float)
-    parser.add_argument("--budget", type=minutes, metavar="MINUTES", help="begin no further run after so long")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {DEFAULT_OUT}/NAME-SIZE; what is there already is kept")
+    parser.add_argument("--budget", type=minutes, metavar="MINUTES", help="begin no further run after this time")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {DEFAULT_OUT}/NAME-SIZE; existing runs are kept")
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="runs at a time, one thread each")
 
 

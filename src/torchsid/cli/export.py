@@ -1,4 +1,4 @@
-"""`torchsid export`: write a trained network for other runtimes, ONNX or `torch.export`, whole or stage by stage."""
+"""`torchsid export`: write a trained network for other runtimes, as ONNX or `torch.export`, whole or stage by stage."""
 
 import argparse
 from pathlib import Path
@@ -14,10 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "directory", "--weights")
     add = parser.add_argument
     add("--to", default="onnx", metavar="FORMAT", help="onnx or torch-export (default: %(default)s)")
-    add("--exits", action="store_true", help="a file a stage, and a driver that stops at the first stage that is sure")
-    add("--stages", type=int, metavar="N", help="leave out the stages behind stage N; says what that costs")
+    add("--exits", action="store_true", help="one file per stage, and a driver that stops at the first sure stage")
+    add("--stages", type=int, metavar="N", help="leave out the stages after stage N, and say what that costs")
     add("--half", action="store_true", help="weights and arithmetic in float16")
-    add("--out", type=Path, metavar="DIR", help="where the files go (default: RUN/export)")
+    add("--out", type=Path, metavar="DIR", help="directory of the files (default: RUN/export)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
-"""`torchsid plan`: what a training on machines that are not there would take, SID and backpropagation side by side.
+"""`torchsid plan`: forecast what a training on other machines would take, for SID and backpropagation side by side.
 
-torchsid plan --model vit-large --devices 16xH100 --link 50GB/s          where to cut, memory, traffic, step time
+torchsid plan --model vit-large --devices 16xH100 --link 50GB/s          cuts, memory, traffic, step time
 torchsid plan --model vit-giant --stages 16 --devices 64xA100            four replicas of a pipeline of 16
-torchsid plan --model vit-large --devices 16xH100 --sweep devices        how it scales, and what ends it
+torchsid plan --model vit-large --devices 16xH100 --sweep devices        how it scales, and what limits it
 torchsid plan --model resnet-18 --image-size 32 --devices 2xmeasured --measure --precision float32 --optimizer momentum
 """
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from torchsid.show.svg import Drawing
 
 OPTIONS = (  # flag, how it is read, default, what stands for its value, help
-    ("--width", positive, None, "W", "of the model, instead of its own"),
+    ("--width", positive, None, "W", "width of the model, instead of its own"),
     ("--depth", positive, None, "N", "blocks of a vit, a gpt or an mlp, instead of its own"),
-    ("--image-size", positive, 224, "S", "pixels a side"),
-    ("--classes", positive, 1000, "C", "of images and texts"),
+    ("--image-size", positive, 224, "S", "side of an image in pixels"),
+    ("--classes", positive, 1000, "C", "classes of images and texts"),
     ("--context", positive, 1024, "T", "tokens of a text"),
-    ("--vocabulary", positive, 50257, "V", "that tokens are of"),
-    ("--head", str, "auto", "NAME", "of the stages; whatever it costs, where it is named"),
+    ("--vocabulary", positive, 50257, "V", "size of the vocabulary"),
+    ("--head", str, "auto", "NAME", "belief head of the stages, whatever it costs"),
     ("--devices", str, "1xH100", "NxNAME", "16xH100, 2xmeasured, or 4xflops=50T,memory=12GiB,bandwidth=300GB/s"),
-    ("--stages", positive, None, "N", "to cut the model into, instead of one a device"),
-    ("--data", positive, None, "D", "replicas of the pipeline, instead of devices over stages"),
-    ("--link", str, "50GB/s", "RATE", "of a device, each way: 50GB/s, 100Mbit/s"),
-    ("--latency", str, "10us", "TIME", "of the link: 10us, 100ms"),
-    ("--batch-size", positive, 256, "B", "samples, over all replicas"),
-    ("--micro-batches", positive, None, "M", "of 1F1B and ZB-H1, instead of four a device"),
-    ("--parts", positive, 1, "K", "of a batch that SID and FSDP take one after another, adding gradients"),
+    ("--stages", positive, None, "N", "stages to cut the model into, instead of one per device"),
+    ("--data", positive, None, "D", "replicas of the pipeline, instead of devices / stages"),
+    ("--link", str, "50GB/s", "RATE", "bandwidth of a device, each way: 50GB/s, 100Mbit/s"),
+    ("--latency", str, "10us", "TIME", "latency of the link: 10us, 100ms"),
+    ("--batch-size", positive, 256, "B", "samples of a step, over all replicas"),
+    ("--micro-batches", positive, None, "M", "micro-batches of 1F1B and ZB-H1, instead of four per device"),
+    ("--parts", positive, 1, "K", "parts of a batch that SID and FSDP process in turn, accumulating gradients"),
     ("--optimizer", str, "adamw", "NAME", "sgd, momentum or adamw"),
     ("--precision", str, "bfloat16", "NAME", "float32, tf32 or bfloat16"),
-    ("--queue", positive, 2, "N", "messages under way on a link"),
-    ("--refresh", positive, 1, "S", "steps from one refresh of a readout that heads share to the next"),
+    ("--queue", positive, 2, "N", "messages in flight on a link"),
+    ("--refresh", positive, 1, "S", "steps between two refreshes of a shared readout"),
     ("--utilisation", float, None, "U", "share of the peak that training reaches, instead of 0.4"),
-    ("--images", positive, None, "N", "of the training set: adds what the whole training takes, and the bytes of the data"),
-    ("--epochs", positive, 90, "N", "of the whole training"),
-    ("--sweep", str, None, "AXIS", "how throughput and efficiency go with the devices, the depth, the width or the batch"),
+    ("--images", positive, None, "N", "training images: adds the cost of the whole training and the bytes of the data"),
+    ("--epochs", positive, 90, "N", "epochs of the whole training"),
+    ("--sweep", str, None, "AXIS", "throughput and efficiency over devices, depth, width or batch"),
     ("--figure", Path, None, "FILE", "draw the sweep, as SVG"),
 )
 

@@ -1,4 +1,4 @@
-"""`torchsid report`: write the report of one run or several, one self-contained page."""
+"""`torchsid report`: write the report of one run or several, as one self-contained page."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from torchsid.errors import RunError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_shared(parser, "runs")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in RUN, if it is only one")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default for a single RUN: its report.html)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`torchsid train`: train recipes, with one seed or several, checked as a whole before the first step, and write a report."""
+"""`torchsid train`: train recipes, with one seed or several, and write a report; everything is checked before the first step."""
 
 import argparse
 import os
@@ -23,16 +23,16 @@ MOST_SEEDS = 10_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="a name from `torchsid list recipes`, or a TOML file")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's directory; that of all runs if there are several")
-    parser.add_argument("--data", metavar="DIR", help="where the data files lie; short for --set data.path=DIR")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's directory; with several runs the directory of all")
+    parser.add_argument("--data", metavar="DIR", help="where the data files are; short for --set data.path=DIR")
     one = "change one setting, such as training.epochs=3"
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=one)
     parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="train each recipe with N seeds in a row")
-    parser.add_argument("--resume", action="store_true", help="go on with what was interrupted, skip what is finished")
-    settings = "print the settings that the first RECIPE has, and train nothing"
+    parser.add_argument("--resume", action="store_true", help="continue interrupted runs, skip finished ones")
+    settings = "print the settings of the first RECIPE, and train nothing"
     parser.add_argument("--help-settings", action="store_true", help=settings)
-    parser.add_argument("--quiet", action="store_true", help="print errors and the final table only")
-    bad = "what a damaged image does; short for data.on_bad_sample"
+    parser.add_argument("--quiet", action="store_true", help="print only errors and the final table")
+    bad = "what to do with a damaged sample; short for data.on_bad_sample"
     parser.add_argument("--on-bad-sample", choices=("error", "skip"), help=bad)
 
 

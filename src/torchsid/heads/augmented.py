@@ -1,4 +1,4 @@
-"""AugLocal's head: fresh copies of layers chosen evenly from the trunk behind, fewer at later stages; vectors, tokens, maps.
+"""AugLocal's head: fresh copies of later layers of the trunk, chosen evenly, fewer at later stages; vectors, tokens, maps.
 
 Source: C. Ma, J. Wu, C. Si and K. C. Tan, "Scaling supervised local learning with augmented auxiliary networks" (ICLR 2024, arXiv
 2402.17318).

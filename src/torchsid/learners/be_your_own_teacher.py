@@ -13,16 +13,16 @@ from torchsid.settings import NotNegative, Temperature, Weight, checked
 
 
 class BeYourOwnTeacher(StageRule):
-    """Trains a cut classifier end to end, every head on the target and on what the last stage says and sees.
+    """Trains a cut classifier end to end, every head on the target and on the last stage's belief and features.
 
         L_i = (1−α) · KL(p_y ‖ p_i) + α·T² · KL(sg p_L^T ‖ p_i^T) + β · ‖F_i − sg F_L‖²,   i < L
         L_L = (1−α) · KL(p_y ‖ p_L)
 
-    `p^T` is a belief at temperature T. `F_i` is what the linear layer of head i reads, `F_L` what that of the model reads; where
-    their widths differ a linear map leads from the one to the other, which the bottlenecks of the paper do themselves. Nothing but
-    the teacher is detached: it is deep supervision, not local, and all graphs are kept.
+    `p^T` is a belief at temperature T. `F_i` is what the linear layer of head i reads, `F_L` what that of the model reads; a
+    linear map connects them if their widths differ, as the paper's bottlenecks do. Only the teacher is detached: it is deep
+    supervision, not local, and all graphs are kept.
 
-    Source: L. Zhang et al., arXiv 1905.08094, ICCV 2019. The defaults of α, T and β are guesses of a re-implementation, the paper
+    Source: L. Zhang et al., arXiv 1905.08094, ICCV 2019. The defaults of α, T and β are those of a re-implementation; the paper
     does not give them. Stored: the whole network. Locked: everything.
 
     Args:

@@ -17,12 +17,12 @@ class BlockLocal(StageRule):
         α_i(z) = p_i(z),   β_i(z; y) = Σ_z' T_i(z, z') · sg β_{i+1}(z'; y),   β_L = I,   ρ_i(z) ∝ α_i(z) · β_i(z; y)
         L_i = KL(sg ρ_i ‖ α_i) − E_{z ~ sg ρ_i} ln β_i(z; y),   i < L;      L_L = KL(p_y ‖ p_L)
 
-    `z_i` is a class, latent behind stage i. `α_i`, the forward message, is the belief of its head. `β_i`, the backward message, is
-    the probability of the label given `z_i`: a feedback network leads from the label to every stage by one stochastic matrix a
-    stage, `T_i = softmax(G_i)`, which that stage trains, and which shares nothing with the weights forward. The natural parameters
-    of the posterior `ρ_i` are the sum of both. `L_i` has the value and the gradient of `−ln Σ_z α_i(z) β_i(z; y)`, of which it is
-    the variational bound. The T begin near the identity, so that z means y; were they the identity, this would be DGL. Inference
-    goes forward alone.
+    `z_i` is a class, latent after stage i. `α_i`, the forward message, is the belief of its head. `β_i`, the backward message,
+    is the probability of the label given `z_i`: a feedback network leads from the label to every stage by one stochastic matrix
+    per stage, `T_i = softmax(G_i)`, which that stage trains, and which shares nothing with the weights forward. The natural
+    parameters of the posterior `ρ_i` are the sum of both. `L_i` has the value and the gradient of `−ln Σ_z α_i(z) β_i(z; y)`,
+    of which it is the variational bound. The T begin near the identity, so that z means y; were they the identity, this would
+    be DGL. Inference goes forward alone.
 
     Source: D. Kappel et al., arXiv 2305.14974 (2023), PML4LRS at ICLR 2024, without code. Not known, and ours: the exact losses,
     the direction of the KL, the family of `z` (theirs is any exponential one), the feedback network. Stored: one stage and its

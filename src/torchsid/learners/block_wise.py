@@ -16,7 +16,7 @@ class BlockWise(StageRule):
 
     * `version = "paper"`: gradients stay within their block, `sg(h_{i−1})`. That is DGL with `model.head = "linear"`.
     * `version = "released"`: the published code detaches nothing. Every loss reaches the input: it is deep supervision, not local,
-      keeps every graph, and the class says so by its `window`. The published accuracies probably come of it.
+      keeps every graph, and the class says so by its `window`. This probably explains the published accuracies.
 
     Source: A. Cheng et al., arXiv 2312.13311, ICASSP 2024. Stored: one stage and its head, or the whole network. Locked: forward;
     as released, everything. Simplified: the linear layers have an output a class, those of the code always 1000.

@@ -6,7 +6,7 @@ from torchsid.core.rule import check_layers
 
 
 class CaFo(AnsweringRule):
-    """Trains a linear predictor behind every block of a sequence, and leaves the blocks as they were drawn.
+    """Trains a linear predictor after every block of a sequence, and leaves the blocks random.
 
         h_l = f_l(h_{l−1}),  f_l random and frozen;   L_l = KL(p_y ‖ softmax(V_l h_l)),  for V_l alone;   p ∝ Σ_l softmax(V_l h_l)
 
@@ -15,7 +15,7 @@ class CaFo(AnsweringRule):
 
     Source: G. Zhao et al., arXiv 2303.09728, the variant by cross-entropy. Stored: one block's output. Locked: forward. Simplified:
     the predictors learn from batches and at once, not one after the other from all samples; neither the closed form nor the
-    variant that trains the blocks is here. It cannot learn features.
+    variant that trains the blocks is included. It cannot learn features.
 
     Args:
         network: the layers.

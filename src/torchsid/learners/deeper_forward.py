@@ -25,12 +25,12 @@ class DeeperForward(AnsweringRule):
 
         y_l = f_l(x_l),   g_l = mean of y_l over group and space [C];   L_l = KL(p_y ‖ softmax(g_l));   x_{l+1} = sg(norm_C(y_l))
 
-    `norm_C` gives every group mean 0 and variance 1, so that the next layer cannot read the answer off. It answers with `Σ_l g_l`
+    `norm_C` gives every group mean 0 and variance 1, so that the next layer cannot read the answer. It answers with `Σ_l g_l`
     from `first_layer` on; the network's last layer is not used.
 
     Source: L. Sun et al., ICLR 2025 (OpenReview kOYnXVQCtA). There layers are convolutions without a bias and ReLU, as those of
     `model.trunk = "tiny-cnn"`. Stored: one layer. Locked: forward. Simplified: pooling behind a layer comes before the goodness and
-    the norm, not behind them; which layers answer is set, not chosen by validation. It cannot train layers whose channels are no
+    the norm, not behind them; which layers answer is set, not chosen by validation. The channels of its layers must be a
     multiple of C.
 
     Args:

@@ -13,7 +13,7 @@ class DGL(StageRule):
     The heads of the paper are `model.head = "mlp-sr"`. SID with α = 1 has the same losses; there a head reads the previous belief.
 
     Source: E. Belilovsky, M. Eickenberg and E. Oyallon, arXiv 1901.08164, ICML 2020. Stored: one stage and its head. Locked:
-    forward. Simplified: the stages of a step update after each other, not by replay buffers on machines of their own. No stage
+    forward. Simplified: the stages of a step update after each other, not with replay buffers on several machines. No stage
     sees further than its own head.
 
     Args:

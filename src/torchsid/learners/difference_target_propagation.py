@@ -31,8 +31,8 @@ class DifferenceTargetPropagation(LayerRule):
 
     Args:
         network: the layers, which are linear.
-        target_step: η, how far the last hidden layer's target lies along the gradient.
-        noise: σ, standard deviation of what inverses learn to carry back besides.
+        target_step: η, step along the gradient to the last hidden layer's target.
+        noise: σ, standard deviation of the noise that inverses learn to undo.
     """
 
     locks: ClassVar[frozenset[Lock]] = frozenset({"forward", "update", "backward"})

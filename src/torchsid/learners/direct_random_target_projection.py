@@ -10,7 +10,7 @@ from torchsid.learners.direct_feedback_alignment import DirectFeedbackAlignment
 
 
 class DirectRandomTargetProjection(DirectFeedbackAlignment):
-    """Trains like direct feedback alignment, but sends the hidden layers the target in the place of the error.
+    """Trains like direct feedback alignment, but sends the hidden layers the target instead of the error.
 
         ∂L/∂h_l := p_y B_l;     ∂L/∂W_l = (p_y B_l ⊙ f′(a_l))ᵀ h_{l−1}
 
@@ -18,9 +18,9 @@ class DirectRandomTargetProjection(DirectFeedbackAlignment):
     `U(±√(6/n_l))` and never changes. Probability rows are projected as classes are.
 
     Source: C. Frenkel, M. Lefebvre and D. Bol, Frontiers in Neuroscience 15:629892, 2021; the sign is that of their code, and
-    B is as symmetric as it is random. Stored: here all activations, though each layer needs but its own; and B. Locked: forward;
+    B is as symmetric as it is random. Stored: here all activations, though each layer needs only its own; and B. Locked: forward;
     no weights are transported. Simplified: the last layer has softmax and cross-entropy, not sigmoids. It cannot train deep
-    networks: what a hidden layer is told does not depend on what the network answers.
+    networks: a hidden layer's signal does not depend on the network's answer.
 
     Args:
         network: the layers.

@@ -10,11 +10,11 @@ EDGE = 1e-4  # probabilities are kept this far from 0 and 1, as the authors' cod
 
 
 class ELR(RememberingBackprop):
-    """Trains a network end to end and holds on to what it said of each sample before wrong labels were memorised.
+    """Trains a network end to end and keeps it close to its earlier answers, from before wrong labels were memorised.
 
         L = CE + λ log(1 − ⟨p̄, p⟩),     p̄ ← β p̄ + (1 − β) p     at every visit of the sample, from p̄ = 0
 
-    Steps that do not say which samples they see leave `p̄` alone and are trained on the cross-entropy. The loss may be negative.
+    Steps that do not name their samples leave `p̄` unchanged and are trained on the cross-entropy. The loss may be negative.
 
     Source: S. Liu et al., arXiv 2007.00151, NeurIPS 2020.
 

@@ -16,19 +16,19 @@ Variant = Literal["one-sided", "random-sign", "centred"]
 
 
 class EquilibriumPropagation(Rule):
-    """Trains a layered Hopfield network by what changes when its output units are nudged towards the target.
+    """Trains a layered Hopfield network by the changes when its output units are nudged towards the target.
 
         F = E + β C,  C = ‖s_L − p_y‖²;   free phase: s⁰, from zeros;   nudged phases: s^β, from s⁰;
         one-sided:  ∂C/∂θ ≈ (∂E/∂θ(s^β) − ∂E/∂θ(s⁰)) / β;     centred:  ∂C/∂θ ≈ (∂E/∂θ(s^β) − ∂E/∂θ(s^−β)) / 2β
 
     For `β → 0` and phases that settle this is the gradient of C at the free fixed point, in the centred form to second order in β.
     Random sign is one-sided with β or −β, drawn for each batch. Nothing is differentiated through the settling: `∂E/∂W_l` is
-    `−s_l s_{l−1}ᵀ`, of what is at both ends of a weight.
+    `−s_l s_{l−1}ᵀ`, from the units at both ends of a weight.
 
     Source: B. Scellier and Y. Bengio, Frontiers in Computational Neuroscience 11:24, 2017; centred: A. Laborieux et al., Frontiers
-    in Neuroscience 15:633674, 2021. Stored: two or three states. Locked: forward and update; weights are symmetric, which both ways
-    use. Simplified: the free phase begins at zeros, not where the sample's last one ended; one learning rate for all layers. It
-    cannot do other networks; deep ones must settle for long.
+    in Neuroscience 15:633674, 2021. Stored: two or three states. Locked: forward and update; both directions use the same
+    symmetric weights. Simplified: the free phase begins at zeros, not where the sample's last one ended; one learning rate for
+    all layers. It takes no other networks; deep ones must settle for long.
 
     Args:
         network: one of `model.network = "hopfield"`.

@@ -20,12 +20,12 @@ from torchsid.settings import Count, NotNegative, OneOf, checked
 
 
 class EWC(Retaining):
-    """Adds to a method's gradients that of a penalty on leaving the weights with which the phase before ended.
+    """Adds to a method's gradients that of a penalty on leaving the weights at the end of the previous phase.
 
         L + λ/2 · Σ_j F_j (θ_j − θ*_j)²,     F = Σ over earlier phases of E_x E_{y∼p(y|x)} (∂L/∂θ)²
 
-    F is the diagonal of the Fisher information, from single samples whose outcome is drawn from the last belief. L is the loss that
-    the method differentiates: of SID each stage's own, so that a stage needs no other one's to know which of its weights count.
+    F is the diagonal of the Fisher information, from single samples whose outcome is drawn from the last belief. L is the loss
+    that the method differentiates: for SID each stage's own, so no stage needs another's to know which of its weights count.
     Kept are F and θ*, twice the network: one sum and the last weights, as in online EWC with γ = 1 (J. Schwarz et al., arXiv
     1805.06370).
 
@@ -34,7 +34,7 @@ class EWC(Retaining):
     Args:
         method: Of the learners the one that it trains by, whose settings join in.
         strength: λ.
-        fisher_samples: How many samples of a phase F is estimated from.
+        fisher_samples: Samples of a phase from which F is estimated.
     """
 
     @checked

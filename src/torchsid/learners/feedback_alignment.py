@@ -80,15 +80,15 @@ class WithFeedback(nn.Module):
 
 
 class FeedbackAlignment(Rule):
-    """Trains any network of linear layers and convolutions like backpropagation, but for the weights that errors go back through.
+    """Trains linear layers and convolutions like backpropagation, except for the weights through which errors go back.
 
         a_l = W_l h_{l−1} + b_l,   h_l = f(a_l);     δ_l = (B_{l+1}ᵀ δ_{l+1}) ⊙ f′(a_l),     ∂L/∂W_l = δ_l h_{l−1}ᵀ
 
     `B_l` has the shape of `W_l`, is drawn once, and never changes. With `B = W` this is backpropagation.
 
     Source: T. Lillicrap, D. Cownden, D. Tweed and C. Akerman, Nature Communications 7:13276, 2016. Stored: all activations, and B,
-    as large as the weights. Locked: forward, update and backward; no weights are transported. It cannot do attention, and learns
-    badly where a network is deep and convolutional.
+    as large as the weights. Locked: forward, update and backward; no weights are transported. It does not take attention, and
+    learns badly in deep convolutional networks.
 
     Args:
         module: a network that returns logits `[B, C]`.

@@ -98,7 +98,7 @@ class GoodnessNetwork(nn.Module):
 
 
 class ForwardForward(Rule):
-    """Trains a perceptron layer by layer: activities are large where the label in the input is true, and small where it is not.
+    """Trains a perceptron layer by layer: activities are large if the label in the input is true, and small if not.
 
         h_0 = [label, x_{C+1 …}];   h_l = f(W_l x_l + b_l),   x_l = sg(h_{l−1}) / rms(h_{l−1});   G_l = Σ h_l²,   p = σ(G_l − n_l)
         L_l = −log p(true label) − log(1 − p(false label));    ∂L_l/∂W_l = −2 (1−p) h x_lᵀ for the true, 2 p h x_lᵀ for the false

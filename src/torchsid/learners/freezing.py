@@ -15,10 +15,10 @@ from torchsid.settings import Count, OneOf, checked
 
 
 class Freezing(Retaining):
-    """Trains a staged cascade by another method; when a phase ends, the first stages' layers of the trunk stop learning.
+    """Trains a staged cascade by another method; when a phase ends, the trunk of the first stages stops learning.
 
-    In phase k (from 1) the first `(k − 1) · per_phase` stages are frozen, the last one never. Their belief heads go on, since their
-    beliefs are what later stages read, and so does each stage that is left: none of them needs a gradient through those below.
+    In phase k (from 1) the first `(k − 1) · per_phase` stages are frozen, the last one never. Their belief heads keep learning,
+    since later stages read their beliefs, and so do the other stages: none needs a gradient through those below.
 
     Source: none for beliefs; the frozen lower layers are those of progressive freezing, A. Brock et al., arXiv 1706.04983.
 

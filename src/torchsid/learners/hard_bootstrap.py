@@ -8,7 +8,7 @@ from torchsid.settings import Weight, checked
 
 
 class HardBootstrap(Backprop):
-    """Trains a network end to end on targets in which its own answer `z`, one-hot and a constant, takes part.
+    """Trains a network end to end on targets that include its own answer `z`, one-hot and constant.
 
         L = −Σ_c [β t_c + (1−β) z_c] log p_c = β·CE − (1−β)·log max_c p_c
 

@@ -22,10 +22,10 @@ class HSICBottleneck(LayerRule):
 
     over the m samples of a batch, d being the numbers of a sample and ε = 1e-5; in float64. A batch needs some hundred samples.
 
-    Source: W. Ma, J. Lewis and W. Kleijn, arXiv 1908.01580, AAAI 2020. Stored: one layer, and matrices of m × m. Locked: forward.
-    Simplified: the last layer, there trained afterwards with all else frozen, learns at the same time from what the layers before
-    it make; neither the unformatted training nor several σ. A weight of a sample counts as more than 0 or as 0, except in the last
-    layer. It cannot learn from small batches.
+    Source: W. Ma, J. Lewis and W. Kleijn, arXiv 1908.01580, AAAI 2020. Stored: one layer, and matrices of m × m. Locked:
+    forward. Simplified: the last layer, there trained afterwards with all else frozen, learns at the same time from the layers
+    before it; neither the unformatted training nor several σ are included. A weight of a sample counts as more than 0 or as 0,
+    except in the last layer. It needs large batches.
 
     Args:
         network: the layers.

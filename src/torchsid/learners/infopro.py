@@ -13,7 +13,7 @@ from torchsid.settings import Temperature, checked
 
 
 class InfoPro(StageRule):
-    """Trains every stage but the last on what its features say of the input and of the class, and the last on the class.
+    """Trains every stage but the last on what its features say about the input and the class, and the last on the class.
 
         L_i = λ₁(i) · BCE(d_i(h_i), x′) + λ₂(i) · T_i,     L_L = KL(p_y ‖ p_L),     x′ = (x − min x) / (max x − min x)
 
@@ -22,15 +22,15 @@ class InfoPro(StageRule):
 
         T_i = mean_a 1/|P(a)| Σ_{b∈P(a)} −log( exp(z_a·z_b/τ) / Σ_{c≠a} exp(z_a·z_c/τ) )
 
-    With the contrast the head, which the paper does without there, learns to answer from `sg(h_i)`: it trains no trunk, and its
-    cross-entropy is part of the loss that is told. λ₁ and λ₂ run linearly over the stages but the last.
+    With the contrast the head, which the paper does not have there, learns to answer from `sg(h_i)`: it trains no trunk, and
+    its cross-entropy is part of the reported loss. λ₁ and λ₂ run linearly over the stages but the last.
 
-    A learner gets inputs that are normalised, and the decoder makes numbers from 0 to 1. `min x` and `max x` are those of each
-    channel in all batches so far, which of images are black and white, so that x′ is the image. They are buffers of the first head.
+    Inputs are normalised, and the decoder makes numbers from 0 to 1. `min x` and `max x` are those of each channel in all
+    batches so far, for images black and white, so that x′ is the image. They are buffers of the first head.
 
     Source: Y. Wang et al., arXiv 2101.10832, ICLR 2021; the default λ are the paper's for 16 stages. Stored: one stage, its head
     and its decoder. Locked: forward. Simplified: the projection of maps has one convolution of stride 2 to 64 channels. Vectors,
-    and maps where the inputs are none, have a linear decoder. It cannot learn from tokens, nor from inputs that are no numbers.
+    and maps where the inputs are none, have a linear decoder. It does not take tokens or other inputs that are not numbers.
 
     Args:
         cascade: a staged cascade, made by `staged_cascade` with an example of the inputs.

@@ -20,23 +20,23 @@ _OF_SID = "is for stages that learn by themselves: set method = 'sid', with anot
 
 
 class LwF(Retaining):
-    """Trains by another method on targets that are in part what the network answered when the phase before ended.
+    """Trains by another method on targets that are partly the network's answers at the end of the previous phase.
 
         target = (1 − λ) p_y + λ p_old(x),     λ = 1 − 1/k in phase k
 
-    `p_old` is the last belief of the former network on the new samples: none of the old ones are kept, but a copy of the network.
-    Where a sample is answered at several positions, as by a head for each task, those that earlier phases have taught learn from
+    `p_old` is the last belief of the former network on the new samples: no old samples are kept, only a copy of the network. If
+    a sample is answered at several positions, as with a head for each task, those of earlier phases learn from
     `p_old` alone. The paper softens both sides by a temperature of 2, here it is 1.
 
-    With `teacher = "same-stage"` SID's stage i learns from the former belief of stage i: none needs a later one's answer, and the
-    copy of a stage can lie where the stage does.
+    With `teacher = "same-stage"` SID's stage i learns from the former belief of stage i: none needs a later one's answer, and
+    the copy of a stage can stay with the stage.
 
     Source: Z. Li and D. Hoiem, arXiv 1606.09282, ECCV 2016; λ as in G. van de Ven and A. Tolias, arXiv 1904.07734.
 
     Args:
         method: Of the learners the one that it trains by, whose settings join in.
         share: λ; `auto` is as above.
-        teacher: Whose former belief is `p_old`: the last stage's for all, or for SID of each stage its own.
+        teacher: Whose former belief is `p_old`: the last stage's for all, or for SID each stage's own.
     """
 
     inner: SID | Any

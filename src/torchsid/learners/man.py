@@ -10,18 +10,18 @@ from torchsid.settings import Weight, checked
 
 
 class MAN(StageRule):
-    """Trains every stage on the cross-entropy of a head that begins with the next stage's first layer, as it was lately.
+    """Trains every stage on the cross-entropy of a head that begins with a moving average of the next stage's first layer.
 
         L_i = KL(p_y ‖ softmax(g_i(a_i(h_i) + b_i(h_i)))),   γ_i ← m·γ_i + (1−m)·θ_{i+1} after every `backward`
 
     `θ_{i+1}` are the weights of the first layer behind the cut, `a_i` is that layer with the weights `γ_i`, `b_i` the same layer
-    with weights that are trained for the head. Gradients go through `a_i` to the features, and change nothing in it or in the next
-    stage. The heads are `model.head = "momentum"`, in which `g_i` is the head of DGL. When gradients of several batches are added
-    up, the average moves with each.
+    with weights that are trained for the head. Gradients pass through `a_i` to the features, without changing it or the next
+    stage. The heads are `model.head = "momentum"`, in which `g_i` is the head of DGL. If gradients of several batches are
+    accumulated, the average moves with each.
 
-    Source: J. Su et al., arXiv 2407.05623, ECCV 2024, as released; the paper itself has a learned bias in the place of `b_i`.
-    Stored: one stage and its head. Locked: forward; stages hand weights back, once a step. The last stage has none to follow. It
-    cannot train a trunk behind whose last cut no layer but the classifier stands.
+    Source: J. Su et al., arXiv 2407.05623, ECCV 2024, as released; the paper itself has a learned bias instead of `b_i`.
+    Stored: one stage and its head. Locked: forward; stages send weights back once per step. The last stage follows none. It
+    needs a trunk with a layer between the last cut and the classifier.
 
     Args:
         cascade: a staged cascade with heads `momentum`.

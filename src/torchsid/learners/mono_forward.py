@@ -14,10 +14,10 @@ class MonoForward(AnsweringRule):
         a_l = f_l(sg(a_{l−1})),   G_l = a_l M_lᵀ,   M_l [C, n_l];     L_l = KL(p_y ‖ softmax(G_l))
 
     `L_l` trains `f_l` and `M_l` alone. The network's last, linear layer is the last M, and has a bias if the network gave it one;
-    there is no other output. Behind a convolution n_l is the whole map.
+    there is no other output. After a convolution n_l is the whole map.
 
-    Source: J. Gong, B. Li and W. Abdulla, arXiv 2501.09238, of which we know descriptions and replications: there all layers learn
-    at the same time, or one after the other; here at the same time. Stored: one layer with its M. Locked: forward.
+    Source: J. Gong, B. Li and W. Abdulla, arXiv 2501.09238, which we know by descriptions and replications: there all layers
+    learn at the same time or one after the other, here at the same time. Stored: one layer with its M. Locked: forward.
 
     Args:
         network: the layers.

@@ -14,19 +14,19 @@ from torchsid.settings import Positive, checked
 
 
 class NoProp(Rule):
-    """Trains the blocks of a diffusion from noise to the label's embedding, none of which needs another.
+    """Trains the blocks of a diffusion from noise to the label's embedding, each without the others.
 
         z_{t−1} ~ q(· | y),  û_t = softmax(f_t(x, z_{t−1})) W,
         L_t = CE(out(z_T), y) + KL(q(z_0 | y) ‖ N(0, I)) + T/2 · η · (SNR_t − SNR_{t−1}) · ‖û_t − u_y‖²
 
-    The mean of `L_t` is, with η = 1, the negative evidence bound. What is differentiated is their sum; block t learns from `L_t`
-    alone, the embedding W and the output layer from all. The belief that a step tells is that of the first block, which sees next
-    to nothing of the label; the network's own answer is a whole diffusion.
+    The mean of `L_t` is, with η = 1, the negative evidence bound. Their sum is differentiated; block t learns from `L_t`
+    alone, the embedding W and the output layer from all. The belief of a step is that of the first block, which sees almost
+    nothing of the label; the network's own answer is a complete diffusion.
 
     Source: Q. Li, Y. W. Teh and R. Pascanu, arXiv 2503.24322, CoLLAs 2025. Stored: one block. Locked: nothing; at inference blocks
     wait for those before them. Simplified: `z_T` is drawn once a batch, not once a block, and no embedding begins with images of
-    the classes (prototypes). How the paper's schedule ends is not known; see `cosine_schedule`. Every block reads the raw input, so
-    that no feature is made of features.
+    the classes (prototypes). How the paper's schedule ends is not known; see `cosine_schedule`. Every block reads the raw
+    input, so no features build on features.
 
     Args:
         network: one of `model.network = "noprop"`.

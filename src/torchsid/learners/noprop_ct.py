@@ -20,11 +20,11 @@ class NoPropCT(Rule):
         t ~ U(0, 1),  z_t ~ q(· | y),  û = softmax(f(x, z_t, t)) W,
         L = CE(out(z_1), y) + KL(q(z_0 | y) ‖ N(0, I)) + ½ η · SNR′(t) · ‖û − u_y‖²,     SNR = e^{−γ(t)}
 
-    The belief that a step tells is the block's at the times that were drawn, which has seen a part of the label.
+    The belief of a step is the block's at random times, which has seen part of the label.
 
     Source: Q. Li, Y. W. Teh and R. Pascanu, arXiv 2503.24322, CoLLAs 2025. Stored: the block. Locked: nothing, no step of the flow
-    waits for another. How the paper parametrises and begins γ, tells a block the time and integrates the flow is not known to us in
-    detail; here see `NoPropCTNetwork`, whose flow begins at the mean of the noise. Left out: flow matching, and embeddings that
+    waits for another. How the paper parametrises and initialises γ, encodes the time and integrates the flow is not known to us
+    in detail; see `NoPropCTNetwork`, whose flow begins at the mean of the noise. Left out: flow matching, and embeddings that
     begin with images of the classes.
 
     Args:

@@ -20,7 +20,7 @@ class PEPITA(LayerRule):
         ∂L/∂W_l := (h_l − h′_l) h′_{l−1}ᵀ  for hidden layers,     ∂L/∂W_L = e′ h′_{L−1}ᵀ
 
     `F [n_0, C]` is drawn from `feedback · U(±√(6/n_0))` and never changes. A bias is a weight of an input that is always 1.
-    Both passes have the same dropout masks. The loss and the belief that a step tells are those of the first.
+    Both passes have the same dropout masks. The reported loss and belief are those of the first.
 
     Source: G. Dellaferrera and G. Kreiman, ICML 2022, pages 4937 to 4955; their layers have no biases. Stored: the activations of
     both passes, and F. Locked: forward and update; no weights are transported. It cannot train convolutions and normalisations,

@@ -18,21 +18,21 @@ _ROUND = 2  # steps from stage j to the one above and back
 
 
 class PETRA(Rule):
-    """Trains a reversible network as a pipeline without a stash of weights: each step has every stage work, on other batches.
+    """Trains a reversible network as a pipeline without a stash of weights: in each step every stage works, on different batches.
 
-    Stage j of J sends what it makes up, and gets back the message (output, gradient) for it when `τ_j = 2(J − j)` steps, and
-    updates, have passed. With its weights of now it reverses the output and differentiates there:
+    Stage j of J sends its output up, and gets back the message (output, gradient) for it when `τ_j = 2(J − j)` steps, and
+    updates, have passed. With its current weights it reverses the output and differentiates there:
 
         x = ỹ,   x̃ = y − F_θ(ỹ);     δ_x = δ_ỹ + (∂F_θ/∂x)ᵀ δ_y,   δ_x̃ = δ_y;     ∂L/∂θ += (∂F_θ/∂θ)ᵀ δ_y
 
     and sends `(x, x̃)` and its gradient down. Stages that cannot be reversed, which change the shape, keep their inputs for `τ_j`
-    steps. The last stage answers and learns at once. The clock of stage j is shifted by j ticks of the published pipeline, so that
-    the loss and the belief that a step tells are of its own batch; each stage makes the same updates by the same messages.
+    steps. The last stage answers and learns at once. The clock of stage j is shifted by j ticks of the published pipeline, so
+    that the reported loss and belief are of its own batch; each stage makes the same updates by the same messages.
 
     Source: S. Rivaud et al., ICLR 2025. Stored: no activations; two messages a stage, and the inputs of those that cannot be
     reversed. Locked: nothing, in a pipeline; here one process runs the stages in turn. It is backpropagation within a stage, and
     its gradient needs the weights of the next. Running statistics are of forward passes alone. Steps are not captured as CUDA
-    graphs. Gradients are 0 until the first message has come; a batch of NaN spoils the steps until its messages are through.
+    graphs. Gradients are 0 until the first message arrives; a batch of NaN spoils the steps until its messages have passed.
 
     Args:
         network: a reversible network.

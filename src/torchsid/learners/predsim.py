@@ -19,9 +19,10 @@ class PredSim(StageRule):
     convolution, without bias; of maps and tokens S compares the standard deviation of each channel over the positions. In the paper
     `g_i` is linear, `model.head = "linear"`. With weights a pair of samples counts by the product of theirs.
 
-    Source: A. Nøkland and L. H. Eidnes, arXiv 1901.06656, ICML 2019. Stored: one stage and its head. Locked: forward. Simplified: a
-    stage hands on what it made before its update with the dropout of the trunk, and learns from that too; the last loss has no
-    factor 1−β, which Adam, the paper's optimiser, would not feel. A batch of one sample has nothing to compare.
+    Source: A. Nøkland and L. H. Eidnes, arXiv 1901.06656, ICML 2019. Stored: one stage and its head. Locked: forward.
+    Simplified: a stage hands on its output from before its update with the dropout of the trunk, and learns from that too;
+    the last loss has no factor 1−β, to which Adam, the paper's optimiser, is invariant. A batch of one sample has nothing
+    to compare.
 
     Args:
         cascade: a staged cascade.

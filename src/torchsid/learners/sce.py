@@ -16,7 +16,7 @@ class SCE(Backprop):
 
         L = α·CE + β·RCE,     RCE = −Σ_c p_c log t_c,   log t_c at least LOG_ZERO
 
-    For a one-hot target RCE is `−LOG_ZERO · (1 − p_y)`: the mean absolute error but for a factor.
+    For a one-hot target RCE is `−LOG_ZERO · (1 − p_y)`: the mean absolute error up to a factor.
 
     Source: Y. Wang et al., arXiv 1908.06112, ICCV 2019.
 

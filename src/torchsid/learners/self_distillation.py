@@ -9,17 +9,17 @@ from torchsid.settings import Weight, checked
 
 
 class SelfDistillation(RememberingBackprop):
-    """Trains a network end to end on targets that its own predictions of one epoch before soften, more and more.
+    """Trains a network end to end on targets that its own predictions of the previous epoch soften, more and more.
 
         target of epoch t = (1 − α_t) p_y + α_t p^{(t−1)},     α_t = α_T · t / T
 
-    The first epoch has no predictions to learn from: its target is `p_y`. So is that of steps that do not say which samples they
-    see, which leave the predictions alone.
+    The first epoch has no predictions to learn from: its target is `p_y`. So is that of steps that do not name their samples;
+    they leave the predictions unchanged.
 
     Source: K. Kim et al., arXiv 2006.12000, ICCV 2021.
 
     Args:
-        alpha: Weight α_T, in the last epoch, of the network's prediction one epoch before; it rises from 0 in a line.
+        alpha: Weight α_T, in the last epoch, of the network's prediction one epoch before; it rises linearly from 0.
     """
 
     @checked

@@ -35,7 +35,7 @@ class SID(Learner):
 
         L_i = α_i · D(p_i, p_y) + (1 − α_i) · D(p_i, sg(p_{i−1}))
 
-    What the stages minimise is `learner.objective`. It may be exchanged between two steps, to move α over time for instance:
+    What the stages minimise is `learner.objective`. It may be replaced between two steps, for instance to change α over time:
     `learner.objective = dataclasses.replace(learner.objective, alpha=0.3)`.
 
     Args:
@@ -54,11 +54,11 @@ class SID(Learner):
             All give the same gradients. A staged cascade streams.
         combine: how a shared extractor merges the stages' gradients: `"sum"` (the paper's), `"mean"` or `"pcgrad"`.
         window: how many stages a loss of a staged cascade reaches back over. 1 is SID; the number of stages is backpropagation
-            with deep supervision. Memory, and the backward passes a stage takes, grow with it.
+            with deep supervision. Memory and backward passes per stage grow with it.
         teachers: whose beliefs a stage learns from: `"same-batch"`, the previous stage's, or `"last-epoch"`, those on the same
-            samples one epoch before, for which no stage has to wait.
+            samples one epoch before, so that no stage has to wait.
         update: `"together"`: the optimiser steps when all stages have their gradients. `"stage"`: a staged cascade updates each
-            stage at once; the weights are the same to the bit, and gradients take the memory of one stage.
+            stage at once; the weights are the same to the bit, and only one stage's gradients are in memory.
         optimizer: over the cascade's parameters, for `step` in a loop of your own.
 
     Raises:
@@ -189,8 +189,8 @@ class SID(Learner):
     ) -> StepOutput:
         """Update every stage by the optimiser as soon as its loss is differentiated; arguments, result and errors as `backward`.
 
-        Stage i has its new weights, and its gradients are gone, before stage i+1 runs forward: no stage waits for a later one, and
-        gradients take the memory of one stage. The weights are those that `backward` and `optimizer.step()` would give.
+        Stage i has its new weights, and its gradients are gone, before stage i+1 runs forward: no stage waits for a later one,
+        and only one stage's gradients are in memory. The weights are those that `backward` and `optimizer.step()` would give.
 
         Raises:
             ValueError: the learner has no optimiser.

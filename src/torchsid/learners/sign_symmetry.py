@@ -24,7 +24,7 @@ class SignSymmetry(FeedbackAlignment):
 
     Args:
         module: as for `FeedbackAlignment`.
-        magnitudes: What stands beside the signs.
+        magnitudes: The magnitudes beside the signs.
     """
 
     transports_weights: ClassVar[bool] = True  # of each, the sign

@@ -12,7 +12,7 @@ from torchsid.core.rule import Batch, LayerRule
 
 
 class SigProp(LayerRule):
-    """Trains a sequence of layers by comparing what each makes of the samples and of their targets.
+    """Trains a sequence of layers by comparing each one's outputs for the samples and for their targets.
 
         h_l = f_l(sg(h_{l−1})),   t_1 = ReLU(LayerNorm(T y)),   t_l = f_l(sg(t_{l−1})) for l > 1
         s_ij = h_l(x_i) · t_l(y_j) / positions;      L_l = −Σ_i log Σ_{j: y_j = y_i} exp(s_ij) / Σ_j exp(s_ij), as a mean

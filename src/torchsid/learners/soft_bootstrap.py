@@ -8,7 +8,7 @@ from torchsid.settings import Weight, checked
 
 
 class SoftBootstrap(Backprop):
-    """Trains a network end to end on targets in which its own belief takes part.
+    """Trains a network end to end on targets that include its own belief.
 
         L = −Σ_c [β t_c + (1−β) p_c] log p_c = β·CE + (1−β)·H(p)
 

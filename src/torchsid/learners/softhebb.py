@@ -16,7 +16,7 @@ _TINY = 1e-30
 
 
 class SoftHebb(LayerRule):
-    """Trains the hidden layers of a sequence without labels, by a plasticity of each layer's own, and the last one by them.
+    """Trains the hidden layers of a sequence without labels, by local plasticity, and the last one with labels.
 
         u = W x;   y = softmax_c(τ u), but −y for all units except the one with the largest u
         ΔW_c = |‖W_c‖ − 1|^½ · Σ y_c (x − u_c W_c) / max|Σ y (x − u W)|
@@ -33,7 +33,7 @@ class SoftHebb(LayerRule):
     Args:
         network: the layers, hidden ones with one linear layer or convolution each.
         sharpness: How hard units compete, τ.
-        radius: The norm of hidden weights at first.
+        radius: Initial norm of hidden weights.
 
     Raises:
         ValueError: a hidden layer is of another kind.

@@ -11,7 +11,7 @@ from torchsid.settings import Count, NotNegative, checked
 
 
 class StochasticLayerWise(StageRule):
-    """Trains every stage on the class and on staying close to what the stage before says of the sample. Our reading.
+    """Trains every stage on the class and on staying close to the previous stage's answer. Our reading.
 
         L_i = KL(p_y ‖ p_i) − λ · ln Σ_k √(q_ik · sg(q_{i−1,k})),   q_i = softmax(R_i h_i),   1 < i < L
 

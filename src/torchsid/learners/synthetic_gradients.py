@@ -41,7 +41,7 @@ class Synthesiser(nn.Module):
 
 
 class SyntheticGradients(LayerRule):
-    """Trains every layer by what a synthesiser behind it predicts, and the synthesiser by what arrives from the next layer.
+    """Trains every layer by the gradient that a synthesiser predicts, and the synthesiser by the gradient of the next layer.
 
         ĝ_l = s_l(sg h_l),  l < L;  ĝ_L = p − p_y;     ∂L/∂W_l := (∂h_l/∂W_l)ᵀ ĝ_l
         g_l = (∂h_{l+1}/∂h_l)ᵀ ĝ_{l+1};     L_l^syn = ‖ĝ_l − sg g_l‖²
@@ -49,10 +49,11 @@ class SyntheticGradients(LayerRule):
     So `s_l` is bootstrapped by `s_{l+1}`; the true loss is known at the top alone. Conditioned (cDNI), `s_l` reads the target as
     well. Gradients are those of one sample's loss, so that predictions do not depend on the size of a batch.
 
-    Source: M. Jaderberg et al., arXiv 1608.05343, ICML 2017. Stored: here all activations, though each layer needs but its own and
-    what comes back from the next; and the synthesisers. Locked: forward. Simplified: inputs are not synthesised; synthesisers are
-    perceptrons without normalisation, on flat features. The gradients of the first L − 1 steps are partly zero, as the
-    synthesisers' last layers are. Many boundaries, or convolutions with many features, are more than the synthesisers can learn.
+    Source: M. Jaderberg et al., arXiv 1608.05343, ICML 2017. Stored: here all activations, though each layer needs only its own
+    and what comes back from the next; and the synthesisers. Locked: forward. Simplified: inputs are not synthesised;
+    synthesisers are perceptrons without normalisation, on flat features. The gradients of the first L − 1 steps are partly
+    zero, as the synthesisers' last layers are. Many boundaries, or convolutions with many features, are more than the
+    synthesisers can learn.
 
     Args:
         network: the layers.

@@ -21,16 +21,16 @@ class BinsConfig:
     """The bins of a belief about a number, and what is read off it."""
 
     count: Annotated[int, Ge(2)] = 50
-    """C, the bins; all are equally wide."""
+    """C, the number of bins, all equally wide."""
     sigma: Positive = 0.75
-    """Standard deviation of the Gaussian that a target is, in widths of a bin (HL-Gauss)."""
+    """Standard deviation of a target's Gaussian, in bin widths (HL-Gauss)."""
     margin: NotNegative = 0.1
     """How far the bins reach beyond the numbers of the training part at either end, as a share of their range."""
     level: Annotated[float, Gt(0), Lt(1)] = 0.9
-    """How much of a belief lies in the interval that is told beside its mean; as much is left out below as above."""
+    """Probability of the interval around the mean; as much is left out below as above."""
     outside: Literal["clamp", "error"] = "clamp"
-    """A held-out number beyond the bins: its target is that of the nearer end, while errors are measured to the number itself, and
-    it is counted; or stop."""
+    """A held-out number beyond the bins: give it the target of the nearer end, measure errors to the number itself, and count
+    it; or stop."""
 
 
 class Said(NamedTuple):

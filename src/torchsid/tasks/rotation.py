@@ -21,10 +21,10 @@ _AT_ONCE = 1000  # images
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Images):
-    """The images of a data set, each turned about its centre by an angle of its own, in degrees, that is to be foreseen.
+    """The images of a data set, each turned about its centre by an angle in degrees, which is to be predicted.
 
-    Angles are even between −`degrees` and `degrees`, and the same whatever a run's seed. Positive ones turn to the left. Bins reach
-    beyond both ends by their margin.
+    Angles are uniform between −`degrees` and `degrees`, and do not depend on a run's seed. Positive ones turn to the left. Bins
+    reach beyond both ends by their margin.
 
     Raises:
         ValueError: the data set's name is unknown, or the augmentation would change the angle.

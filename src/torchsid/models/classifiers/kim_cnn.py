@@ -1,4 +1,4 @@
-"""Convolutions over the words of a text, each at its strongest place (Y. Kim, 2014)."""
+"""Convolutions over the words of a text, with max-pooling (Y. Kim, 2014)."""
 
 from typing import ClassVar
 

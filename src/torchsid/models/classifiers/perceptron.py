@@ -32,7 +32,7 @@ def perceptron(
         positions: where a sample's beliefs are, as the task says.
         width: Width of the hidden layers.
         hidden_layers: Their number.
-        activation: What stands behind each.
+        activation: After each hidden layer.
     """
     parts = OrderedDict[str, nn.Module](flatten=nn.Flatten())
     inputs = example[0].numel()

@@ -1,4 +1,4 @@
-"""An encoder of images and one of words, what joins them, and residual blocks behind that."""
+"""An encoder of images and one of words, a layer that joins them, and residual blocks."""
 
 from collections import OrderedDict
 from math import isqrt, prod
@@ -24,7 +24,7 @@ class TwoSenses(nn.Sequential):
     Args:
         example: a batch of such rows, zeros in place of pixels and ones in place of counts.
         num_classes: C.
-        width: Width of what each encoder says.
+        width: Width of each encoder's output.
         hidden: Width of the features of both.
         blocks: Number of residual blocks.
 

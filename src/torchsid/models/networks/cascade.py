@@ -32,8 +32,8 @@ def cascade(
         depth: Number of stages L.
         hidden: Width of the hidden layer of each stage.
         stage: Kind of stage: the paper's, or one that adds its logits to the previous log-belief.
-        init: How the weights of the stages begin. `zero` is for the last layer of each: a plain stage then begins with the uniform
-            belief. The last layer of a residual stage begins with zero in any case.
+        init: Initial weights of the stages. `zero` is for the last layer of each: a plain stage then begins with the uniform
+            belief. The last layer of a residual stage always begins with zero.
     """
     return shared_cascade(
         extractor(example), num_classes, depth, hidden=hidden, stage=stage, init=init, example=example, positions=positions

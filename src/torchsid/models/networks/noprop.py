@@ -178,8 +178,8 @@ def noprop(
         steps: Number T of diffusion steps, each of which is a block of its own.
         embedding: Width of the classes' embedding, which is trained; 0 makes it one-hot.
         width: Channels of the first convolution of a block; its linear layers have eight times as many units.
-        norm: Normalisation behind the linear layers: over the batch as published, or over each sample.
-        dropout: Share of what a block reads of the input that is left out in training.
+        norm: Normalisation after the linear layers: over the batch as published, or over each sample.
+        dropout: Dropout of a block's input features.
     """
     embed = LabelEmbedding(num_classes, embedding)
     size = embed.weight.shape[1]

@@ -101,8 +101,8 @@ def noprop_ct(
         steps: Steps of Euler's method at inference; 1000 as published. The sample is read once for all of them.
         embedding: Width of the classes' embedding, which is trained; 0 makes it one-hot.
         width: Channels of the first convolution; linear layers have eight times as many units.
-        norm: Normalisation behind the linear layers: over the batch as published, or over each sample.
-        dropout: Share of what the block reads of the input that is left out in training.
+        norm: Normalisation after the linear layers: over the batch as published, or over each sample.
+        dropout: Dropout of the block's input features.
     """
     embed = LabelEmbedding(num_classes, embedding)
     size = embed.weight.shape[1] + _TIMES

@@ -45,7 +45,7 @@ def staged(
         head: The stages' belief heads; `auto` takes what fits the shape of the features.
         head_settings: of the head, in a configuration `head_width` and the like.
         stage: `residual` adds every head's logits to the previous log-belief.
-        max_head_share: The most multiply-adds of a head, as a share of those of an average stage.
+        max_head_share: Most multiply-adds of a head, as a share of an average stage's.
 
     Raises:
         ValueError: `cuts` and `depth` contradict each other.

@@ -17,12 +17,12 @@ _IGNORED = -100
 
 @dataclass(frozen=True, kw_only=True)
 class Continual(Images):
-    """The classes of an image data set, divided among T tasks in their order; the epochs of a run are divided among them as well.
+    """The classes of an image data set, divided among T tasks in order; the epochs of a run are divided among them too.
 
-    | scenario | what the network is told | outcomes |
+    | scenario | the network knows | outcomes |
     | --- | --- | --- |
-    | `task` | which task an image is of, also when it is tested | a belief at each of T positions, over the classes of that task |
-    | `domain` | nothing | which class of its task, whichever that is: the first, the second |
+    | `task` | the task of each image, in tests too | a belief at each of T positions, over the classes of that task |
+    | `domain` | nothing | which class of its task, without knowing the task |
     | `class` | nothing | all classes |
 
     These are the three of G. van de Ven and A. Tolias (arXiv 1904.07734). The network has all its outputs from the start.
@@ -32,14 +32,13 @@ class Continual(Images):
     """
 
     tasks: Count = 5
-    """T, into which the classes are divided: of ten classes and five tasks the first has classes 0 and 1."""
+    """T, the number of tasks: with ten classes and five tasks the first has classes 0 and 1."""
     scenario: Literal["task", "domain", "class"] = "class"
-    """What is asked: which class of a task that is told (`task`), which of its task without that (`domain`), or which of all
-    (`class`)."""
+    """The question: which class of a known task (`task`), which class of an unknown one (`domain`), or which of all (`class`)."""
     replay: CountOrZero = 0
-    """Training images of earlier tasks that are kept in all, the first of each; half of each epoch is of them. 0 keeps none."""
+    """Training images of earlier tasks to keep in all, the first of each; they make up half of each epoch. 0 keeps none."""
     cumulative: bool = False
-    """Whether each task is trained together with all earlier ones, from which nothing is forgotten: the bound for all methods."""
+    """Whether to train each task together with all earlier ones: the bound for all methods."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

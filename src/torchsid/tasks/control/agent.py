@@ -39,23 +39,23 @@ class Conduct:
     atoms: Annotated[int, Ge(2)] = 101
     """C, the bins of the returns."""
     low: float = -100.0
-    """Where the returns begin; what is below counts as the lowest bin."""
+    """Lowest return; smaller ones count as the lowest bin."""
     high: float = 100.0
     """Where they end."""
     discount: Share = 0.99
-    """γ, what a reward that comes one step later is worth."""
+    """γ, by which a reward one step later is discounted."""
     target: TargetKind = "projection"
-    """What is to be believed: the distribution from the next step on, projected onto the bins, or a Gaussian about its mean."""
+    """The target: the distribution from the next step on, projected onto the bins, or a Gaussian around its mean."""
     sigma: Positive = 0.75
     """Of that Gaussian, in widths of a bin."""
     replay: Count = 10_000
-    """N, the steps that are remembered; the first N are taken at random."""
+    """N, the steps in the replay; the first N are random."""
     environments: Count = 10
-    """How many are acted in at a time."""
+    """Number of environments at a time."""
     steps: Count = 20
-    """Steps in each of them whenever the agent acts."""
+    """Steps in each of them every time the agent acts."""
     period: Count = 20
-    """Training steps from one time that the agent acts to the next; until then targets are those of the network as it is now."""
+    """Training steps between two times that the agent acts; in between targets are those of the network at the first."""
     exploration: Count = 250_000
     """Steps over which the share ε of random ones falls from 1."""
     last_exploration: Weight = 0.05

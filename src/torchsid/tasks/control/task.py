@@ -18,11 +18,11 @@ from torchsid.tasks.domain import About, Splits, Task
 class Control(Conduct, Task):
     """Steps in an environment, with a belief about the return of each of its actions `[B, A, C]`, of which one was taken.
 
-    An epoch is a pass over the remembered steps. While it lasts the agent acts, and so many of the oldest are forgotten.
+    An epoch is a pass over the replay. Meanwhile the agent acts, and its steps replace the oldest.
     """
 
     name: str = "CartPole-v1"
-    """The environment, by its name in gymnasium; its actions are a few, its observations some numbers."""
+    """Name of the environment in gymnasium; it must have discrete actions and vectors as observations."""
     max_steps: CountOrZero = 0
     """The most steps of an episode; 0 is the environment's own limit."""
 

@@ -24,18 +24,18 @@ class AugmentConfig:
     """What is done to the images of a training batch; everything is off but normalisation."""
 
     random_resized_crop: Share = 0.0
-    """Share of an image's area that a random box has at least, which is cut out and resized, 0.08 for ImageNet; 0 is off. It is cut
-    out of the original file where images are decoded on the fly, else out of the image that is stored."""
+    """Least share of an image's area in a random crop that is resized to full size, 0.08 for ImageNet; 0 is off. On the fly it
+    is cut from the original file, else from the stored image."""
     crop: CountOrZero = 0
     """Random crop: pixels of black padding on each side, 4 for CIFAR."""
     flip: bool = False
-    """Mirror every second image left to right, on average."""
+    """Mirror images left to right with probability ½."""
     cutout: CountOrZero = 0
     """Side of a square painted in the mean colour, in pixels."""
     mixup: NotNegative = 0.0
     """α of the Beta(α, α) that two images and their labels are blended with; 0 is off."""
     cutmix: NotNegative = 0.0
-    """α of the Beta(α, α) for the area pasted from another image; 0 is off. With mixup as well, each batch gets one."""
+    """α of the Beta(α, α) for the area pasted from another image; 0 is off. If mixup is on too, each batch gets one of them."""
     normalise: bool = True
     """Subtract the mean and divide by the standard deviation of the training set, per channel."""
 

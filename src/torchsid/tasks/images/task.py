@@ -43,8 +43,8 @@ def _known(name: str) -> str:
 class Images(Task):
     """Images `[N, channels, S, S]`, uint8, each of one class; square.
 
-    The validation part is cut from the training set after label noise, since whoever has noisy labels has no clean ones to validate
-    with; its `clean_target` has them here. The test part never gets noise.
+    The validation part is cut from the training set after label noise, since with noisy labels there are no clean ones to
+    validate with; its `clean_target` has them here. The test part never gets noise.
 
     Raises:
         ValueError: the data set's name is unknown.
@@ -55,32 +55,32 @@ class Images(Task):
     path: str = ""
     """Folder of the files; not needed for `digits`. For `hub:` an optional folder for what is downloaded."""
     validation: Share = 0.1
-    """Share of the training set that is held out, the same in every class; 0 holds out nothing. Not used where the data have a
-    validation part of their own."""
+    """Share of the training set that is held out, the same in every class; 0 holds out nothing. Ignored if the data have a
+    validation part."""
     on_bad_sample: Literal["error", "skip"] = "error"
     """An image that cannot be decoded, or of another size than the rest: stop, or leave it out and say so."""
     size: CountOrZero = 0
-    """Side in pixels that every image gets: resized until its shorter side has it, and cropped at the centre; 0 leaves all as they
+    """Side of every image in pixels: resized so that its shorter side fits, then cropped at the centre; 0 leaves images as they
     are."""
     files: str = ""
-    """For `folder`: a list of its images, such as `train.txt`, or a CSV file with the columns `path`, `label` and `split`; empty
-    goes by the names of the folders."""
+    """For `folder`: a list of its images, such as `train.txt`, or a CSV file with the columns `path`, `label` and `split`; by
+    default the folders' names are the classes."""
     cache: str = ""
-    """Folder for decoded images; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`. `off` keeps none: they are decoded on
-    the fly, for each batch anew."""
+    """Folder for decoded images; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`. `off` decodes on the fly, for each
+    batch."""
     memory: NotNegative | Literal["auto"] = "auto"
-    """GiB of training images that are kept in memory where they fit; of more each batch is read. `auto` is a quarter of what the
-    machine has."""
+    """GiB of training images to keep in memory if they fit; else each batch is read. `auto` is a quarter of the machine's
+    memory."""
     workers: CountOrZero | Literal["auto"] = "auto"
-    """Processes that decode on the fly; `auto` is the cores that can be used, 0 decodes in this process."""
+    """Processes that decode on the fly; `auto` is one for each available core, 0 decodes in this process."""
     window: CountOrZero = 0
-    """For files of many images: keep an epoch to a few of them at a time, which slow disks need, and Parquet on the fly. Files, or
-    their groups of rows, are shuffled, then images within a window of so many. 0 shuffles all as one."""
+    """For files of many images: read a few files at a time, for slow disks, and for Parquet on the fly. Files, or their groups
+    of rows, are shuffled, then images within a window of this size. 0 shuffles all together."""
     stream: bool = False
-    """For `hub:`: read the data set once, as a stream, into the cache, instead of downloading its files. What was interrupted goes
-    on."""
+    """For `hub:`: read the data set once, as a stream, into the cache, instead of downloading its files. An interrupted stream
+    continues."""
     limit: CountOrZero = 0
-    """Use only the first `limit` training images, in every class its share, validation included; 0 uses all."""
+    """Use only the first `limit` training images, the same share of every class, validation included; 0 uses all."""
     channels_last: bool = False
     """Keep images and convolutions in channels-last memory format: faster convolutions on most machines."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)

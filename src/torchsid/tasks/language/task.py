@@ -35,14 +35,13 @@ _MANY = 1000  # outcomes; of more, no names are kept
 class Language(Task):
     """Windows of tokens `[N, T]`; at every position the target is the next token.
 
-    Training reads each window from a random token on, of as many as there are in a text; held-out parts are read whole, in windows
-    that touch each other.
+    Training reads windows from random tokens on; held-out parts are read completely, in adjacent windows.
     """
 
     path: str = ""
     """A text file in UTF-8, or a folder with nanoGPT's `train.bin` and `val.bin`."""
     name: Literal["", "romeo-and-juliet"] = ""
-    """A text that is part of the package, where no path is given: the first three quarters of W. Shakespeare's play, in the public
+    """A text of the package, without a path: the first three quarters of W. Shakespeare's play, in the public
     domain, as A. Karpathy's Tiny Shakespeare has them."""
     tokens: str = "characters"
     """What a text is cut into: its `characters`, its `bytes`, pieces of words that byte-pair encoding finds in the training part
@@ -52,9 +51,9 @@ class Language(Task):
     context: Count = 128
     """T, the tokens of a window."""
     validation: Share = 0.05
-    """Share of the text that is held out to choose by; it lies before the test part."""
+    """Share of the text held out for validation, before the test part."""
     test: Share = 0.1
-    """Share of the text, from its end, that is looked at after training alone; `.bin` files have their own."""
+    """Share of the text, at its end, for testing after training; `.bin` files have their own."""
     cache: str = ""
     """Folder for encoded texts; empty is `$XDG_CACHE_HOME/torchsid` or `~/.cache/torchsid`."""
 

@@ -36,11 +36,11 @@ class _Pictures(Images):
 class Pair(Task):
     """Pairs in rows `[N, P + T]`, int16: pixels of a square image, then T tokens of a text, filled up with 0; each of one class.
 
-    A token is a word or a mark: 1 where it is not known, and 2 and up. What is missing is black, or has no token.
+    A token is a word or a mark: 1 if unknown, else 2 and up. A missing image is black, a missing text has no token.
 
-    The digits of `digits` or `mnist` get a sentence with a number word, in which nothing else says anything. In every part each
-    pair of digit and number is equally frequent, so images are left out, and what one of the two alone can know is exact. Which
-    image of the training file has which sentence depends on the seed, of the test file it does not.
+    The digits of `digits` or `mnist` get a sentence in which only a number word matters. In every part each pair of digit and
+    number is equally frequent, for which some images are left out, so what one sense alone can know is exact. The seed decides
+    which training image has which sentence; test pairs are fixed.
     """
 
     name: Literal["digits", "mnist", "folder"] = "digits"
@@ -48,25 +48,25 @@ class Pair(Task):
     path: str = ""
     """Folder of the files; not needed for `digits`."""
     files: str = ""
-    """For `folder`: a CSV file in it with the columns `path`, `text`, `label` and maybe `split`."""
+    """For `folder`: a CSV file in it with the columns `path`, `text`, `label` and optionally `split`."""
     question: Literal["synergy", "mixed"] = "synergy"
-    """Of generated sentences: `synergy` asks for (digit + number) mod 10, `mixed` whether the digit is greater than the number."""
+    """For generated sentences: `synergy` asks for (digit + number) mod 10, `mixed` whether the digit is greater than the number."""
     sentences: Count = 1
-    """How many training pairs an image is in, each with another number; validation and test images are in one."""
+    """Number of training pairs of an image, each with another number; validation and test images are in one."""
     missing: Literal["none", "image", "text"] = "none"
     """What every test pair lacks."""
     drop: Share = 0.0
-    """Share of the training pairs that lose image or text, either alike; drawn anew for every batch."""
+    """Share of the training pairs that lose image or text, with equal chance; drawn again for every batch."""
     validation: Share = 0.1
-    """Share of the training part that is held out, where the data have no validation part of their own."""
+    """Share of the training part that is held out, if the data have no validation part."""
     limit: CountOrZero = 0
-    """Use only the first `limit` training images, of every class its share; 0 uses all."""
+    """Use only the first `limit` training images, the same share of every class; 0 uses all."""
     size: CountOrZero = 0
     """For `folder`: side in pixels that every image gets."""
     length: Count = 16
     """T, the words of a text that are read."""
     vocabulary: Annotated[int, Ge(2), Le(2**15 - 2)] = 8192
-    """The most words; those that stand in the training texts once are not known."""
+    """Largest number of words; those that occur once in the training texts are unknown."""
     on_bad_sample: Literal["error", "skip"] = "error"
     """An image that cannot be read, or one without a text: stop, or leave it out and say so."""
     cache: str = ""

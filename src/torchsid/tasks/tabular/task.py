@@ -30,32 +30,32 @@ _SHOWN = 8  # columns of a row
 
 @dataclass(frozen=True, kw_only=True)
 class Tabular(Task):
-    """Rows of tables as their columns, float64 `[N, D]`, NaN where nothing stands; the target is one column of them.
+    """Rows of tables, float64 `[N, D]`, NaN for missing values; the target is one of the columns.
 
-    A class is foreseen where the target is text, or a few whole numbers; else a number, as a belief over bins. What is fitted
-    (means, medians, names, bins) is fitted on the training part alone. Files are Parquet, CSV, TSV or JSON Lines; of a folder,
+    The target is a class if it is text or a few whole numbers; else a number, as a belief over bins. Means, medians, names and
+    bins come from the training part alone. Files are Parquet, CSV, TSV or JSON Lines; of a folder,
     `train`, `validation` and `test` are the parts; without a test part a fifth of the rows is kept for testing.
     """
 
     path: str = ""
     """A file, or the folder of the parts."""
     name: str = ""
-    """Without a path, a table that scikit-learn has: `breast-cancer`, `diabetes`, `iris` or `wine`. With one, what stands in front
-    of the names of the files in a folder that has several data sets."""
+    """Without a path, a table of scikit-learn: `breast-cancer`, `diabetes`, `iris` or `wine`. With one, the prefix of the
+    files' names in a folder with several data sets."""
     target: str = ""
-    """Column that is to be foreseen; empty takes `target`, or that of a table of scikit-learn."""
+    """Column to predict; empty takes `target`, or that of a table of scikit-learn."""
     outcome: Literal["auto", "class", "number"] = "auto"
-    """What is foreseen; `auto` takes texts, and whole numbers of which there are 20 or fewer, for classes."""
+    """What to predict; `auto` takes texts, and at most 20 different whole numbers, for classes."""
     ignore: list[str] = field(default_factory=list)
     """Columns that are not read, such as an identifier."""
     categorical: list[str] = field(default_factory=list)
     """Columns of numbers that are names, such as a postal code."""
     missing: list[str] = field(default_factory=lambda: ["", "?", "NA", "N/A", "NaN", "nan", "null", "None"])
-    """Texts that stand for a value that is missing."""
+    """Texts that mean a missing value."""
     validation: Share = 0.1
-    """Share of the training part that is held out, of every class the same, where the data have no validation part of their own."""
+    """Share of the training part that is held out, the same in every class, if the data have no validation part."""
     fold: Annotated[int, Ge(0), Le(4)] | Literal["seed"] = 4
-    """Which fifth of the rows is for testing, where the data have no test part; `seed` takes another one with every seed."""
+    """Which fifth of the rows is for testing, if the data have no test part; `seed` takes another one with every seed."""
     bins: BinsConfig = field(default_factory=BinsConfig)
     """The belief about a number."""
     on_bad_sample: Literal["error", "skip"] = "error"

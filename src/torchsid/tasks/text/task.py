@@ -27,7 +27,7 @@ from torchsid.tasks.vocabulary import Bytes, FromFile, Pieces, Vocabulary, kind_
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Task):
-    """Texts as tokens `[N, T]`, int32, filled up with 0, which counts nowhere; each of one class.
+    """Texts as tokens `[N, T]`, int32, padded with 0, which is ignored; each of one class.
 
     Files are Parquet, CSV, TSV or JSON Lines; a label is the number or the name of a class. Of a folder, `train`, `validation` and
     `test` are the parts, `NAME-train.parquet` and shards of them as well; without a test part, every fifth text of a class is kept
@@ -37,7 +37,7 @@ class Text(Task):
     path: str = ""
     """A file, or the folder of the parts."""
     name: str = ""
-    """In front of the names of the files in a folder that has several data sets."""
+    """Prefix of the files' names in a folder with several data sets."""
     text: str = ""
     """Column of the texts; empty takes `text`, else `sentence`."""
     label: str = ""
@@ -49,13 +49,13 @@ class Text(Task):
     vocabulary: Annotated[int, Ge(257)] = 8192
     """The most words, or pieces of `bpe`."""
     lowercase: bool = True
-    """Whether capital letters are read as small ones, in words and pieces of them."""
+    """Whether words and pieces ignore case."""
     length: Count = 64
-    """T, the tokens of a text that are read; what is longer is cut off, and counted."""
+    """T, the tokens of a text that are read; longer texts are cut off, and counted."""
     validation: Share = 0.1
-    """Share of the training part that is held out, the same in every class, where the data have no validation part of their own."""
+    """Share of the training part that is held out, the same in every class, if the data have no validation part."""
     on_bad_sample: Literal["error", "skip"] = "error"
-    """A text that is empty or no UTF-8, or has no label or one that training does not know: stop, or leave it out and say so."""
+    """A text that is empty or not UTF-8, or has no label or one unknown to training: stop, or leave it out and say so."""
 
     known: Vocabulary | None = field(default=None, init=False, repr=False)
     """That of another data set, instead of one from the training part; see `like`."""
