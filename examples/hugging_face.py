@@ -1,4 +1,4 @@
-"""Hugging Face: a causal language model is fine-tuned in stages by the library's own Trainer. Nothing is downloaded.
+"""Hugging Face: its Trainer fine-tunes a causal language model in stages. Nothing is downloaded.
 
 pip install "torchsid[hf]"
 python examples/hugging_face.py
@@ -29,4 +29,4 @@ trainer = SIDTrainer(  # was: Trainer
 print(trainer.cascade.plan)
 trainer.train()
 print(trainer.evaluate()["eval_loss"])
-trainer.save_model()  # GPT-2 as its own save_pretrained writes it; the heads of the stages lie beside it
+trainer.save_model()  # GPT-2 as usual, and the heads of the stages beside it

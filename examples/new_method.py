@@ -1,4 +1,4 @@
-"""A method of your own: every stage learns by the squared error of its probabilities. It trains and resumes as all others do.
+"""A method of your own: every stage learns by the squared error of its probabilities. It trains and resumes like any other.
 
 python examples/new_method.py
 """

@@ -20,7 +20,7 @@ network = nn.Sequential(
 )
 cascade = torchsid.staged_cascade(network, num_classes=10, stages=["1", "3"], example=x[:2])
 print(cascade.plan)
-print(torchsid.check_locality(torchsid.SID(cascade), x[:16], target[:16]))  # on these tensors, not by promise
+print(torchsid.check_locality(torchsid.SID(cascade), x[:16], target[:16]))  # proved on these tensors
 
 learner = torchsid.SID(cascade)
 optimizer = torch.optim.AdamW(cascade.parameters(), lr=3e-3)
@@ -37,4 +37,4 @@ held_out, answer = digits.test.inputs[:].flatten(1) / 255, digits.test.target[:]
 for stage, log_belief in enumerate(learner.log_beliefs(held_out)[1:], 1):
     print(f"stage {stage}: {(log_belief.argmax(-1) == answer).float().mean():.1%} of the test digits")
 
-save_model(network, "network.safetensors")  # the network as it always was; the other stages' heads can go
+save_model(network, "network.safetensors")  # the plain network; the heads can be dropped

@@ -1,4 +1,4 @@
-"""scikit-learn: a classifier in stages, in a pipeline, searched over, and asked stage by stage.
+"""scikit-learn: a classifier in stages, in a pipeline, tuned by a grid search, and asked stage by stage.
 
 pip install "torchsid[sklearn]"
 python examples/scikit_learn.py

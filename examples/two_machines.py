@@ -1,10 +1,10 @@
-"""Two workers, on one machine or two: the stages of a network are shared out, and nothing travels back between them.
+"""Two workers, on one machine or two: the stages of a network are distributed, and nothing travels back between them.
 
 On one machine:
 
     torchrun --nproc-per-node 2 examples/two_machines.py
 
-On two, the same line on each, with the first one's address:
+On two, run the same line on each, with the address of the first:
 
     torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint FIRST:29500 examples/two_machines.py
 
@@ -21,7 +21,7 @@ out = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/two-machines")
 config = training.resolve("digits-staged", ["training.epochs=2", "training.threads=1"])
 run = training.train(config, out)
 
-rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun tells
+rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
 if rank == size - 1:  # the last worker sees every answer, and writes the run
     network = training.load_network(run)
     test = network.task.load(seed=0).test
