@@ -53,7 +53,10 @@ OPTIONS = (  # flag, how it is read, default, what stands for its value, help
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.add_argument(
-        "--model", required=True, metavar="NAME", help="a classifier, vit-small … vit-giant, gpt2 … gpt2-xl, mlp-64, mlp-256"
+        "--model",
+        required=True,
+        metavar="NAME",
+        help="a classifier, vit-small … vit-giant, gpt2 … gpt2-xl, gpt-7b, mlp-64, mlp-256",
     )
     for flag, read, default, metavar, help_ in OPTIONS:
         shown = "" if default is None else " (default: %(default)s)"
