@@ -315,6 +315,7 @@ def test_what_cannot_be_recorded_or_trained_is_an_error_before_anything_is_writt
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], words: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torchsid.training.loggers.tensorboard", raising=False)
     with pytest.raises(ConfigError, match=words):
         train(small(*overrides), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
