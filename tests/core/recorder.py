@@ -35,7 +35,7 @@ class Recording(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        tensors = [each for each in gc.get_objects() if type(each) in (Tensor, nn.Parameter)]
+        tensors = [each for each in gc.get_objects() if type(each) in (Tensor, nn.Parameter) and each.layout is torch.strided]
         tensors += [each.grad for each in tensors if type(each) is nn.Parameter and each.grad is not None]
         self.known = {each.untyped_storage().data_ptr() for each in tensors}
         self.before: dict[int, tuple[Tensor, Tensor]] = {}

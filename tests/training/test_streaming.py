@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
-from torch.utils.data import DataLoader
 
+from tests.processes import children
 from torchsid.errors import DataError
 from torchsid.training import Interrupted, RunConfig, open_run, resolve, train
 
@@ -26,12 +25,6 @@ WAYS = {
     "decoded here": [*FLY, "data.workers=0"],
     "decoded by processes": [*FLY, "data.workers=2"],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> None:
-    """As programs do: PyTorch has its handler of dead processes from now on, and Python 3.14 the server that makes them."""
-    list(DataLoader(range(2), num_workers=1))
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +49,6 @@ def photos(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Photos:
 def reference(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with all in memory."""
     return train(photos(), tmp_path_factory.mktemp("runs") / "reference")
-
-
-def children() -> list[psutil.Process]:
-    return [process for process in psutil.Process().children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.parametrize("way", ["read from the cache", "decoded by processes"])
@@ -97,7 +86,7 @@ def test_a_run_whose_decoding_process_is_killed_goes_on_with_fewer(photos: Photo
 
     def kill(epoch: int, step: int) -> None:
         if (epoch, step) == (1, 7):
-            [os.kill(process.pid, 9) for process in children() if process not in before]
+            [os.kill(process, 9) for process in children() - before]
 
     with pytest.raises(DataError, match=r"a process that decodes images has died(?s:.*)lower data\.workers(?s:.*)the run is saved"):
         train(photos(*FLY, "data.workers=1"), tmp_path / "run", reporter=Recorder(kill))

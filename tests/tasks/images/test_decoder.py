@@ -19,6 +19,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from tests.distributed.workers import exit_code
+from tests.processes import children
 from torchsid.errors import DataError
 from torchsid.tasks.images import Images
 from torchsid.tasks.images.crop import box
@@ -61,10 +62,6 @@ def wanted(batches: int = 5, *, cropped: bool = True) -> Iterator[Wanted]:
         yield rows, {"crop": torch.rand(len(rows), 4, generator=generator), "flip": torch.zeros(1)} if cropped else {}
 
 
-def processes() -> set[int]:
-    return {process.pid for process in psutil.Process().children() if process.status() != psutil.STATUS_ZOMBIE}
-
-
 @pytest.mark.parametrize("cropped", [True, False])
 def test_processes_and_threads_decode_what_one_image_after_another_is(decoder: Decoder, cropped: bool) -> None:
     state = torch.get_rng_state()
@@ -81,34 +78,34 @@ def test_processes_and_threads_decode_what_one_image_after_another_is(decoder: D
 
 
 def test_processes_are_kept_from_stream_to_stream_until_the_reader_is_closed(decoder: Decoder) -> None:
-    before, handler = processes(), signal.getsignal(signal.SIGCHLD)
+    before, handler = children(), signal.getsignal(signal.SIGCHLD)
     with ThreadPoolExecutor(1) as pool:  # as batches are read ahead
         first = pool.submit(lambda: [*decoder.stream(wanted())]).result()
-    kept = processes() - before
+    kept = children() - before
     assert len(kept) == 2
     assert all(torch.equal(*pair) for pair in zip(first, decoder.stream(wanted()), strict=True))
-    assert processes() - before == kept
+    assert children() - before == kept
     copy = pickle.loads(pickle.dumps(decoder))
     assert (copy, len(pickle.dumps(decoder)) < 2000) == (decoder, True)
     decoding = [process for process in active_children() if process.pid in kept]
     decoder.close()
-    assert processes() == before
+    assert children() == before
     assert [process.exitcode for process in decoding] == [0, 0]
     assert signal.getsignal(signal.SIGCHLD) == handler  # PyTorch's would raise in the middle of anything
 
 
 def test_a_stream_that_is_closed_early_leaves_no_process(decoder: Decoder) -> None:
-    before = processes()
+    before = children()
     stream = decoder.stream(wanted(100))
     next(stream)
-    assert processes() - before
+    assert children() - before
     stream.close()  # type: ignore[attr-defined]
-    assert processes() == before
+    assert children() == before
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_damaged_and_lost_images_are_named(decoder: Decoder, tmp_path: Path, workers: int) -> None:
-    decoder, before = replace(decoder, workers=workers), processes()
+    decoder, before = replace(decoder, workers=workers), children()
     (tmp_path / "2.jpg").write_bytes((tmp_path / "2.jpg").read_bytes()[:300])
     (tmp_path / "7.jpg").unlink()
     stream = decoder.stream([(torch.arange(2), {}), (torch.arange(12), {})])
@@ -120,21 +117,21 @@ def test_damaged_and_lost_images_are_named(decoder: Decoder, tmp_path: Path, wor
     assert lines[1].startswith("  - 2.jpg: not decodable (")
     assert "data.on_bad_sample = 'skip' looks through all images" in lines[1]
     assert lines[2] == "  - 7.jpg: cannot be read (No such file or directory); put it back as it was when the data were loaded"
-    assert processes() == before
+    assert children() == before
     with pytest.raises(DataError, match=r"5\.jpg: is 45x45 colour, others are 16x16 colour; set data\.size") as caught:
         replace(decoder, resizes=False).read(torch.tensor([5, 5, 5, 5]))
     assert str(caught.value).endswith("and 1 more")
 
 
 def test_a_process_that_dies_is_an_error_that_says_what_may_help(decoder: Decoder) -> None:
-    before = processes()
+    before = children()
     stream = decoder.stream(wanted(1000))
     next(stream)
-    for pid in processes() - before:
+    for pid in children() - before:
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(DataError, match=r"has died while the batch of \d+\.jpg was awaited .*lower data\.workers"):
         list(stream)
-    assert processes() == before
+    assert children() == before
 
 
 def decode_and_die(decoder: Decoder, file: Path) -> None:
