@@ -221,7 +221,7 @@ def main() -> int:
             "torchsid --help",
             "torchsid doctor",
             f"torchsid train digits-staged {SMALL} --out run",
-            "torchsid evaluate run",
+            *(f"torchsid {verb} run" for verb in ("evaluate", "compare", "certify", "audit")),
         ):
             if (found := run(base, step, folder, "")).returncode:
                 raise SystemExit(f"no extra: {step}: {found.stderr}")

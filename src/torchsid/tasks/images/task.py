@@ -15,6 +15,7 @@ from torch import Tensor
 
 from torchsid.durable import file_sha256
 from torchsid.errors import DataError, printable, unknown_name
+from torchsid.packages import require
 from torchsid.settings import CountOrZero, NotNegative, Share
 from torchsid.tasks.domain import PARTS, About, Samples, Splits, Task
 from torchsid.tasks.images import hub, noise
@@ -159,12 +160,11 @@ class Images(Task):
 
     def show(self, inputs: Tensor, about: About) -> str:
         """Return an image as a PNG within the page, at most 128 pixels a side; the pixels of a small one are squares."""
-        from PIL import Image
-
+        pillow = require("PIL.Image", extra="report", purpose="showing images")
         pixels = inputs[0] if len(inputs) == 1 else inputs[:3].movedim(0, -1)
-        image = Image.fromarray(pixels.contiguous().numpy())
+        image = pillow.fromarray(pixels.contiguous().numpy())
         style = ' style="image-rendering: pixelated"' if max(image.size) <= 64 else ""
-        image.thumbnail((128, 128), Image.Resampling.BOX)
+        image.thumbnail((128, 128), pillow.Resampling.BOX)
         file = io.BytesIO()
         image.save(file, format="png")
         return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"{style}>'
