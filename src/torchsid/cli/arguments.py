@@ -13,6 +13,7 @@ import torchsid
 from torchsid import tasks, training
 from torchsid.cli.console import Console
 from torchsid.errors import ConfigError, DataError, RunError
+from torchsid.packages import missing
 from torchsid.settings import path_setting
 
 SPLITS = ("train", "validation", "test")
@@ -43,7 +44,7 @@ def table_file(text: str) -> Path:
     if path.suffix not in TABLES:
         raise argparse.ArgumentTypeError(f"{text[:80]!r} given; allowed are files that end in {', '.join(TABLES)}")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise argparse.ArgumentTypeError("a .parquet file needs the package 'pyarrow': pip install 'torchsid[files]'")
+        raise argparse.ArgumentTypeError(str(missing("pyarrow", extra="files", purpose="a .parquet file")))
     return path
 
 
