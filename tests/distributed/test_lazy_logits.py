@@ -1,4 +1,4 @@
-"""Workers whose logits wait hand on hidden states, and are one process."""
+"""Workers hand on hidden states where these are far fewer numbers than beliefs, or logits wait, and are one process."""
 
 from functools import partial
 from typing import Any
@@ -18,10 +18,10 @@ from torchsid.models.classifiers.gpt import GPT
 from torchsid.tasks.domain import Samples
 from torchsid.training.evaluation import evaluate, samples_to_show
 
-D = 8
+D = 4
 CASES: dict[str, dict[str, Any]] = {
     "exact": {"size": 2, "alpha": [1.0, 0.7, 0.6]},
-    "residual, in parts": {"size": 2, "alpha": 0.5, "residual": True, "micro_batches": 2},
+    "residual, in parts, in chunks": {"size": 2, "alpha": 0.5, "residual": True, "micro_batches": 2, "chunk": 3 * V},
 }
 
 
@@ -48,8 +48,8 @@ def trained(learner: SID | PipelinedSID) -> dict[str, Any]:
 
 
 def train(rank: int, case: str) -> dict[str, Any]:
-    lazy_logits.CHUNK = 3 * V
     about = dict(CASES[case])
+    lazy_logits.CHUNK = about.get("chunk", lazy_logits.CHUNK)
     cascade, alpha = language_model(about.pop("residual", False)), about.pop("alpha")
     with join(timeout=60) as world:
         learner = pipelined(

@@ -107,6 +107,14 @@ def pays(positions: int, num_classes: int) -> bool:
     return positions * num_classes > CHUNK
 
 
+def travels(positions: int, num_classes: int, width: int) -> bool:
+    """Return whether a belief had better go to another worker as the hidden state that it follows from, of so many numbers.
+
+    Where they are not many fewer, it goes as it is, and workers compute what one process does to the bit.
+    """
+    return 4 * width < num_classes or pays(positions, num_classes)
+
+
 class Learnt(NamedTuple):
     """What a stage learns about its logits."""
 

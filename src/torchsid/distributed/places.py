@@ -28,7 +28,7 @@ from torchsid.core.beliefs import to_log_belief
 from torchsid.core.calling import Inputs
 from torchsid.core.cascade import Cascade
 from torchsid.core.combine import Sum
-from torchsid.core.lazy_logits import LazyLogits, pays
+from torchsid.core.lazy_logits import LazyLogits, travels
 from torchsid.core.readout import ReadoutCopy
 from torchsid.core.shared import SharedCascade, Stage
 from torchsid.core.side_effects import without_side_effects
@@ -328,8 +328,9 @@ def _crossing(cascade: StagedCascade, layout: Layout) -> tuple[list[Handover], b
             piece = segments.piece(own.start, own.stop)
             piece.run(cascade.model, values, close)
             values = piece.handed_on
-            lazy = layout.lazy and pays(priors[0][..., 0].numel(), cascade.num_classes)
-            found.append(_largest((*values, mask), own.stop, priors[0], cascade.readout if lazy else None))
+            copy = cascade.readout if layout.lazy else None
+            lazy = copy is not None and travels(priors[0][..., 0].numel(), *copy.weight.shape)
+            found.append(_largest((*values, mask), own.stop, priors[0], copy if lazy else None))
             problems += [
                 f"a {type(value).__name__} crosses the cut after stage {own.stop}, which no message can hold: cut elsewhere"
                 for value in values

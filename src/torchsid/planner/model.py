@@ -19,7 +19,7 @@ from torchsid.bench.steps import median_seconds
 from torchsid.bench.synthetic import Synthetic
 from torchsid.bench.workload import blocks_setting, task_of
 from torchsid.core.beliefs import to_log_belief
-from torchsid.core.lazy_logits import pays
+from torchsid.core.lazy_logits import travels
 from torchsid.core.side_effects import threads
 from torchsid.core.staged import StagedCascade, StagePlan
 from torchsid.cut.assemble import staged_cascade
@@ -149,7 +149,7 @@ class Trace:
         `taught` by the last belief, the hidden state that it follows from.
         """
         positions, outcomes = samples * self.samples.positions, self.samples.outcomes
-        if self.readout and pays(int(positions), outcomes):
+        if self.readout and travels(int(positions), outcomes, self.readout // outcomes):
             return 4 * positions * (stages + self.readout / outcomes * taught)
         return 4 * positions * outcomes * (stages + 1)
 
