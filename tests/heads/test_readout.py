@@ -47,6 +47,14 @@ def test_it_begins_as_the_norm_and_the_copy_which_it_does_not_own() -> None:
     assert not [name for name in head.state_dict() if "readout" in name or "output" in name]
 
 
+def test_without_blocks_a_token_looks_at_itself_alone() -> None:
+    head, x = create(blocks=0), tokens()
+    changed = x.clone()
+    changed[:, 3] = torch.arange(D)
+    same = torch.isclose(head(x, log_belief()), head(changed, log_belief())).all(-1).all(0)
+    assert same.tolist() == [True, True, True, False, True, True]
+
+
 @pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_token_looks_at_earlier_ones_alone_unless_told_otherwise(causal: bool, blocks: int) -> None:
@@ -94,7 +102,7 @@ def test_the_number_of_attention_heads_is_the_trunks() -> None:
         ({}, "none does: set shared=False"),
         ({"readout": ReadoutCopy(nn.Linear(D + 1, V))}, "the last readout reads 9 channels"),
         ({"positions": ()}, "answers at each token"),
-        ({"settings": {"blocks": 3}}, "allowed is int, at least 1, at most 2"),
+        ({"settings": {"blocks": 3}}, "allowed is int, at least 0, at most 2"),
     ],
 )
 def test_what_it_cannot_do_is_told(given: dict[str, Any], said: str) -> None:

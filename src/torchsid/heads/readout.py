@@ -1,4 +1,4 @@
-"""A causal transformer block, a norm, and a read-only copy of the last stage's readout; tokens that are answered one by one."""
+"""A norm and a read-only copy of the last stage's readout, behind causal blocks if asked for; tokens answered one by one."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
@@ -19,8 +19,9 @@ _HEADS = ("heads", "num_heads", "n_head", "num_attention_heads")  # what attenti
 class ReadoutBody(nn.Module):
     """`v = τ · norm(blocks(h))` at each token, for `z = W · v + b` with a copy of the last stage's W and b, which it never trains.
 
-    The blocks are pre-norm transformer blocks of the features' width, with an MLP of four times that. They know of positions what
-    the features and causal attention tell them. At the start they are the identity, and τ is 1: `z = W · norm(h)`.
+    Without blocks the stage itself makes features that the readout can read. Blocks are pre-norm transformer blocks as wide as the
+    features, with an MLP of four times that. They know of positions what the features and causal attention tell them. At the start
+    they are the identity, and τ is 1: `z = W · norm(h)`.
 
     Source: SOLO (Yin et al., arXiv 2609.35440): stages that are read in the last one's basis learn features that serve it.
 
@@ -28,7 +29,7 @@ class ReadoutBody(nn.Module):
         later: the trunk's modules behind the stage, for the number of their attention heads; where none tells, one for 64 channels.
         readout: the copy of the last stage's readout.
         residual: whether what the copy makes of v is added to the previous belief: then τ is 0 at the start.
-        blocks: Number of blocks; 2 cost twice as much.
+        blocks: Number of blocks, each one's work as a block of the trunk: 0 to 2.
         shared: Whether to read by the copy; otherwise the head has a readout of its own, which its loss trains.
         refresh: Steps S from one refresh of the copy to the next. Several workers then may be S steps apart before one waits.
         causal: Whether a token looks at itself and earlier ones alone, as where later ones are to be foretold. Say false for
@@ -49,7 +50,7 @@ class ReadoutBody(nn.Module):
         readout: ReadoutCopy | None = None,
         residual: bool = False,
         *,
-        blocks: Annotated[int, Ge(1), Le(2)] = 1,
+        blocks: Annotated[int, Ge(0), Le(2)] = 1,
         shared: bool = True,
         refresh: Count = 1,
         causal: bool = True,
