@@ -35,7 +35,11 @@ Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
 _MASK = "mask, a function of the inputs that returns [B, T], 1 where a token counts"
 _AUTO = {4: ("thin", "conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
-_AUTO_TOKENS = ("readout", "linear")  # where each token is answered
+_AUTO_TOKENS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("readout", {}),
+    ("readout", {"blocks": 0}),
+    ("linear", {}),
+)  # each answered
 
 
 @torch.inference_mode(False)
@@ -71,8 +75,8 @@ def staged_cascade(
         by: `"boundary"` closes each stage by a forward hook and runs any model as it is; `"graph"` makes modules of the stages,
             which can be compiled or live elsewhere, for models that `torch.fx` can trace.
         head: a name of `torchsid.heads.names()`; `"auto"` takes `"thin"` for maps, `"linear"` for tokens, `"readout"` where each
-            token is answered and a linear layer makes the logits, and `"mlp"` for vectors, and a cheaper one where that costs too
-            much; or a function `(features, num_classes) -> module` that maps
+            token is answered and a linear layer makes the logits (without its block where that costs too much), and `"mlp"` for
+            vectors, and a cheaper one where that costs too much; or a function `(features, num_classes) -> module` that maps
             `(features, log_belief)` to logits.
         head_settings: of the head that `head` names, such as `{"width": 0.5}` of `"thin"`.
         residual: heads add their logits to the previous log-belief and begin as the identity on beliefs. The features then learn
@@ -190,13 +194,14 @@ def _head(
         made = head(features, num_classes)
         return type(made).__name__, made
     form = arranged(features, channels)
-    kinds = _AUTO_TOKENS if positions == "tokens" else _AUTO.get(form.dim(), ("linear",))
-    if head != "auto" or form.shape[2:] == (1, 1):
-        kinds = ("linear",) if head == "auto" else (head,)
-    for kind in kinds[:-1]:
+    if head != "auto":
+        return head, make(head, features, num_classes, channels=channels)
+    kinds = ("linear",) if form.shape[2:] == (1, 1) else _AUTO.get(form.dim(), ("linear",))
+    *tried, (kind, settings) = _AUTO_TOKENS if positions == "tokens" else tuple((each, {}) for each in kinds)
+    for name, own in tried:
         with suppress(HeadError):
-            return kind, make(kind, features, num_classes, channels=channels)
-    return kinds[-1], make(kinds[-1], features, num_classes, channels=channels)
+            return name, make(name, features, num_classes, channels=channels, settings=own)
+    return kind, make(kind, features, num_classes, channels=channels, settings=settings)
 
 
 def _readout(model: nn.Module, found: Profile, num_classes: int) -> tuple[nn.Linear | None, str]:
