@@ -20,7 +20,7 @@ def test_a_finished_run_is_read_whole(make_run: Make) -> None:
     assert (run.name, run.label, run.seed) == ("first", "SID", 3)
     assert [event["epoch"] for event in run.epochs] == list(range(1, 13))
     scores = run.scores["best", "test"]
-    assert (scores.split, set(scores.by_stage)) == ("test", {"accuracy", "kl", "ece"})
+    assert (scores.split, set(scores.by_stage)) == ("test", {"accuracy", "kl", "ece", "agreement"})
     assert {len(values) for values in scores.by_stage.values()} == {6}
     assert scores.correct is not None
     assert scores.correct.mean() == pytest.approx(scores.last("accuracy"))

@@ -46,8 +46,10 @@ def test_numbers_are_those_of_a_plain_computation(learner: SID, samples: Samples
     assert [part.training for part in learner.module.modules()] == modes
     learner.module.eval()
     log_beliefs, target = learner.log_beliefs(prepare(samples.inputs)), samples.target
+    answers = log_beliefs.argmax(-1)
     for stage in range(4):
-        assert result["accuracy"][stage] == pytest.approx((log_beliefs[stage].argmax(-1) == target).double().mean().item())
+        assert result["accuracy"][stage] == pytest.approx((answers[stage] == target).double().mean().item())
+        assert result["agreement"][stage] == pytest.approx((answers[stage] == answers[-1]).double().mean().item())
         assert result["kl"][stage] == pytest.approx(F.nll_loss(log_beliefs[stage], target).item(), rel=1e-5)
     assert (result["n"], result["kl"][0]) == (COUNT, pytest.approx(math.log(CLASSES)))
     assert result["correct"].count("1") / COUNT == pytest.approx(result["accuracy"][-1])

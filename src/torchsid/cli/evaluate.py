@@ -12,7 +12,7 @@ from torchsid.cli.streams import emit
 from torchsid.errors import ConfigError
 
 MEASURES = ("confidence", "entropy")
-_TITLES = {"accuracy": "accuracy", "kl": "KL", "ece": "ECE"}
+_TITLES = {"accuracy": "accuracy", "kl": "KL", "ece": "ECE", "agreement": "answers as the last"}
 _OF_NUMBERS = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "coverage": "", "kl": "KL"}
 
 
@@ -85,7 +85,7 @@ def _text(title: str, value: float | None) -> str:
     """Return a number under its title: shares of samples in per cent."""
     if value is None:
         return MISSING
-    return percent(value) if title.startswith(("accuracy", "within")) else f"{value:.4f}"
+    return percent(value) if title.startswith(("accuracy", "answers", "within")) else f"{value:.4f}"
 
 
 def print_cost(screen: Console, found: Mapping[str, Any], stages: int) -> None:

@@ -150,6 +150,7 @@ BY_STAGE = {
     "mae": ("Mean absolute error", 1.0),
     "kl": ("KL(target ‖ belief), nats", 1.0),
     "ece": ("Calibration error, %", 100.0),
+    "agreement": ("Answers as the last stage's, %", 100.0),
     "coverage": ("Numbers within their interval, %", 100.0),
 }
 """Numbers after every stage: title, and factor to what is shown."""

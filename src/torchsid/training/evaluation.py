@@ -122,12 +122,13 @@ def evaluate(
         numbers: what beliefs say where outcomes are bins of a number.
 
     Returns:
-        `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood) and `ece`
-        (expected calibration error), each `[L+1]`; `kl_quantiles` over the positions; of the last stage `confusion` (rows: true
-        outcome; null for very many), `calibration` (mean confidence, accuracy and count of each bin; 0 where a bin is empty),
-        `correct` (a 0 or 1 a position) and `answers`; where samples have a `group`, `groups`, the last stage's accuracy in each
-        that occurs, by its number; where outcomes are bins of a number, its errors as `scores`, each `[L+1]` (see
-        `torchsid.tasks.numbers.errors`). Quantiles, confusions and `n` count each position once.
+        `n` positions; `accuracy`, `kl` (mean KL(target ‖ p_i) in nats; for one-hot targets the negative log-likelihood), `ece`
+        (expected calibration error) and `agreement` (share of positions answered as by the last stage), each `[L+1]`;
+        `kl_quantiles` over the positions; of the last stage `confusion` (rows: true outcome; null for very many), `calibration`
+        (mean confidence, accuracy and count of each bin; 0 where a bin is empty), `correct` (a 0 or 1 a position) and `answers`;
+        where samples have a `group`, `groups`, the last stage's accuracy in each that occurs, by its number; where outcomes are
+        bins of a number, its errors as `scores`, each `[L+1]` (see `torchsid.tasks.numbers.errors`). Quantiles, confusions and `n`
+        count each position once.
 
     Raises:
         ValueError: there are no samples, or all weights are 0.
@@ -152,6 +153,7 @@ def evaluate(
         "accuracy": (correct * share).sum(1).tolist(),
         "kl": (divergence * share).sum(1).tolist(),
         "ece": [expected_calibration_error(stage) for stage in bins],
+        "agreement": ((answer == answer[-1]) * share).sum(1).tolist(),
         **({"scores": of_numbers} if of_numbers else {}),
         "confusion": None if confusion is None else confusion.tolist(),
         "calibration": bins[-1],

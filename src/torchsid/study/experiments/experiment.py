@@ -23,7 +23,7 @@ T = TypeVar("T")
 Size = Literal["small", "medium"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Settings = dict[str, Any]
-StageMetric = Literal["return", "accuracy", "mae", "kl", "ece", "coverage"]
+StageMetric = Literal["return", "accuracy", "mae", "kl", "ece", "agreement", "coverage"]
 
 NO_OTHERS = ConfigDict(extra="forbid")
 _SHIPPED = files("torchsid.study.experiments")
