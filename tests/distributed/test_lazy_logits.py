@@ -21,6 +21,7 @@ from torchsid.training.evaluation import evaluate, samples_to_show
 D = 4
 CASES: dict[str, dict[str, Any]] = {
     "exact": {"size": 2, "alpha": [1.0, 0.7, 0.6]},
+    "of candidates": {"size": 3, "alpha": [1.0, 0.7, 1.0], "candidates": 4},
     "residual, in parts, in chunks": {"size": 2, "alpha": 0.5, "residual": True, "micro_batches": 2, "chunk": 3 * V},
 }
 
@@ -31,9 +32,14 @@ def language_model(residual: bool) -> StagedCascade:
     return staged_cascade(GPT(EXAMPLE, V, width=D, blocks=3, heads=2), V, 3, EXAMPLE, **settings)
 
 
+def method_of(case: str) -> dict[str, Any]:
+    return {name: CASES[case][name] for name in ("alpha", "candidates") if name in CASES[case]}
+
+
 def trained(learner: SID | PipelinedSID) -> dict[str, Any]:
     losses, answers = [], []
-    for x, target in texts():
+    for number, (x, target) in enumerate(texts()):
+        torch.manual_seed(number)  # as the training loop does, for what is drawn in a step
         out = learner.step(x, target.where(x != 3, -100))
         losses.append(out.stage_losses)
         answers.append(out.answers)
@@ -48,12 +54,12 @@ def trained(learner: SID | PipelinedSID) -> dict[str, Any]:
 
 
 def train(rank: int, case: str) -> dict[str, Any]:
-    about = dict(CASES[case])
+    about = CASES[case]
     lazy_logits.CHUNK = about.get("chunk", lazy_logits.CHUNK)
-    cascade, alpha = language_model(about.pop("residual", False)), about.pop("alpha")
+    cascade = language_model(about.get("residual", False))
     with join(timeout=60) as world:
         learner = pipelined(
-            cascade, world, method={"alpha": alpha}, batch_size=4, example=EXAMPLE, micro_batches=about.get("micro_batches", 1)
+            cascade, world, method=method_of(case), batch_size=4, example=EXAMPLE, micro_batches=about.get("micro_batches", 1)
         )
         for asked in ({"on_belief": print}, {"target": torch.rand(4, T, V)}):
             with pytest.raises(ValueError, match="beliefs over 20 outcomes travel between workers as hidden states"):
@@ -69,7 +75,7 @@ def test_workers_that_hand_on_hidden_states_are_one_process(case: str, monkeypat
     about = CASES[case]
     monkeypatch.setattr(lazy_logits, "CHUNK", 3 * V)
     workers = in_workers(partial(train, case=case), about["size"])
-    one = alone(language_model(about.get("residual", False)), method={"alpha": about["alpha"]})
+    one = alone(language_model(about.get("residual", False)), method=method_of(case))
     expected, last = trained(one), workers[-1]
     close: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
     torch.testing.assert_close(last["losses"], expected["losses"], **close)

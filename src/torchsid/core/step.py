@@ -10,7 +10,7 @@ losses of one window travel different distances, so each takes a pass of its own
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from torchsid.core.beliefs import check_positions, to_log_belief
 from torchsid.core.calling import Inputs
+from torchsid.core.candidates import Candidates
 from torchsid.core.cascade import Cascade, do_nothing
 from torchsid.core.combine import GradientCombiner
 from torchsid.core.lazy_logits import LazyLogits, Learnt, learn
@@ -47,6 +48,9 @@ class Step:
     belief: Belief | None = None  # that the first stage refines, `[B, ..., C]`; the cascade's prior when None
     targets: Tensor | None = None  # in the place of `target`, one a stage, `[L, B, ..., C]`
     teachers: Tensor | None = None  # `p_0 … p_{L−1}`, `[L, B, ..., C]`; when None, each stage's output teaches the next
+    others: Sequence[
+        int
+    ] = ()  # beside the batch's outcomes, those that a stage tells apart in a lazy step, one number a stage; 0: all
     window: int = 1  # stages that a loss reaches back over in a staged cascade; 1 is SID
     on_loss: Callable[[int, Tensor, Tensor], None] = do_nothing  # a stage's mean loss and answers `[B, ...]`, still to be learnt
     on_belief: Callable[[int, Any], None] = do_nothing  # after it the stage's belief, `[B, ..., C]`, or what will be its logits
@@ -183,7 +187,12 @@ class _Stages:
         self.belief = logits.detach()
         if logits.weight.requires_grad and step.on_trained is not do_nothing and self.teaches(stage):
             self.belief = self.belief.clone()  # what it believed before its weights are updated
-        return tensors, learn(logits, step.target, previous, step.objective, self.alphas[stage], self.factors[stage])
+        how = (step.objective, self.alphas[stage], self.factors[stage])
+        if not step.others or not step.others[stage]:
+            return tensors, learn(logits, step.target, previous, *how)
+        few = Candidates.draw(step.target, step.others[stage], step.cascade.num_classes)
+        learnt = learn(few.of(logits), few.places, few.of(previous), *how)
+        return tensors, learnt._replace(answers=few.outcomes[learnt.answers])
 
     def teaches(self, stage: int) -> bool:
         """Return whether a later stage learns from the belief of this one."""

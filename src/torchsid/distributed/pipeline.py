@@ -107,7 +107,13 @@ class PipelinedSID(Learner):
         batch = self._rows.take(example, torch.arange(self._samples) % self._rows.count(example))
         under_way = max(queue, staleness + 1)
         lazy = isinstance(cascade, StagedCascade) and learner.logits_can_wait and cascade.shares_readout
-        layout = Layout(world=world, assignment=self.assignment, batch=batch, queue=under_way, wire=wire, lazy=lazy)
+        if learner.candidates and not lazy:
+            fault = f"learner.candidates = {learner.candidates}: between workers the heads must share the readout, or set it to 0"
+            raise ConfigError([fault], source="distributed job")
+        compact = lazy and learner.candidates > 0
+        layout = Layout(
+            world=world, assignment=self.assignment, batch=batch, queue=under_way, wire=wire, lazy=lazy, compact=compact
+        )
         self._own = layout.own
         if isinstance(cascade, StagedCascade):
             self._place: Place = Piece(cascade, layout)

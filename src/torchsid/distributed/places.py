@@ -58,6 +58,8 @@ class Layout:
     """How features travel."""
     lazy: bool = False
     """Whether logits can wait, so that beliefs travel as the hidden states that they follow from, where that is less."""
+    compact: bool = False
+    """Whether they do so wherever that is more or less."""
 
     @property
     def own(self) -> range:
@@ -329,7 +331,7 @@ def _crossing(cascade: StagedCascade, layout: Layout) -> tuple[list[Handover], b
             piece.run(cascade.model, values, close)
             values = piece.handed_on
             copy = cascade.readout if layout.lazy else None
-            lazy = copy is not None and travels(priors[0][..., 0].numel(), *copy.weight.shape)
+            lazy = copy is not None and (layout.compact or travels(priors[0][..., 0].numel(), *copy.weight.shape))
             found.append(_largest((*values, mask), own.stop, priors[0], copy if lazy else None))
             problems += [
                 f"a {type(value).__name__} crosses the cut after stage {own.stop}, which no message can hold: cut elsewhere"

@@ -23,7 +23,9 @@ from torchsid.core.shared import SharedCascade
 from torchsid.core.step import Step
 from torchsid.core.weighting import counted
 from torchsid.learners.predictions import BeliefMemory
-from torchsid.settings import Count, Temperature, Weight, checked, settings_of
+from torchsid.settings import Count, CountOrZero, Temperature, Weight, checked, settings_of
+
+_WAITING = "no head may read the previous belief, the model must end in a linear layer and stages not be compiled"
 
 AlphaOver = Literal["stages", "epochs"]
 Teachers = Literal["same-batch", "last-epoch"]
@@ -57,6 +59,9 @@ class SID(Learner):
             with deep supervision. Memory and backward passes per stage grow with it.
         teachers: whose beliefs a stage learns from: `"same-batch"`, the previous stage's, or `"last-epoch"`, those on the same
             samples one epoch before, so that no stage has to wait.
+        candidates: where outcomes are many, how many of them the stages before the last tell apart in a step, beside those of the
+            batch, drawn anew for each stage; 0: all. See `core/candidates.py`. What `StepOutput` says of these stages is among the
+            candidates. Needs heads that do not read beliefs, such as `readout`.
         update: `"together"`: the optimiser steps when all stages have their gradients. `"stage"`: a staged cascade updates each
             stage at once; the weights are the same to the bit, and only one stage's gradients are in memory.
         optimizer: over the cascade's parameters, for `step` in a loop of your own.
@@ -89,13 +94,15 @@ class SID(Learner):
         combine: Combine = "sum",
         window: Count = 1,
         teachers: Teachers = "same-batch",
+        candidates: CountOrZero = 0,
         update: Update = "together",
         optimizer: Optimizer | None = None,
     ) -> None:
         cascade = as_cascade(cascade, type(self).__name__)
         network = "cascade" if isinstance(cascade, SharedCascade) else "staged"
         of_step = {"schedule": schedule, "combine": combine, "window": window, "teachers": teachers, "update": update}
-        settings = {"alpha": alpha, "alpha_over": alpha_over, **of_step}
+        of_loss = {"direction": direction, "temperature": temperature, "label_smoothing": label_smoothing, "candidates": candidates}
+        settings = {"alpha": alpha, "alpha_over": alpha_over, **of_loss, **of_step}
         if problems := self.problems(settings, network=network, depth=cascade.depth, epochs=None):
             raise ValueError("; ".join(problems))
         if optimizer is not None:
@@ -114,7 +121,11 @@ class SID(Learner):
         self.update = update
         self.teachers = teachers
         self.remembers_samples = teachers == "last-epoch"
+        self.candidates = candidates
+        self._others = (candidates,) * (cascade.depth - 1) + (0,)
         self.optimizer = optimizer
+        if candidates and not self.logits_can_wait:
+            raise ValueError(f"candidates = {candidates}: {_WAITING}; set candidates to 0, or choose the head 'readout'")
         self.memory: BeliefMemory | None = None  # of one epoch before, with `teachers="last-epoch"`; made by `prepare_training`
         self._epochs = 1
         self.lookout = Lookout(cascade)
@@ -256,6 +267,7 @@ class SID(Learner):
             x=x,
             target=aim.to(like.device),
             share=None if weight is None else share(weight.to(like)),
+            others=self._others,
             scales=scales.expand(depth),
             teachers=teachers,
             combiner=COMBINERS[self.combine](),
@@ -279,11 +291,14 @@ class SID(Learner):
     def logits_wait(self, target: Tensor, on_belief: Callable[[int, Tensor], None] = do_nothing) -> bool:
         """Return whether a step makes no logits, but for a few rows at a time: see `core/lazy_logits.py`.
 
-        So it is where they would be many numbers, targets are classes, all heads can do without, and nobody asks for beliefs.
+        So it is where they would be many numbers or some are candidates, targets are classes, all heads can do without, and nobody
+        asks for beliefs. A ValueError where it cannot be so and must.
         """
-        if not isinstance(target, Tensor) or target.is_floating_point() or on_belief is not do_nothing:
-            return False
-        return pays(target.numel(), self.module.num_classes) and self.logits_can_wait
+        classes = isinstance(target, Tensor) and not target.is_floating_point()
+        possible = classes and on_belief is do_nothing and self.logits_can_wait
+        if self.candidates and not possible:
+            raise ValueError(f"candidates = {self.candidates}: {_WAITING}, targets must be classes, and on_belief left out")
+        return possible and (self.candidates > 0 or pays(target.numel(), self.module.num_classes))
 
     @property
     def logits_can_wait(self) -> bool:
@@ -295,6 +310,7 @@ class SID(Learner):
         method = copy(self)
         method.module, method.optimizer, method.lookout = part, optimizer, Lookout(part)
         method.objective = self.objective.of_stages(stages, self.module.depth)
+        method._others = self._others[stages.start : stages.stop]
         method.memory = self.memory.of_stages(stages) if self.memory else None
         return method
 
@@ -315,6 +331,13 @@ def _clashes(settings: Mapping[str, Any], *, network: str, depth: int, epochs: i
         yield "direction = 'reverse' is infinite for one-hot targets: set label_smoothing above 0 (0.1 is usual), or take 'forward'"
     if settings["teachers"] == "last-epoch" and schedule != "streaming":
         yield f"schedule = {schedule!r} makes teachers of its own: set it to 'streaming', or teachers to 'same-batch'"
+    if settings["candidates"]:
+        kept = {"direction": "forward", "temperature": 1.0, "label_smoothing": 0.0, "teachers": "same-batch"}
+        if network != "staged":
+            yield "candidates are for the stages of a staged cascade: leave it out for a shared one"
+        for name, value in kept.items():
+            if settings[name] != value:
+                yield f"candidates need {name} = {value!r}, not {settings[name]!r}: set it so, or candidates to 0"
     if network == "staged":
         if schedule != "streaming":
             yield f"schedule = {schedule!r} runs a shared cascade; a staged one streams: leave it out"
