@@ -205,7 +205,9 @@ def run(
                 if not (outcome.diverged or outcome.no_data):
                     finished[job] = load_run(trainer.runs / job.directory)
                     scores = validation_of(finished[job])
-                    result = "validation " + ", ".join(f"{metric} {scores.last(metric):.4g}" for metric in scores.by_stage if metric != "agreement")
+                    result = "validation " + ", ".join(
+                        f"{metric} {scores.last(metric):.4g}" for metric in scores.by_stage if metric != "agreement"
+                    )
                 say(f"{job.directory:44s} {result}  {'already there' if job in known else f'{outcome.seconds:.1f} s'}")
 
     tries = tuning(experiment)
