@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", type=int, help="of a language model")
     parser.add_argument("--head", nargs="+", default=("auto",), metavar="KIND", help="of SID's stages, such as readout:refresh=50")
     parser.add_argument("--max-head-share", type=float, default=0.25)
+    parser.add_argument("--candidates", type=int, default=0, help="outcomes that SID's early stages tell apart, and the batch's")
     parser.add_argument("--queue", type=int, default=8, help="messages under way, of SID's pipeline")
     parser.add_argument("--micro-batches", type=int, nargs="+", default=(2, 4))
     parser.add_argument("--rates", type=float, nargs="*", default=(100.0, 25.0), metavar="MBIT", help="of the limited lines")
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     settings = PipelineSettings(stages=args.stages, micro_batches=tuple(args.micro_batches), rounds=args.rounds, threads=1)
     blocks = args.blocks if blocks_setting(network_of(args.model)) else None
-    names = ("batch_size", "width", "context", "vocabulary", "max_head_share")
+    names = ("batch_size", "width", "context", "vocabulary", "max_head_share", "candidates")
     sizes = {name: value for name in names if (value := getattr(args, name)) is not None}
     workload, *_ = (plan_pipelines([args.model], settings, blocks=blocks, head=head, **sizes)[0] for head in args.head)
     torch.set_num_threads(1)

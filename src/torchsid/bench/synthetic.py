@@ -65,7 +65,9 @@ class Synthetic:
         """Return inputs, float32 or int64 `[B, ...]`, and their targets, int64 `[B]` or of language `[B, T]`."""
         generator = torch.Generator().manual_seed(1)
         if self.task == "language":
-            tokens = torch.randint(self.vocabulary, (count, self.context + 1), generator=generator)
+            frequencies = 1 / (torch.arange(self.vocabulary) + 2.7)  # as words have them: Zipf's law, as Mandelbrot wrote it
+            tokens = torch.multinomial(frequencies, count * (self.context + 1), replacement=True, generator=generator)
+            tokens = tokens.view(count, -1)
             return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
         if self.task == "text":
             x = torch.randint(1, self.vocabulary, (count, *self.shape), generator=generator)  # 0 is padding

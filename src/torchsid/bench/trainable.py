@@ -57,7 +57,7 @@ def build(workload: Workload, contender: Procedure, *, by: By | None = None, fol
     """
     module = _network(workload, contender, by)
     optimizers = _optimizers(workload, contender, module)
-    learner = _learner(contender, module, next(iter(optimizers)))
+    learner = _learner(workload, contender, module, next(iter(optimizers)))
     recorder = Recorder(GRADIENTS, workload.device)
     told = workload.device == "cpu" and not (workload.has("compiled") or workload.has("captured")) if follow is None else follow
     if told:
@@ -131,9 +131,9 @@ def _optimizers(workload: Workload, contender: Procedure, module: nn.Module) -> 
     return {**dict.fromkeys(map(new, owners), UPDATE), new(module.extractor): EXTRACTOR_UPDATE}
 
 
-def _learner(contender: Procedure, module: Any, optimizer: optim.Optimizer) -> Any:
+def _learner(workload: Workload, contender: Procedure, module: Any, optimizer: optim.Optimizer) -> Any:
     if contender.method in (SID, DEEP_SUPERVISION):
-        return sid.SID(module, window=contender.window, optimizer=optimizer)
+        return sid.SID(module, window=contender.window, candidates=workload.candidates, optimizer=optimizer)
     if contender.method in schedules.DESCRIPTIONS:
         return sid.SID(module, schedule=contender.method)
     return Reference(module) if contender.method == REFERENCE else backprop.Backprop(module)

@@ -16,7 +16,7 @@ from torchsid.core.cascade import Cascade
 from torchsid.core.shared import shared_cascade
 from torchsid.cut.assemble import By, staged_cascade
 from torchsid.models.classifiers.vit_tiny import ViTTiny
-from torchsid.settings import Count, Positive
+from torchsid.settings import Count, CountOrZero, Positive
 
 SHARED = "shared"  # the paper's network: an extractor, and stages that all read its features
 VIT_BLOCKS = "vit-blocks"  # a narrow vision transformer with as many equal blocks as asked for, width 64 by default
@@ -56,6 +56,7 @@ class Workload:
     vocabulary: Several = 65
     head: str = "auto"  # a kind, or with settings `KIND:SETTING=VALUE,SETTING=VALUE`
     max_head_share: Positive = 0.25  # of a head's operations in those of an even stage
+    candidates: CountOrZero = 0  # that SID's stages before the last tell apart, beside the batch's outcomes; 0: all
     # Options joined by `+`, such as `bfloat16+channels-last`. `bfloat16` is autocast, weights stay float32; `compiled` compiles
     # each stage, or the whole model where it is not cut; `captured` replays the whole step as a CUDA graph.
     variant: str = "float32"
@@ -77,7 +78,8 @@ class Workload:
         blocks, width = f"{self.blocks} blocks" if self.blocks else "", f"width {self.width}" if self.width else ""
         tokens = "" if self.shared or task_of(network_of(self.model)) == "images" else f"{self.context} tokens of {self.vocabulary}"
         head, variant = self.head if self.head != "auto" else "", self.variant if self.variant != "float32" else ""
-        return ", ".join(filter(None, [name, blocks, width, tokens, head, variant]))
+        few = f"{self.candidates:,} candidates" if self.candidates else ""
+        return ", ".join(filter(None, [name, blocks, width, tokens, head, few, variant]))
 
     @property
     def samples(self) -> Synthetic:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHARED = "shared"
 DEPTHS = (4, 8, 16, 64, 256)
 
-_SIZES = ("width", "image_size", "classes", "context", "vocabulary", "head", "max_head_share", "batch_size")
+_SIZES = ("width", "image_size", "classes", "context", "vocabulary", "head", "max_head_share", "candidates", "batch_size")
 _OF_TRUNKS = ("stages", "blocks", *_SIZES[:-1], "trace", "figure")
 
 Row = Mapping[str, Any]
@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--vocabulary", type=positive, metavar="V", help="size of the vocabulary (default: 65)")
         bench.add_argument("--head", metavar="KIND", help="belief head, with settings KIND:SETTING=VALUE,… (default: auto)")
         bench.add_argument("--max-head-share", type=float, metavar="X", help="most work of a head, over a stage's (default: 0.25)")
+        bench.add_argument(
+            "--candidates", type=positive, metavar="N", help="outcomes that early stages tell apart, and the batch's"
+        )
         bench.add_argument("--batch-size", type=positive, default=128, metavar="B", help="samples of a step (default: %(default)s)")
         bench.add_argument("--threads", type=positive, default=0, metavar="N", help="threads of PyTorch in each process")
         add_shared(bench, "--json")

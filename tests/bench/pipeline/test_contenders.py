@@ -134,6 +134,6 @@ def test_a_pipeline_of_sid_trains_beside_others_as_one_process_does() -> None:
     first, last = in_workers(train_beside_a_rival)
     for worker in (first, last):
         assert worker["kinds"] == 3 * [6 * ["forward", "backward", "update"]]
-    assert last["sent"] == [0, 0, 0]
+    assert [count > 0 for count in last["sent"]] == [False, True, False]  # the readout of a language model, which its heads share
     features, beliefs = 16 * 32 * 4, 3 * 16 * 10 * 4
     assert first["sent"][-1] > 3 * (features + beliefs)

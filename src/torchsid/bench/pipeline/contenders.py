@@ -95,7 +95,7 @@ def _sid_pipeline(
     cascade, stages = cut(workload)
     x, target = workload.batch()
     learner = PipelinedSID(
-        sid.SID(cascade),
+        sid.SID(cascade, candidates=workload.candidates),
         world,
         optimizer=new_optimizer,
         batch_size=len(x),
