@@ -107,12 +107,13 @@ def test_a_run_that_is_resumed_equals_one_that_was_not(tmp_path: Path, form: str
     assert losses(again)[-5:] == losses(whole)[-5:]
 
 
-def test_stages_that_are_updated_at_once_have_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("candidates", [0, 4])
+def test_stages_that_are_updated_at_once_have_the_same_weights(tmp_path: Path, candidates: int) -> None:
     rows, found = texts("Llama"), []
     for update in ("together", "stage"):
         model = seeded("Llama")
         cascade = staged_cascade(model, VOCABULARY, 2, sentences(8, 5), max_head_share=100.0)
-        found.append(trained(SID(cascade, update=update), arguments(tmp_path), rows))
+        found.append(trained(SID(cascade, candidates=candidates, update=update), arguments(tmp_path), rows))
     assert_close(found[1].cascade, found[0].cascade, 0.0)
     assert losses(found[1]) == losses(found[0])
     assert not any("grad_norm" in entry for entry in found[1].state.log_history)
