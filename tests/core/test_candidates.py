@@ -17,10 +17,10 @@ V = 11
 TARGET = torch.tensor([[3, 3, 7], [0, 7, 3]])
 
 
-def language_model(head: str = "readout", stages: int = 3) -> tuple[StagedCascade, Tensor]:
+def language_model(head: str = "readout") -> tuple[StagedCascade, Tensor]:
     torch.manual_seed(0)
     x = torch.arange(6).view(2, 3) % V
-    return staged_cascade(GPT(x, V, width=8, blocks=3, heads=2), V, stages, x, head=head, max_head_share=9.0).double(), x
+    return staged_cascade(GPT(x, V, width=8, blocks=3, heads=2), V, 3, x, head=head, max_head_share=9.0).double(), x
 
 
 @given(others=st.integers(0, 2 * V), seed=st.integers(0, 2**31))
@@ -61,19 +61,18 @@ def test_with_all_outcomes_nothing_changes(alpha: float) -> None:
 @pytest.mark.parametrize("head", ["readout", "linear"])
 def test_stages_before_the_last_tell_the_candidates_apart_and_the_last_one_all(head: str) -> None:
     cascade, x = language_model(head)
-    target = torch.tensor([[3, 3, 7], [0, 7, 3]])
     torch.manual_seed(1)
-    out = SID(cascade, alpha=1.0, candidates=2).backward(x, target)
+    out = SID(cascade, alpha=1.0, candidates=2).backward(x, TARGET)
     gradients = [parameter.grad for parameter in cascade.parameters()]
     cascade.zero_grad()
     torch.manual_seed(1)
-    draws, losses = [Candidates.draw(target, 2, V) for _ in range(2)], []
+    draws, losses = [Candidates.draw(TARGET, 2, V) for _ in range(2)], []
 
     def end(stage: int, tensors: list[Tensor]) -> list[Tensor]:
         tensors, z = cascade.answer(stage, tensors, cascade.prior(tensors[0]))
         if stage < 2:
             z = z[..., draws[stage].outcomes] + draws[stage].stand_for
-        losses.append(F.cross_entropy(z.flatten(0, 1), (draws[stage].places if stage < 2 else target).flatten()))
+        losses.append(F.cross_entropy(z.flatten(0, 1), (draws[stage].places if stage < 2 else TARGET).flatten()))
         return [tensor.detach() for tensor in tensors]
 
     cascade.run(x, end)

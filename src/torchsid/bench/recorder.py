@@ -106,7 +106,7 @@ def seconds_by_kind(intervals: Iterable[Span]) -> dict[str, float]:
 
 
 def sid_seconds(
-    cascade: StagedCascade, x: Tensor, target: Tensor, optimizer: Optimizer, *, repeats: int = 5
+    cascade: StagedCascade, x: Tensor, target: Tensor, optimizer: Optimizer, *, candidates: int = 0, repeats: int = 5
 ) -> list[dict[str, float]]:
     """Return the median seconds that SID takes on each stage: `forward`, `head` (forward and backward), `backward`, `update`.
 
@@ -115,7 +115,7 @@ def sid_seconds(
     """
     recorder, kinds = Recorder(FORWARD), (FORWARD, HEAD, BACKWARD, UPDATE)
     recorder.follow_updates(optimizer)
-    learner = SID(cascade, optimizer=optimizer)
+    learner = SID(cascade, candidates=candidates, optimizer=optimizer)
     waiting = learner.logits_wait(target)
 
     def read(head: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -48,9 +48,7 @@ class Step:
     belief: Belief | None = None  # that the first stage refines, `[B, ..., C]`; the cascade's prior when None
     targets: Tensor | None = None  # in the place of `target`, one a stage, `[L, B, ..., C]`
     teachers: Tensor | None = None  # `p_0 … p_{L−1}`, `[L, B, ..., C]`; when None, each stage's output teaches the next
-    others: Sequence[
-        int
-    ] = ()  # beside the batch's outcomes, those that a stage tells apart in a lazy step, one number a stage; 0: all
+    others: Sequence[int] = ()  # how many a stage tells apart beside the batch's outcomes, where logits wait, `[L]`; 0: all
     window: int = 1  # stages that a loss reaches back over in a staged cascade; 1 is SID
     on_loss: Callable[[int, Tensor, Tensor], None] = do_nothing  # a stage's mean loss and answers `[B, ...]`, still to be learnt
     on_belief: Callable[[int, Any], None] = do_nothing  # after it the stage's belief, `[B, ..., C]`, or what will be its logits
@@ -188,9 +186,10 @@ class _Stages:
         if logits.weight.requires_grad and step.on_trained is not do_nothing and self.teaches(stage):
             self.belief = self.belief.clone()  # what it believed before its weights are updated
         how = (step.objective, self.alphas[stage], self.factors[stage])
-        if not step.others or not step.others[stage]:
+        others = step.others[stage] if step.others else 0
+        if not others:
             return tensors, learn(logits, step.target, previous, *how)
-        few = Candidates.draw(step.target, step.others[stage], step.cascade.num_classes)
+        few = Candidates.draw(step.target, others, step.cascade.num_classes)
         learnt = learn(few.of(logits), few.places, few.of(previous), *how)
         return tensors, learnt._replace(answers=few.outcomes[learnt.answers])
 

@@ -35,11 +35,8 @@ Head = str | Callable[[Tensor, int], nn.Module]
 By = Literal["boundary", "graph"]
 _MASK = "mask, a function of the inputs that returns [B, T], 1 where a token counts"
 _AUTO = {4: ("thin", "conv", "linear"), 3: ("linear",), 2: ("mlp", "linear")}  # for maps, tokens, vectors: the first that fits
-_AUTO_TOKENS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("readout", {}),
-    ("readout", {"blocks": 0}),
-    ("linear", {}),
-)  # each answered
+# With their settings, where each token is answered.
+_AUTO_TOKENS: Sequence[tuple[str, dict[str, Any]]] = (("readout", {}), ("readout", {"blocks": 0}), ("linear", {}))
 
 
 @torch.inference_mode(False)
@@ -193,9 +190,9 @@ def _head(
     if callable(head):
         made = head(features, num_classes)
         return type(made).__name__, made
-    form = arranged(features, channels)
     if head != "auto":
         return head, make(head, features, num_classes, channels=channels)
+    form = arranged(features, channels)
     kinds = ("linear",) if form.shape[2:] == (1, 1) else _AUTO.get(form.dim(), ("linear",))
     *tried, (kind, settings) = _AUTO_TOKENS if positions == "tokens" else tuple((each, {}) for each in kinds)
     for name, own in tried:

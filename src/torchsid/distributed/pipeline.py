@@ -110,9 +110,14 @@ class PipelinedSID(Learner):
         if learner.candidates and not lazy:
             fault = f"learner.candidates = {learner.candidates}: between workers the heads must share the readout, or set it to 0"
             raise ConfigError([fault], source="distributed job")
-        compact = lazy and learner.candidates > 0
         layout = Layout(
-            world=world, assignment=self.assignment, batch=batch, queue=under_way, wire=wire, lazy=lazy, compact=compact
+            world=world,
+            assignment=self.assignment,
+            batch=batch,
+            queue=under_way,
+            wire=wire,
+            lazy=lazy,
+            compact=learner.candidates > 0,
         )
         self._own = layout.own
         if isinstance(cascade, StagedCascade):

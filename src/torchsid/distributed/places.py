@@ -59,7 +59,7 @@ class Layout:
     lazy: bool = False
     """Whether logits can wait, so that beliefs travel as the hidden states that they follow from, where that is less."""
     compact: bool = False
-    """Whether they do so wherever that is more or less."""
+    """Whether they do so even where it is not less, since candidates are told apart of logits that wait."""
 
     @property
     def own(self) -> range:

@@ -247,7 +247,7 @@ def seconds_of_stages(workload: Workload) -> Seconds:
     _, stages = cut(workload)
     rounds = [_forward_and_backward(stages, x, target) for _ in range(1 + _REPEATS)]
     cascade, _ = cut(workload)
-    parts = sid_seconds(cascade, x, target, new_optimizer(cascade), repeats=_REPEATS)
+    parts = sid_seconds(cascade, x, target, new_optimizer(cascade), candidates=workload.candidates, repeats=_REPEATS)
     return {
         SID: [each[FORWARD] + each[HEAD] + each[BACKWARD] for each in parts],
         BACKPROP: [median(column) for column in zip(*rounds[1:], strict=True)],
